@@ -1,0 +1,1 @@
+"""Images in, tensors out: reading, checking, dividing, augmenting and making data."""

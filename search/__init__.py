@@ -1,0 +1,1 @@
+"""Which configuration next, and where it runs: Optuna behind Ray Tune adapters."""
