@@ -1,8 +1,9 @@
-"""The dataset in memory: three splits of grayscale images, their digest and the division of TEST2."""
+"""The dataset in memory: three splits of images, their digest and the division of a split."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 SPLITS = ("TRAIN", "TEST", "TEST2")
 MAX_PROBLEMS = 20
+MAX_HOLDOUT = 0.9
 
 
 class DataError(ValueError):
@@ -86,3 +88,105 @@ class Dataset:
         """(H, W) in pixels."""
         _, height, width = self.splits["TRAIN"].images.shape
         return height, width
+
+
+def identical_images(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.int64]:
+    """Number the images of `images` ([N, H, W]) so that byte-equal ones share a number.
+
+    Returns:
+        [N] int64, counted from 0 in the order of first occurrence.
+    """
+    seen: dict[bytes, int] = {}
+    numbers = (seen.setdefault(image.tobytes(), len(seen)) for image in images)
+    return np.fromiter(numbers, dtype=np.int64, count=len(images))
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split divided once into the part that ranks trials and the part only scored at the end.
+
+    Attributes:
+        selection: [n] int64, sorted positions in the split.
+        held_out: [m] int64, sorted positions in the split; empty when `holdout` is 0.
+    """
+
+    selection: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+def divide(split: Split, holdout: float, seed: int) -> Division:
+    """Divide a split, class by class, keeping identical images together.
+
+    Identical images go to one part even where their labels differ. Groups of identical images
+    are assigned one by one, the largest first and equal sizes in random order, each to the part
+    that leaves its classes nearest to the asked share; ties are drawn. With few duplicates, the
+    held-out count of every class is the nearest whole number to its share. A class with two or
+    more distinct images is in both parts, unless images shared between classes rule that out.
+
+    Args:
+        split: what to divide.
+        holdout: share of every class to hold out, in [0, 0.9].
+        seed: the only source of chance, >= 0.
+
+    Raises:
+        DataError: `holdout` is out of range.
+    """
+    if not 0 <= holdout <= MAX_HOLDOUT:
+        raise DataError([f"holdout is {holdout}, but must be in [0, {MAX_HOLDOUT}]"])
+    if holdout == 0:
+        return Division(np.arange(len(split)), np.arange(0))
+    numbers = identical_images(split.images)
+    by_group = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
+    groups = [Counter(split.labels[members].tolist()) for members in by_group]
+
+    rng = np.random.default_rng(seed)
+    order = sorted(rng.permutation(len(groups)), key=lambda group: -len(by_group[group]))
+    coins = rng.integers(2, size=len(groups))
+    is_held = _assign(groups, order, coins, holdout)
+    _fill_empty_parts(groups, order, is_held)
+    mask = is_held[numbers]
+    return Division(np.flatnonzero(~mask), np.flatnonzero(mask))
+
+
+def _assign(
+    groups: Sequence[Counter[int]],
+    order: Sequence[int],
+    coins: NDArray[np.int64],
+    holdout: float,
+) -> NDArray[np.bool_]:
+    """Say of each group (images per label) whether it is held out; [G] bool."""
+    is_held = np.zeros(len(groups), dtype=np.bool_)
+    seen: Counter[int] = Counter()
+    held: Counter[int] = Counter()
+    for group in order:
+        labels = groups[group]
+        seen.update(labels)
+        missing = {label: holdout * seen[label] - held[label] for label in labels}
+        if_held = sum(abs(missing[label] - n) for label, n in labels.items())
+        if_selected = sum(map(abs, missing.values()))
+        if if_held < if_selected or (if_held == if_selected and coins[group]):
+            is_held[group] = True
+            held.update(labels)
+    return is_held
+
+
+def _fill_empty_parts(
+    groups: Sequence[Counter[int]], order: Sequence[int], is_held: NDArray[np.bool_]
+) -> None:
+    """Move the smallest possible group into each part that lacks a class, changing `is_held`."""
+    of_label: dict[int, list[int]] = {}
+    for group in reversed(order):
+        for label in groups[group]:
+            of_label.setdefault(label, []).append(group)
+    for own in of_label.values():
+        if len(own) < 2 or len({bool(is_held[group]) for group in own}) == 2:
+            continue
+        for group in own:
+            is_held[group] ^= True
+            if all(
+                len({bool(is_held[g]) for g in of_label[label]}) == 2
+                for label in groups[group]
+                if len(of_label[label]) > 1
+            ):
+                break
+            is_held[group] ^= True
