@@ -1,0 +1,98 @@
+"""Device, dtype and threads, chosen once, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how a stage computes.
+
+    Attributes:
+        name: "cpu" or "cuda".
+        dtype: "bfloat16" (autocast: weights and batch statistics stay float32) or "float32".
+        threads: of this process's tensor operations on the CPU.
+        reason: one line that says why.
+    """
+
+    name: str
+    dtype: str
+    threads: int
+    reason: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        """For tensors and generators."""
+        return torch.device(self.name)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """`torch.bfloat16` or `torch.float32`."""
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs during training and validation."""
+        return torch.autocast(self.name, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def apply(self) -> None:
+        """Set this process's threads, and let no library choose its kernels by timing.
+
+        cuDNN's timed choice and non-deterministic kernels would break bit-identity.
+        """
+        # OMP_NUM_THREADS is read when torch loads, and a reused Ray worker keeps it: set it here.
+        torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto") -> Device:
+    """The device for this process.
+
+    Args:
+        cpus: CPUs it may use; below 1 counts as 1; 0 means all that the machine has.
+        gpus: share of a GPU it may use; None means whatever is present.
+        dtype: "auto", "bfloat16" or "float32".
+
+    Raises:
+        ValueError: for another dtype.
+        RuntimeError: when a GPU was promised and none is visible.
+    """
+    if dtype not in ("auto", "bfloat16", "float32"):
+        raise ValueError(f"dtype is {dtype!r}, but must be auto, bfloat16 or float32")
+    threads = max(1, int(cpus)) if cpus else available_cpus()
+    present = torch.cuda.is_available()
+    if gpus and not present:
+        raise RuntimeError(f"gpus_per_trial is {gpus:g}, but torch sees no GPU on this machine")
+    if present and (gpus is None or gpus > 0):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        name, where = "cuda", torch.cuda.get_device_name()
+    else:
+        fast, name, where = _cpu_has_bfloat16(), "cpu", "no GPU asked for or present"
+    if dtype == "auto":
+        dtype = "bfloat16" if fast else "float32"
+        why = "made for bfloat16" if fast else "not made for bfloat16"
+    else:
+        why = "dtype as asked"
+    reason = f"{name} ({where}), {dtype} ({why}), {threads} thread{'s' * (threads > 1)}"
+    return Device(name, dtype, threads, reason)
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on."""
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX).
+
+    Measured in training the reference network, one core, batch 64: 1,880 against 1,081 images
+    per second with AMX, 3,368 against 1,692 with AVX512-BF16 alone. Without either, oneDNN
+    emulates bfloat16 and it loses.
+    """
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,97 @@
+"""Evaluation of a network on a split: always float32, so that a number is the exported model's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's name
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.tensors import normalise
+from model.network import Network
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on n images.
+
+    Attributes:
+        n: images.
+        accuracy: share of right answers, in 0..1.
+        loss: mean cross-entropy, in nats.
+        per_class: accuracy of each class; None where a class has no image.
+        confusion: [classes][classes] counts; row: true class, column: predicted class.
+    """
+
+    n: int
+    accuracy: float
+    loss: float
+    per_class: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def predict(network: Network, images: Tensor) -> Tensor:
+    """Class probabilities: [N, 1, H, W] uint8 or float32 to [N, classes] float32 on the CPU.
+
+    Leaves the network in evaluation mode.
+    """
+    network.eval()
+    parts = [
+        F.softmax(network(_channels_last(normalise(batch))).float(), dim=1).cpu()
+        for batch in images.split(BATCH)
+    ]
+    return torch.cat(parts)
+
+
+def evaluate(network: Network, images: Tensor, labels: Tensor) -> Evaluation:
+    """Accuracy, loss, per-class accuracy and confusion matrix.
+
+    Args:
+        network: on the images' device; left in evaluation mode.
+        images: [N, 1, H, W] uint8 or float32.
+        labels: [N] int64.
+
+    Raises:
+        ValueError: without images.
+    """
+    if len(labels) == 0:
+        raise ValueError("evaluation needs at least one image, got 0")
+    return summarise(predict(network, images), labels.cpu())
+
+
+def summarise(probabilities: Tensor, labels: Tensor) -> Evaluation:
+    """The evaluation of [N, classes] float32 probabilities against [N] int64 labels."""
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(1)
+    confusion = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    table = confusion.reshape(classes, classes)
+    totals, right = table.sum(1).tolist(), table.diagonal().tolist()
+    loss = F.nll_loss(probabilities.double().clamp_min(1e-38).log(), labels).item()
+    return Evaluation(
+        n=len(labels),
+        accuracy=sum(right) / len(labels),
+        loss=loss,
+        per_class=tuple(r / t if t else None for r, t in zip(right, totals, strict=True)),
+        confusion=tuple(tuple(row) for row in table.tolist()),
+    )
+
+
+def correct(probabilities: Tensor, labels: Tensor) -> NDArray[np.bool_]:
+    """[N] bool: which images are classified rightly."""
+    result: NDArray[np.bool_] = (probabilities.argmax(1) == labels).numpy()
+    return result
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,130 @@
+"""The values that decide a trial: frozen, validated, each with its unit and range.
+
+`Hyperparameters()` without arguments is the reference configuration. The flat form, one dotted
+name per value (`fine_tune.augmentation.rotation`), is what the study, the files and the reports
+carry; `from_flat` and `to_flat` convert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = float | int
+"""A hyperparameter's value; integer-typed fields hold int, all others float."""
+
+LAYERS = 4
+"""Layers that can be frozen, in order: block 1, block 2, block 3, dense 512."""
+
+
+class Frozen(BaseModel):
+    """Base of the immutable settings: unknown names, non-finite and mistyped values are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Augmentation(Frozen):
+    """Random changes of each training image, drawn anew per batch; 0 is off."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees; uniform in plus or minus this."""
+    scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Relative; the factor is uniform in 1 plus or minus this."""
+    translation: Annotated[float, Field(ge=0, le=14)] = 0.0
+    """Pixels per axis; uniform in plus or minus this."""
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Standard deviation of Gaussian noise, in units of the full range."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Added to all pixels; uniform in plus or minus this, in units of the full range."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Factor about the image's mean; uniform in 1 plus or minus this."""
+
+
+class StageHyperparameters(Frozen):
+    """What both stages have."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """AdamW's step size at the start of the stage."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """AdamW's decoupled weight decay."""
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Images per step; the last, smaller batch of an epoch is used unless it holds one image."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target probability spread over all classes, in training only."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Probability of zeroing an output of the dense layer of 512."""
+    augmentation: Augmentation = Augmentation()
+
+
+class FineTuneHyperparameters(StageHyperparameters):
+    """The fine-tune's own."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
+    """Layers, counted from the input, that keep the baseline's weights and statistics."""
+
+
+class Hyperparameters(Frozen):
+    """One configuration; without arguments, the reference configuration."""
+
+    baseline: StageHyperparameters = StageHyperparameters()
+    fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
+
+    def to_flat(self) -> dict[str, Value]:
+        """Dotted name to value, in declared order."""
+        return flatten(self.model_dump())
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Value]) -> Hyperparameters:
+        """The configuration with `flat`'s values, reference values where it is silent.
+
+        Raises:
+            pydantic.ValidationError: for an unknown name or a value outside its range.
+        """
+        nested: dict[str, Any] = {}
+        for name, value in flat.items():
+            *parents, leaf = name.split(".")
+            node = nested
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value
+        return cls.model_validate(nested)
+
+
+class Schedule(Frozen):
+    """When a stage ends and when its learning rate falls; part of the course key."""
+
+    max_epochs: Annotated[int, Field(ge=1, le=10_000)] = 15
+    """Epochs a stage trains at most."""
+    patience: Annotated[int, Field(ge=1)] = 4
+    """Epochs without a lower validation loss after which the stage stops."""
+    reduce_after: Annotated[int, Field(ge=1)] = 2
+    """Epochs without a lower validation loss after which the learning rate is reduced."""
+    reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """What the learning rate is multiplied by."""
+
+
+class Protocol(Frozen):
+    """What is fixed for all trials of a run: schedules, sets and the division of TEST2."""
+
+    baseline: Schedule = Schedule()
+    fine_tune: Schedule = Schedule()
+    fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
+    """What the fine-tune trains on: TEST, or the other reading of the source, both sets."""
+    holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    """Share of TEST2 that is held out; 0 is the published protocol."""
+    division_seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes which images of TEST2 are held out."""
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,201 @@
+"""The protocol: baseline, then fine-tune, on the divided dataset.
+
+The held-out part of TEST2 is taken out of the dataset here, before anything is trained; neither
+stage, nor any number that `run_protocol` returns, depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.dataset import Dataset, Division, Split, divide
+from data.tensors import to_device
+from model.device import Device
+from model.evaluation import Evaluation, evaluate
+from model.hyperparameters import Hyperparameters, Protocol
+from model.network import Network
+from model.stage import Course, OnEpoch, StageResult, TensorSplit, run_stage
+from model.store import Store
+
+
+@dataclass(frozen=True)
+class ProtocolData:
+    """What a trial may see, on its device.
+
+    Attributes:
+        classes: number of classes.
+        image_size: (H, W) in pixels.
+        train: the baseline's training set, TRAIN.
+        test: validates the baseline.
+        fine_tune: the fine-tune's training set: TEST, or TRAIN and TEST together.
+        selection: the part of TEST2 that validates the fine-tune and ranks trials.
+    """
+
+    classes: int
+    image_size: tuple[int, int]
+    train: TensorSplit
+    test: TensorSplit
+    fine_tune: TensorSplit
+    selection: TensorSplit
+
+
+def division_of(dataset: Dataset, protocol: Protocol) -> Division:
+    """The run's division of TEST2, always the same for the same data and protocol."""
+    return divide(dataset.splits["TEST2"], protocol.holdout, protocol.division_seed)
+
+
+def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolData:
+    """Divide TEST2, choose the fine-tune's training set, move all to the device."""
+    splits = dataset.splits
+    selection = splits["TEST2"].take(division_of(dataset, protocol).selection)
+    fine_tune = splits["TEST"]
+    if protocol.fine_tune_on == "TRAIN+TEST":
+        fine_tune = Split(
+            np.concatenate([splits["TRAIN"].images, splits["TEST"].images]),
+            np.concatenate([splits["TRAIN"].labels, splits["TEST"].labels]),
+        )
+    return ProtocolData(
+        len(dataset.classes),
+        dataset.image_size,
+        *(
+            _on_device(split, device)
+            for split in (splits["TRAIN"], splits["TEST"], fine_tune, selection)
+        ),
+    )
+
+
+def _on_device(split: Split, device: Device) -> TensorSplit:
+    return TensorSplit(*to_device(split, device.torch_device), split.digest())
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """A finished stage with its evaluations.
+
+    Attributes:
+        result: of the stage.
+        test, test2: evaluations on TEST and on the selection part of TEST2.
+    """
+
+    result: StageResult
+    test: Evaluation
+    test2: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, without weights and history."""
+        return {
+            "key": self.result.key,
+            "epochs": self.result.epochs,
+            "best_epoch": self.result.best_epoch,
+            "seconds": self.result.seconds,
+            "environment": dict(self.result.environment),
+            "test": self.test.to_json(),
+            "test2": self.test2.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """Both stages of one configuration and replicate."""
+
+    baseline: StageReport
+    fine_tune: StageReport
+
+    @property
+    def test2_accuracy(self) -> float:
+        """The objective: accuracy on the selection part after the whole protocol, in 0..1."""
+        return self.fine_tune.test2.accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "test2_accuracy": self.test2_accuracy,
+            "baseline": self.baseline.to_json(),
+            "fine_tune": self.fine_tune.to_json(),
+        }
+
+
+def run_protocol(
+    hyperparameters: Hyperparameters,
+    data: ProtocolData,
+    protocol: Protocol,
+    store: Store,
+    device: Device,
+    *,
+    seed: int,
+    replicate: int = 0,
+    on_epoch: OnEpoch | None = None,
+) -> ProtocolResult:
+    """Put one configuration through the protocol; what the store holds is not computed again.
+
+    Args:
+        hyperparameters: the configuration.
+        data: from `prepare` with the same protocol and device.
+        protocol: what is fixed for the run.
+        store: of the run.
+        device: applied to this process by the caller.
+        seed: the study's.
+        replicate: 0 in the search; 1, 2, ... in retraining.
+        on_epoch: called with the stage's name and each epoch's row.
+
+    Raises:
+        TrialDiverged: when a loss is not finite.
+    """
+
+    def course(stage: str, train: TensorSplit, validation: TensorSplit, *parents: str) -> Course:
+        return Course(
+            stage,
+            getattr(hyperparameters, stage),
+            getattr(protocol, stage),
+            train.digest,
+            validation.digest,
+            data.classes,
+            data.image_size,
+            seed,
+            replicate,
+            parents,
+        )
+
+    def report(result: StageResult) -> StageReport:
+        network = build(result.weights, data.classes, data.image_size, device)
+        return StageReport(
+            result,
+            evaluate(network, data.test.images, data.test.labels),
+            evaluate(network, data.selection.images, data.selection.labels),
+        )
+
+    first = run_stage(
+        course("baseline", data.train, data.test),
+        data.train,
+        data.test,
+        store,
+        device,
+        on_epoch=on_epoch,
+    )
+    second = run_stage(
+        course("fine_tune", data.fine_tune, data.selection, first.key),
+        data.fine_tune,
+        data.selection,
+        store,
+        device,
+        start=first.weights,
+        on_epoch=on_epoch,
+    )
+    return ProtocolResult(report(first), report(second))
+
+
+def build(
+    weights: Mapping[str, Tensor], classes: int, image_size: tuple[int, int], device: Device
+) -> Network:
+    """The network with these weights, on the device, in evaluation mode."""
+    network = Network(classes, image_size)
+    network.load_state_dict(dict(weights))
+    network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    return network

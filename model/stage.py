@@ -1,0 +1,380 @@
+"""One stage: a training run with early stopping, as a pure function of its course.
+
+What is decided lives in `model.stopping`; here is what is computed, one epoch at a time, and how
+a stage is stored and taken up again. All randomness of an epoch comes from seeds derived from
+the course and the epoch's number, so a stage that was killed anywhere and is started again from
+its last stored state ends with the same bits (on the same device, dtype, threads and versions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's name
+from torch import Tensor
+
+from data.augmentation import augment
+from data.tensors import normalise
+from model.device import Device
+from model.freezing import freeze
+from model.hyperparameters import FineTuneHyperparameters, Schedule, StageHyperparameters
+from model.network import Network, initialise
+from model.stopping import Decisions
+from model.store import Entry, Store, canonical_json, content_key
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the same course would give other numbers; part of every course key."""
+
+SAVE_EVERY = 30.0
+"""Seconds between resumable states; written at the end of the epoch in which they have passed."""
+
+VALIDATION_BATCH = 512
+
+EpochRow = dict[str, float]
+OnEpoch = Callable[[str, EpochRow], None]
+
+
+class TrialDiverged(ArithmeticError):  # noqa: N818, named by its cause
+    """Training left the finite numbers; the message says where and under which learning rate."""
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split on a device.
+
+    Attributes:
+        images: [N, 1, H, W] uint8 or float32.
+        labels: [N] int64.
+        digest: the content digest of what it was made from.
+    """
+
+    images: Tensor
+    labels: Tensor
+    digest: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """Everything that determines a stage's numbers.
+
+    Attributes:
+        stage: "baseline" or "fine_tune".
+        hyperparameters: of this stage.
+        schedule: horizon, stopping and reduction.
+        train, validation: digests of the splits trained and validated on.
+        classes: number of classes.
+        image_size: (H, W) in pixels.
+        seed: the study's.
+        replicate: 0 in the search; 1, 2, ... in retraining.
+        parents: result keys of the stages it starts from.
+    """
+
+    stage: str
+    hyperparameters: StageHyperparameters
+    schedule: Schedule
+    train: str
+    validation: str
+    classes: int
+    image_size: tuple[int, int]
+    seed: int
+    replicate: int
+    parents: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The course key: 32 hex digits."""
+        return content_key(
+            {
+                "function": "stage",
+                "version": PROTOCOL_VERSION,
+                "stage": self.stage,
+                "hyperparameters": self.hyperparameters.model_dump(),
+                "schedule": self.schedule.model_dump(),
+                "data": [self.train, self.validation, self.classes, *self.image_size],
+                "seed": [self.seed, self.replicate],
+                "parents": list(self.parents),
+            }
+        )
+
+    def seed_for(self, purpose: str, epoch: int) -> int:
+        """Of a generator, 63 bits.
+
+        `order` and `weights` depend on (study seed, replicate, stage) alone: configurations are
+        compared on common random numbers. Other purposes (`dropout`, `augmentation`) add this
+        stage's hyperparameters and parents.
+        """
+        parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
+        if purpose not in ("order", "weights"):
+            parts += [self.hyperparameters.model_dump(), list(self.parents)]
+        digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage, or a rung of it, came to.
+
+    Attributes:
+        course: its key.
+        epochs: trained.
+        best_epoch: whose weights these are, counted from 1.
+        weights: the network's state at the best epoch, on the CPU.
+        history: one row per epoch: epoch, train_loss, train_accuracy, validation_loss,
+            validation_accuracy, learning_rate, seconds, images_per_second.
+        environment: device, dtype, threads and versions it was computed under.
+    """
+
+    course: str
+    epochs: int
+    best_epoch: int
+    weights: Mapping[str, Tensor]
+    history: tuple[EpochRow, ...]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The result key: course key and number of epochs."""
+        return f"{self.course}-{self.epochs:04d}"
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation time of all epochs."""
+        return sum(row["seconds"] for row in self.history)
+
+
+def run_stage(
+    course: Course,
+    train: TensorSplit,
+    validation: TensorSplit,
+    store: Store,
+    device: Device,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    until: int | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> StageResult:
+    """Find the stage done, or take it up where it was left, or begin it.
+
+    Args:
+        course: what to compute.
+        train, validation: the splits named in the course, on the device.
+        store: where results and resumable states lie.
+        device: how to compute; recorded, not part of the course.
+        start: the parent's weights; None draws them from the course's seed.
+        until: a rung: stop after so many epochs (a longer budget continues it); None: to the end.
+        on_epoch: called with the stage's name and each epoch's row, stored rows included.
+
+    Raises:
+        TrialDiverged: when a loss is not finite; the stage stores nothing of that epoch.
+    """
+    limit = min(until or course.schedule.max_epochs, course.schedule.max_epochs)
+    done = stored_result(store, course.key, limit)
+    if done is not None:
+        _announce(course, done.history, on_epoch)
+        return done
+    run = _StageRun(course, device, start)
+    state = store.load(course.key, "state")
+    if state is not None and state.record["decisions"]["epochs"] <= limit:
+        run.restore(state)
+        _announce(course, run.history, on_epoch)
+    saved = time.monotonic()
+    while not run.decisions.finished and run.decisions.epochs < limit:
+        row = run.epoch(train, validation)
+        if on_epoch is not None:
+            on_epoch(course.stage, row)
+        if time.monotonic() - saved >= SAVE_EVERY:
+            store.save(course.key, "state", run.state())
+            saved = time.monotonic()
+    if run.decisions.finished:
+        store.save(course.key, "final", run.result())
+        store.delete(course.key, "state")
+    else:
+        store.save(course.key, "state", run.state())
+        store.save(course.key, f"epochs-{limit:04d}", run.result())
+    return _to_result(course.key, run.result())
+
+
+def stored_result(store: Store, key: str, limit: int) -> StageResult | None:
+    """The result of a course under a budget of `limit` epochs, or None if it is not computed."""
+    final = store.load(key, "final")
+    if final is not None and final.record["decisions"]["epochs"] <= limit:
+        return _to_result(key, final)
+    rung = store.load(key, f"epochs-{limit:04d}")
+    return None if rung is None else _to_result(key, rung)
+
+
+def _to_result(key: str, entry: Entry) -> StageResult:
+    decisions = entry.record["decisions"]
+    return StageResult(
+        key,
+        decisions["epochs"],
+        decisions["best_epoch"],
+        entry.tensors,
+        tuple(entry.record["history"]),
+        entry.record["environment"],
+    )
+
+
+def _announce(
+    course: Course, history: tuple[EpochRow, ...] | list[EpochRow], on_epoch: OnEpoch | None
+) -> None:
+    for row in history if on_epoch is not None else ():
+        on_epoch(course.stage, row)  # type: ignore[misc]
+
+
+class _StageRun:
+    """A stage under way: network, optimiser, decisions, history."""
+
+    def __init__(self, course: Course, device: Device, start: Mapping[str, Tensor] | None) -> None:
+        hyperparameters = course.hyperparameters
+        self.course, self.device = course, device
+        self.network = Network(course.classes, course.image_size, hyperparameters.dropout)
+        if start is None:
+            initialise(self.network, _generator(torch.device("cpu"), course, "weights", 0))
+        else:
+            self.network.load_state_dict(dict(start))
+        self.network.to(device.torch_device, memory_format=torch.channels_last)
+        if isinstance(hyperparameters, FineTuneHyperparameters):
+            freeze(self.network, hyperparameters.frozen_layers)
+        self.trainable = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.trainable,
+            lr=hyperparameters.learning_rate,
+            weight_decay=hyperparameters.weight_decay,
+            fused=True,
+        )
+        self.decisions = Decisions(course.schedule, hyperparameters.learning_rate)
+        self.history: list[EpochRow] = []
+        self.best: dict[str, Tensor] = {}
+
+    def epoch(self, train: TensorSplit, validation: TensorSplit) -> EpochRow:
+        """Train one epoch, validate, decide; the row goes into the history."""
+        begin = time.perf_counter()
+        number = self.decisions.epochs + 1
+        rate = self.decisions.learning_rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        train_loss, train_accuracy = self._train(train, number)
+        trained = time.perf_counter()
+        loss, accuracy = self._validate(validation)
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            raise TrialDiverged(
+                f"{self.course.stage} epoch {number}: training loss {train_loss}, validation "
+                f"loss {loss} at learning rate {rate:g}; both must be finite"
+            )
+        if self.decisions.update(loss):
+            self.best = {k: t.detach().cpu().clone() for k, t in self.network.state_dict().items()}
+        row = {
+            "epoch": number,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "validation_loss": loss,
+            "validation_accuracy": accuracy,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - begin,
+            "images_per_second": len(train.labels) / (trained - begin),
+        }
+        self.history.append(row)
+        return row
+
+    def _train(self, split: TensorSplit, epoch: int) -> tuple[float, float]:
+        hyperparameters, place = self.course.hyperparameters, self.device.torch_device
+        # Drawn on the CPU, so that every device sees the same order.
+        order = torch.randperm(
+            len(split.labels),
+            generator=_generator(torch.device("cpu"), self.course, "order", epoch),
+        ).to(place)
+        draws = _generator(place, self.course, "augmentation", epoch)
+        self.network.train()
+        self.network.dropout.generator = _generator(place, self.course, "dropout", epoch)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=place)
+        right = torch.zeros((), dtype=torch.int64, device=place)
+        seen = 0
+        for indices in order.split(hyperparameters.batch_size):
+            if len(indices) == 1:  # batch statistics of one image mean nothing
+                continue
+            images, labels = split.images[indices], split.labels[indices]
+            images = augment(normalise(images), hyperparameters.augmentation, draws)
+            with self.device.autocast():
+                logits = self.network(images.contiguous(memory_format=torch.channels_last))
+            logits = logits.float()
+            loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            # Kept on the device: reading a number out would make every step wait.
+            loss_sum += loss.detach() * len(indices)
+            right += (logits.detach().argmax(1) == labels).sum()
+            seen += len(indices)
+        return loss_sum.item() / seen, right.item() / seen
+
+    @torch.inference_mode()
+    def _validate(self, split: TensorSplit) -> tuple[float, float]:
+        self.network.eval()
+        loss, right = 0.0, 0
+        batches = zip(
+            split.images.split(VALIDATION_BATCH), split.labels.split(VALIDATION_BATCH), strict=True
+        )
+        for images, labels in batches:
+            with self.device.autocast():
+                logits = self.network(
+                    normalise(images).contiguous(memory_format=torch.channels_last)
+                )
+            logits = logits.float()
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            right += int((logits.argmax(1) == labels).sum().item())
+        return loss / len(split.labels), right / len(split.labels)
+
+    def _record(self) -> dict[str, Any]:
+        environment = {
+            "device": self.device.name,
+            "dtype": self.device.dtype,
+            "threads": self.device.threads,
+            "torch": torch.__version__,
+        }
+        return {
+            "decisions": self.decisions.state(),
+            "history": self.history,
+            "environment": environment,
+        }
+
+    def result(self) -> Entry:
+        """Best weights and history."""
+        return Entry(self.best, self._record())
+
+    def state(self) -> Entry:
+        """All that `restore` needs."""
+        tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}
+        tensors |= {f"best.{k}": t for k, t in self.best.items()}
+        for i, parameter in enumerate(self.trainable):
+            for name, tensor in self.optimiser.state[parameter].items():
+                tensors[f"optimiser.{i}.{name}"] = tensor
+        return Entry(tensors, self._record())
+
+    def restore(self, state: Entry) -> None:
+        """Take up the stage where `state` was taken."""
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
+        for name, tensor in state.tensors.items():
+            group, _, rest = name.partition(".")
+            groups[group][rest] = tensor
+        self.network.load_state_dict(groups["network"])
+        self.best = groups["best"]
+        for name, tensor in groups["optimiser"].items():
+            index, _, slot = name.partition(".")
+            parameter = self.trainable[int(index)]
+            # In the parameter's own memory format: other strides could take other kernels.
+            like = torch.empty_like(parameter) if slot != "step" else torch.empty_like(tensor)
+            like = like.to(parameter.device)
+            self.optimiser.state[parameter][slot] = like.copy_(tensor)
+        self.decisions = Decisions.restore(self.course.schedule, state.record["decisions"])
+        self.history = list(state.record["history"])
+
+
+def _generator(place: torch.device, course: Course, purpose: str, epoch: int) -> torch.Generator:
+    return torch.Generator(place).manual_seed(course.seed_for(purpose, epoch))

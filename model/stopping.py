@@ -1,0 +1,62 @@
+"""What is decided about a stage, apart from what is computed: best epoch, learning rate, end.
+
+Plain Python over the validation losses, so that decisions can be replayed from a history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from model.hyperparameters import Schedule
+
+
+@dataclass
+class Decisions:
+    """State of early stopping and of the reduction on plateau.
+
+    Attributes:
+        schedule: the rules.
+        learning_rate: for the next epoch.
+        epochs: epochs seen.
+        best_epoch: the one with the lowest validation loss, counted from 1; 0 before the first.
+        best_loss: its validation loss.
+        reduced_at: the epoch after which the learning rate was last reduced; 0 if never.
+    """
+
+    schedule: Schedule
+    learning_rate: float
+    epochs: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    reduced_at: int = 0
+
+    def update(self, validation_loss: float) -> bool:
+        """Take in the validation loss of one more epoch; say whether it is the best so far.
+
+        After `reduce_after` epochs without a lower loss, counted from the best epoch or the last
+        reduction, the learning rate is multiplied by `reduce_factor`.
+        """
+        self.epochs += 1
+        if validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch = validation_loss, self.epochs
+            return True
+        if self.epochs - max(self.best_epoch, self.reduced_at) >= self.schedule.reduce_after:
+            self.learning_rate *= self.schedule.reduce_factor
+            self.reduced_at = self.epochs
+        return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage is over: patience is used up or the horizon is reached."""
+        waited = self.epochs - self.best_epoch
+        return waited >= self.schedule.patience or self.epochs >= self.schedule.max_epochs
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, without the schedule; finite JSON values once an epoch is seen."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "schedule"}
+
+    @classmethod
+    def restore(cls, schedule: Schedule, state: dict[str, Any]) -> Decisions:
+        """The decisions as they were when `state` was taken."""
+        return cls(schedule, **state)

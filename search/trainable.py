@@ -1,0 +1,98 @@
+"""One job on a Ray worker.
+
+A worker process does many jobs (`reuse_actors`), so what is the same for all of them is opened
+once per process: the packed dataset, memory-mapped from its path and moved to the device, and the
+store. Nothing but paths, settings and numbers travels through Ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from data.cache import open_pack
+from model.device import Device, choose_device
+from model.hyperparameters import Hyperparameters, Protocol
+from model.protocol import ProtocolData, prepare, run_protocol
+from model.stage import TrialDiverged
+from model.store import Store
+from search.jobs import Job
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What a worker needs beside the job; plain values, paths absolute.
+
+    Attributes:
+        pack: folder of the packed dataset.
+        digest: of the dataset; a pack with another one is refused.
+        store: root of the store.
+        protocol: `model.hyperparameters.Protocol` as JSON text.
+        seed: the study's.
+        cpus, gpus: resources of one trial.
+        dtype: "auto", "bfloat16" or "float32".
+    """
+
+    pack: str
+    digest: str
+    store: str
+    protocol: str
+    seed: int
+    cpus: float
+    gpus: float
+    dtype: str
+
+
+def encode(context: WorkerContext, job: Job) -> dict[str, str]:
+    """Job and context as a Ray Tune configuration: text, which Ray neither flattens nor names."""
+    return {"context": json.dumps(asdict(context)), "job": json.dumps(asdict(job))}
+
+
+def run_job(config: Mapping[str, str]) -> None:
+    """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
+
+    Reports are `{"event": "epoch", "stage", "row"}`, and last `{"event": "result", "result"}` or
+    `{"event": "failed", "reason"}`. A diverged trial is a result, not an error: the worker lives.
+    """
+    context = WorkerContext(**json.loads(config["context"]))
+    job = Job(**json.loads(config["job"]))
+    tune.report(_work(context, job))
+
+
+def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
+    protocol = Protocol.model_validate_json(context.protocol)
+    protocol = protocol.model_copy(update={"fine_tune_on": job.fine_tune_on})
+    device, data = _workbench(context, protocol)
+
+    def on_epoch(stage: str, row: Mapping[str, float]) -> None:
+        tune.report({"event": "epoch", "stage": stage, "row": dict(row)})
+
+    try:
+        result = run_protocol(
+            Hyperparameters.from_flat(job.configuration),
+            data,
+            protocol,
+            Store(Path(context.store)),
+            device,
+            seed=context.seed,
+            replicate=job.replicate,
+            on_epoch=on_epoch,
+        )
+    except TrialDiverged as error:
+        return {"event": "failed", "reason": str(error)}
+    return {"event": "result", "result": result.to_json()}
+
+
+@lru_cache(maxsize=2)
+def _workbench(context: WorkerContext, protocol: Protocol) -> tuple[Device, ProtocolData]:
+    """Device and data of this process; two readings of the protocol may alternate."""
+    device = choose_device(context.cpus, context.gpus, context.dtype)
+    device.apply()
+    dataset = open_pack(Path(context.pack), digest=context.digest)
+    return device, prepare(dataset, protocol, device)

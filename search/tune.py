@@ -1,0 +1,377 @@
+"""Thin Ray Tune adapters: Ray executes what a `JobSource` hands out.
+
+Nothing about a job lives in Ray alone. Ray is given no metric, no checkpoints, no retries and no
+logger; the Searcher only asks; the scheduler alone hears every report and error, in order, and
+tells the source. Starting again means a new Ray Tune experiment over the same source, never
+`Tuner.restore`, which loses scheduler state and cannot add trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pickle
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayActorError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from model.device import available_cpus
+from search.jobs import Job, JobSource, Listener
+from search.trainable import WorkerContext, encode, run_job
+
+WORKER_ENVIRONMENT = {
+    # A reused worker waits so long for its former job's thread; at Ray's default of 2 s the next
+    # trial turns into an error that nobody is told of.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+_DRIVER_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
+}
+_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large travels; Ray would take 30 % of the memory
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets and how many run at once.
+
+    Attributes:
+        cpus_per_trial, gpus_per_trial: may be fractions.
+        concurrency: trials at once.
+        reason: one line that says why.
+    """
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    concurrency: int
+    reason: str
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, folder: Path) -> Iterator[None]:
+    """Join the Ray cluster at `address`, or start a local one bound to loopback.
+
+    Ray puts the driver's working directory first on its workers' import path, so the process
+    stands in `folder`, which is ours alone, while the cluster is in use: a user's own `data.py`
+    is never imported there.
+
+    Args:
+        address: of an existing cluster, or None.
+        folder: absolute; created when absent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = Path.cwd()
+    os.environ.update({k: v for k, v in _DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    options: dict[str, Any] = {
+        "configure_logging": False,
+        "log_to_driver": False,
+        "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
+    }
+    if address is None:
+        options |= {
+            "address": "local",
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
+            "dashboard_host": "127.0.0.1",
+            "num_cpus": available_cpus(),
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
+    else:
+        options["address"] = address
+    os.chdir(folder)
+    try:
+        ray.init(**options)
+        yield
+    finally:
+        ray.shutdown()
+        os.chdir(before)
+
+
+def fit_resources(
+    cpus: float | None, gpus: float | None, concurrency: int | None, trials: int
+) -> Resources:
+    """Resources per trial and concurrency that fit the connected cluster; None means: choose.
+
+    Raises:
+        ValueError: when not even one trial fits.
+    """
+    total = ray.cluster_resources()
+    all_cpus, all_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
+    # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
+    # trial with two threads; beside a GPU, the CPU only feeds it.
+    cpus = 1.0 if cpus is None else cpus
+    limits = [all_cpus / cpus] if cpus else []
+    limits += [all_gpus / gpus] if gpus else []
+    fitting = int(min(limits) + 1e-9) if limits else trials
+    if fitting < 1:
+        raise ValueError(
+            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but the cluster has "
+            f"{all_cpus:g} CPUs and {all_gpus:g} GPUs in all"
+        )
+    chosen = max(1, min(fitting, trials) if concurrency is None else min(concurrency, fitting))
+    reason = (
+        f"{chosen} trial{'s' * (chosen > 1)} at once: {cpus:g} CPU and {gpus:g} GPU each, of "
+        f"{all_cpus:g} CPU and {all_gpus:g} GPU"
+    )
+    return Resources(cpus, gpus, chosen, reason)
+
+
+def run_jobs(
+    source: JobSource,
+    listeners: Sequence[Listener],
+    context: WorkerContext,
+    resources: Resources,
+    folder: Path,
+) -> None:
+    """Run the source's jobs on the connected cluster until it is finished or a signal comes.
+
+    SIGINT and SIGTERM both end it calmly; the caller sees `source.finished` False then. Jobs that
+    were running stay open in the source.
+
+    Args:
+        source: hands out jobs, takes in results.
+        listeners: told afterwards.
+        context: for the workers.
+        resources: from `fit_resources`.
+        folder: for what Ray writes; nothing in it is needed afterwards.
+    """
+    bridge = _Bridge(source, listeners, context, resources.concurrency)
+    leg = f"leg-{time.time_ns()}"
+    tuner = tune.Tuner(
+        tune.with_resources(
+            run_job, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=_AskingSearcher(bridge),
+            scheduler=_TellingScheduler(bridge),
+            num_samples=-1,
+            max_concurrent_trials=resources.concurrency,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=leg,
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    with _sigterm_as_interrupt():
+        tuner.fit()
+    bridge.raise_stored()
+    shutil.rmtree(folder / leg, ignore_errors=True)
+
+
+class _Bridge:
+    """What both adapters share: which Ray trial does which job."""
+
+    def __init__(
+        self,
+        source: JobSource,
+        listeners: Sequence[Listener],
+        context: WorkerContext,
+        concurrency: int,
+    ) -> None:
+        self.source, self.listeners = source, listeners
+        self.context, self.concurrency = context, concurrency
+        self.jobs: dict[str, Job] = {}  # Ray's trial id to the job it does; until Ray lets go
+        self.closed: set[str] = set()  # those of them whose job is closed already
+        self.trials: dict[str, Trial] = {}
+        self.error: BaseException | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        self._sweep()
+        if self.error is not None:
+            return None if self.jobs else str(Searcher.FINISHED)
+        if len(self.jobs) < self.concurrency:
+            job = self.source.ask()
+            if job is not None:
+                self.jobs[trial_id] = job
+                for listener in self.listeners:
+                    listener.started(job)
+                return encode(self.context, job)
+        # With nothing live, None would make Ray sleep for minutes, deaf to signals.
+        return None if self.jobs else str(Searcher.FINISHED)
+
+    def result(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        job = self.jobs.get(trial_id)
+        if job is None or trial_id in self.closed:
+            return
+        match report.get("event"):
+            case "epoch":
+                for listener in self.listeners:
+                    listener.epoch(job, report["stage"], report["row"])
+            case "result":
+                self.source.finish(job, report["result"])
+                self._close(trial_id, "complete", "", report["result"])
+            case "failed":
+                self.source.fail(job, report["reason"])
+                self._close(trial_id, "failed", report["reason"], None)
+
+    def completed(self, trial_id: str) -> None:
+        self._lost(trial_id, "the worker ended without a result")
+
+    def errored(self, trial: Trial) -> None:
+        trial_id = trial.trial_id
+        if trial_id not in self.jobs:
+            return
+        error = _error_of(trial)
+        if error is None or isinstance(error, RayActorError):
+            reason = "worker lost" if error is None else f"worker lost: {_first_line(error)}"
+            self._lost(trial_id, reason)
+            return
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        if trial_id not in self.closed:
+            self.source.fail(self.jobs[trial_id], reason)
+            self._close(trial_id, "failed", reason, None)
+        self._forget(trial_id)
+
+    def raise_stored(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _sweep(self) -> None:
+        """Give back jobs whose Ray trial ended without a word (a failed reset of a worker)."""
+        for trial_id, trial in list(self.trials.items()):
+            if trial_id in self.jobs and trial.status in (Trial.ERROR, Trial.TERMINATED):
+                self._lost(trial_id, "the worker did not take up the trial")
+
+    def _lost(self, trial_id: str, reason: str) -> None:
+        if trial_id in self.jobs and trial_id not in self.closed:
+            self.source.give_back(self.jobs[trial_id], reason)
+            self._close(trial_id, "lost", reason, None)
+        self._forget(trial_id)
+
+    def _close(
+        self, trial_id: str, state: str, detail: str, result: Mapping[str, Any] | None
+    ) -> None:
+        self.closed.add(trial_id)
+        for listener in self.listeners:
+            listener.ended(self.jobs[trial_id], state, detail, result)
+
+    def _forget(self, trial_id: str) -> None:
+        self.jobs.pop(trial_id, None)
+        self.trials.pop(trial_id, None)
+        self.closed.discard(trial_id)
+
+
+def _nothing() -> None:
+    """What the adapters unpickle to: Ray pickles them once, and never needs them back."""
+
+
+class _AskingSearcher(Searcher):  # type: ignore[misc]
+    """Only asks; results reach the source through the scheduler."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Say that the limit is kept here: Ray's own limiter leaks slots of failed resets."""
+        del max_concurrent
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """A job as configuration, FINISHED, or None while something is live."""
+        return self._bridge.suggest(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the scheduler has heard it first."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the source keeps its own state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a new start is a new Ray Tune experiment."""
+
+
+class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Passes on every report and error, in order."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Remember the trial, for `_Bridge._sweep`."""
+        self._bridge.trials[trial.trial_id] = trial
+
+    def on_trial_result(
+        self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
+    ) -> str:
+        """Tell the source and go on."""
+        self._bridge.result(trial.trial_id, result)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(
+        self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
+    ) -> None:
+        """Free the slot; a job without a result is given back."""
+        self._bridge.completed(trial.trial_id)
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Fail the job, or give it back when only its worker was lost."""
+        self._bridge.errored(trial)
+
+
+def _error_of(trial: Trial) -> BaseException | None:
+    """The exception of an errored Ray trial; None when there is none or it cannot be read."""
+    # get_pickled_error() reads storage that is not synchronised yet; the local file is there.
+    path = trial.pickled_error_file
+    try:
+        error = pickle.loads(Path(path).read_bytes()) if path else None
+    except Exception:  # the worker's own exception class may not load here
+        return RuntimeError("its exception could not be read")
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no message"
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM (job stop, Slurm, Kubernetes) end Ray Tune as calmly as SIGINT.
+
+    Ray Tune listens to SIGUSR1; without this, SIGTERM prints a stack and leaves by SystemExit.
+    """
+
+    def forward(number: int, frame: object) -> None:
+        del number, frame
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
