@@ -178,7 +178,6 @@ def run_jobs(
     )
     with _sigterm_as_interrupt():
         tuner.fit()
-    bridge.raise_stored()
     shutil.rmtree(folder / leg, ignore_errors=True)
 
 
@@ -197,12 +196,9 @@ class _Bridge:
         self.jobs: dict[str, Job] = {}  # Ray's trial id to the job it does; until Ray lets go
         self.closed: set[str] = set()  # those of them whose job is closed already
         self.trials: dict[str, Trial] = {}
-        self.error: BaseException | None = None
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         self._sweep()
-        if self.error is not None:
-            return None if self.jobs else str(Searcher.FINISHED)
         if len(self.jobs) < self.concurrency:
             job = self.source.ask()
             if job is not None:
@@ -245,10 +241,6 @@ class _Bridge:
             self.source.fail(self.jobs[trial_id], reason)
             self._close(trial_id, "failed", reason, None)
         self._forget(trial_id)
-
-    def raise_stored(self) -> None:
-        if self.error is not None:
-            raise self.error
 
     def _sweep(self) -> None:
         """Give back jobs whose Ray trial ended without a word (a failed reset of a worker)."""
