@@ -1,0 +1,84 @@
+# `make help` lists the targets. Every target sets up .venv by itself, once: the stamp file
+# below is older than pyproject.toml or constraints.txt only when something changed there.
+PYTHON   ?= python3
+PIP_ARGS ?=
+# `TORCH=installed` uses the torch that $(PYTHON) already has, in whatever version.
+TORCH    ?=
+PY       := .venv/bin/python
+STAMP    := .venv/.installed
+
+.NOTPARALLEL:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit integration campaigns campaigns-short bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
+	@.venv/bin/shiftsearch search demo
+
+test: check unit integration campaigns-short ## everything before a commit
+
+check: $(STAMP) ## lint, format, types
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m mypy --no-error-summary
+
+# Each tier is a process of its own, so that the unit tier can tell that nothing imported Ray.
+unit: $(STAMP) ## tests without Ray, seconds
+	@$(PY) -m pytest -q -m unit --timeout=30
+
+integration: $(STAMP) ## tests on one local Ray, minutes
+	@$(PY) -m pytest -q -m integration --timeout=300
+
+campaigns: $(STAMP) ## kills and search quality, in full
+	@$(PY) -m pytest -q -m campaign --full --timeout=3600
+
+campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
+	@$(PY) -m pytest -q -m campaign --timeout=600
+
+bench: $(STAMP) ## training throughput, overhead and calibration, beside their plain twins
+	@$(PY) experiments/benchmarks/run.py
+
+clean: ## remove .venv, build products and caches; runs/ stays
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- set-up. The checks are $(error)s: one line each, before anything is written. ----
+PYTHON_PROBE = import sys, importlib.util as u; print( \
+	"old " + sys.version.split()[0] if sys.version_info < (3, 11) else \
+	"no-venv" if not (u.find_spec("venv") and u.find_spec("ensurepip")) else \
+	"no-torch" if sys.prefix != sys.base_prefix or not u.find_spec("torch") else "ok")
+
+problem-none = $(PYTHON) does not run as Python 3: name a Python 3.11 or newer, as in \
+	`make demo PYTHON=python3.11`
+problem-old = Python 3.11 or newer is needed and $(PYTHON) is $(lastword $(1)): name another, \
+	as in `make demo PYTHON=python3.11`
+problem-no-venv = $(PYTHON) lacks the modules venv and ensurepip: install them (Debian and \
+	Ubuntu: apt install python3-venv), then run make again
+ifeq ($(TORCH),installed)
+problem-no-torch = TORCH=installed needs a python that has torch outside any virtual \
+	environment, and $(PYTHON) is not one; see README.md, Install
+endif
+refuse = $(if $(problem-$(firstword $(1))),$(error $(problem-$(firstword $(1)))))
+check_python = $(call refuse,$(or $(shell $(PYTHON) -c '$(PYTHON_PROBE)' 2>/dev/null),none))
+
+$(STAMP): pyproject.toml constraints.txt
+	@:$(check_python)
+ifneq ($(TORCH),installed)
+	@echo 'Setting up .venv (once). About 70 packages come: 300 MB to download, 1.2 GB on disk, and torch.'
+	@echo 'torch on Linux is the CUDA build unless you say otherwise: several GB. The CPU build is'
+	@echo '200 MB (750 MB on disk). To choose it, stop now and add one of these to the make command:'
+	@echo '  PIP_ARGS="--extra-index-url <the CPU index named on the PyTorch install page>"'
+	@echo '  PIP_ARGS="--find-links DIR"   a folder that holds the torch wheel you want'
+	@echo '  TORCH=installed               the torch that $(PYTHON) already has'
+else
+	@echo 'Setting up .venv (once) around the torch that $(PYTHON) has; about 70 further packages'
+	@echo 'come: 300 MB to download, 1.2 GB on disk.'
+endif
+	@$(PYTHON) -m venv $(if $(filter installed,$(TORCH)),--system-site-packages) .venv
+	@$(if $(filter installed,$(TORCH)),grep -v '^torch==' constraints.txt,cat constraints.txt) > .venv/constraints.txt
+	@if [ -t 1 ]; then quiet=; else quiet=-q; fi; $(PY) -m pip install $$quiet \
+		--disable-pip-version-check $(PIP_ARGS) -c .venv/constraints.txt -e '.[dev]'
+	@touch $@

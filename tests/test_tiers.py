@@ -1,0 +1,88 @@
+"""The rules of the tiers (conftest.py) hold: each broken rule is noticed, each kept one passes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.unit
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project under the same conftest and settings, with limits of 0.1 s and 0.5 s."""
+    text = CONFTEST.read_text(encoding="utf-8")
+    for constant, value in (("CPU_LIMIT = 1.0", 0.1), ("WALL_LIMIT = 5.0", 0.5)):
+        assert constant in text
+        text = text.replace(constant, f"{constant.split()[0]} = {value}")
+    pytester.makeconftest(text)
+    pytester.makefile(".toml", pyproject=PYPROJECT.read_text(encoding="utf-8"))
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    pytester.makepyfile(ray="")  # stands in for Ray
+    return pytester
+
+
+def outcome(project: pytest.Pytester, body: str, *args: str) -> tuple[int, str]:
+    """Exit code and output of pytest on a module with `body`."""
+    project.makepyfile(test_it="import pytest, time\n" + body)
+    result = project.runpytest_inprocess("test_it.py", *args)
+    return int(result.ret), result.stdout.str() + result.stderr.str()
+
+
+UNIT = "pytestmark = pytest.mark.unit\n"
+BUSY = "    start = time.process_time()\n    while time.process_time() - start < 0.15: pass\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        UNIT + "def test_it(): pass\n",
+        UNIT + "def test_it():\n    time.sleep(0.2)\n",
+        UNIT + '@pytest.mark.slow(reason="trains a network")\ndef test_it():\n' + BUSY,
+        "@pytest.mark.integration\ndef test_it():\n" + BUSY,
+    ],
+    ids=["short", "waiting", "slow-with-reason", "integration"],
+)
+def test_kept_rules_pass(project: pytest.Pytester, body: str) -> None:
+    code, output = outcome(project, body)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def test_it(): pass\n", "must have exactly one of"),
+        (UNIT + "@pytest.mark.campaign\ndef test_it(): pass\n", "['campaign', 'unit']"),
+        (UNIT + "@pytest.mark.slow\ndef test_it(): pass\n", "slow must state its reason"),
+        (UNIT + "def test_it():\n" + BUSY, "s of processor time"),
+        (UNIT + "def test_it():\n    time.sleep(0.6)\n", "0.6 s by the clock"),
+        (UNIT + "import ray\ndef test_it(): pass\n", "test_it.py imports ray"),
+        (UNIT + "def test_it():\n    import ray\n", "test_it imported ray"),
+    ],
+    ids=[
+        "no-tier",
+        "two-tiers",
+        "slow-without-reason",
+        "busy",
+        "asleep",
+        "ray-above",
+        "ray-in-test",
+    ],
+)
+def test_broken_rules_fail(project: pytest.Pytester, body: str, message: str) -> None:
+    code, output = outcome(project, body, "-m", "unit")
+    assert code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED)
+    assert message in output
+
+
+def test_the_unit_tier_does_not_import_modules_of_other_tiers(project: pytest.Pytester) -> None:
+    project.makepyfile(test_on_ray="import pytest, ray\npytestmark = [pytest.mark.integration]\n")
+    project.makepyfile(test_plain=f"import pytest\n{UNIT}def test_it(): pass\n")
+    result = project.runpytest_inprocess(project.path, "-m", "unit")
+    result.assert_outcomes(passed=1)
