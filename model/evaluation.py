@@ -49,7 +49,7 @@ def predict(network: Network, images: Tensor) -> Tensor:
     network.eval()
     parts = [
         F.softmax(network(_channels_last(normalise(batch))).float(), dim=1).cpu()
-        for batch in images.split(BATCH)
+        for batch in torch.split(images, BATCH)
     ]
     return torch.cat(parts)
 

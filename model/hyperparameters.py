@@ -20,7 +20,7 @@ LAYERS = 4
 
 
 class Frozen(BaseModel):
-    """Base of the immutable settings: unknown names, non-finite and mistyped values are refused."""
+    """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 

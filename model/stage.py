@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,11 +221,10 @@ def _to_result(key: str, entry: Entry) -> StageResult:
     )
 
 
-def _announce(
-    course: Course, history: tuple[EpochRow, ...] | list[EpochRow], on_epoch: OnEpoch | None
-) -> None:
-    for row in history if on_epoch is not None else ():
-        on_epoch(course.stage, row)  # type: ignore[misc]
+def _announce(course: Course, history: Sequence[EpochRow], on_epoch: OnEpoch | None) -> None:
+    if on_epoch is not None:
+        for row in history:
+            on_epoch(course.stage, row)
 
 
 class _StageRun:
@@ -239,7 +238,7 @@ class _StageRun:
             initialise(self.network, _generator(torch.device("cpu"), course, "weights", 0))
         else:
             self.network.load_state_dict(dict(start))
-        self.network.to(device.torch_device, memory_format=torch.channels_last)
+        self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(hyperparameters, FineTuneHyperparameters):
             freeze(self.network, hyperparameters.frozen_layers)
         self.trainable = [p for p in self.network.parameters() if p.requires_grad]
@@ -296,7 +295,7 @@ class _StageRun:
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
         right = torch.zeros((), dtype=torch.int64, device=place)
         seen = 0
-        for indices in order.split(hyperparameters.batch_size):
+        for indices in torch.split(order, hyperparameters.batch_size):
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
             images, labels = split.images[indices], split.labels[indices]
@@ -319,7 +318,9 @@ class _StageRun:
         self.network.eval()
         loss, right = 0.0, 0
         batches = zip(
-            split.images.split(VALIDATION_BATCH), split.labels.split(VALIDATION_BATCH), strict=True
+            torch.split(split.images, VALIDATION_BATCH),
+            torch.split(split.labels, VALIDATION_BATCH),
+            strict=True,
         )
         for images, labels in batches:
             with self.device.autocast():

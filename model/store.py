@@ -101,7 +101,7 @@ class Store:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a reader, or a crash, meets the old or the new, whole."""
+    """Replace `path` by `content`; a reader, or a crash, meets the old or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
