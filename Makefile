@@ -10,10 +10,12 @@ STAMP    := .venv/.installed
 .NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration campaigns campaigns-short bench clean
+.PHONY: help install demo test check unit integration campaigns campaigns-short bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## set up .venv
 
 demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
 	@.venv/bin/shiftsearch search demo
