@@ -1,0 +1,35 @@
+"""How numbers and reasons are written for a person, the same in the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def percent(share: float | None) -> str:
+    """A share in 0..1 as `97.17 %`; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """Low and high in 0..1 as `[95.41, 98.27]`, in percent."""
+    return f"[{100 * bounds[0]:.2f}, {100 * bounds[1]:.2f}]"
+
+
+def points(difference: float, bounds: Sequence[float]) -> str:
+    """A difference of shares with its interval: `+14.02 points [+11.10, +17.03]`."""
+    return f"{100 * difference:+.2f} points [{100 * bounds[0]:+.2f}, {100 * bounds[1]:+.2f}]"
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and control characters, such as the colours of a worker's traceback."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
