@@ -232,8 +232,12 @@ class Progress:
             more = len(self._running) - _SHOWN
             if more > 0:
                 jobs.add_row(Text(f"and {more} more", style="dim"))
-            best = Text(f"best so far: {self._best}" if self._best else "", style="green")
-        return Group(head, jobs, best)
+            shown: list[RenderableType] = [head]
+            if self._running:
+                shown.append(jobs)
+            if self._best is not None:
+                shown.append(Text(f"best so far: {self._best}", style="green"))
+        return Group(*shown)
 
 
 def _state(running: _Running) -> tuple[Text, Text, Text]:

@@ -132,7 +132,7 @@ def test_a_terminal_shows_what_runs_and_keeps_only_troubles(clock: Clock) -> Non
     lines = [line.strip() for line in view.getvalue().splitlines()]
     assert lines[0].startswith("search")
     assert lines[0].endswith("1 of 24 done  1 failed  about 1 min 09 s left")
-    assert lines[1].split() == "trial-0001 fine_tune epoch 1 validation 62.50 %".split()
+    assert " ".join(lines[1].split()) == "trial-0001 fine_tune epoch 1 validation 62.50 %"
     assert lines[2].split() == ["trial-0002", "starting"]
     assert lines[9] == "and 2 more"
     assert lines[10] == ("best so far: trial-0000, 17.35 % -> 93.70 % on TEST2, selection part")
