@@ -23,6 +23,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
         text = text.replace(constant, f"{constant.split()[0]} = {value}")
     pytester.makeconftest(text)
     pytester.makefile(".toml", pyproject=PYPROJECT.read_text(encoding="utf-8"))
+    # Looking for plugins reads every installed package's files: seconds in a large environment.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     pytester.makepyfile(ray="")  # stands in for Ray
     return pytester
