@@ -37,7 +37,10 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {
+            "per_class": list(self.per_class),
+            "confusion": [list(row) for row in self.confusion],
+        }
 
 
 @torch.inference_mode()

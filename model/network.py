@@ -92,6 +92,17 @@ class Network(nn.Module):
         return self.head(self.dropout(self.layers(images)))  # type: ignore[no-any-return]
 
 
+def allocate(classes: int, image_size: tuple[int, int], dropout: float = 0.5) -> Network:
+    """The network on the CPU with its memory not yet set.
+
+    Unlike the constructor alone, it neither spends time on initial weights nor draws them from
+    torch's global generator.
+    """
+    with torch.device("meta"):
+        network = Network(classes, image_size, dropout)
+    return network.to_empty(device="cpu")
+
+
 def initialise(network: Network, generator: torch.Generator) -> None:
     """Draw all weights anew, with the scale of torch's defaults: uniform in +-1 / sqrt(fan-in).
 

@@ -19,7 +19,7 @@ from data.tensors import to_device
 from model.device import Device
 from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
-from model.network import Network
+from model.network import Network, allocate
 from model.stage import Course, OnEpoch, StageResult, TensorSplit, run_stage
 from model.store import Store
 
@@ -191,10 +191,14 @@ def run_protocol(
 
 
 def build(
-    weights: Mapping[str, Tensor], classes: int, image_size: tuple[int, int], device: Device
+    weights: Mapping[str, Tensor],
+    classes: int,
+    image_size: tuple[int, int],
+    device: Device,
+    dropout: float = 0.5,
 ) -> Network:
     """The network with these weights, on the device, in evaluation mode."""
-    network = Network(classes, image_size)
+    network = allocate(classes, image_size, dropout)
     network.load_state_dict(dict(weights))
     network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval()

@@ -24,7 +24,7 @@ from data.tensors import normalise
 from model.device import Device
 from model.freezing import freeze
 from model.hyperparameters import FineTuneHyperparameters, Schedule, StageHyperparameters
-from model.network import Network, initialise
+from model.network import allocate, initialise
 from model.stopping import Decisions
 from model.store import Entry, Store, canonical_json, content_key
 
@@ -233,7 +233,7 @@ class _StageRun:
     def __init__(self, course: Course, device: Device, start: Mapping[str, Tensor] | None) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.device = course, device
-        self.network = Network(course.classes, course.image_size, hyperparameters.dropout)
+        self.network = allocate(course.classes, course.image_size, hyperparameters.dropout)
         if start is None:
             initialise(self.network, _generator(torch.device("cpu"), course, "weights", 0))
         else:
