@@ -1,0 +1,31 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """Give a new folder beside `target` to write into, renamed to `target` at the end.
+
+    An error, also in the rename, removes what was written. A process killed on the way leaves a
+    hidden folder `.NAME.<8 hex digits>` and no target.
+
+    Raises:
+        OSError: the folder cannot be made, or `target` holds files by then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    beside.mkdir()
+    try:
+        yield beside
+        os.replace(beside, target)  # noqa: PTH105 - says that an empty target is replaced
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
