@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 
 class RunLocked(RuntimeError):  # noqa: N818, named by its cause
@@ -51,7 +51,7 @@ class RunLock:
             self._file = None
 
 
-class _NoLock(BaseJournalFileLock):
+class _NoLock(JournalFileSymlinkLock):
     """The journal's lock under the run's own lock: nothing to do.
 
     Optuna's default, a symbolic link, survives the death of its owner (the next start then waits
@@ -77,4 +77,4 @@ def open_journal(path: Path) -> JournalStorage:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(path, whole)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock()))
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path))))

@@ -1,0 +1,97 @@
+"""The command `shiftsearch`: parsing, one clear line per problem, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+WRONG_INPUT, INTERRUPTED = 2, 75
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code.
+
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted,
+    run the same command to continue.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    options.command = shlex.join(["shiftsearch", *arguments])
+    # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
+    from experiments import commands
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    try:
+        code: int = getattr(commands, options.run_command)(options, console)
+    except commands.INPUT_ERRORS as error:
+        for problem in getattr(error, "problems", None) or [str(error)]:
+            print(problem, file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shiftsearch",
+        description="Find the hyperparameters that carry an image classifier to another domain.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    search = commands.add_parser(
+        "search", help="check the data, search, retrain the top, export the winner, report"
+    )
+    search.add_argument("experiment", nargs="?", metavar="NAME|FILE.yaml")
+    search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
+    search.add_argument("--run", metavar="DIR", help="run folder; default runs/NAME")
+    search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
+    search.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster to join")
+    search.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
+    )
+    search.set_defaults(run_command="search")
+
+    report = commands.add_parser("report", help="write report.html and trials.csv of a run anew")
+    report.add_argument("run", metavar="RUN")
+    report.set_defaults(run_command="report")
+
+    evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
+    evaluate.add_argument("bundle", metavar="BUNDLE")
+    evaluate.add_argument("data", metavar="DATA", help="a folder, or `synthetic`")
+    evaluate.add_argument("--json", action="store_true", help="one JSON document")
+    evaluate.set_defaults(run_command="evaluate")
+
+    predict = commands.add_parser("predict", help="class and probability of image files")
+    predict.add_argument("bundle", metavar="BUNDLE")
+    predict.add_argument("files", nargs="+", metavar="FILE")
+    predict.set_defaults(run_command="predict")
+
+    data = commands.add_parser("data", help="check, make or import image folders")
+    kinds = data.add_subparsers(metavar="ACTION", required=True)
+    check = kinds.add_parser("check", help="what a folder holds, and what is doubtful about it")
+    check.add_argument("folder", metavar="DIR")
+    check.set_defaults(run_command="data_check")
+    synthesize = kinds.add_parser("synthesize", help="write the synthetic default as a folder")
+    synthesize.add_argument("folder", metavar="DIR")
+    synthesize.add_argument("--seed", type=int, default=0)
+    synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
+    synthesize.set_defaults(run_command="data_synthesize")
+    imports = kinds.add_parser("import", help="from folders of PNG or JPEG, split/class/file")
+    imports.add_argument("source", metavar="SOURCE")
+    imports.add_argument("folder", metavar="DIR")
+    imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
+    imports.set_defaults(run_command="data_import")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,124 @@
+"""What each command of `shiftsearch` does with its parsed options; returns the exit code."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from data.cache import open_dataset
+from data.check import check
+from data.convert import import_images, write_folder
+from data.dataset import DataError
+from data.synthetic import synthesize
+from experiments import run as runs
+from experiments.definition import DefinitionError, load
+from experiments.folder import Run
+from experiments.report import evaluation_table
+from model.bundle import BundleError, load_bundle
+from model.device import choose_device
+from search.journal import RunLocked
+from search.study import StudyMismatch
+
+INPUT_ERRORS = (
+    DataError,
+    DefinitionError,
+    BundleError,
+    StudyMismatch,
+    RunLocked,
+    FileExistsError,
+)
+"""What is wrong with what the user gave; each has `problems` or is one line."""
+
+DEFAULT, DEFAULT_WITH_DATA = "demo", "digits6"
+
+
+def search(options: Namespace, console: Console) -> int:
+    """`shiftsearch search`."""
+    name = options.experiment
+    if name is None and options.run and Run(Path(options.run)).definition.exists():
+        name = str(Run(Path(options.run)).definition)
+    if name is None:
+        name = DEFAULT_WITH_DATA if options.data else DEFAULT
+    overrides = list(options.overrides)
+    if options.data is not None:
+        overrides.append(f"data={json.dumps(options.data)}")
+    if options.trials is not None:
+        overrides.append(f"trials={options.trials}")
+    experiment = load(name, overrides)
+    if experiment.data != "synthetic":
+        # Absolute before Ray starts: its workers stand elsewhere.
+        absolute = str(Path(experiment.data).expanduser().absolute())
+        experiment = experiment.model_copy(update={"data": absolute})
+    folder = Path(options.run) if options.run else Path("runs") / experiment.name
+    return runs.search(
+        experiment,
+        folder.expanduser().absolute(),
+        console,
+        address=options.address,
+        command=options.command,
+    )
+
+
+def evaluate(options: Namespace, console: Console) -> int:
+    """`shiftsearch evaluate`."""
+    bundle = load_bundle(Path(options.bundle))
+    dataset, warnings = open_dataset(Path(options.data))
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    device = choose_device()
+    device.apply()
+    rows = bundle.evaluate(dataset, device)
+    if options.json:
+        print(json.dumps(rows, indent=1, allow_nan=False))
+        return runs.DONE
+    console.print(evaluation_table(rows))
+    if any(row["part"] == "held-out" for row in rows):
+        console.print("this was one more look at the held-out part of TEST2")
+    return runs.DONE
+
+
+def predict(options: Namespace, console: Console) -> int:
+    """`shiftsearch predict`."""
+    bundle = load_bundle(Path(options.bundle))
+    device = choose_device()
+    device.apply()
+    for file, name, probability in bundle.predict([Path(f) for f in options.files], device):
+        print(f"{file}\t{name}\t{probability:.4f}")
+    return runs.DONE
+
+
+def data_check(options: Namespace, console: Console) -> int:
+    """`shiftsearch data check`."""
+    dataset, warnings = open_dataset(Path(options.folder))
+    found = check(dataset)
+    table = Table("split", *dataset.classes, "all", title="images per class")
+    for split, counts in found.counts.items():
+        table.add_row(split, *map(str, counts), str(sum(counts)))
+    console.print(table)
+    console.print(found.summary, markup=False)
+    for warning in [*warnings, *found.warnings]:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    return runs.DONE
+
+
+def data_synthesize(options: Namespace, console: Console) -> int:
+    """`shiftsearch data synthesize`."""
+    dataset = synthesize(options.seed, options.size)
+    write_folder(dataset, Path(options.folder))
+    count = sum(len(split) for split in dataset.splits.values())
+    console.print(f"{count} synthetic images in {options.folder}, digest {dataset.digest}")
+    return runs.DONE
+
+
+def data_import(options: Namespace, console: Console) -> int:
+    """`shiftsearch data import`."""
+    console.print(
+        import_images(Path(options.source), Path(options.folder), (options.size, options.size))
+    )
+    return runs.DONE
+
+

@@ -1,0 +1,222 @@
+"""The end of a search: choose the winner, evaluate, export, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from data.dataset import Dataset
+from experiments.definition import Experiment
+from experiments.folder import Run
+from experiments.report import write_report
+from experiments.results import (
+    STAGES,
+    Part,
+    Scored,
+    compare,
+    confusion_of,
+    count_looks,
+    counts_of,
+    part_rows,
+    parts_of,
+    score,
+    table_rows,
+    versions,
+    weights_of,
+)
+from experiments.retrain import Candidate, Retraining
+from model.bundle import save_bundle
+from model.device import choose_device
+from model.hyperparameters import Hyperparameters
+from model.protocol import division_of
+from model.store import Store, content_key, write_atomically
+from search.study import Study
+
+_SELECTION = 1  # TEST2's selection part, as `parts_of` orders them
+
+
+class Conclusion:
+    """What is concluded from a finished search and retraining.
+
+    Args:
+        experiment: of the run.
+        run: its folder.
+        dataset: divided here.
+        study: finished; read only.
+        retraining: finished.
+        circumstances: command, reasons of automatic choices and seconds, for the record.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: Run,
+        dataset: Dataset,
+        study: Study,
+        retraining: Retraining,
+        circumstances: Mapping[str, Any],
+    ) -> None:
+        self.experiment, self.run, self.dataset = experiment, run, dataset
+        self.study, self.retraining = study, retraining
+        self.circumstances = circumstances
+        self.candidates = retraining.candidates()
+
+    def reach(self) -> dict[str, Any] | None:
+        """The result, written to `result.json`, with bundle and report; None without a winner.
+
+        What an earlier call concluded from the same trainings is not done again: every
+        evaluation is a look at the held-out part.
+        """
+        run = self.run
+        fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials])
+        result = json.loads(run.result.read_text()) if run.result.exists() else None
+        if result is None or result["fingerprint"] != fingerprint or not run.bundle.exists():
+            winner = self.retraining.winner()
+            if winner is None:
+                return None
+            result = {**self._conclude(winner), "fingerprint": fingerprint}
+            text = json.dumps(result, indent=1, allow_nan=False)
+            write_atomically(run.result, text.encode())
+        write_report(result, self.study.trials(), run.report)
+        return dict(result)
+
+    def _conclude(self, winner: Candidate) -> dict[str, Any]:
+        titled = self._titled(winner)
+        parts, scored = self._score(titled)
+        best = scored.get("winner", scored.get("reference"))
+        assert best is not None  # the winner is one of them
+        comparison = None
+        if "winner" in scored and "reference" in scored:
+            comparison = compare(scored["winner"], scored["reference"], parts)
+        replicate = best.best_replicate(_SELECTION)
+        self._export(best, replicate, parts)
+        environment = best.candidate.results[replicate]["fine_tune"]["environment"]
+        return {
+            **self._description(),
+            "search": self._search_summary(),
+            "retrain": {
+                **self.experiment.retrain.model_dump(),
+                "candidates": [self._candidate(c, winner) for c in self.candidates],
+            },
+            "winner": _named(winner),
+            "reference": _named(self.candidates[0]),
+            "table": [row for s in scored.values() for row in table_rows(s, parts)],
+            "comparison": comparison,
+            "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
+            | {"split": "TEST2", "part": "selection"},
+            "exported": {
+                "number": winner.number,
+                "replicate": replicate,
+                "bundle": self.run.bundle.name,
+            },
+            "held_out_looks": json.loads(self.run.looks.read_text()),
+            "environment": {
+                **environment,
+                "reasons": self.circumstances["reasons"],
+                "versions": versions(),
+            },
+            "seconds": {"this_call": self.circumstances["seconds"]},
+        }
+
+    def _titled(self, winner: Candidate) -> dict[str, Candidate]:
+        """What is scored: title to configuration, the reference first; only what was trained."""
+        reference = self.candidates[0]
+        titled = {"reference": reference}
+        if winner.configuration != reference.configuration:
+            titled["winner"] = winner
+        main = self.experiment.protocol.fine_tune_on
+        titled |= {
+            f"reference, fine-tuned on {c.fine_tune_on}": c
+            for c in self.candidates
+            if c.fine_tune_on != main
+        }
+        return {title: c for title, c in titled.items() if c.results}
+
+    def _score(self, titled: Mapping[str, Candidate]) -> tuple[list[Part], dict[str, Scored]]:
+        device = choose_device()
+        device.apply()
+        parts = parts_of(self.dataset, self.experiment.protocol, device)
+        count_looks(self.run.looks, titled, held_out=parts[-1].name == "held-out")
+        store = Store(self.run.store)
+        return parts, {
+            title: score(title, candidate, parts, store, self.dataset, device)
+            for title, candidate in titled.items()
+        }
+
+    def _export(self, best: Scored, replicate: int, parts: Sequence[Part]) -> None:
+        store, candidate = Store(self.run.store), best.candidate
+        before, after = (weights_of(store, candidate.results[replicate], s) for s in STAGES)
+        save_bundle(
+            self.run.bundle,
+            weights=after,
+            baseline_weights=before,
+            dataset=self.dataset,
+            hyperparameters=Hyperparameters.from_flat(candidate.configuration),
+            protocol=self.experiment.protocol,
+            metrics=part_rows(best, parts, replicate),
+            versions=versions(),
+            seed=self.experiment.seed,
+            number=candidate.number,
+            replicate=replicate,
+        )
+
+    def _description(self) -> dict[str, Any]:
+        """Of the run, whatever came out of it."""
+        experiment, dataset = self.experiment, self.dataset
+        division = division_of(dataset, experiment.protocol)
+        return {
+            "schema": 1,
+            "name": experiment.name,
+            "status": "complete",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": self.circumstances["command"],
+            "dataset": {
+                "source": experiment.data,
+                "digest": dataset.digest,
+                "classes": list(dataset.classes),
+                "image_size": list(dataset.image_size),
+                "counts": counts_of(dataset),
+            },
+            "division": {
+                "holdout": experiment.protocol.holdout,
+                "seed": experiment.protocol.division_seed,
+                "selection_n": len(division.selection),
+                "held_out_n": len(division.held_out),
+            },
+            "protocol": experiment.protocol.model_dump(),
+            "space": experiment.search_space().describe(),
+        }
+
+    def _search_summary(self) -> dict[str, Any]:
+        trials, best = self.study.trials(), self.study.best()[0]
+        finished = [t.result for t in trials if t.result is not None]
+        count = {state: sum(t.state == state for t in trials) for state in ("complete", "pruned")}
+        return {
+            "sampler": self.experiment.sampler,
+            "seed": self.experiment.seed,
+            "asked": self.experiment.trials,
+            **count,
+            "failed": sum(t.state == "fail" for t in trials),
+            "trial_seconds": sum(r[s]["seconds"] for r in finished for s in STAGES.values()),
+            "best_number": best.number,
+            "best_value": best.value,
+        }
+
+    def _candidate(self, candidate: Candidate, winner: Candidate) -> dict[str, Any]:
+        role = "reference" if candidate.number == self.candidates[0].number else "candidate"
+        won = (candidate.number, candidate.fine_tune_on) == (winner.number, winner.fine_tune_on)
+        return {
+            "role": "winner" if won else role,
+            **_named(candidate),
+            "fine_tune_on": candidate.fine_tune_on,
+            "search_value": candidate.search_value,
+            "replicates": [r["test2_accuracy"] for _, r in sorted(candidate.results.items())],
+            "mean": candidate.mean,
+            "failed": list(candidate.failures.values()),
+        }
+
+
+def _named(candidate: Candidate) -> dict[str, Any]:
+    return {"number": candidate.number, "configuration": dict(candidate.configuration)}

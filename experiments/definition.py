@@ -1,0 +1,268 @@
+"""The experiment file: read, checked, completed.
+
+An experiment is a YAML mapping; every key has a default, so an empty file searches nothing but
+runs the reference configuration. Problems are collected and named by key path, value and rule,
+with the nearest valid name for an unknown key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.hyperparameters import Protocol, Value, flatten
+from search.space import Space, SpaceError, nearest
+from search.study import FailurePolicy, Settings
+
+SHIPPED = Path(__file__).parent
+MAX_PROBLEMS = 20
+
+
+class DefinitionError(ValueError):
+    """The experiment is wrong.
+
+    Attributes:
+        problems: one line each, naming file, key path, value and rule.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        super().__init__("\n".join(self.problems))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Synthetic(_Section):
+    """The embedded default data, see `data.synthetic`."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    size: Annotated[int, Field(ge=16, le=256)] = 28
+
+
+class ResourceRequest(_Section):
+    """What a trial gets; left out, it is fitted to the machine."""
+
+    cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+
+
+class Retrain(_Section):
+    """What is trained again, as new replicates, after the search."""
+
+    top_k: Annotated[int, Field(ge=1, le=100)] = 3
+    replicates: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class Failures(_Section):
+    """When failed trials end the search."""
+
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_ended: Annotated[int, Field(ge=1)] = 5
+
+
+class Experiment(_Section):
+    """One experiment; the fields are the keys of the file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
+    data: str = "synthetic"
+    """A folder in the layout of `data.folder`, or `synthetic`."""
+    synthetic: Synthetic = Synthetic()
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Complete or pruned trials wanted; the first is the reference configuration."""
+    sampler: Literal["tpe", "gp", "qmc", "random"] = "tpe"
+    """By name, see `search.samplers`."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the study; all seeds of all trials derive from it."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    protocol: Protocol = Protocol()
+    also_fine_tune_on: Literal["TRAIN+TEST"] | None = None
+    """A second reading of the protocol, reported for the reference configuration."""
+    space: Annotated[dict[str, Any], Field(default_factory=dict)]
+    points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple)]
+    """Known-good configurations, tried right after the reference."""
+    resources: ResourceRequest = ResourceRequest()
+    retrain: Retrain = Retrain()
+    failures: Failures = Failures()
+
+    def search_space(self) -> Space:
+        """The parsed `space`."""
+        return Space.parse(self.space)
+
+    def checked_points(self) -> tuple[dict[str, Value], ...]:
+        """The parsed `points`."""
+        space = self.search_space()
+        return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
+
+    def settings(self) -> Settings:
+        """For `search.study.Study`."""
+        return Settings(
+            name=self.name,
+            sampler=self.sampler,
+            seed=self.seed,
+            trials=self.trials,
+            points=self.checked_points(),
+            failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
+        )
+
+    def identity(self, digest: str) -> dict[str, str]:
+        """What must not change over a run's life: field to value."""
+        fixed = {"data": digest, "seed": str(self.seed)}
+        fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
+        fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.model_dump()).items()}
+        return fixed
+
+
+def shipped() -> list[str]:
+    """Names of the experiments that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
+    """A shipped experiment by name, or a file by path, with `KEY=VALUE` overrides.
+
+    Raises:
+        DefinitionError: unknown name, unreadable file, or any problem of its content.
+    """
+    path = Path(name)
+    if name in shipped():
+        path = SHIPPED / f"{name}.yaml"
+    elif not path.is_file():
+        names = ", ".join(shipped())
+        raise DefinitionError(
+            [
+                f"{name}: no such file, and not a shipped experiment ({names}){nearest(name, shipped())}"
+            ]
+        )
+    raw = _read(path)
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        _override(raw, override)
+    return build(raw, str(path))
+
+
+def build(raw: Mapping[str, Any], origin: str) -> Experiment:
+    """The experiment of a mapping; `origin` names its file in problems.
+
+    Raises:
+        DefinitionError: one line per problem.
+    """
+    problems: list[str] = []
+    try:
+        experiment = Experiment.model_validate(_prepared(raw))
+    except ValidationError as error:
+        problems += [_problem(e) for e in error.errors()]
+    if not problems:
+        try:
+            experiment.checked_points()
+        except SpaceError as error:
+            problems += error.problems
+    if problems:
+        raise DefinitionError([f"{origin}: {problem}" for problem in problems])
+    return experiment
+
+
+def dump(experiment: Experiment) -> str:
+    """The experiment as YAML, every key written out; `build` reads it back the same."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with two mends: `1e-3` is a number (as in YAML 1.2), a key given twice is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError([f"{path}: cannot be read: {error}"]) from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise DefinitionError([f"{path}: is not valid YAML: {text}"]) from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise DefinitionError([f"{path}: holds {type(raw).__name__}, but must be a mapping"])
+    return raw
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise DefinitionError([f"--set {override}: must have the form KEY=VALUE"])
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise DefinitionError([f"--set {override}: {text!r} is not a YAML value"]) from None
+    *parents, leaf = key.split(".")
+    node = raw
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise DefinitionError([f"--set {override}: {parent} is not a mapping"])
+        node = child
+    node[leaf] = value
+
+
+def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Strict fields, YAML's habits: a whole number where a float is declared, lists for tuples."""
+    prepared = _whole_to_float(Experiment, raw)
+    if isinstance(prepared.get("points"), list):
+        prepared["points"] = tuple(prepared["points"])
+    return prepared
+
+
+def _whole_to_float(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in raw.items():
+        field = model.model_fields.get(str(key))
+        kind = None if field is None else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
+            value = _whole_to_float(kind, value)
+        elif isinstance(value, int) and not isinstance(value, bool) and "float" in str(kind):
+            value = float(value)
+        result[str(key)] = value
+    return result
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key{nearest(location[-1], _names_at(location[:-1]))}"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{path}: {error['input']!r}, but {message}"
+
+
+def _names_at(location: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Experiment
+    for part in location:
+        kind = model.model_fields[part].annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return list(model.model_fields)

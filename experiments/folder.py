@@ -1,0 +1,82 @@
+"""The run folder: every path in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder; every path in it.
+
+    Attributes:
+        folder: absolute.
+    """
+
+    folder: Path
+
+    @property
+    def definition(self) -> Path:
+        """The experiment as resolved."""
+        return self.folder / "experiment.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The study."""
+        return self.folder / "study.journal"
+
+    @property
+    def pack(self) -> Path:
+        """The dataset, packed, for the workers."""
+        return self.folder / "dataset"
+
+    @property
+    def store(self) -> Path:
+        """Stages, by content."""
+        return self.folder / "store"
+
+    @property
+    def result(self) -> Path:
+        """What came out."""
+        return self.folder / "result.json"
+
+    @property
+    def bundle(self) -> Path:
+        """The exported model."""
+        return self.folder / "best"
+
+    @property
+    def looks(self) -> Path:
+        """Every look at the held-out part."""
+        return self.folder / "looks.json"
+
+    @property
+    def retrained(self) -> Path:
+        """What came of retraining."""
+        return self.folder / "retrain.json"
+
+    @property
+    def trials(self) -> Path:
+        """All trials as a table."""
+        return self.folder / "trials.csv"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files, a folder per job."""
+        return self.folder / "tensorboard"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run's driver."""
+        return self.folder / "run.lock"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own files; nothing in it is needed afterwards."""
+        return self.folder / "ray"

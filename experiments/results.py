@@ -1,0 +1,245 @@
+"""The final evaluation: what the winner and the reference are worth, on images of every label.
+
+Only here, and in `evaluate`, is the held-out part scored. Every look is written to
+`RUN/looks.json` before it is taken, so that it is counted even when the process dies.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.dataset import Dataset
+from data.tensors import to_device
+from experiments.retrain import Candidate
+from experiments.statistics import paired_bootstrap, wilson
+from model.device import Device
+from model.evaluation import Evaluation, correct, predict, summarise
+from model.hyperparameters import Protocol
+from model.protocol import build, division_of
+from model.store import Store, write_atomically
+
+STAGES = {"before": "baseline", "after": "fine_tune"}
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are scored together.
+
+    Attributes:
+        split: TEST or TEST2.
+        name: "all", "selection" or "held-out".
+        images: [N, 1, H, W] on the device.
+        labels: [N] int64 on the CPU.
+    """
+
+    split: str
+    name: str
+    images: Tensor
+    labels: Tensor
+
+    def label(self, stage: str) -> str:
+        """How a number on this part is to be read."""
+        if self.name == "held-out":
+            return "held out"
+        return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
+
+
+def parts_of(dataset: Dataset, protocol: Protocol, device: Device) -> list[Part]:
+    """TEST whole, then TEST2's selection part, then its held-out part unless that is empty."""
+    division = division_of(dataset, protocol)
+    test2 = dataset.splits["TEST2"]
+    wanted = [("TEST", "all", dataset.splits["TEST"])]
+    wanted += [("TEST2", "selection", test2.take(division.selection))]
+    if len(division.held_out):
+        wanted += [("TEST2", "held-out", test2.take(division.held_out))]
+    found = []
+    for split, name, images_and_labels in wanted:
+        images, labels = to_device(images_and_labels, device.torch_device)
+        found.append(Part(split, name, images, labels.cpu()))
+    return found
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A configuration's replicates, scored on every part before and after fine-tuning.
+
+    Attributes:
+        title: of the configuration in tables.
+        candidate: the configuration.
+        evaluations: (stage, part index, replicate) to evaluation.
+        correctness: the same to [N] bool.
+    """
+
+    title: str
+    candidate: Candidate
+    evaluations: Mapping[tuple[str, int, int], Evaluation]
+    correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
+
+    def best_replicate(self, selection: int) -> int:
+        """The replicate with the best accuracy on part `selection` after fine-tuning."""
+        replicates = sorted(self.candidate.results)
+        return max(
+            replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
+        )
+
+    def mean_correctness(self, stage: str, part: int) -> NDArray[np.float64]:
+        """[N] per-image correctness in 0..1, averaged over replicates."""
+        rows = [self.correctness[stage, part, r] for r in self.candidate.results]
+        mean: NDArray[np.float64] = np.mean(np.stack(rows), axis=0, dtype=np.float64)
+        return mean
+
+
+def weights_of(store: Store, result: Mapping[str, Any], stage: str) -> Mapping[str, Tensor]:
+    """The weights that a stage of a protocol result ended with.
+
+    Args:
+        store: of the run.
+        result: `model.protocol.ProtocolResult.to_json`.
+        stage: "before" or "after" fine-tuning.
+
+    Raises:
+        FileNotFoundError: when the store no longer holds them.
+    """
+    key = result[STAGES[stage]]["key"]
+    course, _, _ = key.partition("-")
+    entry = store.load(course, "final")
+    if entry is None:
+        raise FileNotFoundError(f"{store.path(course, 'final')}: the weights of {key} are missing")
+    return entry.tensors
+
+
+def score(
+    title: str,
+    candidate: Candidate,
+    parts: Sequence[Part],
+    store: Store,
+    dataset: Dataset,
+    device: Device,
+) -> Scored:
+    """Evaluate all finished replicates of a configuration on all parts."""
+    evaluations: dict[tuple[str, int, int], Evaluation] = {}
+    correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+    for replicate, result in candidate.results.items():
+        for stage in STAGES:
+            weights = weights_of(store, result, stage)
+            network = build(weights, len(dataset.classes), dataset.image_size, device)
+            for i, part in enumerate(parts):
+                probabilities = predict(network, part.images)
+                evaluations[stage, i, replicate] = summarise(probabilities, part.labels)
+                correctness[stage, i, replicate] = correct(probabilities, part.labels)
+    return Scored(title, candidate, evaluations, correctness)
+
+
+def table_rows(scored: Scored, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """One row per stage and part: mean over replicates, interval over images."""
+    rows = []
+    for stage in STAGES:
+        for i, part in enumerate(parts):
+            each = [scored.evaluations[stage, i, r] for r in sorted(scored.candidate.results)]
+            accuracy = fmean(e.accuracy for e in each)
+            rows.append(
+                {
+                    "configuration": scored.title,
+                    "stage": stage,
+                    "split": part.split,
+                    "part": part.name,
+                    "label": part.label(stage),
+                    "n": each[0].n,
+                    "accuracy": accuracy,
+                    "interval": list(wilson(accuracy, each[0].n)),
+                    "replicates": [e.accuracy for e in each],
+                    "loss": fmean(e.loss for e in each),
+                }
+            )
+    return rows
+
+
+def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[str, Any]:
+    """Winner minus reference after fine-tuning, paired over the images of the last part.
+
+    That is the held-out part, or the selection part where nothing is held out.
+    """
+    last = len(parts) - 1
+    difference, low, high = paired_bootstrap(
+        winner.mean_correctness("after", last),
+        reference.mean_correctness("after", last),
+        resamples=RESAMPLES,
+    )
+    return {
+        "part": parts[last].name,
+        "n": len(parts[last].labels),
+        "difference": difference,
+        "interval": [low, high],
+        "resamples": RESAMPLES,
+    }
+
+
+def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dict[str, Any]]:
+    """One replicate's rows as `model.bundle.Bundle.evaluate` gives them: kept in the bundle."""
+    return [
+        {
+            "stage": stage,
+            "split": part.split,
+            "part": part.name,
+            "label": part.label(stage),
+            **scored.evaluations[stage, i, replicate].to_json(),
+        }
+        for stage in STAGES
+        for i, part in enumerate(parts)
+    ]
+
+
+def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, Any]:
+    """Confusion matrices of the best replicate on a part, before and after."""
+    replicate = scored.best_replicate(part)
+    return {
+        stage: [list(row) for row in scored.evaluations[stage, part, replicate].confusion]
+        for stage in STAGES
+    }
+
+
+def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> None:
+    """Note the looks that are about to be taken at the held-out part.
+
+    Args:
+        path: of `looks.json`.
+        scored: title to configuration.
+        held_out: whether anything is held out.
+    """
+    looks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    if held_out:
+        looks += [
+            {"configuration": title, "replicate": r, "stage": s, "purpose": "final evaluation"}
+            for title, candidate in scored.items()
+            for r in sorted(candidate.results)
+            for s in STAGES
+        ]
+    write_atomically(path, json.dumps(looks, indent=1).encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    names = ("shiftsearch", "torch", "ray", "optuna", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def counts_of(dataset: Dataset) -> dict[str, list[int]]:
+    """Images per class of every split."""
+    size = len(dataset.classes)
+    return {
+        name: torch.bincount(torch.from_numpy(np.array(split.labels)), minlength=size).tolist()
+        for name, split in dataset.splits.items()
+    }

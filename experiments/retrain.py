@@ -1,0 +1,190 @@
+"""Retraining: the top configurations as new replicates, beside the study; the winner.
+
+The search's own value of a configuration is the best of many noisy ones, so it is left out: the
+winner has the best mean over replicates 1, 2, ..., which no one chose. The reference
+configuration gets the same replicates. What is done is kept in `RUN/retrain.json`, under the
+content of what was asked, and found again when the run is continued or extended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from experiments.definition import Retrain
+from model.hyperparameters import Value
+from model.store import content_key, write_atomically
+from search.jobs import Job
+from search.space import REFERENCE
+from search.study import MAX_LOSSES, Study
+
+FineTuneOn = Literal["TEST", "TRAIN+TEST"]
+_Wanted = tuple[int, dict[str, Value], float | None, FineTuneOn]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that is retrained.
+
+    Attributes:
+        number: its trial in the study.
+        configuration: full and canonical.
+        search_value: the objective the search saw, replicate 0; None if that trial failed.
+        fine_tune_on: what its fine-tune trains on.
+        results: by replicate, results of the protocol; only finished ones.
+        failures: by replicate, why it failed.
+    """
+
+    number: int
+    configuration: Mapping[str, Value]
+    search_value: float | None
+    fine_tune_on: FineTuneOn
+    results: Mapping[int, Mapping[str, Any]]
+    failures: Mapping[int, str]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean `test2_accuracy` over replicates; None when one failed or is missing."""
+        if self.failures or not self.results:
+            return None
+        return fmean(r["test2_accuracy"] for r in self.results.values())
+
+
+class Retraining:
+    """A `search.jobs.JobSource` over what is to be retrained; asks in order, reference first.
+
+    Args:
+        study: finished; read, never written.
+        settings: how many configurations and replicates.
+        fine_tune_on: the run's protocol.
+        also: a second reading of the protocol for the reference configuration, or None.
+        path: of `retrain.json`.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        settings: Retrain,
+        fine_tune_on: FineTuneOn,
+        also: FineTuneOn | None,
+        path: Path,
+    ) -> None:
+        self._path, self._replicates = path, settings.replicates
+        self._records: dict[str, dict[str, Any]] = _read(path)
+        self._losses: Counter[str] = Counter()
+        top = [
+            (t.number, dict(t.configuration), t.value, fine_tune_on)
+            for t in study.best(settings.top_k)
+        ]
+        reference = [t for t in study.trials() if t.role == "reference"][0]
+        entry = (reference.number, dict(REFERENCE), reference.value)
+        wanted = [(*entry, fine_tune_on)]
+        wanted += [c for c in top if c[1] != dict(REFERENCE)]
+        wanted += [(*entry, also)] if also is not None else []
+        self._wanted: list[_Wanted] = wanted
+        self._top = {number for number, *_ in top}
+        self._queue = deque(job for job in self._jobs() if self._key(job) not in self._records)
+        self._open: set[str] = set()
+
+    @property
+    def total(self) -> int:
+        """Trainings wanted in all, those done included."""
+        return len(self._wanted) * self._replicates
+
+    @property
+    def done(self) -> int:
+        """Trainings ended, failed ones included."""
+        return self.total - len(self._queue) - len(self._open)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do or open."""
+        return not self._queue and not self._open
+
+    def ask(self) -> Job | None:
+        """The next training."""
+        if not self._queue:
+            return None
+        job = self._queue.popleft()
+        self._open.add(job.name)
+        return job
+
+    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        """Record the result."""
+        self._record(job, {"result": dict(result)})
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Record the reason; the configuration cannot win any more."""
+        self._record(job, {"reason": reason})
+
+    def give_back(self, job: Job, reason: str) -> None:
+        """Queue it again, at most as often as a trial of the study."""
+        self._losses[job.name] += 1
+        if self._losses[job.name] > MAX_LOSSES:
+            self.fail(job, f"lost its worker {self._losses[job.name]} times; last: {reason}")
+            return
+        self._open.discard(job.name)
+        self._queue.append(job)
+
+    def candidates(self) -> list[Candidate]:
+        """All that was wanted, with what came of it; the reference first."""
+        found = []
+        for wanted in self._wanted:
+            number, configuration, value, fine_tune_on = wanted
+            jobs = self._jobs(wanted)
+            records = {job.replicate: self._records.get(self._key(job), {}) for job in jobs}
+            found.append(
+                Candidate(
+                    number,
+                    configuration,
+                    value,
+                    fine_tune_on,
+                    {r: rec["result"] for r, rec in records.items() if "result" in rec},
+                    {r: rec["reason"] for r, rec in records.items() if "reason" in rec},
+                )
+            )
+        return found
+
+    def winner(self) -> Candidate | None:
+        """The best mean over replicates among the search's top; None when all of them failed."""
+        main = self._wanted[0][3]
+        able = [
+            c
+            for c in self.candidates()
+            if c.number in self._top and c.fine_tune_on == main and c.mean is not None
+        ]
+        return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
+
+    def fingerprint(self) -> str:
+        """Stands for everything that was wanted and what came of it."""
+        keys = [self._key(job) for job in self._jobs()]
+        return content_key([[k, self._records.get(k)] for k in keys])
+
+    def _jobs(self, *wanted: _Wanted) -> list[Job]:
+        return [
+            Job("retrain", number, replicate, configuration, fine_tune_on)
+            for number, configuration, _, fine_tune_on in wanted or self._wanted
+            for replicate in range(1, self._replicates + 1)
+        ]
+
+    def _record(self, job: Job, record: dict[str, Any]) -> None:
+        self._records[self._key(job)] = record
+        text = json.dumps(self._records, indent=1, allow_nan=False)
+        write_atomically(self._path, text.encode())
+        self._open.discard(job.name)
+
+    @staticmethod
+    def _key(job: Job) -> str:
+        return content_key([dict(job.configuration), job.replicate, job.fine_tune_on])
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    records: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    return records

@@ -1,0 +1,256 @@
+"""Launch, continue and extend a search: the run folder and what happens in it, in order.
+
+Everything is found again from the folder: the study's journal, the store and `retrain.json` say
+what is done, so starting and continuing are the same code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data.cache import open_dataset, save_pack
+from data.dataset import Dataset
+from data.synthetic import synthesize
+from experiments.conclusion import Conclusion
+from experiments.definition import Experiment, dump
+from experiments.folder import Run
+from experiments.progress import Progress
+from experiments.report import result_table, write_trials_csv
+from experiments.retrain import Retraining
+from experiments.tensorboard_log import TensorBoardLog
+from model.store import write_atomically
+from search.jobs import Job
+from search.journal import RunLock
+from search.study import Study
+from search.trainable import WorkerContext
+from search.tune import cluster, fit_resources, run_jobs
+
+DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
+
+
+class _Phases:
+    """The search, then retraining: one `JobSource`, so that workers stay warm in between."""
+
+    def __init__(self, study: Study, retraining: Callable[[], Retraining]) -> None:
+        self.study, self._make = study, retraining
+        self.retraining: Retraining | None = None
+        self.on_phase: Callable[[str, int, int], None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether both phases are, or the search gave up."""
+        if not self.study.finished or self.study.gave_up:
+            return self.study.finished
+        return self.retrain().finished
+
+    def retrain(self) -> Retraining:
+        """The second phase; only once the first is finished."""
+        if self.retraining is None:
+            self.retraining = self._make()
+            if self.on_phase is not None:
+                self.on_phase("retrain", self.retraining.total, self.retraining.done)
+        return self.retraining
+
+    def ask(self) -> Job | None:
+        """The search's next trial, or when it is over the next training."""
+        job = self.study.ask()
+        if job is not None or not self.study.finished or self.study.gave_up:
+            return job
+        return self.retrain().ask()
+
+    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        """To the phase that the job is of."""
+        self._of(job).finish(job, result)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """To the phase that the job is of."""
+        self._of(job).fail(job, reason)
+
+    def give_back(self, job: Job, reason: str) -> None:
+        """To the phase that the job is of."""
+        self._of(job).give_back(job, reason)
+
+    def _of(self, job: Job) -> Study | Retraining:
+        return self.study if job.phase == "search" else self.retrain()
+
+
+def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
+    """The experiment's dataset and warnings about it.
+
+    Raises:
+        data.dataset.DataError: when the folder's data is wrong.
+    """
+    if experiment.data == "synthetic":
+        return synthesize(experiment.synthetic.seed, experiment.synthetic.size), []
+    return open_dataset(Path(experiment.data))
+
+
+def search(
+    experiment: Experiment,
+    folder: Path,
+    console: Console,
+    *,
+    address: str | None = None,
+    command: str = "",
+) -> int:
+    """The whole job: check the data, search, retrain, choose, export, report.
+
+    On a folder that holds this run already, it is continued, or extended when more trials are
+    asked for.
+
+    Args:
+        experiment: with absolute `data`.
+        folder: the run's, absolute.
+        console: for progress and the table.
+        address: of a Ray cluster to join; None starts a local one.
+        command: the command line, for the record.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        data.dataset.DataError: the data is wrong; nothing is written.
+        search.study.StudyMismatch: the run was made under other conditions; nothing is written.
+        search.journal.RunLocked: another driver works on the run.
+        FileExistsError: the folder holds something else.
+    """
+    run = Run(folder)
+    if folder.exists() and not run.journal.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: is not empty, and not a run; take another --run")
+    dataset, warnings = load_data(experiment)
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow")
+    lock = RunLock(run.lock)
+    lock.acquire()
+    try:
+        return _Search(experiment, run, dataset, console, address, command)()
+    finally:
+        lock.release()
+
+
+class _Search:
+    """One call of `search` on a locked run folder."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: Run,
+        dataset: Dataset,
+        console: Console,
+        address: str | None,
+        command: str,
+    ) -> None:
+        self.experiment, self.run, self.dataset = experiment, run, dataset
+        self.console, self.address, self.command = console, address, command
+        self.reasons: list[str] = []
+        identity = experiment.identity(dataset.digest)
+        self.study = Study(
+            run.journal, experiment.search_space(), experiment.settings(), identity
+        )
+        self.phases = _Phases(self.study, self._retraining)
+
+    def __call__(self) -> int:
+        begin = time.monotonic()
+        run, study = self.run, self.study
+        self.console.print(f"run folder: {run.folder}")
+        write_atomically(run.definition, dump(self.experiment).encode())
+        if not run.pack.exists():
+            save_pack(self.dataset, run.pack)
+        if not self.phases.finished:
+            self._execute()
+        write_trials_csv(study.trials(), run.trials)
+        if study.finished and study.gave_up:
+            return self._too_many_failures()
+        if not self.phases.finished:
+            self.console.print("interrupted; the same command continues this run")
+            return INTERRUPTED
+        conclusion = Conclusion(
+            self.experiment,
+            run,
+            self.dataset,
+            study,
+            self.phases.retrain(),
+            {
+                "command": self.command,
+                "reasons": self.reasons,
+                "seconds": time.monotonic() - begin,
+            },
+        )
+        result = conclusion.reach()
+        if result is None:
+            self.console.print("every retrained configuration failed; no model", style="red")
+            return TOO_MANY_FAILURES
+        self.console.print(result_table(result))
+        self._say_next(result)
+        return DONE
+
+    def _retraining(self) -> Retraining:
+        experiment = self.experiment
+        return Retraining(
+            self.study,
+            experiment.retrain,
+            experiment.protocol.fine_tune_on,
+            experiment.also_fine_tune_on,
+            self.run.retrained,
+        )
+
+    def _execute(self) -> None:
+        """Run what is missing on Ray."""
+        experiment = self.experiment
+        asked = experiment.resources
+        with cluster(self.address, self.run.ray):
+            jobs = max(self.study.missing, experiment.retrain.replicates)
+            resources = fit_resources(
+                asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
+            )
+            context = WorkerContext(
+                pack=str(self.run.pack),
+                digest=self.dataset.digest,
+                store=str(self.run.store),
+                protocol=experiment.protocol.model_dump_json(),
+                seed=experiment.seed,
+                cpus=resources.cpus_per_trial,
+                gpus=resources.gpus_per_trial,
+                dtype=experiment.dtype,
+            )
+            self.reasons.append(resources.reason)
+            self.console.print(resources.reason)
+            progress = Progress(self.console, resources.concurrency, self.study.trials())
+            self.phases.on_phase = progress.phase
+            with progress, TensorBoardLog(self.run.tensorboard) as log:
+                done = experiment.trials - self.study.missing
+                progress.phase("search", experiment.trials, done)
+                run_jobs(self.phases, [progress, log], context, resources, self.run.ray)
+
+    def _too_many_failures(self) -> int:
+        failed = [t for t in self.study.trials() if t.state == "fail"]
+        self.console.print(
+            f"too many trials failed: {len(failed)} of {len(self.study.trials())} "
+            f"(failures.max_share is {self.experiment.failures.max_share:g}); the last:",
+            style="red",
+        )
+        for trial in failed[-3:]:
+            self.console.print(f"  trial {trial.number}: {trial.reason}", markup=False)
+        return TOO_MANY_FAILURES
+
+    def _say_next(self, result: Mapping[str, Any]) -> None:
+        """The bundle, the looks, and the three commands that a user wants next."""
+        bundle = self.run.bundle
+        data = "DIR" if self.experiment.data == "synthetic" else self.experiment.data
+        looks = len(result["held_out_looks"])
+        self.console.print(f"looks at the held-out part so far: {looks}")
+        lines = [
+            f"model:  {bundle}",
+            f"report: {self.run.report}",
+            "next:",
+            f"  tensorboard --logdir {self.run.tensorboard}",
+            f"  shiftsearch evaluate {bundle} {data}",
+            f"  shiftsearch predict {bundle} IMAGE...",
+        ]
+        for line in lines:
+            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
