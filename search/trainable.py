@@ -25,6 +25,9 @@ from model.store import Store
 from search.jobs import Job
 
 
+REPORT = "report"
+
+
 @dataclass(frozen=True)
 class WorkerContext:
     """What a worker needs beside the job; plain values, paths absolute.
@@ -58,11 +61,12 @@ def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
 
     Reports are `{"event": "epoch", "stage", "row"}`, and last `{"event": "result", "result"}` or
-    `{"event": "failed", "reason"}`. A diverged trial is a result, not an error: the worker lives.
+    `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
+    nested reports. A diverged trial is a result, not an error: the worker lives on.
     """
     context = WorkerContext(**json.loads(config["context"]))
     job = Job(**json.loads(config["job"]))
-    tune.report(_work(context, job))
+    _report(_work(context, job))
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     device, data = _workbench(context, protocol)
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
-        tune.report({"event": "epoch", "stage": stage, "row": dict(row)})
+        _report({"event": "epoch", "stage": stage, "row": dict(row)})
 
     try:
         result = run_protocol(
@@ -87,6 +91,10 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     except TrialDiverged as error:
         return {"event": "failed", "reason": str(error)}
     return {"event": "result", "result": result.to_json()}
+
+
+def _report(content: Mapping[str, Any]) -> None:
+    tune.report({REPORT: json.dumps(content, allow_nan=False)})
 
 
 @lru_cache(maxsize=2)

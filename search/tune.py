@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import pickle
 import shutil
@@ -29,7 +30,7 @@ from ray.tune.search import Searcher
 
 from model.device import available_cpus
 from search.jobs import Job, JobSource, Listener
-from search.trainable import WorkerContext, encode, run_job
+from search.trainable import REPORT, WorkerContext, encode, run_job
 
 WORKER_ENVIRONMENT = {
     # A reused worker waits so long for its former job's thread; at Ray's default of 2 s the next
@@ -320,7 +321,8 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
     ) -> str:
         """Tell the source and go on."""
-        self._bridge.result(trial.trial_id, result)
+        if REPORT in result:
+            self._bridge.result(trial.trial_id, json.loads(result[REPORT]))
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(
