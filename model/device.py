@@ -39,14 +39,17 @@ class Device:
         return torch.autocast(self.name, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def apply(self) -> None:
-        """Set this process's threads, and let no library choose its kernels by timing.
+        """Set this process's threads, reproducible kernels, and float32 where it says float32.
 
-        cuDNN's timed choice and non-deterministic kernels would break bit-identity.
+        cuDNN's timed choice and non-deterministic kernels would break bit-identity. Its default
+        for float32 convolutions on a GPU is TF32, with 10 bits of mantissa, so that an evaluation
+        would not be the exported model's.
         """
         # OMP_NUM_THREADS is read when torch loads, and a reused Ray worker keeps it: set it here.
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto") -> Device:
