@@ -90,7 +90,7 @@ class Dataset:
         return height, width
 
 
-def identical_images(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.int64]:
+def identical_images(images: NDArray[np.generic]) -> NDArray[np.int64]:
     """Number the images of `images` ([N, H, W]) so that byte-equal ones share a number.
 
     Returns:

@@ -1,0 +1,118 @@
+"""What a dataset holds, and what in it may mislead: imbalance, leakage, contradicting labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.dataset import SPLITS, Dataset, identical_images
+
+MAX_IMBALANCE = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """The contents of a dataset.
+
+    Attributes:
+        classes: class names.
+        counts: split -> number of images of each class, in the order of `classes`.
+        ranges: split -> smallest and largest value.
+        dtype: of the images as read: uint8 or float32.
+        image_size: height and width, pixels.
+        digest: the dataset's content digest.
+        warnings: one line each.
+    """
+
+    classes: tuple[str, ...]
+    counts: Mapping[str, tuple[int, ...]]
+    ranges: Mapping[str, tuple[float, float]]
+    dtype: str
+    image_size: tuple[int, int]
+    digest: str
+    warnings: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line with size, dtype, ranges and digest."""
+        ranges = ", ".join(
+            f"{split} {low:g}..{high:g}" for split, (low, high) in self.ranges.items()
+        )
+        height, width = self.image_size
+        return f"{height}x{width} pixels, {self.dtype}, values in {ranges}; digest {self.digest}"
+
+
+def check(dataset: Dataset) -> Report:
+    """Count a dataset's images and look for what may mislead a user; see `Report`.
+
+    Warned of are, with counts: splits whose largest class is over 3 times the smallest, identical
+    images in two splits, and identical images under different labels.
+    """
+    counts = {
+        name: tuple(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
+        for name, split in dataset.splits.items()
+    }
+    images = [dataset.splits[name].images for name in SPLITS]
+    numbers = identical_images(np.concatenate(images))
+    labels = np.concatenate([dataset.splits[name].labels for name in SPLITS])
+    of_split = dict(
+        zip(SPLITS, np.split(numbers, np.cumsum([len(part) for part in images])[:-1]), strict=True)
+    )
+    return Report(
+        classes=dataset.classes,
+        counts=counts,
+        ranges={
+            name: (float(split.images.min()), float(split.images.max()))
+            for name, split in dataset.splits.items()
+        },
+        dtype=images[0].dtype.name,
+        image_size=dataset.image_size,
+        digest=dataset.digest,
+        warnings=(
+            *_imbalances(dataset.classes, counts),
+            *_leakages(of_split),
+            *_contradictions(numbers, labels),
+        ),
+    )
+
+
+def _imbalances(classes: tuple[str, ...], counts: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """A line for each split whose largest class is over `MAX_IMBALANCE` times the smallest."""
+    return [
+        f"{split}: class {classes[own.index(max(own))]!r} has {max(own)} images, but class"
+        f" {classes[own.index(min(own))]!r} has {min(own)};"
+        f" over {MAX_IMBALANCE} times as many is imbalanced"
+        for split, own in counts.items()
+        if max(own) > MAX_IMBALANCE * min(own)
+    ]
+
+
+def _leakages(of_split: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """A line for each pair of splits that share images; equal numbers are identical images."""
+    lines = []
+    for one, other in combinations(SPLITS, 2):
+        in_one = np.count_nonzero(np.isin(of_split[one], of_split[other]))
+        in_other = np.count_nonzero(np.isin(of_split[other], of_split[one]))
+        if in_one:
+            lines.append(
+                f"{in_one} images of {one} and {in_other} of {other} are identical:"
+                " what is measured on one split was seen in the other"
+            )
+    return lines
+
+
+def _contradictions(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+    """A line if identical images have different labels, in one split or across splits."""
+    pairs = np.unique(np.stack([numbers, labels]), axis=1)
+    contradicting = np.flatnonzero(np.bincount(pairs[0]) > 1)
+    if not len(contradicting):
+        return []
+    images = np.count_nonzero(np.isin(numbers, contradicting))
+    return [
+        f"{images} images have an identical one under another label"
+        f" ({len(contradicting)} different images)"
+    ]

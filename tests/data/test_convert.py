@@ -1,0 +1,172 @@
+"""Import from PNG and JPEG, and writing folders: what becomes of an image, all or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.convert import import_images, read_image, write_folder
+from data.dataset import SPLITS, DataError
+from data.folder import read_folder
+
+pytestmark = pytest.mark.unit
+SIZE = (28, 28)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """TRAIN, TEST, TEST2 with classes cat and dog, one random gray PNG of 28x28 each."""
+    rng = np.random.default_rng(0)
+    for split in SPLITS:
+        for name in ("cat", "dog"):
+            folder = tmp_path / "source" / split / name
+            folder.mkdir(parents=True)
+            pixels = rng.integers(0, 256, SIZE, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "a.png")
+    return tmp_path / "source"
+
+
+def problems_of(source: Path, target: Path, size: tuple[int, int] = SIZE) -> list[str]:
+    """The problems of an import that leaves nothing behind."""
+    before = sorted(target.parent.rglob("*"))
+    with pytest.raises(DataError) as caught:
+        import_images(source, target, size)
+    assert sorted(target.parent.rglob("*")) == before
+    return list(caught.value.problems)
+
+
+def test_gray_images_of_the_asked_size_keep_their_pixels(source: Path, tmp_path: Path) -> None:
+    (source / "TEST" / "notes.txt").touch()
+    line = import_images(source, tmp_path / "new" / "set")
+    assert line.endswith("set: 6 images of 28x28 pixels in 2 classes; skipped 1 stray entries")
+    dataset, warnings = read_folder(tmp_path / "new" / "set")
+    assert warnings == []
+    assert dataset.classes == ("cat", "dog")
+    for name, split in dataset.splits.items():
+        for label, image in zip(dataset.classes, split.images, strict=True):
+            assert np.array_equal(image, np.asarray(Image.open(source / name / label / "a.png")))
+    stored = np.load(tmp_path / "new" / "set" / "TRAIN" / "cat" / "a.png.npy")
+    assert (stored.shape, stored.dtype) == ((28, 28, 1), np.uint8)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["set"]
+
+
+def test_names_that_differ_in_suffix_or_case_do_not_collide(source: Path, tmp_path: Path) -> None:
+    gray = Image.new("L", (40, 50), 7)
+    for name in ("a.jpg", "a.JPEG", "A.PNG", "a.b.png"):
+        gray.save(source / "TRAIN" / "cat" / name)
+    import_images(source, tmp_path / "set", (16, 20))
+    dataset, _ = read_folder(tmp_path / "set")
+    assert dataset.splits["TRAIN"].labels.tolist() == [0, 0, 0, 0, 0, 1]
+    assert dataset.image_size == (16, 20)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("RGB", (20, 20), (255, 0, 0)), 76),
+        (Image.new("RGBA", (20, 20), (255, 255, 255, 51)), 51),
+        (Image.new("LA", (20, 20), (255, 0)), 0),
+        (Image.new("1", (20, 20), 1), 255),
+        (Image.new("P", (20, 20), 0), 0),
+        (Image.fromarray(np.full((20, 20), 0x80FF, dtype=np.uint16)), 128),
+        (Image.fromarray(np.full((20, 20), 0xFFFF, dtype=np.uint16)), 255),
+    ],
+)
+def test_every_mode_becomes_gray(tmp_path: Path, image: Image.Image, expected: int) -> None:
+    image.save(tmp_path / "x.png")
+    found = read_image(tmp_path / "x.png", (16, 16))
+    assert (found.shape, found.dtype) == ((16, 16), np.uint8)
+    assert np.unique(found).tolist() == [expected]
+
+
+def test_colour_jpegs_become_gray(tmp_path: Path) -> None:
+    Image.new("CMYK", (20, 20), (0, 0, 0, 255)).save(tmp_path / "x.jpg")
+    assert read_image(tmp_path / "x.jpg", (16, 16)).max() < 5
+    Image.new("RGB", (20, 20), (0, 255, 0)).save(tmp_path / "y.jpg")
+    assert abs(int(read_image(tmp_path / "y.jpg", (16, 16))[3, 3]) - 150) < 3
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32), dtype=np.uint8)
+    pixels[:, :16] = 255  # bright left half; orientation 6 is shown turned clockwise
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", exif=exif)
+    found = read_image(tmp_path / "x.jpg", (32, 32))
+    assert found[:12].min() > 240
+    assert found[20:].max() < 15
+
+
+def test_reduction_is_antialiased_and_size_is_height_by_width(tmp_path: Path) -> None:
+    stripes = np.zeros((160, 320), dtype=np.uint8)
+    stripes[::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "x.png")
+    found = read_image(tmp_path / "x.png", (16, 20))
+    assert found.shape == (16, 20)
+    assert np.abs(found.astype(int) - 127).max() <= 12
+
+
+def test_npy_files_read_like_a_dataset_s(tmp_path: Path) -> None:
+    pixels = np.arange(16 * 17, dtype=np.float32).reshape(16, 17, 1) % 256
+    for name, stored in (("a", pixels.astype(np.uint8)), ("b", pixels / 255), ("c", pixels)):
+        np.save(tmp_path / f"{name}.npy", stored)
+    a, b, c = (read_image(tmp_path / f"{name}.npy", (16, 17)) for name in "abc")
+    assert a.dtype == np.uint8
+    assert np.array_equal(a, pixels[..., 0])
+    assert b.dtype == c.dtype == np.float32
+    assert np.array_equal(b, c)
+    with pytest.raises(DataError, match=r"a.npy: size \(16, 17\), but must be \(28, 28\)"):
+        read_image(tmp_path / "a.npy", SIZE)
+
+
+def test_bad_files_are_named_together_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
+    cat = source / "TEST" / "cat"
+    whole = (cat / "a.png").read_bytes()
+    (cat / "a.png").write_bytes(whole[: len(whole) // 2])
+    (cat / "b.png").write_bytes(b"")
+    (cat / "c.jpg").write_bytes(b"no picture")
+    Image.new("L", (20, 20)).save(cat / "d.gif")
+    (cat / "d.gif").rename(cat / "d.png")
+    (source / "TEST2" / "dog" / "a.png").unlink()
+    problems = problems_of(source, tmp_path / "set")
+    assert [line.split(":")[0] for line in problems] == [
+        str(source / "TEST2" / "dog"),
+        *(str(cat / name) for name in ("a.png", "b.png", "c.jpg", "d.png")),
+    ]
+    for index in range(30):
+        (cat / f"{index}.jpg").touch()
+    assert len(problems_of(source, tmp_path / "set")) == 20
+
+
+def test_a_target_in_use_or_a_small_size_is_refused(
+    source: Path, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert "is a file" in problems_of(source, tmp_path / "file")[0]
+    assert "holds 'T" in problems_of(source, folder)[0]
+    assert "at least 16" in problems_of(source, tmp_path / "set", (28, 15))[0]
+    assert "cannot be written" in problems_of(source, tmp_path / "file" / "set")[0]
+    with pytest.raises(DataError, match="must be new or empty"):
+        write_folder(read_folder(folder)[0], folder)
+
+
+def test_a_written_folder_reads_back_as_the_same_dataset(folder: Path, tmp_path: Path) -> None:
+    dataset, _ = read_folder(folder)
+    (tmp_path / "copy").mkdir()
+    write_folder(dataset, tmp_path / "copy")
+    assert read_folder(tmp_path / "copy")[0].digest == dataset.digest
+    stored = np.load(tmp_path / "copy" / "TEST2" / "dog" / "0003.npy")
+    assert (stored.shape, stored.dtype) == ((16, 17, 1), np.uint8)
+
+
+def test_an_interrupted_write_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, _ = read_folder(folder)
+    monkeypatch.setattr(np, "save", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_folder(dataset, tmp_path / "new" / "copy")
+    assert list((tmp_path / "new").iterdir()) == []
