@@ -6,18 +6,16 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.dataset import SPLITS, DataError, Dataset
-from data.folder import MIN_SIDE, read_file, scan_folder
+from data.folder import scan_folder
+from data.npy_image import MIN_SIDE, Pixels, read_file
 from data.publishing import written_beside
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def import_images(source: Path, target: Path, size: tuple[int, int] = (28, 28)) -> str:
