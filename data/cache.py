@@ -151,5 +151,5 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
         return dataset, list(record["warnings"])
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged header shows as SyntaxError or tokenize.TokenError too
         raise DataError([f"{folder}: is no whole pack of a dataset: {error}"]) from error

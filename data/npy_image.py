@@ -78,7 +78,10 @@ def _parse_header(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Litera
     }
     if version not in readers:
         raise ValueError(f".npy version {version}, but must be (1, 0) or (2, 0)")
-    shape, is_fortran, dtype = readers[version](stream)
+    try:
+        shape, is_fortran, dtype = readers[version](stream)
+    except Exception as error:  # damage also shows as SyntaxError or tokenize.TokenError
+        raise ValueError(f"has a damaged header: {error}") from error
     if dtype != np.uint8 and dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
         what = "Python objects" if dtype.hasobject else dtype.name
         raise ValueError(f"holds {what}, but must hold uint8, float16, float32 or float64")

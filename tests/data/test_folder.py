@@ -144,8 +144,10 @@ def test_damaged_files_are_named_together(folder: Path, tmp_path: Path) -> None:
     (cat / "0005.npy").symlink_to(tmp_path / "nowhere.npy")
     np.save(cat / "0006.npy", np.array([Bomb(tmp_path / "trace")] * 300, dtype=object))
     (cat / "0007.npy").write_bytes(pickle.dumps(Bomb(tmp_path / "trace")))
+    (cat / "0008.npy").write_bytes(raw.replace(b"False", b"F(lse"))
+    (cat / "0009.npy").write_bytes(raw.replace(b"|u1", b"<,8"))
     problems = problems_of(folder)
-    assert [line.split(":")[0][-8:] for line in problems] == [f"{i:04d}.npy" for i in range(8)]
+    assert [line.split(":")[0][-8:] for line in problems] == [f"{i:04d}.npy" for i in range(10)]
     assert (
         f"truncated: has {len(raw) - 1} bytes, but its header asks for {len(raw)}" in problems[0]
     )
@@ -153,6 +155,8 @@ def test_damaged_files_are_named_together(folder: Path, tmp_path: Path) -> None:
     assert "\\x89PNG" in problems[2]
     assert "No such file" in problems[5]
     assert "Python objects" in problems[6]
+    assert "damaged header" in problems[8]
+    assert "damaged header" in problems[9]
     assert not (tmp_path / "trace").exists()
 
 
