@@ -7,7 +7,6 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -25,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     options.command = shlex.join(["shiftsearch", *arguments])
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
-    from experiments import commands
+    import experiments.commands as commands
 
     console = Console(soft_wrap=not sys.stdout.isatty())
     try:

@@ -17,7 +17,8 @@ from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
 from experiments.folder import Run
-from experiments.report import evaluation_table
+from experiments.statistics import wilson
+from experiments.wording import interval, percent
 from model.bundle import BundleError, load_bundle
 from model.device import choose_device
 from search.journal import RunLocked
@@ -75,7 +76,12 @@ def evaluate(options: Namespace, console: Console) -> int:
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return runs.DONE
-    console.print(evaluation_table(rows))
+    table = Table("fine-tuning", "split", "part", "n", "accuracy", "95 % interval", "reads as")
+    for row in rows:
+        bounds = interval(wilson(row["accuracy"], row["n"]))
+        cells = (str(row["n"]), percent(row["accuracy"]), bounds, row["label"])
+        table.add_row(row["stage"], row["split"], row["part"], *cells)
+    console.print(table)
     if any(row["part"] == "held-out" for row in rows):
         console.print("this was one more look at the held-out part of TEST2")
     return runs.DONE
@@ -120,5 +126,3 @@ def data_import(options: Namespace, console: Console) -> int:
         import_images(Path(options.source), Path(options.folder), (options.size, options.size))
     )
     return runs.DONE
-
-

@@ -23,12 +23,13 @@ from experiments.progress import Progress
 from experiments.report import result_table, write_trials_csv
 from experiments.retrain import Retraining
 from experiments.tensorboard_log import TensorBoardLog
+from model.device import choose_device
 from model.store import write_atomically
-from search.jobs import Job
+from search.jobs import Job, Phase
 from search.journal import RunLock
 from search.study import Study
 from search.trainable import WorkerContext
-from search.tune import cluster, fit_resources, run_jobs
+from search.tune import Resources, cluster, fit_resources, run_jobs
 
 DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
@@ -39,7 +40,7 @@ class _Phases:
     def __init__(self, study: Study, retraining: Callable[[], Retraining]) -> None:
         self.study, self._make = study, retraining
         self.retraining: Retraining | None = None
-        self.on_phase: Callable[[str, int, int], None] | None = None
+        self.on_phase: Callable[[Phase, int, int], None] | None = None
 
     @property
     def finished(self) -> bool:
@@ -149,9 +150,7 @@ class _Search:
         self.console, self.address, self.command = console, address, command
         self.reasons: list[str] = []
         identity = experiment.identity(dataset.digest)
-        self.study = Study(
-            run.journal, experiment.search_space(), experiment.settings(), identity
-        )
+        self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
         self.phases = _Phases(self.study, self._retraining)
 
     def __call__(self) -> int:
@@ -218,14 +217,24 @@ class _Search:
                 gpus=resources.gpus_per_trial,
                 dtype=experiment.dtype,
             )
-            self.reasons.append(resources.reason)
-            self.console.print(resources.reason)
+            self._say_choices(resources)
             progress = Progress(self.console, resources.concurrency, self.study.trials())
             self.phases.on_phase = progress.phase
             with progress, TensorBoardLog(self.run.tensorboard) as log:
                 done = experiment.trials - self.study.missing
                 progress.phase("search", experiment.trials, done)
                 run_jobs(self.phases, [progress, log], context, resources, self.run.ray)
+
+    def _say_choices(self, resources: Resources) -> None:
+        """Every automatic choice, once, with its reason."""
+        self.reasons.append(resources.reason)
+        if self.address is None:
+            cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+            self.reasons.append(choose_device(cpus, gpus, self.experiment.dtype).reason)
+        else:
+            self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
+        for reason in self.reasons:
+            self.console.print(reason, markup=False)
 
     def _too_many_failures(self) -> int:
         failed = [t for t in self.study.trials() if t.state == "fail"]

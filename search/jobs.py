@@ -10,6 +10,9 @@ from typing import Protocol as Interface
 from model.hyperparameters import Value
 
 
+Phase = Literal["search", "retrain"]
+
+
 @dataclass(frozen=True)
 class Job:
     """One configuration and replicate to be put through the protocol.
@@ -22,7 +25,7 @@ class Job:
         fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
     """
 
-    phase: Literal["search", "retrain"]
+    phase: Phase
     number: int
     replicate: int
     configuration: Mapping[str, Value]

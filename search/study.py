@@ -266,9 +266,7 @@ class Study:
         self._storage.set_trial_user_attr(self._trial_id(number), key, value)
 
     def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(
-            self._study._study_id, number
-        )
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._trial_id(number))

@@ -24,7 +24,6 @@ from model.stage import TrialDiverged
 from model.store import Store
 from search.jobs import Job
 
-
 REPORT = "report"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -87,9 +89,12 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
     }
     if address is None:
+        # The switch of `get_node_ip_address` between the loopback address and the machine's own;
+        # its environment variable is read before we can know. `_node_ip_address="127.0.0.1"` is
+        # turned into the machine's own address, and everything would listen to the world.
+        ray_constants.ENABLE_RAY_CLUSTER = False
         options |= {
             "address": "local",
-            "_node_ip_address": "127.0.0.1",
             "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
             "dashboard_host": "127.0.0.1",
             "num_cpus": available_cpus(),
@@ -97,6 +102,8 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         }
     else:
         options["address"] = address
+    # Ray's own words (tokens, metrics it cannot find) mean nothing to who runs a search.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     os.chdir(folder)
     try:
         ray.init(**options)
