@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.hyperparameters import Hyperparameters
+from experiments.statistics import wilson
+from model.hyperparameters import Hyperparameters, Protocol
 from search.jobs import Job
 from search.study import TrialRecord
 
@@ -51,3 +52,163 @@ def failed(number: int, reason: str) -> TrialRecord:
 
 def waiting(number: int) -> TrialRecord:
     return TrialRecord(number, "waiting", "sampled", None, {}, None, "", None)
+
+
+def row(
+    configuration: str, stage: str, images: tuple[str, str, str, int], accuracy: float
+) -> dict[str, Any]:
+    """Of `result.json`'s table; `images`: split, part, label, n."""
+    split, part, label, n = images
+    return {
+        "configuration": configuration,
+        "stage": stage,
+        "split": split,
+        "part": part,
+        "label": label,
+        "n": n,
+        "accuracy": accuracy,
+        "interval": list(wilson(accuracy, n)),
+        "replicates": [accuracy - 0.01, accuracy, accuracy + 0.01],
+        "loss": 0.5,
+    }
+
+
+def rows(configuration: str, before: float, after: float, held_out: int) -> list[dict[str, Any]]:
+    """A configuration's part of the table, with `held_out` images of TEST2 held out."""
+    found = [
+        row(configuration, "before", ("TEST", "all", "selected on", 1083), 0.5650),
+        row(configuration, "after", ("TEST", "all", "trained on", 1083), 0.9717),
+    ]
+    parts = [
+        ("TEST2", "selection", "selected on", 541),
+        ("TEST2", "held-out", "held out", held_out),
+    ]
+    for part in parts if held_out else parts[:1]:
+        found += [row(configuration, "before", part, before)]
+        found += [row(configuration, "after", part, after - (part[1] == "held-out") * 0.005)]
+    return found
+
+
+def confusion(classes: int, right: int) -> list[list[int]]:
+    """90 images of each class, `right` of them on the diagonal, the rest taken for the next."""
+    matrix = [[0] * classes for _ in range(classes)]
+    for i in range(classes):
+        matrix[i][i] = right
+        matrix[i][(i + 1) % classes] += 90 - right
+    return matrix
+
+
+def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]]:
+    """`result.json` and the trials of a run with a winner, a point and failures."""
+    better = {"fine_tune.frozen_layers": 0, "fine_tune.learning_rate": 0.00123456}
+    trials = [
+        complete(0, 0.8151, role="reference"),
+        complete(1, 0.8706, role="point"),
+        failed(2, "baseline epoch 3: training loss nan\n<script>alert(1)</script>"),
+        *(complete(n, 0.75 + 0.013 * (n * 7 % 17)) for n in range(3, 17)),
+        complete(17, 0.9722, **better),
+        waiting(18),
+    ]
+    reference = Hyperparameters().to_flat()
+    part = "held-out" if held_out else "selection"
+    matrices = {"before": confusion(6, 25), "after": confusion(6, 84)}
+    result = {
+        "schema": 1,
+        "name": "digits6",
+        "status": "complete",
+        "created": "2026-11-22T22:00:00+00:00",
+        "command": "shiftsearch search digits6 --data <DIR>",
+        "dataset": {
+            "source": "digits6",
+            "digest": "0123456789abcdef0123456789abcdef",
+            "classes": list("012345"),
+            "image_size": [28, 28],
+            "counts": {"TRAIN": [800] * 6, "TEST": [180] * 6, "TEST2": [180] * 6},
+        },
+        "division": {"holdout": 0.5, "seed": 0, "selection_n": 541, "held_out_n": held_out},
+        "protocol": Protocol().model_dump(),
+        "space": {name: repr(value) for name, value in reference.items()},
+        "search": {
+            "sampler": "tpe",
+            "seed": 0,
+            "asked": 17,
+            "complete": 17,
+            "pruned": 0,
+            "failed": 1,
+            "trial_seconds": 610.2,
+            "best_number": 17,
+            "best_value": 0.9722,
+        },
+        "retrain": {
+            "top_k": 1,
+            "replicates": 3,
+            "candidates": [
+                {
+                    "role": "reference",
+                    "number": 0,
+                    "configuration": reference,
+                    "search_value": 0.8151,
+                    "replicates": [0.81, 0.82],
+                    "mean": None,
+                    "failed": ["worker lost 4 times"],
+                },
+                {
+                    "role": "winner",
+                    "number": 17,
+                    "configuration": reference | better,
+                    "search_value": 0.9722,
+                    "replicates": [0.96, 0.97, 0.955],
+                    "mean": 0.9617,
+                    "failed": [],
+                },
+            ],
+        },
+        "winner": {"number": 17, "configuration": reference | better},
+        "reference": {"number": 0, "configuration": reference},
+        "table": rows("reference", 0.1735, 0.8185, held_out)
+        + rows("winner", 0.21, 0.9617, held_out),
+        "comparison": {
+            "part": part,
+            "n": held_out or 541,
+            "difference": 0.1432,
+            "interval": [0.1119, 0.1744],
+            "resamples": 10_000,
+        },
+        "confusion": {
+            "reference": matrices,
+            "winner": {**matrices, "after": confusion(6, 87)},
+            "split": "TEST2",
+            "part": "selection",
+        },
+        "exported": {"number": 17, "replicate": 2, "bundle": "best"},
+        "held_out_looks": [
+            {"configuration": c, "replicate": r, "stage": s, "purpose": "final evaluation"}
+            for c in ("reference", "winner")
+            for r in (1, 2, 3)
+            for s in ("before", "after")
+        ]
+        if held_out
+        else [],
+        "environment": {
+            "device": "cpu",
+            "dtype": "bfloat16",
+            "threads": 1,
+            "torch": "2.13.0",
+            "reasons": ["cpu, because no GPU is present", "2 trials at once: 2 cores"],
+            "versions": {"shiftsearch": "0.1.0", "torch": "2.13.0"},
+        },
+        "seconds": {"search": 300.1, "retrain": 120.0, "total": 433.0},
+    }
+    return result, trials
+
+
+def reference_only() -> tuple[dict[str, Any], list[TrialRecord]]:
+    """`result.json` and the trial of the published protocol: nothing searched or held out."""
+    result, trials = finished_run(held_out=0)
+    result["table"] = rows("reference", 0.1735, 0.937, 0)
+    result["winner"] = result["reference"]
+    result["comparison"] = None
+    del result["confusion"]["winner"]
+    del result["retrain"]["candidates"][1]
+    result["search"] |= {"asked": 1, "complete": 1, "failed": 0, "best_number": 0}
+    return result, trials[:1]

@@ -1,0 +1,77 @@
+"""Figures are well-formed SVG, say in words what they show, and take the page's colours."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from experiments.figures import accuracy_intervals, confusion_matrix, search_history
+from tests.experiments.protocol_results import complete, confusion, failed, rows
+
+pytestmark = pytest.mark.unit
+
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+
+
+def parse(svg: str) -> ET.Element:
+    """The figure's root; fails when it is not well-formed or holds colours of its own."""
+    root = ET.fromstring(svg.replace("<svg ", f"<svg {NAMESPACES}", 1))
+    colours = re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)
+    assert {c for c in colours if c.startswith("#")} == set()
+    assert "currentColor" in colours
+    assert root.get("role") == "img"
+    return root
+
+
+def texts(root: ET.Element) -> list[str]:
+    return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
+    counts = [[80, 10, 0], [0, 77, 0], [1, 2, 3]]
+    classes = ["<b>", "a $cheap$ one", '"&']
+    root = parse(confusion_matrix(counts, classes, "Matrix of <b>"))
+    assert [t for t in texts(root) if t.isdigit()] == ["80", "10", "77", "1", "2", "3"]
+    assert texts(root).count("a $cheap$ one") == 2
+    assert root.get("aria-label") == (
+        "Matrix of <b>: 160 of 173 images are on the diagonal. "
+        "Most frequent mistake: <b> taken for a $cheap$ one, 10 times."
+    )
+
+
+def test_confusion_matrix_of_many_classes_thins_its_names_and_leaves_out_counts() -> None:
+    root = parse(confusion_matrix(confusion(100, 90), [f"n{i}" for i in range(100)], "Matrix"))
+    assert [t for t in texts(root) if t.isdigit()] == []
+    assert 40 <= sum(t.startswith("n") for t in texts(root)) <= 60
+    assert "mistake" not in (root.get("aria-label") or "")
+
+
+def test_search_history_names_what_occurs_and_nothing_else() -> None:
+    trials = [complete(0, 0.8, role="reference"), failed(1, "x"), complete(2, 0.95)]
+    root = parse(search_history(trials, winner=2))
+    legend = {"best so far", "sampled", "reference", "winner", "failed, no accuracy"}
+    assert legend <= set(texts(root))
+    assert {"point", "pruned"} & set(texts(root)) == set()
+    assert root.get("aria-label") == (
+        "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 95.00 %; "
+        "1 trials without one; the winner is 2."
+    )
+
+
+def test_accuracy_intervals_has_a_line_per_images_scored() -> None:
+    root = parse(accuracy_intervals(rows("reference", 0.17, 0.8185, held_out=542)))
+    lines = ["reference: TEST", "reference: TEST2, selection", "reference: TEST2, held-out"]
+    assert [t for t in texts(root) if t.startswith("reference")] == lines
+    spoken = "reference, TEST2 held-out, after fine-tuning: 81.35 % [77.85, 84.40]"
+    assert spoken in (root.get("aria-label") or "")
+
+
+def test_figures_of_one_page_share_no_ids() -> None:
+    matrix = confusion(3, 50)
+    figures = [confusion_matrix(matrix, list("abc"), title) for title in ("first", "second")]
+    ids = [set(re.findall(r'id="([^"]+)"', figure)) for figure in figures]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert figures[0] == confusion_matrix(matrix, list("abc"), "first")  # repeatable
