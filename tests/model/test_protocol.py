@@ -1,0 +1,247 @@
+"""The protocol: two stages, honest parts, nothing computed twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import model.protocol
+import model.stage
+from data.dataset import Dataset, Division, Split
+from model.device import Device
+from model.evaluation import evaluate
+from model.hyperparameters import Hyperparameters, Protocol, Schedule
+from model.protocol import (
+    ProtocolData,
+    ProtocolResult,
+    build,
+    division_of,
+    prepare,
+    run_protocol,
+)
+from model.store import Store
+
+pytestmark = pytest.mark.unit
+
+PROTOCOL = Protocol(
+    baseline=Schedule(max_epochs=3, patience=2, reduce_after=1),
+    fine_tune=Schedule(max_epochs=3, patience=2, reduce_after=1),
+)
+CONFIGURATION = Hyperparameters.from_flat(
+    {"baseline.batch_size": 16, "fine_tune.batch_size": 16, "fine_tune.learning_rate": 1e-3}
+)
+
+Run = Callable[..., ProtocolResult]
+
+
+@pytest.fixture
+def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
+    """`run_protocol` on the small dataset; keyword arguments replace its own."""
+
+    def run(**changes: Any) -> ProtocolResult:
+        protocol = changes.get("protocol", PROTOCOL)
+        dataset = changes.pop("dataset", small_dataset)
+        arguments: dict[str, Any] = {
+            "hyperparameters": CONFIGURATION,
+            "data": prepare(dataset, protocol, device),
+            "protocol": protocol,
+            "store": store,
+            "device": device,
+            "seed": 3,
+        }
+        return run_protocol(**arguments | changes)
+
+    return run
+
+
+def everything(result: ProtocolResult) -> Any:
+    """All that does not measure time: keys, decisions, evaluations, history, weights."""
+    values = result.to_json()
+    for stage in ("baseline", "fine_tune"):
+        del values[stage]["seconds"]
+    stages = [report.result for report in (result.baseline, result.fine_tune)]
+    rows = [
+        {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+        for stage in stages
+        for row in stage.history
+    ]
+    return values, rows, [{k: t.numpy().tobytes() for k, t in s.weights.items()} for s in stages]
+
+
+def poison(dataset: Dataset, places: np.ndarray, images: bool = True) -> Dataset:
+    """The dataset with other labels, and other images, at `places` of TEST2."""
+    test2 = dataset.splits["TEST2"]
+    poisoned = Split(test2.images.copy(), test2.labels.copy())
+    poisoned.labels[places] = (poisoned.labels[places] + 1) % 3
+    if images:
+        poisoned.images[places] = 255 - poisoned.images[places]
+    return Dataset(dataset.classes, {**dataset.splits, "TEST2": poisoned})
+
+
+def fix_division(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Division:
+    """Let every dataset be divided as this one is."""
+    division = division_of(dataset, PROTOCOL)
+    monkeypatch.setattr(model.protocol, "divide", lambda *_: division)
+    return division
+
+
+def test_nothing_depends_on_the_held_out_part(
+    run: Run, small_dataset: Dataset, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    division = fix_division(small_dataset, monkeypatch)
+    assert len(division.held_out) == len(division.selection) == 15
+    clean = run()
+    poisoned = run(
+        dataset=poison(small_dataset, division.held_out), store=Store(tmp_path / "poisoned")
+    )
+    assert everything(poisoned) == everything(clean)
+
+
+def test_the_poison_works_where_it_should(
+    run: Run, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin of the test above: one label of the selection part changes the result."""
+    division = fix_division(small_dataset, monkeypatch)
+    one = poison(small_dataset, division.selection[:1], images=False)
+    clean, changed = run(), run(dataset=one)
+    assert changed.baseline.result.key == clean.baseline.result.key
+    assert changed.fine_tune.result.key != clean.fine_tune.result.key
+    assert changed.fine_tune.test2.loss != clean.fine_tune.test2.loss
+
+
+def test_evaluations_are_those_of_the_returned_weights(
+    run: Run, small_data: ProtocolData, device: Device
+) -> None:
+    result = run()
+    assert result.test2_accuracy == result.fine_tune.test2.accuracy
+    for report in (result.baseline, result.fine_tune):
+        network = build(report.result.weights, 3, (16, 16), device)
+        for found, split in ((report.test, small_data.test), (report.test2, small_data.selection)):
+            assert found == evaluate(network, split.images, split.labels)
+    assert (result.baseline.test.n, result.baseline.test2.n) == (30, 15)
+    values = result.to_json()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["fine_tune"]["test"]["accuracy"] == result.fine_tune.test.accuracy
+
+
+def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Epochs computed from now on, by stage."""
+    counts: Counter[str] = Counter()
+    original = model.stage._StageRun.epoch
+
+    def counted(self: Any, *args: Any) -> Any:
+        counts[self.course.stage] += 1
+        return original(self, *args)
+
+    monkeypatch.setattr(model.stage._StageRun, "epoch", counted)
+    return counts
+
+
+def test_equal_baselines_are_trained_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_epochs(monkeypatch)
+    first = run()
+    trained = Counter(counts)
+    assert trained.keys() == {"baseline", "fine_tune"}
+    assert everything(run()) == everything(first)
+    assert counts == trained
+    other = run(
+        hyperparameters=Hyperparameters.from_flat(
+            CONFIGURATION.to_flat() | {"fine_tune.frozen_layers": 4}
+        )
+    )
+    assert counts["baseline"] == trained["baseline"]
+    assert counts["fine_tune"] > trained["fine_tune"]
+    assert other.baseline.result.key == first.baseline.result.key
+    assert other.fine_tune.result.key != first.fine_tune.result.key
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hyperparameters": Hyperparameters.from_flat({"baseline.dropout": 0.4})},
+        {"seed": 4},
+        {"replicate": 1},
+        {"protocol": PROTOCOL.model_copy(update={"baseline": Schedule(max_epochs=2)})},
+    ],
+    ids=["baseline", "seed", "replicate", "schedule"],
+)
+def test_another_baseline_gives_another_fine_tune(run: Run, changes: dict[str, Any]) -> None:
+    first, other = run(), run(**changes)
+    assert first.baseline.result.key != other.baseline.result.key
+    assert first.fine_tune.result.key != other.fine_tune.result.key
+
+
+@pytest.mark.parametrize(
+    ("change", "baseline_changes"),
+    [
+        ({"holdout": 0.0}, False),
+        ({"division_seed": 1}, False),
+        ({"fine_tune_on": "TRAIN+TEST"}, False),
+        ({"fine_tune": Schedule(max_epochs=2)}, False),
+        ({"baseline": Schedule(max_epochs=2)}, True),
+    ],
+)
+def test_the_protocol_reaches_the_stages_it_concerns(
+    run: Run, change: dict[str, Any], baseline_changes: bool
+) -> None:
+    protocol = Protocol(**dict(PROTOCOL) | change)
+    first, other = run(), run(protocol=protocol)
+    assert (first.baseline.result.key != other.baseline.result.key) == baseline_changes
+    assert first.fine_tune.result.key != other.fine_tune.result.key
+
+
+def test_nothing_held_out_is_the_published_protocol(
+    small_dataset: Dataset, device: Device, run: Run
+) -> None:
+    protocol = PROTOCOL.model_copy(update={"holdout": 0.0})
+    assert len(division_of(small_dataset, protocol).held_out) == 0
+    data = prepare(small_dataset, protocol, device)
+    assert data.selection.digest == small_dataset.splits["TEST2"].digest()
+    assert run(protocol=protocol).fine_tune.test2.n == 30
+
+
+def test_fine_tuning_on_both_sets_trains_on_all_their_images(
+    small_dataset: Dataset, small_data: ProtocolData, device: Device, run: Run
+) -> None:
+    both = prepare(small_dataset, Protocol(fine_tune_on="TRAIN+TEST"), device)
+    assert len(small_data.fine_tune.labels) == 30
+    assert len(both.fine_tune.labels) == 41 + 30
+    for part, rows in ((both.train, slice(41)), (both.test, slice(41, None))):
+        assert part.images.equal(both.fine_tune.images[rows])
+        assert part.labels.equal(both.fine_tune.labels[rows])
+    unchanged = dataclasses.replace(both, fine_tune=small_data.fine_tune)
+    for field in dataclasses.fields(ProtocolData):
+        if field.name.startswith(("train", "test", "selection")):
+            here, there = getattr(unchanged, field.name), getattr(small_data, field.name)
+            assert here.digest == there.digest
+
+
+def test_each_stage_tells_its_epochs(run: Run) -> None:
+    seen: list[tuple[str, float]] = []
+    result = run(on_epoch=lambda stage, row: seen.append((stage, row["epoch"])))
+    assert seen == [
+        *(("baseline", n) for n in range(1, result.baseline.result.epochs + 1)),
+        *(("fine_tune", n) for n in range(1, result.fine_tune.result.epochs + 1)),
+    ]
+
+
+def test_fine_tuning_carries_the_network_to_the_other_domain(
+    run: Run, small_dataset: Dataset
+) -> None:
+    """TEST is inverted as TEST2 is: hopeless for the baseline, learnt by the fine-tune."""
+    test = small_dataset.splits["TEST"]
+    inverted = Split(255 - test.images, test.labels)
+    result = run(
+        dataset=Dataset(small_dataset.classes, {**small_dataset.splits, "TEST": inverted}),
+        protocol=Protocol(baseline=Schedule(max_epochs=5), fine_tune=Schedule(max_epochs=8)),
+    )
+    assert result.baseline.result.history[-1]["train_accuracy"] > 0.9
+    assert result.baseline.test.accuracy < 0.5
+    assert result.fine_tune.test.accuracy > 0.9
+    assert result.fine_tune.test2.accuracy > 0.9
