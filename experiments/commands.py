@@ -16,13 +16,15 @@ from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
-from experiments.folder import Run
+from experiments.folder import NotARun, Run
+from experiments.report import result_table, write_report, write_trials_csv
 from experiments.statistics import wilson
 from experiments.wording import interval, percent
 from model.bundle import BundleError, load_bundle
 from model.device import choose_device
-from search.journal import RunLocked
-from search.study import StudyMismatch
+from search.journal import RunLock, RunLocked
+from search.study import StudyMismatch, stored_trials
+from search.tune import ResourceError
 
 INPUT_ERRORS = (
     DataError,
@@ -30,7 +32,8 @@ INPUT_ERRORS = (
     BundleError,
     StudyMismatch,
     RunLocked,
-    FileExistsError,
+    ResourceError,
+    NotARun,
 )
 """What is wrong with what the user gave; each has `problems` or is one line."""
 
@@ -62,6 +65,25 @@ def search(options: Namespace, console: Console) -> int:
         address=options.address,
         command=options.command,
     )
+
+
+def report(options: Namespace, console: Console) -> int:
+    """`shiftsearch report`."""
+    run = Run(Path(options.run).absolute())
+    if not run.result.exists():
+        raise NotARun(f"{run.result}: does not exist; the search is not finished")
+    lock = RunLock(run.lock)
+    lock.acquire()
+    try:
+        trials = stored_trials(run.journal)
+    finally:
+        lock.release()
+    result = json.loads(run.result.read_text())
+    write_trials_csv(trials, run.trials)
+    write_report(result, trials, run.report)
+    console.print(result_table(result))
+    console.print(f"report: {run.report}", markup=False, soft_wrap=True)
+    return runs.DONE
 
 
 def evaluate(options: Namespace, console: Console) -> int:

@@ -136,10 +136,9 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
         path = SHIPPED / f"{name}.yaml"
     elif not path.is_file():
         names = ", ".join(shipped())
+        hint = nearest(name, shipped())
         raise DefinitionError(
-            [
-                f"{name}: no such file, and not a shipped experiment ({names}){nearest(name, shipped())}"
-            ]
+            [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
         )
     raw = _read(path)
     raw.setdefault("name", path.stem)

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class NotARun(ValueError):  # noqa: N818, named by its cause
+    """The folder holds something else, or a run that is not so far; the message says which."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder; every path in it.

@@ -81,7 +81,7 @@ class Retraining:
             (t.number, dict(t.configuration), t.value, fine_tune_on)
             for t in study.best(settings.top_k)
         ]
-        reference = [t for t in study.trials() if t.role == "reference"][0]
+        reference = next(t for t in study.trials() if t.role == "reference")
         entry = (reference.number, dict(REFERENCE), reference.value)
         wanted = [(*entry, fine_tune_on)]
         wanted += [c for c in top if c[1] != dict(REFERENCE)]

@@ -18,18 +18,18 @@ from data.dataset import Dataset
 from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, dump
-from experiments.folder import Run
+from experiments.folder import NotARun, Run
 from experiments.progress import Progress
 from experiments.report import result_table, write_trials_csv
 from experiments.retrain import Retraining
 from experiments.tensorboard_log import TensorBoardLog
-from model.device import choose_device
+from model.device import available_cpus, available_gpus, choose_device
 from model.store import write_atomically
 from search.jobs import Job, Phase
 from search.journal import RunLock
 from search.study import Study
 from search.trainable import WorkerContext
-from search.tune import Resources, cluster, fit_resources, run_jobs
+from search.tune import Resources, cluster, cluster_totals, fit_resources, run_jobs
 
 DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
@@ -117,12 +117,15 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong; nothing is written.
         search.study.StudyMismatch: the run was made under other conditions; nothing is written.
+        search.tune.ResourceError: not even one trial fits; nothing is written on a local machine.
         search.journal.RunLocked: another driver works on the run.
-        FileExistsError: the folder holds something else.
+        experiments.folder.NotARun: the folder holds something else.
     """
     run = Run(folder)
     if folder.exists() and not run.journal.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: is not empty, and not a run; take another --run")
+        raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
+    if address is None:  # else only the cluster knows
+        fit(experiment, (available_cpus(), available_gpus()))
     dataset, warnings = load_data(experiment)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")
@@ -132,6 +135,14 @@ def search(
         return _Search(experiment, run, dataset, console, address, command)()
     finally:
         lock.release()
+
+
+def fit(experiment: Experiment, totals: tuple[float, float]) -> Resources:
+    """The experiment's resources on so many CPUs and GPUs."""
+    asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
+    return fit_resources(
+        totals, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
+    )
 
 
 class _Search:
@@ -201,12 +212,8 @@ class _Search:
     def _execute(self) -> None:
         """Run what is missing on Ray."""
         experiment = self.experiment
-        asked = experiment.resources
         with cluster(self.address, self.run.ray):
-            jobs = max(self.study.missing, experiment.retrain.replicates)
-            resources = fit_resources(
-                asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
-            )
+            resources = fit(experiment, cluster_totals())
             context = WorkerContext(
                 pack=str(self.run.pack),
                 digest=self.dataset.digest,

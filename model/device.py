@@ -91,6 +91,11 @@ def available_cpus() -> int:
     )
 
 
+def available_gpus() -> int:
+    """GPUs that torch sees."""
+    return torch.cuda.device_count()
+
+
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX).
 

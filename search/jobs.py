@@ -9,7 +9,6 @@ from typing import Protocol as Interface
 
 from model.hyperparameters import Value
 
-
 Phase = Literal["search", "retrain"]
 
 

@@ -129,13 +129,16 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.settings = space, settings
         self._storage: JournalStorage = open_journal(path)
-        self._study = optuna.create_study(
-            storage=self._storage,
-            study_name=settings.name,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.NopPruner(),
-        )
+        identity = {"name": settings.name, **identity}
+        names = optuna.get_all_study_names(self._storage)
+        if names:
+            # Not create_study(load_if_exists=True): that writes, and takes another name or
+            # direction without a word.
+            self._study = optuna.load_study(study_name=names[0], storage=self._storage)
+        else:
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=settings.name, direction="maximize"
+            )
         self._check_identity(identity)
         self._enqueue_known()
         self._open: set[int] = set()
@@ -273,6 +276,13 @@ class Study:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
+
+
+def stored_trials(path: Path) -> list[TrialRecord]:
+    """All trials of the study in a journal that exists, by number; the caller holds the lock."""
+    storage = open_journal(path)
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:

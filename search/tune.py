@@ -30,7 +30,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from model.device import available_cpus
+from model.device import available_cpus, available_gpus
 from search.jobs import Job, JobSource, Listener
 from search.trainable import REPORT, WorkerContext, encode, run_job
 
@@ -98,6 +98,7 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
             "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
             "dashboard_host": "127.0.0.1",
             "num_cpus": available_cpus(),
+            "num_gpus": available_gpus(),
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
     else:
@@ -106,36 +107,60 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     os.chdir(folder)
     try:
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise ResourceError(
+                f"--address {address}: no Ray cluster ({_first_line(error)})"
+            ) from None
         yield
     finally:
         ray.shutdown()
         os.chdir(before)
 
 
+class ResourceError(ValueError):
+    """What a trial asks for is not there; the message says what is asked and what there is."""
+
+
+def cluster_totals() -> tuple[float, float]:
+    """CPUs and GPUs of the connected cluster."""
+    total = ray.cluster_resources()
+    return total.get("CPU", 0.0), total.get("GPU", 0.0)
+
+
 def fit_resources(
-    cpus: float | None, gpus: float | None, concurrency: int | None, trials: int
+    totals: tuple[float, float],
+    cpus: float | None,
+    gpus: float | None,
+    concurrency: int | None,
+    jobs: int,
 ) -> Resources:
-    """Resources per trial and concurrency that fit the connected cluster; None means: choose.
+    """Resources per trial and concurrency that fit; None means: choose.
+
+    Args:
+        totals: CPUs and GPUs that there are.
+        cpus: per trial.
+        gpus: per trial.
+        concurrency: at most so many trials at once.
+        jobs: more at once are of no use.
 
     Raises:
-        ValueError: when not even one trial fits.
+        ResourceError: when not even one trial fits.
     """
-    total = ray.cluster_resources()
-    all_cpus, all_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    all_cpus, all_gpus = totals
     gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
     # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
     # trial with two threads; beside a GPU, the CPU only feeds it.
     cpus = 1.0 if cpus is None else cpus
-    limits = [all_cpus / cpus] if cpus else []
-    limits += [all_gpus / gpus] if gpus else []
-    fitting = int(min(limits) + 1e-9) if limits else trials
+    limits = [all_cpus / cpus, *([all_gpus / gpus] if gpus else [])]
+    fitting = int(min(limits) + 1e-9)
     if fitting < 1:
-        raise ValueError(
-            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but the cluster has "
+        raise ResourceError(
+            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but there are "
             f"{all_cpus:g} CPUs and {all_gpus:g} GPUs in all"
         )
-    chosen = max(1, min(fitting, trials) if concurrency is None else min(concurrency, fitting))
+    chosen = max(1, min(fitting, jobs) if concurrency is None else min(concurrency, fitting))
     reason = (
         f"{chosen} trial{'s' * (chosen > 1)} at once: {cpus:g} CPU and {gpus:g} GPU each, of "
         f"{all_cpus:g} CPU and {all_gpus:g} GPU"
