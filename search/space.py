@@ -71,6 +71,8 @@ class Space:
             try:
                 if name not in REFERENCE:
                     raise ValueError(f"is not a hyperparameter{nearest(name, REFERENCE)}")
+                if name in distributions or name in fixed:
+                    raise ValueError("is given twice, nested and dotted")
                 if isinstance(leaf, Mapping):
                     distributions[name] = _distribution(name, leaf)
                 else:
@@ -185,10 +187,11 @@ def describe(distribution: BaseDistribution) -> str:
         return "one of " + ", ".join(repr(c) for c in distribution.choices)
     if not isinstance(distribution, FloatDistribution | IntDistribution):
         raise TypeError(f"{type(distribution).__name__} is not a domain of this space")
-    text = f"{distribution.low:g} to {distribution.high:g}"
+    # Twelve digits, not six: this text is compared when a run is continued.
+    text = f"{distribution.low:.12g} to {distribution.high:.12g}"
     if distribution.log:
         return text + " (log)"
-    return text if distribution.step is None else f"{text} (step {distribution.step:g})"
+    return text if distribution.step is None else f"{text} (step {distribution.step:.12g})"
 
 
 def nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
