@@ -1,0 +1,254 @@
+"""The bundle: an exported model that loads without pickle and reproduces its own numbers.
+
+A bundle is a folder of `model.safetensors` (the fine-tuned weights), `baseline.safetensors` (the
+weights before fine-tuning) and `bundle.json` (all else, and the checksums of the two).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from data.convert import read_image
+from data.dataset import SPLITS, DataError, Dataset, Split
+from data.tensors import normalise, to_device
+from model.bundle_format import (
+    RECORD,
+    WEIGHTS,
+    Architecture,
+    BundleError,
+    DivisionRecord,
+    Origin,
+    Preprocessing,
+    Record,
+    Row,
+    Stage,
+    checksum,
+    is_replaceable,
+    misfits,
+    present,
+    publish,
+    read_record,
+)
+from model.device import Device
+from model.evaluation import evaluate, predict
+from model.hyperparameters import Hyperparameters, Protocol
+from model.network import Network
+from model.protocol import build, division_of
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    weights: Mapping[str, Tensor],
+    baseline_weights: Mapping[str, Tensor],
+    dataset: Dataset,
+    hyperparameters: Hyperparameters,
+    protocol: Protocol,
+    metrics: Sequence[Mapping[str, Any]],
+    versions: Mapping[str, str],
+    seed: int,
+    number: int,
+    replicate: int,
+) -> None:
+    """Write a bundle, replacing the one that may be there.
+
+    A crash at any point leaves the old or the new one, whole, for `load_bundle`.
+
+    Args:
+        folder: of the bundle; its parent is made when missing.
+        weights: the network's state after fine-tuning.
+        baseline_weights: the network's state before it.
+        dataset: what it was trained on.
+        hyperparameters: of the trial.
+        protocol: of the run.
+        metrics: rows of plain JSON values, kept as they are.
+        versions: of what computed it, by name.
+        seed: the study's.
+        number: the trial's.
+        replicate: which of its repetitions.
+
+    Raises:
+        BundleError: the weights do not fit the dataset, or `folder` holds something else.
+        ValueError: `metrics` holds NaN or an infinity.
+    """
+    architecture = Architecture(
+        classes=len(dataset.classes),
+        image_size=dataset.image_size,
+        dropout=hyperparameters.fine_tune.dropout,
+    )
+    states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
+    problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
+    if not is_replaceable(folder):
+        problems.append(f"{folder}: is no bundle, so it is not replaced")
+    if problems:
+        raise BundleError(problems)
+    contents = {
+        name: safetensors.torch.save(
+            {key: tensor.detach().cpu().contiguous() for key, tensor in states[stage].items()}
+        )
+        for stage, name in WEIGHTS.items()
+    }
+    record = Record(
+        architecture=architecture,
+        preprocessing=Preprocessing(size=dataset.image_size),
+        classes=dataset.classes,
+        hyperparameters=hyperparameters.to_flat(),
+        protocol=protocol,
+        dataset_digest=dataset.digest,
+        division=DivisionRecord(
+            holdout=protocol.holdout,
+            seed=protocol.division_seed,
+            test2_digest=dataset.splits["TEST2"].digest(),
+            held_out=tuple(division_of(dataset, protocol).held_out.tolist()),
+        ),
+        metrics=tuple(dict(row) for row in metrics),
+        versions=dict(versions),
+        study=Origin(seed=seed, number=number, replicate=replicate),
+        checksums={name: checksum(content) for name, content in contents.items()},
+    )
+    # Not pydantic's own JSON, which turns NaN into null without a word.
+    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False)
+    publish(folder, {**contents, RECORD: text.encode()})
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check all of it; nothing is unpickled.
+
+    Raises:
+        BundleError: with a line for each problem: a file that is missing or damaged, a schema
+            that this version does not read, a field or tensor that is not as it must be.
+    """
+    folder = present(folder)
+    missing = [
+        f"{folder / name}: is missing, but every bundle has it"
+        for name in (RECORD, *WEIGHTS.values())
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        raise BundleError(missing)
+    record = read_record(folder / RECORD)
+    weights: dict[Stage, Mapping[str, Tensor]] = {}
+    problems = []
+    for stage, name in WEIGHTS.items():
+        content = (folder / name).read_bytes()
+        wanted = record.checksums.get(name)
+        if checksum(content) != wanted:
+            problems.append(
+                f"{folder / name}: is damaged: checksum {checksum(content)}, but {RECORD} has"
+                f" {wanted}"
+            )
+        else:
+            weights[stage] = safetensors.torch.load(content)
+            problems += misfits(str(folder / name), weights[stage], record.architecture)
+    if problems:
+        raise BundleError(problems)
+    return Bundle(record, weights)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory, checked.
+
+    Attributes:
+        record: the content of `bundle.json`.
+        weights: the network's state before and after fine-tuning.
+    """
+
+    record: Record
+    weights: Mapping[Stage, Mapping[str, Tensor]]
+
+    def network(self, stage: Stage, device: Device) -> Network:
+        """The network before or after fine-tuning, on the device, in evaluation mode."""
+        a = self.record.architecture
+        return build(self.weights[stage], a.classes, a.image_size, device, dropout=a.dropout)
+
+    def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
+        """Evaluate a dataset before and after fine-tuning, in float32.
+
+        The dataset that the bundle was made from, known by its digest, is evaluated as the run
+        did: TEST, TEST2's selection part and, if there is one, its held-out part. Of any other,
+        all splits are, whole and labelled "other data".
+
+        Returns:
+            Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
+
+        Raises:
+            DataError: the dataset has other classes or another image size.
+        """
+        self._check_fits(dataset)
+        rows = []
+        for stage in WEIGHTS:
+            network = self.network(stage, device)
+            for name, part, label, split in self._parts(dataset, stage):
+                evaluation = evaluate(network, *to_device(split, device.torch_device))
+                place = {"stage": stage, "split": name, "part": part, "label": label}
+                rows.append(place | evaluation.to_json())
+        return rows
+
+    def _check_fits(self, dataset: Dataset) -> None:
+        record, problems = self.record, []
+        if dataset.classes != record.classes:
+            problems.append(
+                f"classes are {', '.join(dataset.classes)}, but must be the bundle's:"
+                f" {', '.join(record.classes)}"
+            )
+        if dataset.image_size != record.preprocessing.size:
+            problems.append(
+                f"image size is {dataset.image_size}, but must be the bundle's:"
+                f" {record.preprocessing.size}"
+            )
+        if problems:
+            raise DataError(problems)
+
+    def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
+        """What is evaluated: split, part, label, images."""
+        if dataset.digest != self.record.dataset_digest:
+            return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
+        test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]
+        held_out = np.array(self.record.division.held_out, dtype=np.int64)
+        selection = np.setdiff1d(np.arange(len(test2)), held_out)
+        parts = [
+            ("TEST", "all", "trained on" if stage == "after" else "selected on", test),
+            ("TEST2", "selection", "selected on", test2.take(selection)),
+        ]
+        if len(held_out):
+            parts.append(("TEST2", "held-out", "held out", test2.take(held_out)))
+        return parts
+
+    def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
+        """The most probable class of each image, and its probability in 0..1.
+
+        Args:
+            files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
+                resized.
+            device: where to compute, in float32.
+
+        Raises:
+            DataError: with a line for each file that holds no such image.
+        """
+        images: list[Tensor] = []
+        problems: list[str] = []
+        for file in files:
+            try:
+                pixels = read_image(file, self.record.preprocessing.size)
+            except DataError as error:
+                problems += error.problems
+            else:
+                images.append(normalise(torch.tensor(pixels)))
+        if problems:
+            raise DataError(problems)
+        if not images:
+            return []
+        batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
+        best = predict(self.network("after", device), batch).max(dim=1)
+        names = [self.record.classes[i] for i in best.indices.tolist()]
+        return list(zip(files, names, best.values.tolist(), strict=True))

@@ -1,0 +1,211 @@
+"""The files of a bundle: their layout, their checks, and their publication as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
+
+from data.dataset import MAX_PROBLEMS
+from model.hyperparameters import Frozen, Protocol, Value
+from model.network import DENSE, FILTERS, allocate
+from model.store import write_atomically
+
+SCHEMA = 1
+RECORD = "bundle.json"
+WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.safetensors"}
+
+Stage = Literal["before", "after"]
+Row = dict[str, Any]
+Count = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=8)]
+
+
+class BundleError(ValueError):
+    """A bundle cannot be saved or loaded.
+
+    Attributes:
+        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        super().__init__("\n".join(self.problems))
+
+
+class Architecture(Frozen):
+    """What `model.network.Network` is built from."""
+
+    name: Literal["three blocks"] = "three blocks"
+    filters: tuple[int, ...] = FILTERS
+    dense: int = DENSE
+    classes: Annotated[int, Field(ge=1)]
+    """How many."""
+    image_size: tuple[Side, Side]
+    """(H, W) in pixels."""
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Preprocessing(Frozen):
+    """What turns an image file into the network's input; `data.convert.read_image` does it."""
+
+    size: tuple[Side, Side]
+    """(H, W) in pixels."""
+    grayscale: Literal[True] = True
+    value_range: Literal["uint8 / 255; float as is"] = "uint8 / 255; float as is"
+    """Files of floats up to 255 are divided by 255 as they are read, if they exceed 1."""
+
+
+class DivisionRecord(Frozen):
+    """Which images of TEST2 were held out."""
+
+    holdout: float
+    seed: Count
+    test2_digest: str
+    held_out: tuple[Count, ...]
+    """Positions in TEST2, ascending."""
+
+
+class Origin(Frozen):
+    """Where the model was made: the study's seed, the trial, its replicate."""
+
+    seed: Count
+    number: Count
+    replicate: Count
+
+
+class Record(Frozen):
+    """The content of `bundle.json`."""
+
+    schema_number: Annotated[int, Field(alias="schema")] = SCHEMA
+    architecture: Architecture
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    hyperparameters: dict[str, Value]
+    protocol: Protocol
+    dataset_digest: str
+    division: DivisionRecord
+    metrics: tuple[Row, ...]
+    """Rows as the caller gave them."""
+    versions: dict[str, str]
+    study: Origin
+    checksums: dict[str, str]
+    """File name to blake2b-256 in hex."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Refuse another network than ours, and a fact that is written twice and differs."""
+        a = self.architecture
+        if (a.filters, a.dense) != (FILTERS, DENSE):
+            raise ValueError(
+                f"architecture.filters and .dense are {a.filters} and {a.dense}, but this version"
+                f" builds {FILTERS} and {DENSE}"
+            )
+        if len(self.classes) != a.classes:
+            raise ValueError(
+                f"classes has {len(self.classes)} names, but must have as many as"
+                f" architecture.classes says, {a.classes}"
+            )
+        if self.preprocessing.size != a.image_size:
+            raise ValueError(
+                f"preprocessing.size is {self.preprocessing.size}, but must equal"
+                f" architecture.image_size, {a.image_size}"
+            )
+        return self
+
+
+def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
+    """A line for each tensor of file `name` that is missing, superfluous or of another kind."""
+    network = allocate(architecture.classes, architecture.image_size)
+    wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
+    found = {key: _kind(tensor) for key, tensor in weights.items()}
+    return [
+        f"{name}: {key} is {found.get(key, 'missing')}, but must be {wanted.get(key, 'absent')}"
+        for key in {**wanted, **found}
+        if found.get(key) != wanted.get(key)
+    ]
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def checksum(content: bytes) -> str:
+    """Blake2b-256 in hex."""
+    return hashlib.blake2b(content, digest_size=32).hexdigest()
+
+
+def is_replaceable(folder: Path) -> bool:
+    """Whether nothing but a bundle would be lost: it is one, or empty, or absent."""
+    if folder.is_dir():
+        return (folder / RECORD).is_file() or not any(folder.iterdir())
+    return not folder.exists()
+
+
+def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace `folder` by one with these files.
+
+    The new folder is written beside, whole, and two renames put it in the place of the old one.
+    A crash between the two leaves the old one aside, where `present` finds it.
+    """
+    beside, aside = _beside(folder), _aside(folder)
+    if aside.exists():
+        # What a crash left: the only whole bundle, or one that is superseded.
+        shutil.rmtree(aside) if folder.exists() else aside.rename(folder)
+    if beside.exists():
+        shutil.rmtree(beside)
+    for name, content in contents.items():
+        write_atomically(beside / name, content)
+    if folder.exists():
+        folder.rename(aside)
+    beside.rename(folder)
+    if aside.exists():
+        shutil.rmtree(aside)
+
+
+def present(folder: Path) -> Path:
+    """`folder`, or where the bundle lies if a crash came while it was replaced."""
+    return folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.new")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def read_record(path: Path) -> Record:
+    """Read and check `bundle.json`.
+
+    Raises:
+        BundleError: with a line for each field that is wrong.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BundleError([f"{path}: is no JSON: {error}"]) from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise BundleError([f"{path}: schema is {schema!r}, but this version reads {SCHEMA}"])
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BundleError([f"{path}: {_line(problem)}" for problem in error.errors()]) from None
+
+
+def _line(problem: Any) -> str:
+    """One problem found by pydantic: field, value, rule."""
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{field} is missing, but is required"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{field} is {problem['input']!r}: {problem['msg'].lower()}"
