@@ -20,7 +20,8 @@ from experiments.folder import NotARun, Run
 from experiments.report import result_table, write_report, write_trials_csv
 from experiments.statistics import wilson
 from experiments.wording import interval, percent
-from model.bundle import BundleError, load_bundle
+from model.bundle import load_bundle
+from model.bundle_format import BundleError
 from model.device import choose_device
 from search.journal import RunLock, RunLocked
 from search.study import StudyMismatch, stored_trials

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from data.dataset import Dataset, Division, Split, divide
 from data.tensors import to_device
+from model.course import Course
 from model.device import Device
 from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network, allocate
-from model.stage import Course, OnEpoch, StageResult, TensorSplit, run_stage
+from model.stage import OnEpoch, StageResult, TensorSplit, run_stage
 from model.store import Store
 
 

@@ -8,7 +8,6 @@ its last stored state ends with the same bits (on the same device, dtype, thread
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +20,13 @@ from torch import Tensor
 
 from data.augmentation import augment
 from data.tensors import normalise
+from model.course import Course
 from model.device import Device
 from model.freezing import freeze
-from model.hyperparameters import FineTuneHyperparameters, Schedule, StageHyperparameters
+from model.hyperparameters import FineTuneHyperparameters
 from model.network import allocate, initialise
 from model.stopping import Decisions
-from model.store import Entry, Store, canonical_json, content_key
-
-PROTOCOL_VERSION = 1
-"""Raised whenever the same course would give other numbers; part of every course key."""
+from model.store import Entry, Store
 
 SAVE_EVERY = 30.0
 """Seconds between resumable states; written at the end of the epoch in which they have passed."""
@@ -57,63 +54,6 @@ class TensorSplit:
     images: Tensor
     labels: Tensor
     digest: str
-
-
-@dataclass(frozen=True)
-class Course:
-    """Everything that determines a stage's numbers.
-
-    Attributes:
-        stage: "baseline" or "fine_tune".
-        hyperparameters: of this stage.
-        schedule: horizon, stopping and reduction.
-        train, validation: digests of the splits trained and validated on.
-        classes: number of classes.
-        image_size: (H, W) in pixels.
-        seed: the study's.
-        replicate: 0 in the search; 1, 2, ... in retraining.
-        parents: result keys of the stages it starts from.
-    """
-
-    stage: str
-    hyperparameters: StageHyperparameters
-    schedule: Schedule
-    train: str
-    validation: str
-    classes: int
-    image_size: tuple[int, int]
-    seed: int
-    replicate: int
-    parents: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """The course key: 32 hex digits."""
-        return content_key(
-            {
-                "function": "stage",
-                "version": PROTOCOL_VERSION,
-                "stage": self.stage,
-                "hyperparameters": self.hyperparameters.model_dump(),
-                "schedule": self.schedule.model_dump(),
-                "data": [self.train, self.validation, self.classes, *self.image_size],
-                "seed": [self.seed, self.replicate],
-                "parents": list(self.parents),
-            }
-        )
-
-    def seed_for(self, purpose: str, epoch: int) -> int:
-        """Of a generator, 63 bits.
-
-        `order` and `weights` depend on (study seed, replicate, stage) alone: configurations are
-        compared on common random numbers. Other purposes (`dropout`, `augmentation`) add this
-        stage's hyperparameters and parents.
-        """
-        parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
-        if purpose not in ("order", "weights"):
-            parts += [self.hyperparameters.model_dump(), list(self.parents)]
-        digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little") >> 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The course of a stage: everything that determines its numbers, its key and its seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from model.hyperparameters import Schedule, StageHyperparameters
+from model.store import canonical_json, content_key
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the same course would give other numbers; part of every course key."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Everything that determines a stage's numbers.
+
+    Attributes:
+        stage: "baseline" or "fine_tune".
+        hyperparameters: of this stage.
+        schedule: horizon, stopping and reduction.
+        train, validation: digests of the splits trained and validated on.
+        classes: number of classes.
+        image_size: (H, W) in pixels.
+        seed: the study's.
+        replicate: 0 in the search; 1, 2, ... in retraining.
+        parents: result keys of the stages it starts from.
+    """
+
+    stage: str
+    hyperparameters: StageHyperparameters
+    schedule: Schedule
+    train: str
+    validation: str
+    classes: int
+    image_size: tuple[int, int]
+    seed: int
+    replicate: int
+    parents: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The course key: 32 hex digits."""
+        return content_key(
+            {
+                "function": "stage",
+                "version": PROTOCOL_VERSION,
+                "stage": self.stage,
+                "hyperparameters": self.hyperparameters.model_dump(),
+                "schedule": self.schedule.model_dump(),
+                "data": [self.train, self.validation, self.classes, *self.image_size],
+                "seed": [self.seed, self.replicate],
+                "parents": list(self.parents),
+            }
+        )
+
+    def seed_for(self, purpose: str, epoch: int) -> int:
+        """Of a generator, 63 bits.
+
+        `order` and `weights` depend on (study seed, replicate, stage) alone: configurations are
+        compared on common random numbers. Other purposes (`dropout`, `augmentation`) add this
+        stage's hyperparameters and parents.
+        """
+        parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
+        if purpose not in ("order", "weights"):
+            parts += [self.hyperparameters.model_dump(), list(self.parents)]
+        digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
