@@ -1,0 +1,184 @@
+"""Training throughput of our stage against the plain loop, and whether both end equally well.
+
+Each turn is a seed and puts the reference configuration through the whole protocol three times on
+one thread: the plain loop, ours in the dtype that it chooses, ours in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data.cache import open_dataset
+from data.dataset import Dataset
+from data.synthetic import synthesize
+from experiments.benchmarks.plain_loop import run_plain
+from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures, spread
+from model.device import Device, choose_device
+from model.hyperparameters import Hyperparameters, Protocol, Schedule
+from model.protocol import prepare, run_protocol
+from model.store import Store
+
+BOUND_WITH_AMX = 3.5
+QUICK_SEEDS, FULL_SEEDS = 5, 15
+PLAIN, OURS, FLOAT32 = "plain loop", "our stage", "our stage, float32"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One side's protocol under one seed.
+
+    Attributes:
+        images_per_second: in training the baseline, validation apart.
+        seconds: of the whole protocol by the clock: both stages, evaluations, store.
+        test2: accuracy on TEST2's selection part after fine-tuning, 0..1.
+    """
+
+    images_per_second: float
+    seconds: float
+    test2: float
+
+
+def measure(dataset: Dataset, seeds: int, max_epochs: int) -> list[Figure]:
+    """The figures over so many seeds, at most so many epochs a stage."""
+    device = choose_device(cpus=1, gpus=0)
+    device.apply()
+    print(device.reason)
+    # One epoch a stage outside the turns: kernels are made and caches filled.
+    in_turns(_sides(dataset, 1, device), 1)
+    results = in_turns(_sides(dataset, max_epochs, device), seeds)
+    return [*_speed_figures(results, device), *_accuracy_figures(results)]
+
+
+def _sides(
+    dataset: Dataset, max_epochs: int, device: Device
+) -> dict[str, Callable[[int], Outcome]]:
+    schedule = Schedule(max_epochs=max_epochs)
+    protocol = Protocol(baseline=schedule, fine_tune=schedule)
+    float32 = choose_device(cpus=1, gpus=0, dtype="float32")
+
+    def plain(seed: int) -> Outcome:
+        result = run_plain(dataset, Hyperparameters(), protocol, seed)
+        return _told(
+            PLAIN, seed, Outcome(result.images_per_second, result.seconds, result.test2[1])
+        )
+
+    return {
+        PLAIN: plain,
+        OURS: lambda seed: _told(OURS, seed, _ours(dataset, protocol, device, seed)),
+        FLOAT32: lambda seed: _told(FLOAT32, seed, _ours(dataset, protocol, float32, seed)),
+    }
+
+
+def _ours(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> Outcome:
+    data = prepare(dataset, protocol, device)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        result = run_protocol(
+            Hyperparameters(), data, protocol, Store(Path(folder)), device, seed=seed
+        )
+        seconds = time.perf_counter() - begin
+    epochs = result.baseline.result.history
+    train_seconds = sum(len(data.train.labels) / row["images_per_second"] for row in epochs)
+    speed = len(data.train.labels) * len(epochs) / train_seconds
+    return Outcome(speed, seconds, result.test2_accuracy)
+
+
+def _told(name: str, seed: int, outcome: Outcome) -> Outcome:
+    print(
+        f"seed {seed}, {name}: {outcome.images_per_second:.0f} images/s, "
+        f"{outcome.seconds:.1f} s, TEST2 {outcome.test2:.2%}",
+        flush=True,
+    )
+    return outcome
+
+
+def _speed_figures(results: dict[str, list[Outcome]], device: Device) -> list[Figure]:
+    turns = f"{len(results[PLAIN])} turns"
+    figures = [
+        Figure(
+            f"{name}{f', {device.dtype}' * (name == OURS)}: images/s in training",
+            spread([o.images_per_second for o in outcomes], ".0f"),
+            turns,
+        )
+        for name, outcomes in results.items()
+    ]
+    ratios = _ratios(results, OURS, "images_per_second")
+    has_amx = torch.cpu._is_amx_tile_supported()
+    figures += [
+        Figure(
+            f"images/s of {OURS}, {device.dtype}, over the {PLAIN}",
+            spread(ratios),
+            turns,
+            f"median at least {BOUND_WITH_AMX}" if has_amx else "",
+            not has_amx or sorted(ratios)[len(ratios) // 2] >= BOUND_WITH_AMX,
+        ),
+        Figure(
+            f"images/s of {FLOAT32}, over the {PLAIN}",
+            spread(_ratios(results, FLOAT32, "images_per_second")),
+            turns,
+        ),
+        Figure(
+            f"seconds of the whole protocol, {PLAIN} over {OURS}",
+            spread([1 / ratio for ratio in _ratios(results, OURS, "seconds")]),
+            turns,
+        ),
+    ]
+    return figures
+
+
+def _ratios(results: dict[str, list[Outcome]], side: str, field: str) -> list[float]:
+    """Turn by turn, a side's value over the plain loop's."""
+    pairs = zip(results[side], results[PLAIN], strict=True)
+    return [getattr(own, field) / getattr(plain, field) for own, plain in pairs]
+
+
+def _accuracy_figures(results: dict[str, list[Outcome]]) -> list[Figure]:
+    seeds = f"{len(results[PLAIN])} seeds"
+    figures = [
+        Figure(
+            f"{name}: TEST2 accuracy after fine-tuning, %",
+            spread([100 * o.test2 for o in outcomes]),
+            seeds,
+        )
+        for name, outcomes in results.items()
+    ]
+    for name in (OURS, FLOAT32):
+        pairs = zip(results[name], results[PLAIN], strict=True)
+        mean, low, high = mean_interval([100 * (own.test2 - plain.test2) for own, plain in pairs])
+        verdict = "equal within noise" if low <= 0 <= high else "different"
+        figures.append(
+            Figure(
+                f"TEST2 of {name} minus the {PLAIN}, points; mean and 95 % interval",
+                f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], {verdict}",
+                seeds,
+                "interval not below 0",
+                high >= 0,
+            )
+        )
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and say by the exit code whether every bound holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="default: the synthetic set")
+    parser.add_argument("--full", action="store_true", help=f"{FULL_SEEDS} seeds")
+    parser.add_argument("--seeds", type=int, help=f"one turn each, default {QUICK_SEEDS}")
+    parser.add_argument("--epochs", type=int, default=Schedule().max_epochs, help="a stage's most")
+    options = parser.parse_args(argv)
+    seeds = options.seeds or (FULL_SEEDS if options.full else QUICK_SEEDS)
+    if seeds < 2:
+        parser.error(f"--seeds is {seeds}, but must be at least 2 for an interval")
+    dataset = open_dataset(options.data)[0] if options.data else synthesize()
+    return print_figures(measure(dataset, seeds, options.epochs))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

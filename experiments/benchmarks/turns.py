@@ -1,0 +1,103 @@
+"""Measuring two ways in turns, and what the benchmarks say about it.
+
+Other work on the machine comes and goes within minutes, so each turn measures all sides one
+after the other and only ratios within a turn are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import TypeVar
+
+from scipy.stats import t as student
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        name: what was measured, with its unit.
+        value: with its spread.
+        n: how often.
+        bound: what it must keep; empty where nothing is promised.
+        holds: whether it does; True where nothing is promised.
+    """
+
+    name: str
+    value: str
+    n: str
+    bound: str = ""
+    holds: bool = True
+
+
+def in_turns(sides: Mapping[str, Callable[[int], T]], turns: int) -> dict[str, list[T]]:
+    """A B A B ...: call every side once per turn, with the turn's number.
+
+    Returns:
+        By side, the results of its turns.
+    """
+    results: dict[str, list[T]] = {name: [] for name in sides}
+    for turn in range(turns):
+        for name, side in sides.items():
+            results[name].append(side(turn))
+    return results
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Median and range, as text."""
+    low, high = min(values), max(values)
+    return f"{median(values):{form}} ({low:{form}} to {high:{form}})"
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and Student's interval of it, from at least two values."""
+    if len(values) < 2:
+        raise ValueError(f"got {len(values)} values, but an interval needs at least 2")
+    centre = fmean(values)
+    half = float(student.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values)
+    half /= len(values) ** 0.5
+    return centre, centre - half, centre + half
+
+
+def print_figures(figures: Sequence[Figure]) -> int:
+    """Print a Markdown table with date, command, machine and versions; the exit code."""
+    command = " ".join(["python", *sys.argv])
+    print(f"\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`  ")
+    print(f"{_machine()}; {_versions()}\n")
+    print("| figure | value | n | bound | |")
+    print("| --- | --- | --- | --- | --- |")
+    for f in figures:
+        verdict = ("holds" if f.holds else "**BROKEN**") if f.bound else ""
+        print(f"| {f.name} | {f.value} | {f.n} | {f.bound} | {verdict} |")
+    broken = [f for f in figures if not f.holds]
+    for f in broken:
+        print(f"broken: {f.name}: {f.value}, but must be {f.bound}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _machine() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    facts = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", "").split()
+    fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{name}, {os.cpu_count()} cores ({' '.join(fast) or 'no AVX-512'}){load}"
+
+
+def _versions() -> str:
+    packages = ("torch", "ray", "optuna", "numpy")
+    own = [f"Python {platform.python_version()}"]
+    return ", ".join(own + [f"{name} {version(name)}" for name in packages])

@@ -1,0 +1,132 @@
+"""The plain loop trains as our stage does: else the benchmark compares two different things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from data.dataset import Split
+from experiments.benchmarks.plain_loop import ImageSet, PlainNetwork, train_stage
+from model.device import Device
+from model.hyperparameters import FineTuneHyperparameters, Schedule, StageHyperparameters
+from model.network import allocate, initialise
+from model.stage import Course, StageResult, TensorSplit, run_stage
+from model.store import Store
+
+pytestmark = pytest.mark.unit
+
+CLASSES, SIZE = 3, (16, 16)
+TRAIN, VALIDATION = 41, 30
+
+
+@pytest.fixture
+def device() -> Device:
+    device = Device("cpu", "float32", 1, "tests")
+    device.apply()
+    return device
+
+
+def noisy_bars(count: int, seed: int) -> Split:
+    """Three classes of noise with a faint bar: learnt by heart, so validation gets worse again."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    images = rng.normal(128, 50, (count, *SIZE))
+    for image, label in zip(images, labels, strict=True):
+        image[4 * label + 2 : 4 * label + 5] += 25
+    return Split(np.clip(images, 0, 255).astype(np.uint8), labels)
+
+
+def ours(
+    settings: StageHyperparameters,
+    schedule: Schedule,
+    start: dict[str, torch.Tensor],
+    device: Device,
+    folder: Path,
+) -> StageResult:
+    def tensors(split: Split) -> TensorSplit:
+        images = torch.from_numpy(split.images).unsqueeze(1)
+        return TensorSplit(images, torch.from_numpy(split.labels), split.digest())
+
+    train, validation = tensors(noisy_bars(TRAIN, 0)), tensors(noisy_bars(VALIDATION, 1))
+    name = "fine_tune" if isinstance(settings, FineTuneHyperparameters) else "baseline"
+    course = Course(name, settings, schedule, train.digest, validation.digest, CLASSES, SIZE, 0, 0)
+    return run_stage(course, train, validation, Store(folder), device, start=start)
+
+
+def plain_twin(start: dict[str, torch.Tensor]) -> PlainNetwork:
+    """The plain network with our weights; its convolutions' biases, which we lack, stay at 0."""
+    network = PlainNetwork(CLASSES, SIZE, dropout=0.0)
+    weights = {
+        name.replace(".convolution.", ".0.")
+        .replace(".normalisation.", ".1.")
+        .replace(".linear.", ".1."): tensor
+        for name, tensor in start.items()
+    }
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    assert missing == [f"layers.{i}.0.bias" for i in range(3)]
+    assert not unexpected
+    for block in list(network.layers)[:3]:
+        torch.nn.init.zeros_(block[0].bias)
+        block[0].bias.requires_grad_(False)
+    return network
+
+
+def our_start() -> dict[str, torch.Tensor]:
+    network = allocate(CLASSES, SIZE)
+    initialise(network, torch.Generator().manual_seed(0))
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("frozen", [None, 2], ids=["baseline", "fine-tune"])
+@pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
+def test_same_losses_rates_and_end_as_our_stage(
+    frozen: int | None, device: Device, tmp_path: Path
+) -> None:
+    # One batch an epoch and no dropout: nothing is left to chance but the order of a sum.
+    common = {"batch_size": 64, "dropout": 0.0, "weight_decay": 0.01, "label_smoothing": 0.1}
+    if frozen is None:
+        settings = StageHyperparameters(learning_rate=3e-3, **common)
+    else:
+        settings = FineTuneHyperparameters(learning_rate=3e-3, frozen_layers=frozen, **common)
+    schedule = Schedule(max_epochs=15, patience=3, reduce_after=2)
+    start = our_start()
+
+    expected = ours(settings, schedule, start, device, tmp_path)
+    train, validation = ImageSet(noisy_bars(TRAIN, 0)), ImageSet(noisy_bars(VALIDATION, 1))
+    network = plain_twin(start)
+    found = train_stage(network, train, validation, settings, schedule)
+
+    losses = [row["validation_loss"] for row in expected.history]
+    rates = [row["learning_rate"] for row in expected.history]
+    assert rates[-1] < rates[0], "no reduction happened: the test shows nothing"
+    assert len(losses) < schedule.max_epochs, "the stage did not stop early"
+    assert found.losses == pytest.approx(losses, rel=1e-3)
+    assert found.learning_rates == pytest.approx(rates, rel=1e-9)
+    assert found.best_epoch == expected.best_epoch
+    head = network.state_dict()["head.weight"]
+    torch.testing.assert_close(head, expected.weights["head.weight"], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
+def test_same_number_of_steps(device: Device, tmp_path: Path) -> None:
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    settings, schedule = StageHyperparameters(batch_size=16), Schedule(max_epochs=2)
+    start = our_start()
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        ours(settings, schedule, start, device, tmp_path)
+        own, steps = steps, 0
+        train, validation = ImageSet(noisy_bars(TRAIN, 0)), ImageSet(noisy_bars(VALIDATION, 1))
+        train_stage(plain_twin(start), train, validation, settings, schedule)
+    finally:
+        handle.remove()
+    assert own == steps == 2 * 3
