@@ -1,0 +1,222 @@
+"""A procedural set of six stroke figures in three drifting domains: the embedded default.
+
+The set is synthetic and made to show domain shift; no figure below says anything about real
+images.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.dataset import SPLITS, DataError, Dataset, Split
+
+DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 1800, "TEST": 1200, "TEST2": 1200}
+MIN_SIZE = 16
+REFERENCE_SIZE = 28  # pixels; lengths of `Domain` in pixels are meant at this size
+RADIUS = 9.0  # pixels from a figure's centre to its unit circle, at REFERENCE_SIZE
+
+BEND = 0.35  # radians per pixel of the wave that bends strokes: a period of 18 pixels
+
+FloatArray = NDArray[np.float32]
+Polyline = list[tuple[float, float]]  # (x, y) vertices
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How one instrument draws: the mean and the spread of every property of an image.
+
+    Pairs are (mean, half range) of a uniform distribution. Angles are degrees, lengths pixels
+    at 28x28, intensities fractions of full scale.
+
+    Attributes:
+        rotation: counter-clockwise turn.
+        scale: factor on the figure's size.
+        shear: horizontal slant.
+        offset: largest horizontal and vertical displacement.
+        warp: amplitude of the slow wave that bends strokes.
+        stroke: stroke width.
+        background: intensity behind the figure.
+        contrast: intensity of the stroke above the background.
+        inverted: fraction of images, 0 to 1, with dark strokes on bright ground.
+        stripes: largest amplitude of a striped ground.
+        noise: standard deviation of independent pixel noise.
+    """
+
+    rotation: tuple[float, float]
+    scale: tuple[float, float]
+    shear: tuple[float, float]
+    offset: float
+    warp: float
+    stroke: tuple[float, float]
+    background: tuple[float, float]
+    contrast: tuple[float, float]
+    inverted: float
+    stripes: float
+    noise: float
+
+
+DOMAINS: Mapping[str, Domain] = {
+    "TRAIN": Domain(
+        rotation=(0.0, 8.0),
+        scale=(1.0, 0.08),
+        shear=(0.0, 0.05),
+        offset=1.0,
+        warp=0.3,
+        stroke=(2.4, 0.4),
+        background=(0.05, 0.05),
+        contrast=(0.8, 0.1),
+        inverted=0.0,
+        stripes=0.0,
+        noise=0.02,
+    ),
+    "TEST": Domain(
+        rotation=(10.0, 12.0),
+        scale=(0.95, 0.12),
+        shear=(0.1, 0.1),
+        offset=1.5,
+        warp=0.5,
+        stroke=(2.1, 0.5),
+        background=(0.2, 0.1),
+        contrast=(0.6, 0.15),
+        inverted=0.5,
+        stripes=0.1,
+        noise=0.06,
+    ),
+    "TEST2": Domain(
+        rotation=(20.0, 16.0),
+        scale=(0.9, 0.16),
+        shear=(0.15, 0.15),
+        offset=2.0,
+        warp=0.7,
+        stroke=(1.9, 0.6),
+        background=(0.25, 0.1),
+        contrast=(0.5, 0.15),
+        inverted=1.0,
+        stripes=0.15,
+        noise=0.09,
+    ),
+}
+
+
+def _circle(start: float, stop: float, vertices: int) -> Polyline:
+    angles = np.radians(np.linspace(start, stop, vertices))
+    return [(float(np.cos(angle)), float(np.sin(angle))) for angle in angles]
+
+
+def _figures() -> dict[str, list[Polyline]]:
+    """Strokes of each class: polylines of (x, y) vertices around the unit circle, y upwards."""
+    return {
+        "arc": [_circle(-60.0, 210.0, 14)],
+        "arrow": [[(0.0, -1.0), (0.0, 1.0)], [(-0.7, 0.3), (0.0, 1.0), (0.7, 0.3)]],
+        "cross": [[(-0.8, -0.8), (0.8, 0.8)], [(-0.8, 0.8), (0.8, -0.8)]],
+        "ring": [_circle(0.0, 360.0, 19)],
+        "triangle": [[(0.0, 1.0), (-0.87, -0.6), (0.87, -0.6), (0.0, 1.0)]],
+        "zigzag": [[(-0.7, 0.8), (0.7, 0.8), (-0.7, -0.8), (0.7, -0.8)]],
+    }
+
+
+def synthesize(
+    seed: int = 0, size: int = REFERENCE_SIZE, counts: Mapping[str, int] | None = None
+) -> Dataset:
+    """Draw the set.
+
+    Args:
+        seed: at least 0; equal arguments give byte-identical sets, and a split depends on its
+            own count only.
+        size: height and width in pixels, at least 16; the figures grow with it.
+        counts: images per split, at least one per class; `DEFAULT_COUNTS` by default. Classes
+            are balanced to within one image.
+
+    Returns:
+        The dataset; images are [N, size, size] uint8.
+
+    Raises:
+        DataError: for a negative seed, a size below 16, missing or unknown splits, or a split
+            with fewer images than classes.
+    """
+    counts = DEFAULT_COUNTS if counts is None else counts
+    strokes = _figures()
+    classes = tuple(sorted(strokes))
+    _check(seed, size, counts, len(classes))
+    streams = np.random.SeedSequence(seed).spawn(len(SPLITS))
+    splits = {}
+    for name, stream in zip(SPLITS, streams, strict=True):
+        rng = np.random.Generator(np.random.PCG64(stream))
+        labels = rng.permutation(np.arange(counts[name], dtype=np.int64) % len(classes))
+        images = np.empty((counts[name], size, size), np.uint8)
+        for position, label in enumerate(classes):
+            chosen = np.flatnonzero(labels == position)
+            images[chosen] = _draw(DOMAINS[name], strokes[label], len(chosen), size, rng)
+        splits[name] = Split(images, labels)
+    return Dataset(classes, splits)
+
+
+def _check(seed: int, size: int, counts: Mapping[str, int], classes: int) -> None:
+    problems = []
+    if seed < 0:
+        problems.append(f"seed is {seed}, but must be at least 0")
+    if size < MIN_SIZE:
+        problems.append(f"size is {size}, but must be at least {MIN_SIZE} pixels")
+    if set(counts) != set(SPLITS):
+        problems.append(f"counts name {sorted(counts)}, but must name {list(SPLITS)}")
+    problems += [
+        f"counts[{name!r}] is {count}, but must be at least {classes}, one image per class"
+        for name, count in counts.items()
+        if count < classes
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _draw(
+    domain: Domain, strokes: list[Polyline], count: int, size: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """`count` images of one figure: [count, size, size] uint8."""
+
+    def uniform(mean: float, half_range: float) -> FloatArray:
+        draws = rng.uniform(mean - half_range, mean + half_range, (count, 1, 1))
+        return draws.astype(np.float32)
+
+    axis = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * (REFERENCE_SIZE / size)
+    x, y = axis[None, None, :], -axis[None, :, None]
+    # From the image to the figure's own coordinates: displaced, bent, turned, slanted, scaled.
+    phase_x, phase_y = uniform(0.0, np.pi), uniform(0.0, np.pi)
+    moved_x = x - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * y + phase_x)
+    moved_y = y - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * x + phase_y)
+    angle = np.radians(uniform(*domain.rotation))
+    turned_x = np.cos(angle) * moved_x + np.sin(angle) * moved_y
+    turned_y = np.cos(angle) * moved_y - np.sin(angle) * moved_x
+    unit = RADIUS * uniform(*domain.scale)
+    distance = unit * _distance(
+        (turned_x - uniform(*domain.shear) * turned_y) / unit, turned_y / unit, strokes
+    )
+    ink = np.clip(0.5 + uniform(*domain.stroke) / 2 - distance, 0.0, 1.0)
+
+    direction = uniform(0.0, np.pi)
+    wave = np.cos(direction) * x + np.sin(direction) * y
+    stripes = np.sin(uniform(0.9, 0.5) * wave + uniform(0.0, np.pi))
+    ground = uniform(*domain.background) + uniform(0.0, domain.stripes) * stripes
+    image: FloatArray = ground + uniform(*domain.contrast) * ink
+    inverted = rng.permutation(count) < round(domain.inverted * count)
+    image = np.where(inverted[:, None, None], 1.0 - image, image)
+    image = image + domain.noise * rng.standard_normal(image.shape, dtype=np.float32)
+    pixels: FloatArray = np.rint(255.0 * np.clip(image, 0.0, 1.0))
+    return pixels.astype(np.uint8)
+
+
+def _distance(x: FloatArray, y: FloatArray, strokes: list[Polyline]) -> FloatArray:
+    """Distance of each point ([N, H, W] each) to the nearest segment: [N, H, W] float32."""
+    nearest = np.full(x.shape, np.inf, np.float32)
+    for line in strokes:
+        for (x0, y0), (x1, y1) in itertools.pairwise(line):
+            dx, dy = x1 - x0, y1 - y0
+            along = ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy)
+            along = np.clip(along, 0.0, 1.0)
+            squared = (x - x0 - along * dx) ** 2 + (y - y0 - along * dy) ** 2
+            np.minimum(nearest, squared, out=nearest)
+    return np.sqrt(nearest)
