@@ -33,8 +33,12 @@ def _gp(study_seed: int, number: int) -> BaseSampler:
 
 def _qmc(study_seed: int, number: int) -> BaseSampler:
     # One sequence for the whole study: its position is kept in the study, its scrambling is not.
-    del number
-    return QMCSampler(scramble=True, seed=question_seed(study_seed, 0))
+    # Until a trial is done there is none, and draws are independent.
+    return QMCSampler(
+        scramble=True,
+        seed=question_seed(study_seed, 0),
+        independent_sampler=_random(study_seed, number),
+    )
 
 
 def _random(study_seed: int, number: int) -> BaseSampler:
