@@ -10,6 +10,7 @@ the run's lock, and one thread.
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections import deque
@@ -139,6 +140,8 @@ class Study:
             self._study = optuna.create_study(
                 storage=self._storage, study_name=settings.name, direction="maximize"
             )
+        if self._study.direction != optuna.study.StudyDirection.MAXIMIZE:
+            raise StudyMismatch([f"{path}: holds a study of another direction, not a search"])
         self._check_identity(identity)
         self._enqueue_known()
         self._open: set[int] = set()
@@ -159,12 +162,14 @@ class Study:
             raise StudyMismatch(problems)
 
     def _enqueue_known(self) -> None:
-        present = {t.user_attrs.get("role") for t in self._trials()}
+        attributes = [t.user_attrs for t in self._trials()]
+        present = [a.get("configuration") for a in attributes if "role" in a]
         known = [("reference", dict(REFERENCE))]
-        known += [(f"point {i}", dict(p)) for i, p in enumerate(self.settings.points)]
+        known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
-            # Not skip_if_exists, which would drop a point equal to the reference's fixed values.
-            if role not in present:
+            # Not skip_if_exists, which looks at searched values only.
+            if configuration not in present:
+                present.append(configuration)
                 self._study.enqueue_trial(
                     self.space.nearest_inside(configuration),
                     user_attrs={"role": role, "configuration": configuration},
@@ -202,10 +207,15 @@ class Study:
         return Job("search", number, 0, configuration)
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """COMPLETE with its objective, or FAIL when the objective is not finite."""
+        """COMPLETE with its objective, or FAIL when a number is not finite."""
         value = float(result["test2_accuracy"])
         if not math.isfinite(value):
             self.fail(job, f"test2_accuracy is {value}, but must be finite")
+            return
+        try:
+            json.dumps(result, allow_nan=False)
+        except ValueError:
+            self.fail(job, "its result holds a value that is not finite")
             return
         # Before telling: Optuna refuses attributes on an ended trial.
         self._set(job.number, "result", dict(result))
@@ -287,12 +297,11 @@ def stored_trials(path: Path) -> list[TrialRecord]:
 
 def _record(trial: FrozenTrial) -> TrialRecord:
     attributes = trial.user_attrs
-    role = str(attributes.get("role", "sampled")).split(" ")[0]
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
     return TrialRecord(
         trial.number,
         trial.state.name.lower(),
-        role,
+        attributes.get("role", "sampled"),
         trial.value if trial.state == TrialState.COMPLETE else None,
         attributes.get("configuration", {}),
         attributes.get("result"),
