@@ -1,0 +1,72 @@
+"""A small space, a fake objective and a driver without Ray, for the tests of this floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.hyperparameters import Value
+from search.jobs import Job
+from search.space import Space
+from search.study import FailurePolicy, Settings, Study, TrialRecord
+
+SPACE = Space.parse(
+    {
+        "baseline": {
+            "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "dropout": {"low": 0, "high": 0.6, "step": 0.1},
+            "batch_size": {"choices": [32, 64, 128]},
+        },
+        "fine_tune": {"frozen_layers": {"low": 0, "high": 4}},
+    }
+)
+POINT = SPACE.point({"baseline": {"dropout": 0.2}, "fine_tune": {"frozen_layers": 0}}, "point")
+IDENTITY = {"data": "0123", "protocol.holdout": "0.5", "space.baseline.dropout": "0 to 0.6"}
+
+
+def open_study(
+    path: Path,
+    trials: int = 6,
+    sampler: str = "tpe",
+    seed: int = 0,
+    points: tuple[Mapping[str, Value], ...] = (),
+    failures: FailurePolicy | None = None,
+    space: Space = SPACE,
+    name: str = "tests",
+    identity: Mapping[str, str] = IDENTITY,
+) -> Study:
+    policy = failures or FailurePolicy()
+    settings = Settings(name, sampler, seed, trials, points, policy)
+    return Study(path, space, settings, identity)
+
+
+def result_of(configuration: Mapping[str, Value]) -> dict[str, Any]:
+    """Best at a baseline dropout of 0.3 and no frozen layers."""
+    dropout, frozen = configuration["baseline.dropout"], configuration["fine_tune.frozen_layers"]
+    accuracy = 0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen
+    return {"test2_accuracy": accuracy, "baseline": {"seconds": 1.0}}
+
+
+def next_job(study: Study) -> Job:
+    job = study.ask()
+    assert job is not None
+    return job
+
+
+def drive(study: Study, ends: int = 1000) -> None:
+    """Finish trials one after another until the study has no more, at most `ends` of them."""
+    for _ in range(ends):
+        job = study.ask()
+        if job is None:
+            return
+        study.finish(job, result_of(job.configuration))
+
+
+def summary(study: Study) -> list[tuple[int, str, str, float | None, dict[str, Value]]]:
+    """What must not depend on interruptions: every trial but for its times."""
+
+    def of(t: TrialRecord) -> tuple[int, str, str, float | None, dict[str, Value]]:
+        return t.number, t.state, t.role, t.value, dict(t.configuration)
+
+    return [of(trial) for trial in study.trials()]
