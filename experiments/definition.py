@@ -176,15 +176,17 @@ def dump(experiment: Experiment) -> str:
 class _Loader(yaml.SafeLoader):
     """YAML with two mends: `1e-3` is a number (as in YAML 1.2), a key given twice is refused."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before merges: a merged key given again is an override.
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
+                raise yaml.composer.ComposerError(
                     problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -220,10 +222,13 @@ def _override(raw: dict[str, Any], override: str) -> None:
     *parents, leaf = key.split(".")
     node = raw
     for parent in parents:
-        child = node.setdefault(parent, {})
+        child = node.get(parent, {})
         if not isinstance(child, dict):
             raise DefinitionError([f"--set {override}: {parent} is not a mapping"])
-        node = child
+        # A copy: through an anchor, the same mapping may stand elsewhere too.
+        copy = dict(child)
+        node[parent] = copy
+        node = copy
     node[leaf] = value
 
 
