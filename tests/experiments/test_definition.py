@@ -1,0 +1,272 @@
+"""The experiment file: what is accepted, what is refused and how the refusal reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.definition import (
+    MAX_PROBLEMS,
+    DefinitionError,
+    Experiment,
+    build,
+    dump,
+    load,
+    shipped,
+)
+from search.space import REFERENCE
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mine.yaml"
+
+
+def problems_of(text: str, file: Path, *overrides: str) -> list[str]:
+    file.write_text(text)
+    with pytest.raises(DefinitionError) as caught:
+        load(str(file), overrides)
+    assert all("\n" not in problem for problem in caught.value.problems)
+    return list(caught.value.problems)
+
+
+def test_the_shipped_experiments_are_those_that_are_promised() -> None:
+    assert {"demo", "digits6", "full", "reference"} <= set(shipped())
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_experiments_load_and_round_trip(name: str, file: Path) -> None:
+    experiment = load(name)
+    assert experiment.name == name
+    file.write_text(dump(experiment))
+    again = load(str(file))
+    assert again == experiment
+    assert dump(again) == dump(experiment)
+    assert again.identity("digest") == experiment.identity("digest")
+    assert again.settings() == experiment.settings()
+
+
+def test_full_searches_every_hyperparameter() -> None:
+    assert set(load("full").search_space().distributions) == set(REFERENCE)
+
+
+def test_reference_runs_the_reference_configuration_alone_on_both_readings() -> None:
+    experiment = load("reference")
+    assert experiment.trials == 1
+    assert not experiment.search_space().distributions
+    assert experiment.search_space().fixed == dict(REFERENCE)
+    assert experiment.protocol.holdout == 0
+    assert experiment.protocol.fine_tune_on == "TEST"
+    assert experiment.also_fine_tune_on == "TRAIN+TEST"
+
+
+def test_an_empty_file_is_the_default_under_the_name_of_the_file(file: Path) -> None:
+    file.write_text("")
+    assert load(str(file)) == Experiment(name="mine")
+
+
+def test_numbers_as_people_write_them(file: Path) -> None:
+    """YAML 1.1 reads 1e-3 as text; a whole number stands for a float where one is declared."""
+    file.write_text(
+        "space: {baseline: {learning_rate: {low: 1e-4, high: 1E-2, log: true}, dropout: 0,"
+        " weight_decay: .5e-1}}\n"
+        "failures: {max_share: 1}\nresources: {cpus_per_trial: 2, gpus_per_trial: 25e-2}\n"
+        "protocol: {holdout: 0}\n"
+    )
+    experiment = load(str(file))
+    space = experiment.search_space()
+    rate: Any = space.distributions["baseline.learning_rate"]
+    assert (rate.low, rate.high) == (1e-4, 1e-2)
+    assert space.fixed["baseline.weight_decay"] == 0.05
+    assert repr(space.fixed["baseline.dropout"]) == "0.0"
+    assert experiment.resources.gpus_per_trial == 0.25
+    assert repr(experiment.failures.max_share) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("trails: 3", "trails: unknown key; nearest is trials"),
+        ("retrain: {topk: 3}", "retrain.topk: unknown key; nearest is top_k"),
+        (
+            "protocol: {baseline: {max_epoch: 3}}",
+            "protocol.baseline.max_epoch: unknown key; nearest is max_epochs",
+        ),
+        ("trials: many", "trials: 'many', but input should be a valid integer"),
+        ("trials: 2.5", "trials: 2.5, but input should be a valid integer"),
+        ("trials: true", "trials: True, but input should be a valid integer"),
+        ("trials: 0", "trials: 0, but input should be greater than or equal to 1"),
+        ("trials:", "trials: None, but input should be a valid integer"),
+        ("seed: -1", "seed: -1, but input should be greater than or equal to 0"),
+        ("sampler: bayes", "sampler: 'bayes', but input should be 'tpe', 'gp', 'qmc' or 'random'"),
+        ("dtype: half", "dtype: 'half', but input should be 'auto', 'bfloat16' or 'float32'"),
+        ("name: a b", "name: 'a b', but "),
+        ("retrain: 3", "retrain: 3, but "),
+        ("failures: {max_share: 2}", "failures.max_share: 2.0, but input should be less than"),
+        ("failures: {max_share: .nan}", "failures.max_share: nan, but input should be a finite"),
+        ("resources: {cpus_per_trial: 0}", "resources.cpus_per_trial: 0.0, but "),
+        ("protocol: {holdout: 0.95}", "protocol.holdout: 0.95, but input should be less than"),
+        ("protocol: {fine_tune_on: TEST2}", "protocol.fine_tune_on: 'TEST2', but "),
+        ("space: [1]", "space: [1], but input should be a valid dictionary"),
+        ("points: 3", "points: 3, but "),
+        ("points: [3]", "points.0: 3, but "),
+        (
+            "space: {baseline: {dropot: 0.5}}",
+            "space.baseline.dropot: is not a hyperparameter; nearest is baseline.dropout",
+        ),
+        (
+            "space: {baseline: {dropout: {low: 0.5, high: 0.2}}}",
+            "space.baseline.dropout: low 0.5 must be below high 0.2",
+        ),
+        (
+            "points: [{}, {baseline: {dropout: 0.1}}]",
+            "points[1].baseline.dropout: 0.1, but the space fixes it at 0.5",
+        ),
+        ("a: [1", "is not valid YAML: "),
+        ("- 1", "holds list, but must be a mapping"),
+        ("trials: 1\ntrials: 2", "key 'trials' is given twice"),
+        ("retrain: {top_k: 1, top_k: 2}", "key 'top_k' is given twice"),
+        ("{[1, 2]: 3}", "is not valid YAML: "),
+        ("{{a: 1}: 3}", "is not valid YAML: "),
+        ("1: 2", "1: unknown key"),
+        ("trials: !!python/object/apply:os.getcwd []", "is not valid YAML: "),
+    ],
+)
+def test_what_is_wrong_is_named_by_path_value_and_rule(
+    text: str, problem: str, file: Path
+) -> None:
+    (found,) = problems_of(text, file)
+    assert found.startswith(f"{file}: ")
+    assert found.removeprefix(f"{file}: ").startswith(problem) or (
+        "YAML" in found and problem in found
+    )
+
+
+def test_all_problems_are_named_but_at_most_20(file: Path) -> None:
+    assert len(problems_of("trails: 3\nsamplr: tpe\nseed: x", file)) == 3
+    wrong = "\n".join(f"key{i}: 1" for i in range(50))
+    assert len(problems_of(wrong, file)) == MAX_PROBLEMS == 20
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["bytes", "folder"])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "mine.yaml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DefinitionError, match=str(path)):
+        load(str(path))
+
+
+def test_an_unknown_name_says_which_are_shipped() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        load("digit6")
+    assert "digit6: no such file" in str(caught.value)
+    assert "demo, digits6, full, reference" in str(caught.value)
+    assert "nearest is digits6" in str(caught.value)
+
+
+def test_a_merged_key_given_again_is_an_override_not_given_twice(file: Path) -> None:
+    """Merged twice over, and the second time from a place that is read later."""
+    file.write_text(
+        "synthetic: &few {seed: 5, size: 16}\n"
+        "points: [{synthetic: &more {<<: *few, seed: 10}}]\n"
+        "retrain: {<<: *more, size: 20}\n"
+    )
+    found = problems_of(file.read_text(), file)
+    assert {problem.split(": ")[1] for problem in found} == {"retrain.seed", "retrain.size"}
+
+
+# ---- --set
+
+
+def test_set_changes_any_key(file: Path) -> None:
+    file.write_text("trials: 3\nspace: {baseline: {dropout: {low: 0.1, high: 0.5}}}")
+    experiment = load(
+        str(file),
+        [
+            "trials=5",
+            "protocol.baseline.max_epochs=2",
+            "space.baseline.dropout=0.25",
+            "space.fine_tune.learning_rate={low: 1e-4, high: 1e-2, log: true}",
+            "data=/a=b",
+            "trials=6",
+        ],
+    )
+    assert experiment.trials == 6
+    assert experiment.protocol.baseline.max_epochs == 2
+    assert experiment.protocol.fine_tune.max_epochs == 15
+    assert experiment.data == "/a=b"
+    assert experiment.search_space().fixed["baseline.dropout"] == 0.25
+    assert list(experiment.search_space().distributions) == ["fine_tune.learning_rate"]
+
+
+def test_set_of_a_range_s_end_keeps_the_rest(file: Path) -> None:
+    file.write_text("space: {baseline: {dropout: {low: 0.1, high: 0.5, step: 0.1}}}")
+    experiment = load(str(file), ["space.baseline.dropout.high=0.3"])
+    assert experiment.search_space().describe()["baseline.dropout"] == "0.1 to 0.3 (step 0.1)"
+
+
+def test_set_of_one_stage_leaves_the_other_where_both_come_from_one_anchor() -> None:
+    experiment = load("full", ["space.baseline.augmentation.rotation=0"])
+    space = experiment.search_space()
+    assert space.fixed == {"baseline.augmentation.rotation": 0.0}
+    before = load("full").search_space().describe()
+    changed = {k for k, text in space.describe().items() if text != before[k]}
+    assert changed == {"baseline.augmentation.rotation"}
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("trials", "--set trials: must have the form KEY=VALUE"),
+        ("=3", "--set =3: must have the form KEY=VALUE"),
+        ("trials=[1", "--set trials=[1: '[1' is not a YAML value"),
+        ("trials.many=1", "--set trials.many=1: trials is not a mapping"),
+        ("trails=1", "mine.yaml: trails: unknown key; nearest is trials"),
+        ("space.baseline.dropot=1", "space.baseline.dropot: is not a hyperparameter; nearest is"),
+        ("retrain={top_k: 1, top_k: 2}", "--set retrain={top_k: 1, top_k: 2}: "),
+    ],
+)
+def test_a_wrong_set_is_one_line(override: str, problem: str, file: Path) -> None:
+    (found,) = problems_of("trials: 3", file, override)
+    assert problem in found
+
+
+# ---- what a run is bound to
+
+
+def test_the_identity_names_what_must_not_change() -> None:
+    one = load("demo").identity("digest-1")
+    changes = {
+        "data": load("demo").identity("digest-2"),
+        "seed": load("demo", ["seed=1"]).identity("digest-1"),
+        "protocol.holdout": load("demo", ["protocol.holdout=0.4"]).identity("digest-1"),
+        "protocol.division_seed": load("demo", ["protocol.division_seed=1"]).identity("digest-1"),
+        "protocol.baseline.patience": load("demo", ["protocol.baseline.patience=9"]).identity(
+            "digest-1"
+        ),
+        "space.baseline.dropout": load("demo", ["space.baseline.dropout=0.3"]).identity(
+            "digest-1"
+        ),
+    }
+    for field, other in changes.items():
+        assert {key for key in one | other if one.get(key) != other.get(key)} == {field}
+
+
+def test_what_may_change_over_a_run_s_life_is_not_in_the_identity() -> None:
+    one = load("demo").identity("digest")
+    free = ["trials=99", "retrain.top_k=5", "failures.max_share=0.9", "resources.concurrency=1"]
+    assert load("demo", [*free, "sampler=gp"]).identity("digest") == one
+
+
+def test_points_reach_the_study_complete_and_canonical() -> None:
+    space = {"baseline": {"dropout": {"low": 0.0, "high": 0.5, "step": 0.1}}}
+    raw = {"space": space, "points": [{"baseline": {"dropout": 0.1 + 0.2}}]}
+    (point,) = build(raw, "here").settings().points
+    assert dict(point) == {**REFERENCE, "baseline.dropout": 0.3}
