@@ -267,9 +267,23 @@ class Study:
             return dict(known)
         self._study.sampler = make_sampler(self.settings.sampler, self.settings.seed, number)
         trial = optuna.Trial(self._study, self._trial_id(number))
+        self._draw_again(trial)
         configuration = self.space.suggest(trial)
         self._set(number, "configuration", configuration)
         return configuration
+
+    def _draw_again(self, trial: optuna.Trial) -> None:
+        """After a crash inside `ask`, bring the sampler to where it stood.
+
+        Independent draws come from one stream, so the next depends on how many came before.
+        """
+        stored = self._frozen(trial.number)
+        if len(stored.params) == len(self.space.distributions):
+            return
+        for name in stored.params:
+            distribution = self.space.distributions[name]
+            if not distribution.single() and name not in trial.relative_params:
+                self._study.sampler.sample_independent(self._study, stored, name, distribution)
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self._study.tell(number, value, state=state)
