@@ -122,7 +122,9 @@ def search(
         experiments.folder.NotARun: the folder holds something else.
     """
     run = Run(folder)
-    if folder.exists() and not run.journal.exists() and any(folder.iterdir()):
+    # A start that died early leaves the lock and nothing else.
+    others = folder.exists() and any(p != run.lock for p in folder.iterdir())
+    if others and not run.journal.exists():
         raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
     if address is None:  # else only the cluster knows
         fit(experiment, (available_cpus(), available_gpus()))
@@ -228,8 +230,12 @@ class _Search:
             progress = Progress(self.console, resources.concurrency, self.study.trials())
             self.phases.on_phase = progress.phase
             with progress, TensorBoardLog(self.run.tensorboard) as log:
-                done = experiment.trials - self.study.missing
-                progress.phase("search", experiment.trials, done)
+                if self.study.finished:
+                    retraining = self.phases.retrain()
+                    progress.phase("retrain", retraining.total, retraining.done)
+                else:
+                    done = experiment.trials - self.study.missing
+                    progress.phase("search", experiment.trials, done)
                 run_jobs(self.phases, [progress, log], context, resources, self.run.ray)
 
     def _say_choices(self, resources: Resources) -> None:
