@@ -85,7 +85,7 @@ class Retraining:
         entry = (reference.number, dict(REFERENCE), reference.value)
         wanted = [(*entry, fine_tune_on)]
         wanted += [c for c in top if c[1] != dict(REFERENCE)]
-        wanted += [(*entry, also)] if also is not None else []
+        wanted += [(*entry, also)] if also not in (None, fine_tune_on) else []
         self._wanted: list[_Wanted] = wanted
         self._top = {number for number, *_ in top}
         self._queue = deque(job for job in self._jobs() if self._key(job) not in self._records)
