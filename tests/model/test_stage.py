@@ -148,8 +148,8 @@ def test_bfloat16_trains_like_float32(course: Course, run: Run, store: Store) ->
 def test_the_history_follows_the_decisions(
     course: Course, run: Run, doubtful: TensorSplit
 ) -> None:
-    course = replace(course, schedule=Schedule(max_epochs=6, patience=6, reduce_after=1))
-    result = run(course, validation=doubtful)
+    course = replace(course, schedule=Schedule(max_epochs=9, patience=9, reduce_after=1))
+    result = run(with_values(course, batch_size=8), validation=doubtful)
     decisions = Decisions(course.schedule, 1e-3)
     for number, row in enumerate(result.history, start=1):
         assert row["epoch"] == number
