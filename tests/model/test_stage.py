@@ -21,6 +21,7 @@ from model.hyperparameters import (
     Schedule,
     StageHyperparameters,
 )
+from model.network import Network, initialise
 from model.protocol import ProtocolData, build
 from model.stage import Course, EpochRow, StageResult, TensorSplit, TrialDiverged, run_stage
 from model.stopping import Decisions
@@ -158,6 +159,46 @@ def test_the_history_follows_the_decisions(
     assert decisions.finished
     assert decisions.learning_rate < 1e-3
     assert decisions.best_epoch == result.best_epoch
+
+
+def plain_losses(course: Course, data: ProtocolData, rates: list[float]) -> list[float]:
+    """Training losses of a plain loop: default layout, separate optimiser steps, no dropout."""
+    hyperparameters = course.hyperparameters
+    network = Network(course.classes, course.image_size, dropout=0)
+    initialise(network, torch.Generator().manual_seed(course.seed_for("weights", 0)))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), weight_decay=hyperparameters.weight_decay, foreach=False
+    )
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=hyperparameters.label_smoothing)
+    losses = []
+    for epoch, rate in enumerate(rates, start=1):
+        optimiser.param_groups[0]["lr"] = rate
+        draws = torch.Generator().manual_seed(course.seed_for("order", epoch))
+        total = 0.0
+        for batch in torch.randperm(len(data.train.labels), generator=draws).split(16):
+            optimiser.zero_grad()
+            loss = criterion(network(data.train.images[batch] / 255), data.train.labels[batch])
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(batch)
+        losses.append(total / len(data.train.labels))
+    return losses
+
+
+@pytest.mark.parametrize("values", [{}, {"weight_decay": 5.0}, {"label_smoothing": 0.3}])
+def test_training_is_that_of_a_plain_loop(
+    course: Course, run: Run, small_data: ProtocolData, values: dict[str, float]
+) -> None:
+    """With a learning rate that falls after each epoch, as no label of the validation is right."""
+    schedule = Schedule(max_epochs=4, reduce_after=1, reduce_factor=0.1)
+    course = replace(course, schedule=schedule)
+    course = with_values(course, dropout=0.0, augmentation=Augmentation(), **values)
+    wrong = dataclasses.replace(small_data.test, labels=(small_data.test.labels + 1) % 3)
+    history = run(course, validation=wrong).history
+    rates = [row["learning_rate"] for row in history]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+    expected = plain_losses(course, small_data, rates)
+    assert [row["train_loss"] for row in history] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_finished_stage_is_found_and_its_rows_replayed(
@@ -456,10 +497,13 @@ def test_divergence_names_epoch_and_losses_and_stores_nothing(
     course = replace(course, hyperparameters=BASELINE.model_copy(update={"learning_rate": 1e30}))
     with pytest.raises(TrialDiverged, match=r"baseline epoch 1: .* at learning rate 1e\+30"):
         run(course)
+    course = replace(course, hyperparameters=BASELINE)
     images = small_data.train.images.float() / 255
     images[3, 0, 5, 5] = float("nan")
     with pytest.raises(TrialDiverged, match="training loss nan"):
         run(course, train=TensorSplit(images, small_data.train.labels, "x"))
+    with pytest.raises(TrialDiverged, match="validation loss nan"):
+        run(course, validation=TensorSplit(images, small_data.train.labels, "x"))
     assert not store.root.exists()
 
 
