@@ -2,8 +2,8 @@
 
 Both sides put the same 24 configurations, the reference and 23 points, through the protocol, two
 at a time with one thread each, into a fresh store. The plain side has no Ray, no study and no
-driver: two processes take the next configuration from a queue until none is left. Both must come
-to the same accuracies, to the last bit. The time of a side is from the first epoch's begin to the
+driver: two processes take the next configuration from a queue until none is left. Both sides must
+come to the same accuracies, to the last bit. A side's time is from the first epoch's begin to the
 last trial's end, so the start of Ray and of Python on either side stands apart.
 """
 
@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing as mp
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
@@ -30,9 +33,9 @@ from data.synthetic import synthesize
 from experiments.benchmarks.turns import Figure, in_turns, print_figures, spread
 from experiments.definition import Experiment, load
 from experiments.folder import Run
-from model.device import choose_device
+from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Schedule, Value
-from model.protocol import prepare, run_protocol
+from model.protocol import ProtocolData, prepare, run_protocol
 from model.store import Store
 from search.journal import open_journal
 from search.space import REFERENCE
@@ -125,58 +128,46 @@ def search_side(path: Path) -> Side:
 
 def plain_side(path: Path) -> Side:
     """The same configurations in `PROCESSES` processes without Ray."""
-    experiment = load(str(path))
-    configurations = [dict(REFERENCE), *experiment.checked_points()]
+    configurations = [dict(REFERENCE), *load(str(path)).checked_points()]
     context = mp.get_context("spawn")
-    tasks: mp.Queue[tuple[int, dict[str, Value]] | None] = context.Queue()
-    answers: mp.Queue[tuple[int, dict[str, Any], float]] = context.Queue()
-    for task in [*enumerate(configurations), *[None] * PROCESSES]:
-        tasks.put(task)
-    ready = context.Barrier(PROCESSES)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.time()
-        arguments = (experiment, Path(folder), tasks, answers, ready)
-        workers = [context.Process(target=_work, args=arguments) for _ in range(PROCESSES)]
-        for worker in workers:
-            worker.start()
-        by_number = {}
-        ends = []
-        for _ in configurations:
-            number, result, end = answers.get(timeout=3600)
-            by_number[number] = result
-            ends.append(end)
-        for worker in workers:
-            worker.join()
+        ready = context.Barrier(PROCESSES)
+        with ProcessPoolExecutor(PROCESSES, context, _get_ready, (path, ready)) as pool:
+            ended = list(pool.map(partial(_train, path, Path(folder)), configurations))
         whole = time.time() - begin
-        results = [by_number[number] for number in range(len(configurations))]
-        start = _first_epoch(Store(Path(folder)), results)
-    return Side(max(ends) - start, whole, tuple(r["test2_accuracy"] for r in results))
+        start = _first_epoch(Store(Path(folder)), [result for result, _ in ended])
+    accuracies = tuple(result["test2_accuracy"] for result, _ in ended)
+    return Side(max(end for _, end in ended) - start, whole, accuracies)
 
 
-def _work(
-    experiment: Experiment,
-    folder: Path,
-    tasks: mp.Queue[tuple[int, dict[str, Value]] | None],
-    answers: mp.Queue[tuple[int, dict[str, Any], float]],
-    ready: Barrier,
-) -> None:
-    """A plain process: one configuration after the other, as a Ray worker would do them."""
+def _get_ready(path: Path, ready: Barrier) -> None:
+    """Start a plain process; all begin together."""
+    # Ray's default for its workers: other work on the machine must slow both sides alike.
+    os.nice(15)
+    _workbench(path)
+    ready.wait()
+
+
+@cache
+def _workbench(path: Path) -> tuple[Experiment, Device, ProtocolData]:
+    """What is the same for all configurations of a plain process."""
+    experiment = load(str(path))
     device = choose_device(cpus=1, gpus=0, dtype=experiment.dtype)
     device.apply()
     dataset = synthesize(experiment.synthetic.seed, experiment.synthetic.size)
-    data = prepare(dataset, experiment.protocol, device)
-    ready.wait()
-    while (task := tasks.get()) is not None:
-        number, configuration = task
-        result = run_protocol(
-            Hyperparameters.from_flat(configuration),
-            data,
-            experiment.protocol,
-            Store(folder),
-            device,
-            seed=experiment.seed,
-        )
-        answers.put((number, result.to_json(), time.time()))
+    return experiment, device, prepare(dataset, experiment.protocol, device)
+
+
+def _train(
+    path: Path, folder: Path, configuration: Mapping[str, Value]
+) -> tuple[dict[str, Any], float]:
+    """One configuration: its result, and when it was done."""
+    experiment, device, data = _workbench(path)
+    hyperparameters = Hyperparameters.from_flat(configuration)
+    protocol, store = experiment.protocol, Store(folder)
+    result = run_protocol(hyperparameters, data, protocol, store, device, seed=experiment.seed)
+    return result.to_json(), time.time()
 
 
 def _first_epoch(store: Store, results: Sequence[Mapping[str, Any]]) -> float:
@@ -246,6 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, help=f"a stage's most, default {QUICK_EPOCHS}")
     parser.add_argument("--pairs", type=int, default=PAIRS)
     options = parser.parse_args(argv)
+    if options.trials < PROCESSES:
+        parser.error(f"--trials is {options.trials}, but must be at least {PROCESSES}")
     max_epochs = options.epochs or (epochs if options.full else QUICK_EPOCHS)
     return print_figures(measure(options.trials, max_epochs, options.pairs))
 
