@@ -222,6 +222,14 @@ def test_fine_tuning_on_both_sets_trains_on_all_their_images(
             assert here.digest == there.digest
 
 
+def test_the_fine_tune_starts_from_the_baselines_best_weights(run: Run) -> None:
+    frozen = CONFIGURATION.to_flat() | {"fine_tune.frozen_layers": 4}
+    result = run(hyperparameters=Hyperparameters.from_flat(frozen))
+    before, after = (r.result.weights for r in (result.baseline, result.fine_tune))
+    equal = {name for name in before if before[name].equal(after[name])}
+    assert equal == {name for name in before if name.startswith("layers.")}
+
+
 def test_each_stage_tells_its_epochs(run: Run) -> None:
     seen: list[tuple[str, float]] = []
     result = run(on_epoch=lambda stage, row: seen.append((stage, row["epoch"])))
