@@ -7,7 +7,7 @@ what is done, so starting and continuing are the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from search.jobs import Job, Phase
 from search.journal import RunLock
 from search.study import Study
 from search.trainable import WorkerContext
-from search.tune import Resources, cluster, cluster_totals, fit_resources, run_jobs
+from search.tune import Resources, cluster, cluster_nodes, fit_resources, run_jobs
 
 DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
@@ -127,7 +127,7 @@ def search(
     if others and not run.journal.exists():
         raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
     if address is None:  # else only the cluster knows
-        fit(experiment, (available_cpus(), available_gpus()))
+        fit(experiment, [(available_cpus(), available_gpus())])
     dataset, warnings = load_data(experiment)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")
@@ -139,11 +139,11 @@ def search(
         lock.release()
 
 
-def fit(experiment: Experiment, totals: tuple[float, float]) -> Resources:
-    """The experiment's resources on so many CPUs and GPUs."""
+def fit(experiment: Experiment, nodes: Sequence[tuple[float, float]]) -> Resources:
+    """The experiment's resources on nodes of so many CPUs and GPUs."""
     asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
     return fit_resources(
-        totals, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
+        nodes, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
     )
 
 
@@ -215,7 +215,7 @@ class _Search:
         """Run what is missing on Ray."""
         experiment = self.experiment
         with cluster(self.address, self.run.ray):
-            resources = fit(experiment, cluster_totals())
+            resources = fit(experiment, cluster_nodes())
             context = WorkerContext(
                 pack=str(self.run.pack),
                 digest=self.dataset.digest,
