@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     options.command = shlex.join(["shiftsearch", *arguments])
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
     import experiments.commands as commands

@@ -103,16 +103,21 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         }
     else:
         options["address"] = address
-    # Ray's own words (tokens, metrics it cannot find) mean nothing to who runs a search.
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray's own words (tokens, metrics it cannot find, a stack per failed trial) mean nothing to
+    # who runs a search; what fails is told by its reason.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     os.chdir(folder)
     try:
         try:
+            handler = signal.getsignal(signal.SIGTERM)
             ray.init(**options)
+            signal.signal(signal.SIGTERM, handler)  # Ray's own leaves by SystemExit
         except ConnectionError as error:
             raise ResourceError(
                 f"--address {address}: no Ray cluster ({_first_line(error)})"
             ) from None
+        except SystemExit:  # Ray's own SIGTERM handler, which it sets midway
+            raise KeyboardInterrupt from None
         yield
     finally:
         ray.shutdown()
@@ -123,14 +128,14 @@ class ResourceError(ValueError):
     """What a trial asks for is not there; the message says what is asked and what there is."""
 
 
-def cluster_totals() -> tuple[float, float]:
-    """CPUs and GPUs of the connected cluster."""
-    total = ray.cluster_resources()
-    return total.get("CPU", 0.0), total.get("GPU", 0.0)
+def cluster_nodes() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node of the connected cluster."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(r.get("CPU", 0.0), r.get("GPU", 0.0)) for r in resources]
 
 
 def fit_resources(
-    totals: tuple[float, float],
+    nodes: Sequence[tuple[float, float]],
     cpus: float | None,
     gpus: float | None,
     concurrency: int | None,
@@ -139,7 +144,7 @@ def fit_resources(
     """Resources per trial and concurrency that fit; None means: choose.
 
     Args:
-        totals: CPUs and GPUs that there are.
+        nodes: CPUs and GPUs of each; a trial has to fit into one.
         cpus: per trial.
         gpus: per trial.
         concurrency: at most so many trials at once.
@@ -148,17 +153,19 @@ def fit_resources(
     Raises:
         ResourceError: when not even one trial fits.
     """
-    all_cpus, all_gpus = totals
+    all_cpus, all_gpus = (sum(amounts) for amounts in zip(*nodes, strict=True))
     gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
     # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
     # trial with two threads; beside a GPU, the CPU only feeds it.
     cpus = 1.0 if cpus is None else cpus
-    limits = [all_cpus / cpus, *([all_gpus / gpus] if gpus else [])]
-    fitting = int(min(limits) + 1e-9)
+    fitting = 0
+    for node_cpus, node_gpus in nodes:
+        limits = [node_cpus / cpus, *([node_gpus / gpus] if gpus else [])]
+        fitting += int(min(limits) + 1e-9)
     if fitting < 1:
         raise ResourceError(
-            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but there are "
-            f"{all_cpus:g} CPUs and {all_gpus:g} GPUs in all"
+            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, but there "
+            f"are {all_cpus:g} CPUs and {all_gpus:g} GPUs on {len(nodes)}"
         )
     chosen = max(1, min(fitting, jobs) if concurrency is None else min(concurrency, fitting))
     reason = (
@@ -387,14 +394,11 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM (job stop, Slurm, Kubernetes) end Ray Tune as calmly as SIGINT.
-
-    Ray Tune listens to SIGUSR1; without this, SIGTERM prints a stack and leaves by SystemExit.
-    """
+    """Let SIGTERM (job stop, Slurm, Kubernetes) end Ray Tune as calmly as SIGINT."""
 
     def forward(number: int, frame: object) -> None:
         del number, frame
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, forward)
     try:
