@@ -116,6 +116,8 @@ def run_stage(
     limit = min(until or course.schedule.max_epochs, course.schedule.max_epochs)
     done = stored_result(store, course.key, limit)
     if done is not None:
+        if store.path(course.key, "final").exists():
+            store.delete(course.key, "state")  # a kill between publishing and deleting left it
         _announce(course, done.history, on_epoch)
         return done
     run = _StageRun(course, device, start)

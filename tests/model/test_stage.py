@@ -325,6 +325,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
         patch.setattr(module._StageRun, "epoch", counted)
         resumed = run(course, **given)
     assert numbers(resumed) == numbers(undisturbed)
+    assert [p.name for p in store.path(course.key, "").iterdir()] == ["final"]
     stored = {kill_after_epoch: number - 1, kill_in_write: number - 1, kill_after_write: number}
     assert epochs == list(range(min(stored.get(kill, 4), 4) + 1, 5))
 
