@@ -1,0 +1,38 @@
+"""One local Ray for all integration tests of a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder that the driver stood in when it started Ray; tests stand where they stood."""
+    from ray import cloudpickle
+
+    from search.tune import cluster
+    from tests.search import fake_study, fake_trainable
+
+    # Workers cannot import tests.
+    cloudpickle.register_pickle_by_value(fake_study)
+    cloudpickle.register_pickle_by_value(fake_trainable)
+    folder, before = tmp_path_factory.mktemp("ray"), Path.cwd()
+    with cluster(None, folder):
+        os.chdir(before)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def fake_jobs(local_ray: Path) -> Iterator[None]:
+    """Jobs train nothing, see `fake_trainable`."""
+    del local_ray
+    import search.tune
+    from tests.search.fake_trainable import fake_run_job
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.tune, "run_job", fake_run_job)
+        yield

@@ -1,0 +1,135 @@
+"""A trainable that trains nothing and can go wrong in every way, for tests on Ray.
+
+`plan.json` in the context's `store` folder says what the job of each name does; others just work,
+for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from search.jobs import Job
+from search.trainable import WorkerContext
+from search.tune import Resources, run_jobs
+from tests.search.fake_study import result_of
+
+EPOCHS = 3
+
+
+def fake_run_job(config: Mapping[str, str]) -> None:
+    """In place of `search.trainable.run_job`. It and all it needs travels by value."""
+    fields = json.loads(config["job"])
+    number, phase = fields["number"], fields["phase"]
+    folder = Path(json.loads(config["context"])["store"])
+    name = f"{phase}-{number}-{fields['replicate']}"
+    folder.mkdir(parents=True, exist_ok=True)
+    plans = folder / "plan.json"
+    plan = json.loads(plans.read_text()).get(name, {}) if plans.exists() else {}
+    seconds = plan.get("seconds", float(os.environ.get("FAKE_SECONDS", "0")))
+    attempt = sum(1 for _ in folder.glob(f"{name}-attempt-*"))
+    runtime = ray.get_runtime_context()
+    seen = {
+        "number": number,
+        "attempt": attempt,
+        "pid": os.getpid(),
+        "node": runtime.get_node_id(),
+        "gpus": ray.get_gpu_ids(),
+        "assigned": runtime.get_assigned_resources(),
+        "cwd": str(Path.cwd()),
+        "trial_folder": tune.get_context().get_trial_dir(),
+        "timeout": os.environ.get("TUNE_FUNCTION_THREAD_TIMEOUT_S"),
+        "configuration": fields["configuration"],
+        "begin": time.monotonic(),
+    }
+    record = folder / f"{name}-attempt-{attempt}"
+    record.write_text(json.dumps(seen))
+    result = result_of(fields["configuration"])
+    for epoch in range(1, EPOCHS + 1):
+        time.sleep(seconds / EPOCHS)
+        # Epochs look better than the result, and the last one worst.
+        row = {"epoch": epoch, "validation_accuracy": 0.99 - 0.2 * epoch}
+        send({"event": "epoch", "stage": "baseline", "row": row})
+        if plan.get("do") == "kill" and attempt < plan["times"] and epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if plan.get("do") == "bare":
+            tune.report({"loss": 1.5, "nested": {"loss": float("nan")}})
+    if plan.get("do") == "raise":
+        raise RuntimeError("no such layer\nof many lines")
+    if plan.get("do") == "silent":
+        return
+    if plan.get("do") == "nan":
+        result["test2_accuracy"] = float("nan")
+    record.write_text(json.dumps({**seen, "end": time.monotonic()}))
+    if plan.get("do") == "die idle":
+        threading.Timer(plan["after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if plan.get("do") == "stay":
+        # Told to stop, the thread does not leave; the next job's worker cannot be this one.
+        os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "1"
+        send({"event": "result", "result": result})
+        with contextlib.suppress(BaseException):
+            tune.report({"done": True})
+        time.sleep(60)
+    if plan.get("do") == "fail":
+        send({"event": "failed", "reason": "baseline epoch 2: training loss nan"})
+    else:
+        send({"event": "result", "result": result})
+
+
+def failing_run_job(config: Mapping[str, str]) -> None:
+    """Every job fails."""
+    raise RuntimeError(f"job of {len(config)} texts cannot be done")
+
+
+def send(content: Mapping[str, Any]) -> None:
+    tune.report({"report": json.dumps(content, allow_nan=False)})
+
+
+class Recorder:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int, Any]] = []
+
+    def started(self, job: Job) -> None:
+        self.heard.append(("started", job.number, dict(job.configuration)))
+
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        self.heard.append(("epoch", job.number, (stage, row["epoch"])))
+
+    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+        self.heard.append(("ended", job.number, (state, detail, result)))
+
+    def of(self, number: int) -> list[tuple[str, Any]]:
+        return [(kind, what) for kind, n, what in self.heard if n == number]
+
+
+def run_fake_jobs(
+    source: Any,
+    listeners: Any,
+    folder: Path,
+    plan: Mapping[str, Mapping[str, Any]],
+    resources: Resources | None = None,
+    concurrency: int = 2,
+) -> None:
+    """`run_jobs` on the connected Ray with half a CPU per job."""
+    (folder / "plan.json").write_text(json.dumps(plan))
+    context = WorkerContext("/pack", "digest", str(folder), "{}", 0, 0.5, 0.0, "float32")
+    resources = resources or Resources(0.5, 0.0, concurrency, "tests")
+    run_jobs(source, listeners, context, resources, folder)
+
+
+def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:
+    """What the jobs recorded, in order of their begin."""
+    records = [json.loads(p.read_text()) for p in folder.glob(f"*-{number}-*-attempt-*")]
+    return sorted(records, key=lambda r: float(r["begin"]))
