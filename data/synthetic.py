@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from data.dataset import SPLITS, DataError, Dataset, Split
 
-DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 1800, "TEST": 1200, "TEST2": 1200}
+DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 2400, "TEST": 1200, "TEST2": 1200}
 MIN_SIZE = 16
 REFERENCE_SIZE = 28  # pixels; lengths of `Domain` in pixels are meant at this size
 RADIUS = 9.0  # pixels from a figure's centre to its unit circle, at REFERENCE_SIZE
 
 BEND = 0.35  # radians per pixel of the wave that bends strokes: a period of 18 pixels
+
+TURN_OF_INVERTED = np.float32(90.0)  # degrees
 
 FloatArray = NDArray[np.float32]
 Polyline = list[tuple[float, float]]  # (x, y) vertices
@@ -88,7 +90,7 @@ DOMAINS: Mapping[str, Domain] = {
         noise=0.06,
     ),
     "TEST2": Domain(
-        rotation=(20.0, 16.0),
+        rotation=(19.0, 15.0),
         scale=(0.9, 0.16),
         shear=(0.15, 0.15),
         offset=2.0,
@@ -98,7 +100,7 @@ DOMAINS: Mapping[str, Domain] = {
         contrast=(0.5, 0.15),
         inverted=1.0,
         stripes=0.15,
-        noise=0.09,
+        noise=0.085,
     ),
 }
 
@@ -113,7 +115,7 @@ def _figures() -> dict[str, list[Polyline]]:
     return {
         "arc": [_circle(-60.0, 210.0, 14)],
         "arrow": [[(0.0, -1.0), (0.0, 1.0)], [(-0.7, 0.3), (0.0, 1.0), (0.7, 0.3)]],
-        "cross": [[(-0.8, -0.8), (0.8, 0.8)], [(-0.8, 0.8), (0.8, -0.8)]],
+        "fork": [[(0.0, -1.0), (0.0, 0.0)], [(-0.8, 0.8), (0.0, 0.0), (0.8, 0.8)]],
         "ring": [_circle(0.0, 360.0, 19)],
         "triangle": [[(0.0, 1.0), (-0.87, -0.6), (0.87, -0.6), (0.0, 1.0)]],
         "zigzag": [[(-0.7, 0.8), (0.7, 0.8), (-0.7, -0.8), (0.7, -0.8)]],
@@ -188,7 +190,8 @@ def _draw(
     phase_x, phase_y = uniform(0.0, np.pi), uniform(0.0, np.pi)
     moved_x = x - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * y + phase_x)
     moved_y = y - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * x + phase_y)
-    angle = np.radians(uniform(*domain.rotation))
+    inverted = (rng.permutation(count) < round(domain.inverted * count))[:, None, None]
+    angle = np.radians(uniform(*domain.rotation) + TURN_OF_INVERTED * inverted)
     turned_x = np.cos(angle) * moved_x + np.sin(angle) * moved_y
     turned_y = np.cos(angle) * moved_y - np.sin(angle) * moved_x
     unit = RADIUS * uniform(*domain.scale)
@@ -202,8 +205,7 @@ def _draw(
     stripes = np.sin(uniform(0.9, 0.5) * wave + uniform(0.0, np.pi))
     ground = uniform(*domain.background) + uniform(0.0, domain.stripes) * stripes
     image: FloatArray = ground + uniform(*domain.contrast) * ink
-    inverted = rng.permutation(count) < round(domain.inverted * count)
-    image = np.where(inverted[:, None, None], 1.0 - image, image)
+    image = np.where(inverted, 1.0 - image, image)
     image = image + domain.noise * rng.standard_normal(image.shape, dtype=np.float32)
     pixels: FloatArray = np.rint(255.0 * np.clip(image, 0.0, 1.0))
     return pixels.astype(np.uint8)
