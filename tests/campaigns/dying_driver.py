@@ -1,0 +1,156 @@
+"""Starts of `shiftsearch` that die at a named point.
+
+Run as a script, it reads one start after another from its standard input, as JSON: `arguments` of
+the command, `strikes`, and `log`, a file for its output. Each start is a fork of this process, so
+that Torch and Ray are imported once, not once per kill. Its exit status goes to standard output.
+
+A strike is `POINT:N`, the N-th time that the point of that name is passed, or `seconds:X`. It
+kills the driver by SIGKILL; with `:workers` behind it, the driver's Ray workers instead. The
+points are put into the driver's process from here: the product knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import pkgutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """A call in the driver, before or after which to strike.
+
+    Attributes:
+        owner: of the called, a module or `module:class`.
+        attribute: its name.
+        after: strike when it has returned.
+        when: of the call's arguments, whether it counts.
+    """
+
+    owner: str
+    attribute: str
+    after: bool = False
+    when: Callable[..., bool] = lambda *args: True
+
+
+def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
+    """Of a listener's `epoch`: the worker stands between the stages, the baseline is stored."""
+    return lambda _, job, stage, row: (job.phase, stage, row["epoch"]) == (phase, "fine_tune", 1)
+
+
+_LISTENER = "experiments.tensorboard_log:TensorBoardLog"
+
+POINTS = {
+    "locking": Point("search.study", "open_journal"),
+    "opening": Point("search.study:Study", "_check_identity"),
+    "enqueueing": Point("search.study:Study", "_enqueue_known"),
+    "asking": Point("optuna.storages:JournalStorage", "set_trial_param", after=True),
+    "asked": Point("search.study:Study", "ask", after=True),
+    "epoch": Point(_LISTENER, "epoch"),
+    "between-stages": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("search")),
+    "stored": Point("search.study:Study", "finish"),
+    "telling": Point("optuna.study:Study", "tell"),
+    "told": Point("optuna.study:Study", "tell", after=True),
+    "journal": Point("optuna.storages.journal:JournalFileBackend", "append_logs"),
+    "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
+    "retrained": Point("experiments.retrain:Retraining", "finish"),
+    "recorded": Point("experiments.retrain:Retraining", "finish", after=True),
+    "exporting": Point("experiments.conclusion", "save_bundle"),
+    "writing": Point("model.bundle_format", "write_atomically", after=True),
+    "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),
+    "exported": Point("experiments.conclusion", "save_bundle", after=True),
+    "concluded": Point("experiments.conclusion", "write_report"),
+}
+
+
+def arm(strike: str) -> None:
+    """Put a strike into this process."""
+    name, count, *who = strike.split(":")
+    kill = kill_workers if who == ["workers"] else kill_driver
+    if name == "seconds":
+        timer = threading.Timer(float(count), kill)
+        timer.daemon = True
+        timer.start()
+        return
+    point = POINTS[name]
+    owner = pkgutil.resolve_name(point.owner)
+    original = getattr(owner, point.attribute)
+    passed = itertools.count(1)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        hit = point.when(*args) and next(passed) == int(count)
+        if hit and not point.after:
+            kill()
+        result = original(*args, **kwargs)
+        if hit and point.after:
+            kill()
+        return result
+
+    setattr(owner, point.attribute, wrapper)
+
+
+def kill_driver() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_workers() -> None:
+    """SIGKILL the Ray workers of this driver, busy and idle ones."""
+    parents: dict[int, int] = {}
+    workers = []
+    for folder in Path("/proc").iterdir():
+        try:
+            pid = int(folder.name)
+            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            title = (folder / "cmdline").read_bytes()
+        except (ValueError, OSError):  # no process, or gone by now
+            continue
+        # Not its agents: the node would die with them.
+        if title.startswith(b"ray::") and b"Agent" not in title:
+            workers.append(pid)
+    for worker in workers:
+        ancestor = worker
+        while ancestor not in (os.getpid(), 0):
+            ancestor = parents.get(ancestor, 0)
+        if ancestor:
+            os.kill(worker, signal.SIGKILL)
+
+
+def start(order: dict[str, Any]) -> int:
+    """Fork, run the command there; its exit code, or minus the signal that killed it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        for strike in order["strikes"]:
+            arm(strike)
+        code = main(order["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    # Imported before the first fork; `main` itself imports them late.
+    import experiments.commands  # noqa: F401
+    from experiments.cli import main
+
+    for line in sys.stdin:
+        print(start(json.loads(line)), flush=True)

@@ -1,0 +1,140 @@
+"""kill -9 of the driver and of its workers: the finished run is the undisturbed one."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from model.bundle import load_bundle
+from tests.campaigns.conftest import Bench
+from tests.campaigns.runs import KILLED, check_whole, stored, story, trials_of
+
+pytestmark = pytest.mark.campaign
+
+
+def assert_undisturbed(run: Path, bench: Bench, extended: bool = False) -> None:
+    """The run holds what the undisturbed one holds, bit for bit, and nothing besides.
+
+    One that had ended with fewer trials, and was extended, may have retrained others as well.
+    """
+    check_whole(run, Bench.TRIALS)
+    killed, wanted = story(run), story(bench.undisturbed())
+    for growing in ("retrain", "store", "curves") if extended else ():
+        killed[growing] = {k: v for k, v in killed[growing].items() if k in wanted[growing]}
+    assert killed == wanted
+
+
+def strike(bench: Bench, run: Path, trials: int, point: str) -> None:
+    """Start the driver, which must die at the point."""
+    code = bench.starter(bench.command(run, trials), point)
+    assert code == KILLED, f"{point}: exit code {code}\n{bench.starter.said()}"
+
+
+def finish(bench: Bench, run: Path, trials: int = Bench.TRIALS, *more: str) -> None:
+    """Start the driver, which must come to the end."""
+    code = bench.starter(bench.command(run, trials, *more))
+    assert code == 0, bench.starter.said()
+
+
+def running(run: Path) -> list[int]:
+    return [t["number"] for t in trials_of(run) if t["state"] == "RUNNING"]
+
+
+def test_killed_at_named_points(bench: Bench) -> None:
+    """One run, killed in every phase of its life, extended, killed in the exchange of models."""
+    run, fewer = bench.run("named"), Bench.TRIALS - 1
+    for point in ("locking:1", "opening:1", "enqueueing:1"):
+        strike(bench, run, fewer, point)
+    strike(bench, run, fewer, "asking:6")  # inside Optuna, with half of trial 1's parameters
+    assert running(run) == [1]
+    assert len(trials_of(run)[1]["drawn"]) == 2
+    strike(bench, run, fewer, "between-stages:1")
+    assert running(run) == [1]
+    assert len(stored(run)) == 3, "the reference's two stages and the baseline of trial 1"
+    strike(bench, run, fewer, "stored:1")
+    assert running(run) == [1]
+    assert len(stored(run)) == 4, "both stages of trial 1, which the study does not know"
+    strike(bench, run, fewer, "retraining:1")
+    check_whole(run, fewer)
+    assert not (run / "retrain.json").exists()
+    strike(bench, run, fewer, "exported:1")
+    assert not (run / "result.json").exists()
+    exported = load_bundle(run / "best").record
+    strike(bench, run, Bench.TRIALS, "swapping:1")
+    assert not (run / "best").exists()
+    assert load_bundle(run / "best").record == exported, "the model before, whole"
+    finish(bench, run)
+    assert_undisturbed(run, bench, extended=True)
+
+
+def test_killed_at_the_other_points(bench: Bench, full_campaign: bool) -> None:
+    if not full_campaign:
+        pytest.skip("in the full campaign only")
+    run = bench.run("others")
+    points = ["asked:1", "epoch:2", "telling:1", "told:1", "asked:2", "journal:3"]
+    points += ["retrained:1", "recorded:1", "exporting:1", "writing:1", "writing:3", "concluded:1"]
+    for point in points:
+        strike(bench, run, Bench.TRIALS, point)
+    finish(bench, run)
+    assert_undisturbed(run, bench)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random(bench: Bench, full_campaign: bool, seed: int) -> None:
+    """Two trials at once; before a write to the journal, or at any moment."""
+    if not full_campaign:
+        pytest.skip("in the full campaign only")
+    rng, run = random.Random(seed), bench.run(f"random-{seed}")
+    at_once = ("--set", "resources.concurrency=2")
+    for _ in range(5):
+        point = rng.choice([f"journal:{rng.randint(1, 25)}", f"seconds:{rng.uniform(0, 20):.1f}"])
+        code = bench.starter(bench.command(run, Bench.TRIALS, *at_once), point)
+        assert code in (KILLED, 0), bench.starter.said()  # 0: over before the strike
+    finish(bench, run, Bench.TRIALS, *at_once)
+    assert_undisturbed(run, bench)
+
+
+def test_tpe_killed_after_its_start_up(bench: Bench, full_campaign: bool) -> None:
+    """At concurrency 1 the sampler that learns suggests as if nothing had happened."""
+    if not full_campaign:
+        pytest.skip("in the full campaign only")
+    trials, runs = 14, [bench.run("tpe-undisturbed"), bench.run("tpe-killed")]
+    tpe = ("--set", "sampler=tpe")
+    rng = random.Random(0)
+    for point in ("journal:75", *(f"journal:{rng.randint(3, 12)}" for _ in range(3))):
+        assert bench.starter(bench.command(runs[1], trials, *tpe), point) == KILLED
+    for run in runs:
+        finish(bench, run, trials, *tpe)
+        check_whole(run, trials)
+    undisturbed, killed = map(story, runs)
+    assert killed == undisturbed
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_workers_killed(bench: Bench, full_campaign: bool, seed: int) -> None:
+    """Lost workers cost time, not numbers: before, within and between stages, in both phases."""
+    if not full_campaign:
+        pytest.skip("in the full campaign only")
+    rng, run = random.Random(seed), bench.run(f"workers-{seed}")
+    epochs = rng.sample(range(2, 30), 2)
+    strikes = [f"epoch:{n}:workers" for n in epochs] + ["retraining:1:workers", "asked:2:workers"]
+    at_once = ("--set", f"resources.concurrency={1 + seed}")
+    code = bench.starter(bench.command(run, Bench.TRIALS, *at_once), *strikes)
+    assert code == 0, bench.starter.said()
+    assert any(t["losses"] for t in trials_of(run))
+    assert_undisturbed(run, bench)
+
+
+def test_a_killed_driver_leaves_no_process(bench: Bench, full_campaign: bool) -> None:
+    if not full_campaign:
+        pytest.skip("in the full campaign only")
+    run = bench.run("left-over")
+    bench.undisturbed()
+    strike(bench, run, Bench.TRIALS, "epoch:2")
+    deadline = time.monotonic() + 90
+    while (left := bench.starter.left_over()) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not left
