@@ -23,9 +23,9 @@ from experiments.wording import interval, percent
 from model.bundle import load_bundle
 from model.bundle_format import BundleError
 from model.device import choose_device
+from search.cluster import ResourceError
 from search.journal import RunLock, RunLocked
 from search.study import StudyMismatch, stored_trials
-from search.tune import ResourceError
 
 INPUT_ERRORS = (
     DataError,

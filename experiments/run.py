@@ -25,11 +25,12 @@ from experiments.retrain import Retraining
 from experiments.tensorboard_log import TensorBoardLog
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import write_atomically
+from search.cluster import Resources, cluster, cluster_nodes, fit_resources
 from search.jobs import Job, Phase
 from search.journal import RunLock
 from search.study import Study
 from search.trainable import WorkerContext
-from search.tune import Resources, cluster, cluster_nodes, fit_resources, run_jobs
+from search.tune import run_jobs
 
 DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
@@ -117,7 +118,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong; nothing is written.
         search.study.StudyMismatch: the run was made under other conditions; nothing is written.
-        search.tune.ResourceError: not even one trial fits; nothing is written on a local machine.
+        search.cluster.ResourceError: not even one trial fits, or no cluster answers.
         search.journal.RunLocked: another driver works on the run.
         experiments.folder.NotARun: the folder holds something else.
     """

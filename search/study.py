@@ -262,11 +262,15 @@ class Study:
 
     def _configure(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
-        known = self._frozen(number).user_attrs.get("configuration")
-        if known is not None:
+        stored = self._frozen(number)
+        known: dict[str, Value] | None = stored.user_attrs.get("configuration")
+        if known is not None and len(stored.params) == len(self.space.distributions):
             return dict(known)
         self._study.sampler = make_sampler(self.settings.sampler, self.settings.seed, number)
         trial = optuna.Trial(self._study, self._trial_id(number))
+        if known is not None:  # the reference or a point: samplers learn from its parameters too
+            self.space.suggest(trial)
+            return dict(known)
         self._draw_again(trial)
         configuration = self.space.suggest(trial)
         self._set(number, "configuration", configuration)

@@ -14,7 +14,7 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder that the driver stood in when it started Ray; tests stand where they stood."""
     from ray import cloudpickle
 
-    from search.tune import cluster
+    from search.cluster import cluster
     from tests.search import fake_study, fake_trainable
 
     # Workers cannot import tests.

@@ -19,9 +19,10 @@ from typing import Any
 import ray
 from ray import tune
 
+from search.cluster import Resources
 from search.jobs import Job
 from search.trainable import WorkerContext
-from search.tune import Resources, run_jobs
+from search.tune import run_jobs
 from tests.search.fake_study import result_of
 
 EPOCHS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.tune import ResourceError, fit_resources
+from search.cluster import ResourceError, fit_resources
 
 pytestmark = pytest.mark.integration
 

@@ -166,6 +166,22 @@ def test_a_crash_inside_ask_changes_no_draw(path: Path, drawn: int, sampler: str
     assert [t.state for t in again.trials()] == ["complete"] * 6
 
 
+@pytest.mark.parametrize("drawn", [0, 2])
+def test_a_crash_while_the_reference_is_asked_for_loses_no_parameter(
+    path: Path, drawn: int
+) -> None:
+    """Samplers learn from a trial's parameters in Optuna, not from its configuration."""
+    study = open_study(path)
+    before = path.read_bytes()
+    asked = next_job(study)
+    lines = path.read_bytes()[len(before) :].splitlines(keepends=True)
+    assert len(lines) == 1 + len(SPACE.distributions)  # taken up, parameters
+    parameters = optuna_trials(path)[0].params
+    path.write_bytes(before + b"".join(lines[: 1 + drawn]))
+    assert next_job(open_study(path)) == asked
+    assert optuna_trials(path)[0].params == parameters
+
+
 def test_2_5_a_running_trial_without_a_worker_is_handed_out_again(path: Path) -> None:
     """2.4, 2.5, 2.16: under its own number and configuration; no zombie, no second copy."""
     study = open_study(path, trials=4)

@@ -15,7 +15,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 import search.tune
-from search.tune import ResourceError, cluster, cluster_nodes, fit_resources
+from search.cluster import ResourceError, cluster, cluster_nodes, fit_resources
 from tests.search import fake_study, fake_trainable
 from tests.search.fake_study import open_study
 from tests.search.fake_trainable import attempts, fake_run_job, run_fake_jobs
