@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import shlex
 import signal
@@ -26,19 +27,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     options.command = shlex.join(["shiftsearch", *arguments])
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
     import experiments.commands as commands
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    # Without markup: a path with brackets in it is printed as it is.
+    console = Console(soft_wrap=not sys.stdout.isatty(), markup=False)
     try:
         code: int = getattr(commands, options.run_command)(options, console)
     except commands.INPUT_ERRORS as error:
         for problem in getattr(error, "problems", None) or [str(error)]:
             print(problem, file=sys.stderr)
         return WRONG_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return INTERRUPTED
+    except OSError as error:
+        print(f"{error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return INTERRUPTED if full else WRONG_INPUT
     return code
 
 
@@ -68,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
     evaluate.add_argument("bundle", metavar="BUNDLE")
-    evaluate.add_argument("data", metavar="DATA", help="a folder, or `synthetic`")
+    evaluate.add_argument("data", metavar="DATA", help="folder with TRAIN, TEST and TEST2")
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     evaluate.set_defaults(run_command="evaluate")
 

@@ -18,6 +18,7 @@ from experiments import run as runs
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
 from experiments.report import result_table, write_report, write_trials_csv
+from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
 from experiments.wording import interval, percent
 from model.bundle import load_bundle
@@ -71,7 +72,7 @@ def search(options: Namespace, console: Console) -> int:
 def report(options: Namespace, console: Console) -> int:
     """`shiftsearch report`."""
     run = Run(Path(options.run).absolute())
-    if not run.result.exists():
+    if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
     lock = RunLock(run.lock)
     lock.acquire()
@@ -80,10 +81,11 @@ def report(options: Namespace, console: Console) -> int:
     finally:
         lock.release()
     result = json.loads(run.result.read_text())
+    result["held_out_looks"] = looks_so_far(run.looks)
     write_trials_csv(trials, run.trials)
     write_report(result, trials, run.report)
     console.print(result_table(result))
-    console.print(f"report: {run.report}", markup=False, soft_wrap=True)
+    console.print(f"report: {run.report}", soft_wrap=True)
     return runs.DONE
 
 
@@ -92,9 +94,14 @@ def evaluate(options: Namespace, console: Console) -> int:
     bundle = load_bundle(Path(options.bundle))
     dataset, warnings = open_dataset(Path(options.data))
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow")
     device = choose_device()
     device.apply()
+    record, run = bundle.record, Run(Path(options.bundle).absolute().parent)
+    looked = record.dataset_digest == dataset.digest and len(record.division.held_out) > 0
+    if looked and run.looks.exists():
+        of = {"configuration": f"trial {record.study.number}", "replicate": record.study.replicate}
+        note_looks(run.looks, [{**of, "stage": s, "purpose": "evaluate"} for s in STAGES])
     rows = bundle.evaluate(dataset, device)
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
@@ -105,7 +112,7 @@ def evaluate(options: Namespace, console: Console) -> int:
         cells = (str(row["n"]), percent(row["accuracy"]), bounds, row["label"])
         table.add_row(row["stage"], row["split"], row["part"], *cells)
     console.print(table)
-    if any(row["part"] == "held-out" for row in rows):
+    if looked:
         console.print("this was one more look at the held-out part of TEST2")
     return runs.DONE
 
@@ -128,9 +135,9 @@ def data_check(options: Namespace, console: Console) -> int:
     for split, counts in found.counts.items():
         table.add_row(split, *map(str, counts), str(sum(counts)))
     console.print(table)
-    console.print(found.summary, markup=False)
+    console.print(found.summary)
     for warning in [*warnings, *found.warnings]:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow")
     return runs.DONE
 
 

@@ -19,6 +19,7 @@ from experiments.results import (
     confusion_of,
     count_looks,
     counts_of,
+    looks_so_far,
     part_rows,
     parts_of,
     score,
@@ -111,12 +112,13 @@ class Conclusion:
                 "replicate": replicate,
                 "bundle": self.run.bundle.name,
             },
-            "held_out_looks": json.loads(self.run.looks.read_text()),
+            "held_out_looks": looks_so_far(self.run.looks),
             "environment": {
                 **environment,
                 "reasons": self.circumstances["reasons"],
                 "versions": versions(),
             },
+            "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
 
@@ -192,6 +194,8 @@ class Conclusion:
     def _search_summary(self) -> dict[str, Any]:
         trials, best = self.study.trials(), self.study.best()[0]
         finished = [t.result for t in trials if t.result is not None]
+        # By key: a stage that several trials share was paid for once.
+        paid = {r[s]["key"]: r[s]["seconds"] for r in finished for s in STAGES.values()}
         count = {state: sum(t.state == state for t in trials) for state in ("complete", "pruned")}
         return {
             "sampler": self.experiment.sampler,
@@ -199,7 +203,7 @@ class Conclusion:
             "asked": self.experiment.trials,
             **count,
             "failed": sum(t.state == "fail" for t in trials),
-            "trial_seconds": sum(r[s]["seconds"] for r in finished for s in STAGES.values()),
+            "trial_seconds": sum(paid.values()),
             "best_number": best.number,
             "best_value": best.value,
         }

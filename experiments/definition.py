@@ -114,7 +114,7 @@ class Experiment(_Section):
 
     def identity(self, digest: str) -> dict[str, str]:
         """What must not change over a run's life: field to value."""
-        fixed = {"data": digest, "seed": str(self.seed)}
+        fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.model_dump()).items()}
         return fixed

@@ -121,6 +121,12 @@ def weights_of(store: Store, result: Mapping[str, Any], stage: str) -> Mapping[s
     return entry.tensors
 
 
+def weights_kept(store: Store, result: Mapping[str, Any]) -> bool:
+    """Whether the store holds the weights of both stages, undamaged."""
+    keys = (result[stage]["key"].partition("-")[0] for stage in STAGES.values())
+    return all(store.load(course, "final") is not None for course in keys)
+
+
 def score(
     title: str,
     candidate: Candidate,
@@ -219,15 +225,25 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
         scored: title to configuration.
         held_out: whether anything is held out.
     """
+    looks = [
+        {"configuration": title, "replicate": r, "stage": s, "purpose": "final evaluation"}
+        for title, candidate in scored.items()
+        for r in sorted(candidate.results)
+        for s in STAGES
+    ]
+    note_looks(path, looks if held_out else [])
+
+
+def looks_so_far(path: Path) -> list[dict[str, Any]]:
+    """All looks of the run whose `looks.json` this is."""
     looks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    if held_out:
-        looks += [
-            {"configuration": title, "replicate": r, "stage": s, "purpose": "final evaluation"}
-            for title, candidate in scored.items()
-            for r in sorted(candidate.results)
-            for s in STAGES
-        ]
-    write_atomically(path, json.dumps(looks, indent=1).encode())
+    return looks
+
+
+def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
+    """Add looks to the run's; before they are taken."""
+    text = json.dumps([*looks_so_far(path), *looks], indent=1)
+    write_atomically(path, text.encode())
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -64,6 +64,7 @@ class Retraining:
         fine_tune_on: the run's protocol.
         also: a second reading of the protocol for the reference configuration, or None.
         path: of `retrain.json`.
+        kept: whether the store still holds a result's weights; without them it is done again.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Retraining:
         fine_tune_on: FineTuneOn,
         also: FineTuneOn | None,
         path: Path,
+        kept: Callable[[Mapping[str, Any]], bool],
     ) -> None:
         self._path, self._replicates = path, settings.replicates
         self._records: dict[str, dict[str, Any]] = _read(path)
@@ -87,7 +89,11 @@ class Retraining:
         wanted += [c for c in top if c[1] != dict(REFERENCE)]
         wanted += [(*entry, also)] if also not in (None, fine_tune_on) else []
         self._wanted: list[_Wanted] = wanted
-        self._top = {number for number, *_ in top}
+        self._records = {
+            key: record
+            for key, record in self._records.items()
+            if "result" not in record or kept(record["result"])
+        }
         self._queue = deque(job for job in self._jobs() if self._key(job) not in self._records)
         self._open: set[str] = set()
 
@@ -151,13 +157,9 @@ class Retraining:
         return found
 
     def winner(self) -> Candidate | None:
-        """The best mean over replicates among the search's top; None when all of them failed."""
+        """The best mean over replicates, the reference included; None when all of them failed."""
         main = self._wanted[0][3]
-        able = [
-            c
-            for c in self.candidates()
-            if c.number in self._top and c.fine_tune_on == main and c.mean is not None
-        ]
+        able = [c for c in self.candidates() if c.fine_tune_on == main and c.mean is not None]
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:

@@ -6,6 +6,7 @@ what is done, so starting and continuing are the same code.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,19 +14,21 @@ from typing import Any
 
 from rich.console import Console
 
-from data.cache import open_dataset, save_pack
-from data.dataset import Dataset
+from data.cache import open_dataset, open_pack, save_pack
+from data.check import check
+from data.dataset import DataError, Dataset
 from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, dump
 from experiments.folder import NotARun, Run
 from experiments.progress import Progress
 from experiments.report import result_table, write_trials_csv
+from experiments.results import looks_so_far, weights_kept
 from experiments.retrain import Retraining
 from experiments.tensorboard_log import TensorBoardLog
 from model.device import available_cpus, available_gpus, choose_device
-from model.store import write_atomically
-from search.cluster import Resources, cluster, cluster_nodes, fit_resources
+from model.store import WRITING, Store, write_atomically
+from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
 from search.jobs import Job, Phase
 from search.journal import RunLock
 from search.study import Study
@@ -129,13 +132,16 @@ def search(
         raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
     if address is None:  # else only the cluster knows
         fit(experiment, [(available_cpus(), available_gpus())])
+    else:
+        check_address(address)
     dataset, warnings = load_data(experiment)
+    warnings += check(dataset).warnings
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, console, address, command)()
+        return _Search(experiment, run, dataset, console, address, command, warnings)()
     finally:
         lock.release()
 
@@ -159,10 +165,11 @@ class _Search:
         console: Console,
         address: str | None,
         command: str,
+        warnings: Sequence[str],
     ) -> None:
         self.experiment, self.run, self.dataset = experiment, run, dataset
         self.console, self.address, self.command = console, address, command
-        self.reasons: list[str] = []
+        self.reasons, self.warnings = list[str](), list(warnings)
         identity = experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
         self.phases = _Phases(self.study, self._retraining)
@@ -172,7 +179,10 @@ class _Search:
         run, study = self.run, self.study
         self.console.print(f"run folder: {run.folder}")
         write_atomically(run.definition, dump(self.experiment).encode())
-        if not run.pack.exists():
+        self._tidy()
+        try:
+            open_pack(run.pack, digest=self.dataset.digest)
+        except DataError:
             save_pack(self.dataset, run.pack)
         if not self.phases.finished:
             self._execute()
@@ -191,6 +201,7 @@ class _Search:
             {
                 "command": self.command,
                 "reasons": self.reasons,
+                "warnings": self.warnings,
                 "seconds": time.monotonic() - begin,
             },
         )
@@ -202,6 +213,12 @@ class _Search:
         self._say_next(result)
         return DONE
 
+    def _tidy(self) -> None:
+        """Remove what killed processes left: half-written files, Ray's own folders."""
+        for leftover in self.run.store.glob(f"*/*/{WRITING}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.run.ray, ignore_errors=True)
+
     def _retraining(self) -> Retraining:
         experiment = self.experiment
         return Retraining(
@@ -210,6 +227,7 @@ class _Search:
             experiment.protocol.fine_tune_on,
             experiment.also_fine_tune_on,
             self.run.retrained,
+            lambda result: weights_kept(Store(self.run.store), result),
         )
 
     def _execute(self) -> None:
@@ -248,7 +266,7 @@ class _Search:
         else:
             self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
         for reason in self.reasons:
-            self.console.print(reason, markup=False)
+            self.console.print(reason)
 
     def _too_many_failures(self) -> int:
         failed = [t for t in self.study.trials() if t.state == "fail"]
@@ -258,22 +276,27 @@ class _Search:
             style="red",
         )
         for trial in failed[-3:]:
-            self.console.print(f"  trial {trial.number}: {trial.reason}", markup=False)
+            self.console.print(f"  trial {trial.number}: {trial.reason}")
         return TOO_MANY_FAILURES
 
     def _say_next(self, result: Mapping[str, Any]) -> None:
         """The bundle, the looks, and the three commands that a user wants next."""
         bundle = self.run.bundle
-        data = "DIR" if self.experiment.data == "synthetic" else self.experiment.data
-        looks = len(result["held_out_looks"])
+        data, synthetic = self.experiment.data, self.experiment.synthetic
+        made = ""
+        if data == "synthetic":
+            data = f"{self.run.folder}-data"
+            made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
+            made += f" --size {synthetic.size} && "
+        looks = len(looks_so_far(self.run.looks))
         self.console.print(f"looks at the held-out part so far: {looks}")
         lines = [
             f"model:  {bundle}",
             f"report: {self.run.report}",
             "next:",
             f"  tensorboard --logdir {self.run.tensorboard}",
-            f"  shiftsearch evaluate {bundle} {data}",
+            f"  {made}shiftsearch evaluate {bundle} {data}",
             f"  shiftsearch predict {bundle} IMAGE...",
         ]
         for line in lines:
-            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            self.console.print(line, soft_wrap=True, highlight=False)

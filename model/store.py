@@ -28,6 +28,8 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"shiftsearch entry 1\n"
 _DIGEST_BYTES = 32
+WRITING = ".writing-"
+"""How the name of a file begins while it is written."""
 
 
 def canonical_json(value: object) -> str:
@@ -103,7 +105,7 @@ class Store:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; a reader, or a crash, meets the old or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -223,7 +224,7 @@ def _value(name: str, raw: object) -> Value:
     declared = _declared_type(name)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"{raw!r} is not a number")
-    if not math.isfinite(raw):
+    if abs(raw) > sys.float_info.max or not math.isfinite(raw):
         raise ValueError(f"{raw!r} is not finite")
     if declared is int and raw != int(raw):
         raise ValueError(f"{raw!r} is not a whole number")

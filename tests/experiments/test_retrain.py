@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,10 @@ def retraining(
     replicates: int = 2,
     also: FineTuneOn | None = None,
     main: FineTuneOn = "TEST",
+    kept: Callable[[Mapping[str, Any]], bool] = lambda result: True,
 ) -> Retraining:
     settings = Retrain(top_k=top_k, replicates=replicates)
-    return Retraining(study, settings, main, also, path / "retrain.json")
+    return Retraining(study, settings, main, also, path / "retrain.json", kept)
 
 
 def do_all(source: Retraining, accuracies: Mapping[int, Sequence[float]]) -> list[Job]:
@@ -104,12 +106,22 @@ def test_ties_go_to_the_earlier_trial(study: Study, tmp_path: Path) -> None:
     assert winner.number == 1
 
 
-def test_a_reference_outside_the_top_cannot_win(study: Study, tmp_path: Path) -> None:
+def test_a_reference_outside_the_top_can_win(study: Study, tmp_path: Path) -> None:
     source = retraining(study, tmp_path)
     do_all(source, {0: [0.99, 0.99], 1: [0.8, 0.8], 2: [0.7, 0.7]})
     winner = source.winner()
     assert winner is not None
-    assert winner.number == 1
+    assert winner.number == 0
+
+
+def test_a_result_whose_weights_are_gone_is_trained_again(study: Study, tmp_path: Path) -> None:
+    source = retraining(study, tmp_path)
+    do_all(source, {0: [0.6, 0.6], 1: [0.8, 0.81], 2: [0.7, 0.7]})
+    again = retraining(study, tmp_path, kept=lambda result: result["test2_accuracy"] != 0.81)
+    job = again.ask()
+    assert job is not None
+    assert (job.number, job.replicate) == (1, 2)
+    assert again.ask() is None
 
 
 def test_a_reference_in_the_top_is_trained_once_and_can_win(study: Study, tmp_path: Path) -> None:
