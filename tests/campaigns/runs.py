@@ -43,7 +43,8 @@ def timeless(value: Any) -> Any:
 def trials_of(run: Path) -> list[Story]:
     """The study's trials, read from the journal, which holds one study."""
     storage = open_journal(run / "study.journal")
-    trials = optuna.load_study(study_name=None, storage=storage).trials
+    (name,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
     return [
         {
             "number": t.number,
@@ -157,8 +158,7 @@ class Starter:
 
     def close(self) -> None:
         """End the forking process, and what killed drivers have left."""
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
         for pid in self.left_over():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
