@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize("keep", [1, 20, -1], ids=["one-byte", "some", "all-but-newline"])
 def test_a_torn_last_line_is_cut_and_the_study_goes_on(tmp_path: Path, keep: int) -> None:
-    """RAY_NOTES 1: the second write after half a line would make the study unreadable."""
+    """Left alone, half a line makes the study unreadable from the second write after it on."""
     path, whole = tmp_path / "study.journal", tmp_path / "whole.journal"
     drive(open_study(whole))
     drive(open_study(path), 3)
@@ -40,7 +40,7 @@ def test_a_whole_journal_is_not_touched_by_opening(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dangling", [False, True])
 def test_a_stale_lock_of_optuna_does_not_delay(tmp_path: Path, dangling: bool) -> None:
-    """RAY_NOTES 1: Optuna's own lock outlives its owner; it waits 30 s, or spins for ever."""
+    """Optuna's own lock outlives its owner: the next start waits 30 s, or spins for ever."""
     path = tmp_path / "study.journal"
     drive(open_study(path), 1)
     target = tmp_path / "nothing" if dangling else path
