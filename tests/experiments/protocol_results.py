@@ -197,9 +197,18 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "threads": 1,
             "torch": "2.13.0",
             "reasons": ["cpu, because no GPU is present", "2 trials at once: 2 cores"],
-            "versions": {"shiftsearch": "0.1.0", "torch": "2.13.0"},
+            "versions": {
+                "python": "3.11.7",
+                "shiftsearch": "0.1.0",
+                "torch": "2.13.0",
+                "ray": "2.60.0",
+                "optuna": "5.0.0",
+                "numpy": "2.4.6",
+            },
         },
-        "seconds": {"search": 300.1, "retrain": 120.0, "total": 433.0},
+        "warnings": ["4 images of TRAIN and 4 of TEST2 are identical: <seen> in the other"],
+        "seconds": {"this_call": 433.0},
+        "fingerprint": "fedcba9876543210fedcba9876543210",
     }
     return result, trials
 
@@ -209,7 +218,7 @@ def reference_only() -> tuple[dict[str, Any], list[TrialRecord]]:
     result, trials = finished_run(held_out=0)
     result["table"] = rows("reference", 0.1735, 0.937, 0)
     result["winner"] = result["reference"]
-    result["comparison"] = None
+    result["comparison"], result["warnings"] = None, []
     del result["confusion"]["winner"]
     del result["retrain"]["candidates"][1]
     result["search"] |= {"asked": 1, "complete": 1, "failed": 0, "best_number": 0}

@@ -112,6 +112,8 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "17 complete, 0 pruned and 1 failed trials (17 asked for)",
         "torch 2.13.0",
         "2 trials at once: 2 cores",
+        "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
+        "Time this call 7 min 13 s",
     ):
         assert expected in found.text
 
@@ -131,6 +133,7 @@ def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
     assert "Only the reference configuration was run" in found.text
     assert "The winner, trial" not in found.text.partition("Configuration")[0]
     assert "Failed trials" not in found.text
+    assert "Warning" not in found.text
     assert len(found.alts) == 4
 
 
