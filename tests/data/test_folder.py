@@ -203,10 +203,3 @@ def test_at_most_twenty_problems_are_named(folder: Path) -> None:
     for path in folder.rglob("*.npy"):
         path.write_bytes(b"")
     assert len(problems_of(folder)) == 20
-
-
-def test_digits6_has_its_published_counts(digits6: Path) -> None:
-    dataset, warnings = read_folder(digits6)
-    assert warnings == []
-    assert dataset.classes == tuple("012345")
-    assert [len(split) for split in dataset.splits.values()] == [4800, 2400, 1083]
