@@ -1,0 +1,45 @@
+"""Configurations whose networks lie in a store, as retraining leaves them, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from experiments.retrain import Candidate
+from model.hyperparameters import Hyperparameters
+from model.network import allocate, initialise
+from model.store import Entry, Store, content_key
+
+Weights = Mapping[str, Tensor]
+
+
+def random_weights(seed: int, classes: int, image_size: tuple[int, int]) -> Weights:
+    """Of a network that was never trained."""
+    network = allocate(classes, image_size)
+    initialise(network, torch.Generator().manual_seed(seed))
+    return network.state_dict()
+
+
+def always(label: int, classes: int, image_size: tuple[int, int]) -> Weights:
+    """Of a network that takes every image for class `label`, with probability 0.75."""
+    state = {k: torch.zeros_like(t) for k, t in allocate(classes, image_size).state_dict().items()}
+    share = torch.full((classes,), 0.25 / (classes - 1))
+    share[label] = 0.75
+    return state | {"head.bias": share.log()}
+
+
+def retrained(
+    store: Store, replicates: Mapping[int, tuple[Weights, Weights]], number: int = 0
+) -> Candidate:
+    """A configuration with its weights before and after fine-tuning stored, by replicate."""
+    results = {}
+    for replicate, (before, after) in replicates.items():
+        stages = {}
+        for stage, weights in (("baseline", before), ("fine_tune", after)):
+            course = content_key([number, replicate, stage])
+            store.save(course, "final", Entry(weights, {}))
+            stages[stage] = {"key": f"{course}-1"}
+        results[replicate] = stages
+    return Candidate(number, Hyperparameters().to_flat(), 0.9, "TEST", results, {})
