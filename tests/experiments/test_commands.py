@@ -1,0 +1,259 @@
+"""The commands beside `search`, through `main`: what they print, write, count and refuse.
+
+Integration, for `experiments.commands` imports Ray; none is started.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.dataset import SPLITS, Dataset
+from data.folder import read_folder
+from data.synthetic import DEFAULT_COUNTS, synthesize
+from experiments.cli import INTERRUPTED, WRONG_INPUT, main
+from experiments.results import looks_so_far, part_rows, parts_of, score
+from model.bundle import Bundle, save_bundle
+from model.device import choose_device
+from model.evaluation import predict
+from model.hyperparameters import Hyperparameters, Protocol
+from model.protocol import build
+from model.store import Store
+from tests.experiments.stored_networks import random_weights, retrained
+
+pytestmark = pytest.mark.integration
+
+BEFORE, AFTER = (random_weights(seed, 6, (28, 28)) for seed in (1, 2))
+
+
+@pytest.fixture(autouse=True)
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cache of its own; `main`'s handler and the device's threads are put back."""
+    monkeypatch.setenv("SHIFTSEARCH_CACHE", str(tmp_path / "cache"))
+    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rows(tiny_dataset: Dataset, tmp_path: Path) -> list[dict[str, Any]]:
+    """What a run would measure of replicate 2, as it measures it."""
+    device, store = choose_device(), Store(tmp_path / "store")
+    device.apply()
+    parts = parts_of(tiny_dataset, Protocol(), device)
+    candidate = retrained(store, {2: (BEFORE, AFTER)}, number=17)
+    return part_rows(score("winner", candidate, parts, store, tiny_dataset, device), parts, 2)
+
+
+@pytest.fixture
+def bundle(rows: list[dict[str, Any]], tiny_dataset: Dataset, tmp_path: Path) -> Path:
+    """Exported from `tiny_dataset` by a run that has taken no look yet."""
+    folder = tmp_path / "run" / "best"
+    save_bundle(
+        folder,
+        weights=AFTER,
+        baseline_weights=BEFORE,
+        dataset=tiny_dataset,
+        hyperparameters=Hyperparameters(),
+        protocol=Protocol(),
+        metrics=rows,
+        versions={},
+        seed=0,
+        number=17,
+        replicate=2,
+    )
+    (tmp_path / "run" / "looks.json").write_text("[]")
+    return folder
+
+
+def looks_at(bundle: Path) -> list[dict[str, Any]]:
+    return looks_so_far(bundle.parent / "looks.json")
+
+
+ONE_LOOK_A_STAGE = [
+    {"configuration": "trial 17", "replicate": 2, "stage": stage, "purpose": "evaluate"}
+    for stage in ("before", "after")
+]
+
+
+def test_evaluate_reproduces_the_run_s_numbers_exactly_and_counts_its_looks(
+    bundle: Path,
+    tiny_folder: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for times in (1, 2):
+        assert main(["evaluate", str(bundle), str(tiny_folder), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == rows
+        assert looks_at(bundle) == ONE_LOOK_A_STAGE * times
+
+
+def test_evaluate_counts_its_looks_before_it_takes_them(
+    bundle: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bundle, "evaluate", interrupted)
+    assert main(["evaluate", str(bundle), str(tiny_folder)]) == INTERRUPTED
+    assert looks_at(bundle) == ONE_LOOK_A_STAGE
+
+
+def test_evaluate_on_other_data_is_no_look(
+    bundle: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_folder / "TRAIN" / "a" / "0000.npy").unlink()
+    assert main(["evaluate", str(bundle), str(tiny_folder), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["split"], row["n"]) for row in rows[:3]] == [
+        ("TRAIN", 95),
+        ("TEST", 72),
+        ("TEST2", 72),
+    ]
+    assert {row["label"] for row in rows} == {"other data"}
+    assert looks_at(bundle) == []
+
+
+def test_evaluate_s_table_holds_every_row_and_says_that_it_looked(
+    bundle: Path,
+    tiny_folder: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (bundle.parent / "looks.json").unlink()  # a bundle that was copied out of its run
+    assert main(["evaluate", str(bundle), str(tiny_folder)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for row in rows:
+        cells = [row["stage"], row["split"], row["part"], row["n"], f"{100 * row['accuracy']:.2f}"]
+        (line,) = (line for line in lines if line.startswith(f"│ {' │ '.join(map(str, cells))} %"))
+        assert line.endswith(f"{row['label']} │")
+    assert lines[-1] == "this was one more look at the held-out part of TEST2"
+    assert not (bundle.parent / "looks.json").exists()
+
+
+def test_predict_prints_class_and_probability_of_npy_and_png(
+    bundle: Path, tiny_dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tiny_dataset.splits["TEST"].images[[0, 40]]
+    files = [tmp_path / "first.npy", tmp_path / "second.png"]
+    np.save(files[0], first)
+    Image.fromarray(second).save(files[1])
+    assert main(["predict", str(bundle), *map(str, files)]) == 0
+    device = choose_device()
+    images = torch.tensor(np.stack([first, second]))[:, None].to(device.torch_device)
+    probabilities, labels = predict(build(AFTER, 6, (28, 28), device), images).max(1)
+    expected = [
+        f"{file}\t{tiny_dataset.classes[label]}\t{probability:.4f}"
+        for file, label, probability in zip(
+            files, labels.tolist(), probabilities.tolist(), strict=True
+        )
+    ]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_data_check_prints_counts_digest_and_what_is_doubtful(
+    tiny_folder: Path, tiny_dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(tiny_folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"digest {tiny_dataset.digest}" in out
+    assert "warning" not in out
+    counts = [line.replace("│", " ").split() for line in out.splitlines()]
+    for name, each in {"TRAIN": 16, "TEST": 12, "TEST2": 12}.items():
+        assert [name, *[str(each)] * 6, str(6 * each)] in counts
+    seen = (tiny_folder / "TRAIN" / "a" / "0003.npy").read_bytes()
+    (tiny_folder / "TEST" / "a" / "0003.npy").write_bytes(seen)
+    (tiny_folder / "notes.txt").touch()
+    assert main(["data", "check", str(tiny_folder)]) == 0
+    warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert warnings[1].startswith("warning: 1 images of TRAIN and 1 of TEST are identical")
+
+
+def test_data_synthesize_writes_the_set_whose_digest_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "synthetic"
+    assert main(["data", "synthesize", str(folder), "--seed", "3", "--size", "16"]) == 0
+    digest = synthesize(seed=3, size=16).digest
+    count = sum(DEFAULT_COUNTS.values())
+    out = capsys.readouterr().out
+    assert out == f"{count} synthetic images in {folder}, digest {digest}\n"
+    assert read_folder(folder)[0].digest == digest
+
+
+def test_data_import_makes_a_folder_of_the_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(len(SPLITS), 2, 20, 20), dtype=np.uint8)
+    for name, of_split in zip(SPLITS, images, strict=True):
+        for label, image in zip(("cat", "dog"), of_split, strict=True):
+            picture = tmp_path / "pictures" / name / label / "one.png"
+            picture.parent.mkdir(parents=True)
+            Image.fromarray(image).save(picture)
+    source, target = str(tmp_path / "pictures"), str(tmp_path / "images")
+    assert main(["data", "import", source, target, "--size", "20"]) == 0
+    assert capsys.readouterr().out.startswith(f"{target}: 6 images of 20x20 pixels in 2 classes")
+    dataset, _ = read_folder(Path(target))
+    assert dataset.classes == ("cat", "dog")
+    for name, of_split in zip(SPLITS, images, strict=True):
+        assert np.array_equal(dataset.splits[name].images, of_split)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("evaluate {bundle} {at}/none", "{at}/none: does not exist"),
+        ("predict {bundle} {at}/none.npy", "{at}/none.npy: cannot be read"),
+        ("data check {at}/none", "{at}/none: does not exist"),
+        ("data check {at}/file", "{at}/file: is a file"),
+        ("data synthesize {at}/full --size 16", "{at}/full: holds 'something'"),
+        ("data synthesize {at}/new --size 8", "size is 8"),
+        ("data import {at}/none {at}/new", "{at}/none: does not exist"),
+        ("report {at}/none", "{at}/none/result.json: does not exist"),
+        ("report {at}/empty", "{at}/empty/result.json: does not exist"),
+        ("report {at}/file", "{at}/file/result.json: does not exist"),
+        ("search nonsense --run {at}/new", "nonsense: no such file"),
+        ("search demo --data {at}/none --run {at}/new", "{at}/none: does not exist"),
+        ("search demo --run {at}/file", "{at}/file: "),
+        ("search demo --run {at}/full", "{at}/full: is not empty, and not a run"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_written(
+    command: str, line: str, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    names = {"at": tmp_path, "bundle": bundle}
+    assert main([word.format(**names) for word in command.split()]) == WRONG_INPUT
+    out, err = capfd.readouterr()
+    assert out == ""
+    (problem,) = err.splitlines()
+    assert problem.startswith(line.format(**names))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate {at}/none {at}", "predict {at}/none {at}/file"])
+def test_a_bundle_that_is_missing_is_named_file_by_file(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.format(at=tmp_path).split()) == WRONG_INPUT
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line.partition(": is missing")[0] for line in err.splitlines()] == [
+        f"{tmp_path}/none/{name}"
+        for name in ("bundle.json", "baseline.safetensors", "model.safetensors")
+    ]
