@@ -1,20 +1,16 @@
-"""What the final evaluation counts, averages, labels and compares, and that looks are counted."""
+"""What the final evaluation counts, averages, labels and compares, and the looks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from data.dataset import SPLITS, Dataset, Split
-from experiments.conclusion import Conclusion
-from experiments.definition import build
-from experiments.folder import Run
 from experiments.results import (
     Part,
     Scored,
@@ -228,44 +224,6 @@ def test_looks_are_counted_by_replicate_and_stage_and_never_forgotten(tmp_path: 
     ]
     count_looks(path, {"winner": candidate}, held_out=False)
     assert len(looks_so_far(path)) == 9
-
-
-class Retrained:
-    """What `Conclusion` asks of `experiments.retrain.Retraining`."""
-
-    def __init__(self, candidate: Candidate) -> None:
-        self._candidate = candidate
-
-    def candidates(self) -> list[Candidate]:
-        return [self._candidate]
-
-    def winner(self) -> Candidate:
-        return self._candidate
-
-    def fingerprint(self) -> str:
-        return "fingerprint"
-
-
-def test_looks_are_counted_before_they_are_taken(
-    tmp_path: Path,
-    dataset: Dataset,
-    candidate: Candidate,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Scoring dies of missing weights, after it looked at replicate 1."""
-    run = Run(tmp_path)
-    lost = candidate.results[2]["fine_tune"]["key"].partition("-")[0]
-    store.delete(lost, "final")
-    monkeypatch.setattr("experiments.conclusion.choose_device", lambda: CPU)
-    unused: Any = None
-    retraining: Any = Retrained(candidate)
-    conclusion = Conclusion(build({}, "tests"), run, dataset, unused, retraining, {})
-    with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):
-        conclusion.reach()
-    looks = [(look["replicate"], look["stage"]) for look in looks_so_far(run.looks)]
-    assert looks == [(1, "before"), (1, "after"), (2, "before"), (2, "after")]
-    assert not run.result.exists()
 
 
 def test_the_weights_of_a_stage_are_found_by_its_result(

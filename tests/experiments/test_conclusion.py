@@ -1,0 +1,134 @@
+"""The end of a search on networks that were never trained: looks first, the result, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.dataset import Dataset
+from experiments.conclusion import Conclusion
+from experiments.definition import build
+from experiments.folder import Run
+from experiments.results import looks_so_far
+from experiments.retrain import Candidate
+from model.bundle import load_bundle
+from model.device import Device
+from model.store import Store
+from search.study import TrialRecord
+from tests.experiments.protocol_results import complete, finished_run
+from tests.experiments.stored_networks import always, retrained
+
+pytestmark = pytest.mark.unit
+
+ENVIRONMENT = {"device": "cpu", "dtype": "float32", "threads": 1, "torch": "2.13.0"}
+CIRCUMSTANCES = {"command": "shiftsearch search", "reasons": ["a"], "warnings": [], "seconds": 1.0}
+A, B, C = (always(label, 6, (28, 28)) for label in range(3))
+
+
+class Searched:
+    """What `Conclusion` asks of `search.study.Study`."""
+
+    def __init__(self, *records: TrialRecord) -> None:
+        self._records = records
+
+    def trials(self) -> list[TrialRecord]:
+        return list(self._records)
+
+    def best(self) -> list[TrialRecord]:
+        return [self._records[-1]]
+
+
+class Retrained:
+    """What `Conclusion` asks of `experiments.retrain.Retraining`; the last one won."""
+
+    def __init__(self, *candidates: Candidate) -> None:
+        self._candidates = candidates
+
+    def candidates(self) -> list[Candidate]:
+        return list(self._candidates)
+
+    def winner(self) -> Candidate:
+        return self._candidates[-1]
+
+    def fingerprint(self) -> str:
+        return "of what was retrained"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Conclusion:
+    """Of the reference and trial 17, each retrained twice."""
+    device = Device("cpu", "float32", 1, "tests")
+    monkeypatch.setattr("experiments.conclusion.choose_device", lambda: device)
+    better = {"fine_tune.frozen_layers": 0}
+    found = []
+    for number, changes in ((0, {}), (17, better)):
+        candidate = retrained(Store(run.store), {1: (C, A), 2: (C, B)}, number)
+        for result in candidate.results.values():
+            result["test2_accuracy"] = 0.5
+            result["fine_tune"]["environment"] = ENVIRONMENT
+        found.append(replace(candidate, configuration={**candidate.configuration, **changes}))
+    records = [complete(0, 0.5, role="reference"), complete(17, 0.75, **better)]
+    for record in records:
+        for stage in ("baseline", "fine_tune"):
+            record.result[stage] |= {"key": f"{record.number} {stage}", "seconds": 1.5}
+    study: Any = Searched(*records)
+    retraining: Any = Retrained(*found)
+    experiment = build({}, "tests")
+    return Conclusion(experiment, run, tiny_dataset, study, retraining, CIRCUMSTANCES)
+
+
+def shape(value: object) -> object:
+    """Names of a JSON value down to its leaves; of a list that of its first item."""
+    if isinstance(value, Mapping):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value[:1] if isinstance(item, Mapping | list)]
+    return None
+
+
+@pytest.mark.slow(reason="draws the report's figures, twice")
+def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_once(
+    conclusion: Conclusion, run: Run
+) -> None:
+    result = conclusion.reach()
+    assert result is not None
+    expected, _ = finished_run()
+    assert shape(result) == shape(expected)
+    assert result["search"]["trial_seconds"] == 6.0
+    roles = [(c["number"], c["role"]) for c in result["retrain"]["candidates"]]
+    assert roles == [(0, "reference"), (17, "winner")]
+    assert result["exported"] == {"number": 17, "replicate": 1, "bundle": "best"}
+    bundle = load_bundle(run.bundle)
+    assert (bundle.record.study.number, bundle.record.study.replicate) == (17, 1)
+    assert bundle.weights["after"]["head.bias"].tolist() == A["head.bias"].tolist()
+    assert bundle.weights["before"]["head.bias"].tolist() == C["head.bias"].tolist()
+    assert result["held_out_looks"] == looks_so_far(run.looks)
+    assert len(looks_so_far(run.looks)) == 8
+    run.report.unlink()
+    assert conclusion.reach() == result
+    assert run.report.exists()
+    assert len(looks_so_far(run.looks)) == 8
+
+
+def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Run) -> None:
+    """Scoring dies of weights that are missing, after it looked at replicate 1."""
+    lost = conclusion.candidates[0].results[2]["baseline"]["key"].partition("-")[0]
+    Store(run.store).delete(lost, "final")
+    with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):
+        conclusion.reach()
+    assert [(k["configuration"], k["replicate"], k["stage"]) for k in looks_so_far(run.looks)] == [
+        (configuration, replicate, stage)
+        for configuration in ("reference", "winner")
+        for replicate in (1, 2)
+        for stage in ("before", "after")
+    ]
+    assert not run.result.exists()
