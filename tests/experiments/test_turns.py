@@ -1,9 +1,10 @@
-"""What the benchmarks say about their measurements."""
+"""What the benchmarks make of their measurements."""
 
 from __future__ import annotations
 
 import pytest
 
+from experiments.benchmarks.synthetic_bands import gain
 from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures
 
 pytestmark = pytest.mark.unit
@@ -35,3 +36,23 @@ def test_a_broken_bound_is_named_and_ends_with_1(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert "| speed | 4.0 | 5 turns | at least 3.5 | holds |" in captured.out
     assert captured.err == "broken: ratio: 1.30, but must be at most 1.10\n"
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "part", "holds"),
+    [
+        (0.03, 0.01, "held-out", True),
+        (0.03, -0.01, "held-out", False),
+        (0.015, 0.01, "held-out", False),
+        (0.03, 0.01, "selection", False),
+    ],
+)
+def test_a_gain_counts_when_large_certain_and_held_out(
+    difference: float, low: float, part: str, holds: bool
+) -> None:
+    comparison = {"part": part, "n": 600, "difference": difference, "interval": [low, 0.05]}
+    assert gain(0, {"comparison": comparison}).holds is holds
+
+
+def test_no_gain_when_the_reference_wins() -> None:
+    assert not gain(0, {"comparison": None}).holds
