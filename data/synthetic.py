@@ -1,7 +1,27 @@
 """A procedural set of six stroke figures in three drifting domains: the embedded default.
 
-The set is synthetic and made to show domain shift; no figure below says anything about real
-images.
+The set is synthetic and made to show one thing: a network that fails on a drifted domain, a
+fine-tune that mostly repairs it, and room that only better hyperparameters reach. Its figures say
+nothing about real images. TRAIN is a clean camera with bright strokes on dark ground. In TEST half
+of the images come from a second camera with dark strokes on bright ground, a quarter turn apart,
+and all are noisier, turned and less alike. In TEST2 all come from the second camera and the drift
+goes further, so what is learnt on TRAIN is worth about chance (1 in 6) there.
+
+The constants of `DOMAINS` were tuned, by hand and against TEST2 itself, until the reference
+configuration gave figures like those published for the original images. Means over seeds 0 to 4
+of both set and study [lowest, highest], in %; TEST2 is its selection part, 600 images:
+
+                          float32            bfloat16           published
+    before   TEST     56.8 [53.9, 57.8]   56.8 [53.8, 57.8]     56.50
+    before   TEST2    16.4 [15.8, 16.7]   16.4 [15.5, 16.7]     17.35
+    after    TEST    100.0 [100, 100]    100.0 [100, 100]       97.17
+    after    TEST2    92.4 [90.0, 95.0]   92.0 [90.2, 94.8]     93.70
+
+Headroom on the held-out part, 600 images, seeds 0 and 1, bfloat16: a fine-tune at learning rate
+1e-3 without frozen layers, turned by up to 15 degrees and moved by up to 2 pixels, gains 5.5 and
+5.8 points over the reference configuration. Measured on one core of an AMD EPYC (AVX-512 bf16)
+with torch 2.13; the bands are checked again by
+`python -m experiments.benchmarks.synthetic_bands --search-seeds 0`.
 """
 
 from __future__ import annotations
@@ -15,16 +35,14 @@ from numpy.typing import NDArray
 
 from data.dataset import SPLITS, DataError, Dataset, Split
 
-DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 2400, "TEST": 1200, "TEST2": 1200}
+DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 3000, "TEST": 1200, "TEST2": 1200}
 MIN_SIZE = 16
 REFERENCE_SIZE = 28  # pixels; lengths of `Domain` in pixels are meant at this size
 RADIUS = 9.0  # pixels from a figure's centre to its unit circle, at REFERENCE_SIZE
-
 BEND = 0.35  # radians per pixel of the wave that bends strokes: a period of 18 pixels
+TURN_OF_INVERTED = 90.0  # degrees between the cameras; see `Domain.inverted`
 
-TURN_OF_INVERTED = np.float32(90.0)  # degrees
-
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.float64]  # see `_draw`
 Polyline = list[tuple[float, float]]  # (x, y) vertices
 
 
@@ -44,7 +62,10 @@ class Domain:
         stroke: stroke width.
         background: intensity behind the figure.
         contrast: intensity of the stroke above the background.
-        inverted: fraction of images, 0 to 1, with dark strokes on bright ground.
+        inverted: fraction of images, 0 to 1, from the second camera: dark strokes on bright
+            ground, turned by `TURN_OF_INVERTED` more. Without the turn a baseline now and then
+            learns strokes regardless of their sign: one of ten seeds then had 72 to 80 % on
+            TEST and 32 to 40 % on TEST2 before fine-tuning.
         stripes: largest amplitude of a striped ground.
         noise: standard deviation of independent pixel noise.
     """
@@ -90,7 +111,7 @@ DOMAINS: Mapping[str, Domain] = {
         noise=0.06,
     ),
     "TEST2": Domain(
-        rotation=(19.0, 15.0),
+        rotation=(18.0, 14.0),
         scale=(0.9, 0.16),
         shear=(0.15, 0.15),
         offset=2.0,
@@ -100,7 +121,7 @@ DOMAINS: Mapping[str, Domain] = {
         contrast=(0.5, 0.15),
         inverted=1.0,
         stripes=0.15,
-        noise=0.085,
+        noise=0.076,
     ),
 }
 
@@ -149,12 +170,14 @@ def synthesize(
     splits = {}
     for name, stream in zip(SPLITS, streams, strict=True):
         rng = np.random.Generator(np.random.PCG64(stream))
-        labels = rng.permutation(np.arange(counts[name], dtype=np.int64) % len(classes))
-        images = np.empty((counts[name], size, size), np.uint8)
-        for position, label in enumerate(classes):
-            chosen = np.flatnonzero(labels == position)
-            images[chosen] = _draw(DOMAINS[name], strokes[label], len(chosen), size, rng)
-        splits[name] = Split(images, labels)
+        # By class, as a folder is read: written to disk and read back, the set is the same.
+        labels = np.sort(np.arange(counts[name], dtype=np.int64) % len(classes))
+        shares = np.bincount(labels)
+        images = [
+            _draw(DOMAINS[name], strokes[label], share, size, rng)
+            for label, share in zip(classes, shares.tolist(), strict=True)
+        ]
+        splits[name] = Split(np.concatenate(images), labels)
     return Dataset(classes, splits)
 
 
@@ -178,13 +201,16 @@ def _check(seed: int, size: int, counts: Mapping[str, int], classes: int) -> Non
 def _draw(
     domain: Domain, strokes: list[Polyline], count: int, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """`count` images of one figure: [count, size, size] uint8."""
+    """`count` images of one figure: [count, size, size] uint8.
+
+    In float64: numpy's float32 routines differ in the last bit between processors, and in
+    float32 the sets of two seeds out of three changed by a byte where AVX2 was off.
+    """
 
     def uniform(mean: float, half_range: float) -> FloatArray:
-        draws = rng.uniform(mean - half_range, mean + half_range, (count, 1, 1))
-        return draws.astype(np.float32)
+        return rng.uniform(mean - half_range, mean + half_range, (count, 1, 1))
 
-    axis = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * (REFERENCE_SIZE / size)
+    axis = (np.arange(size) - (size - 1) / 2) * (REFERENCE_SIZE / size)
     x, y = axis[None, None, :], -axis[None, :, None]
     # From the image to the figure's own coordinates: displaced, bent, turned, slanted, scaled.
     phase_x, phase_y = uniform(0.0, np.pi), uniform(0.0, np.pi)
@@ -206,14 +232,14 @@ def _draw(
     ground = uniform(*domain.background) + uniform(0.0, domain.stripes) * stripes
     image: FloatArray = ground + uniform(*domain.contrast) * ink
     image = np.where(inverted, 1.0 - image, image)
-    image = image + domain.noise * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + domain.noise * rng.standard_normal(image.shape)
     pixels: FloatArray = np.rint(255.0 * np.clip(image, 0.0, 1.0))
     return pixels.astype(np.uint8)
 
 
 def _distance(x: FloatArray, y: FloatArray, strokes: list[Polyline]) -> FloatArray:
-    """Distance of each point ([N, H, W] each) to the nearest segment: [N, H, W] float32."""
-    nearest = np.full(x.shape, np.inf, np.float32)
+    """Distance of each point ([N, H, W] each) to the nearest segment: [N, H, W] float64."""
+    nearest = np.full(x.shape, np.inf)
     for line in strokes:
         for (x0, y0), (x1, y1) in itertools.pairwise(line):
             dx, dy = x1 - x0, y1 - y0
@@ -221,4 +247,5 @@ def _distance(x: FloatArray, y: FloatArray, strokes: list[Polyline]) -> FloatArr
             along = np.clip(along, 0.0, 1.0)
             squared = (x - x0 - along * dx) ** 2 + (y - y0 - along * dy) ** 2
             np.minimum(nearest, squared, out=nearest)
-    return np.sqrt(nearest)
+    distance: FloatArray = np.sqrt(nearest)
+    return distance
