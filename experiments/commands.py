@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -93,8 +94,8 @@ def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
     bundle = load_bundle(Path(options.bundle))
     dataset, warnings = open_dataset(Path(options.data))
-    for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow")
+    for warning in warnings:  # apart from the document that --json prints
+        print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
     device.apply()
     record, run = bundle.record, Run(Path(options.bundle).absolute().parent)
