@@ -143,8 +143,8 @@ def plain_side(path: Path) -> Side:
 
 def _get_ready(path: Path, ready: Barrier) -> None:
     """Start a plain process; all begin together."""
-    # Ray's default for its workers: other work on the machine must slow both sides alike.
-    os.nice(15)
+    # As Ray does with its workers: other work on the machine must slow both sides alike.
+    os.nice(int(os.environ.get("RAY_worker_niceness", "15")))  # noqa: SIM112, Ray's own name
     _workbench(path)
     ready.wait()
 
