@@ -35,7 +35,7 @@ from search.study import Study
 from search.trainable import WorkerContext
 from search.tune import run_jobs
 
-DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
+DONE, TOO_MANY_FAILURES, INTERRUPTED = 0, 3, 75
 
 
 class _Phases:
