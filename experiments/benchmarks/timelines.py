@@ -1,0 +1,101 @@
+"""How soon a search is good: from the ends of its trials to times, ratios and their medians.
+
+A search that stops without reaching its target still says something: it takes longer than it ran.
+Times and ratios are therefore bounds, a pair (low, high) that are equal where the value is known,
+and medians of bounds are bounds of the median.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+
+class Ended(NamedTuple):
+    """A trial that went through the whole protocol.
+
+    Attributes:
+        seconds: of its end, since the search was launched.
+        selection: its accuracy on the selection part, 0..1: what the search may see.
+        held_out: its accuracy on the held-out part, 0..1: what only the benchmark sees.
+    """
+
+    seconds: float
+    selection: float
+    held_out: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A search's ended trials, in any order."""
+
+    trials: Sequence[Ended]
+
+
+class Bounds(NamedTuple):
+    """Where a value lies; both ends are the value itself when it is known."""
+
+    low: float
+    high: float
+
+    def text(self, form: str = ".1f") -> str:
+        """`3.4`, `> 3.4`, `< 3.4`, `3.4 to 5.6`, or `unknown`."""
+        if self.low == self.high:
+            return f"{self.low:{form}}"
+        if self.low > 0 and self.high < math.inf:
+            return f"{self.low:{form}} to {self.high:{form}}"
+        if self.low > 0:
+            return f"> {self.low:{form}}"
+        return f"< {self.high:{form}}" if self.high < math.inf else "unknown"
+
+
+def incumbents(timeline: Timeline) -> list[Ended]:
+    """The trials that were best by selection when they ended, in time; the first of equals stays.
+
+    Raises:
+        ValueError: without trials.
+    """
+    if not timeline.trials:
+        raise ValueError("a timeline needs at least one ended trial, got 0")
+    found: list[Ended] = []
+    for trial in sorted(timeline.trials, key=lambda t: t.seconds):
+        if not found or trial.selection > found[-1].selection:
+            found.append(trial)
+    return found
+
+
+def time_to_target(timeline: Timeline, target: float) -> float | None:
+    """Seconds until an incumbent's held-out accuracy first is `target` or more; None if never.
+
+    A later incumbent, better by selection, may lie below the target again: the first reach counts.
+    """
+    reached = (t.seconds for t in incumbents(timeline) if t.held_out >= target)
+    return next(reached, None)
+
+
+def bounds_of_time(timeline: Timeline, target: float) -> Bounds:
+    """The time to target; when it was not reached, at least as long as the search took."""
+    seconds = time_to_target(timeline, target)
+    if seconds is None:
+        return Bounds(max(t.seconds for t in timeline.trials), math.inf)
+    return Bounds(seconds, seconds)
+
+
+def ratio(slow: Bounds, fast: Bounds) -> Bounds:
+    """How many times sooner `fast` is than `slow`; both above 0."""
+    return Bounds(slow.low / fast.high, slow.high / fast.low)
+
+
+def median_bounds(values: Sequence[Bounds]) -> Bounds:
+    """Of the median."""
+    return Bounds(median(v.low for v in values), median(v.high for v in values))
+
+
+def spread_of_bounds(values: Sequence[Bounds], form: str = ".1f") -> str:
+    """Median and range, as text."""
+    low = Bounds(min(v.low for v in values), min(v.high for v in values))
+    high = Bounds(max(v.low for v in values), max(v.high for v in values))
+    return f"{median_bounds(values).text(form)} ({low.text(form)} to {high.text(form)})"
