@@ -9,10 +9,22 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from data.augmentation import warp
 from data.dataset import Split
-from experiments.benchmarks.plain_loop import ImageSet, PlainNetwork, train_stage
+from experiments.benchmarks.plain_loop import (
+    ImageSet,
+    PlainNetwork,
+    evaluate,
+    random_affine,
+    train_stage,
+)
 from model.device import Device
-from model.hyperparameters import FineTuneHyperparameters, Schedule, StageHyperparameters
+from model.hyperparameters import (
+    Augmentation,
+    FineTuneHyperparameters,
+    Schedule,
+    StageHyperparameters,
+)
 from model.network import allocate, initialise
 from model.stage import Course, StageResult, TensorSplit, run_stage
 from model.store import Store
@@ -130,3 +142,70 @@ def test_same_number_of_steps(device: Device, tmp_path: Path) -> None:
     finally:
         handle.remove()
     assert own == steps == 2 * 3
+
+
+def test_the_affine_map_of_an_image_is_ours() -> None:
+    images = torch.rand(64, 1, 20, 16, generator=torch.Generator().manual_seed(0))
+    strengths = Augmentation(rotation=180.0, scale=0.5, translation=5.0)
+    torch.manual_seed(1)
+    found = random_affine(images, strengths)
+
+    torch.manual_seed(1)  # the same amounts: angle, size, shift
+    angle, size = torch.rand(64) * 2 - 1, torch.rand(64) * 2 - 1
+    right, down = (torch.rand(64, 2) * 2 - 1).T * strengths.translation
+    expected = warp(images, angle * strengths.rotation, 1 + size * strengths.scale, right, down)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["baseline", "fine-tune"])
+@pytest.mark.parametrize("strength", ["rotation", "scale", "translation", "none"])
+@pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
+def test_each_stage_trains_on_images_moved_by_its_own_strengths(name: str, strength: str) -> None:
+    images = ImageSet(noisy_bars(TRAIN, 0))
+    seen: list[torch.Tensor] = []
+    network = PlainNetwork(CLASSES, SIZE, dropout=0.0)
+    network.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0]) if module.training else None
+    )
+    amounts = {"rotation": 20.0, "scale": 0.3, "translation": 3.0}
+    augmentation = Augmentation(**{k: v for k, v in amounts.items() if k == strength})
+    kind = FineTuneHyperparameters if name == "fine-tune" else StageHyperparameters
+    settings = kind(batch_size=64, augmentation=augmentation)
+    train_stage(network, images, images, settings, Schedule(max_epochs=2))
+
+    def by_sum(batch: torch.Tensor) -> torch.Tensor:
+        return batch.sum(dim=(1, 2, 3)).sort().values
+
+    first, second = (by_sum(batch) for batch in seen)
+    unmoved = by_sum(images.images)
+    if strength == "none":
+        torch.testing.assert_close(first, unmoved)
+        torch.testing.assert_close(second, unmoved)
+    else:
+        assert (first - unmoved).abs().max() > 1
+        assert (first - second).abs().max() > 1, "the same moves in both epochs"
+
+
+@pytest.mark.parametrize("strength", ["noise", "brightness", "contrast"])
+def test_what_the_loop_lacks_is_refused(strength: str) -> None:
+    images, network = ImageSet(noisy_bars(TRAIN, 0)), PlainNetwork(CLASSES, SIZE, dropout=0.0)
+    settings = StageHyperparameters(augmentation=Augmentation(**{strength: 0.1}))
+    with pytest.raises(ValueError, match=f"{strength}=0.1"):
+        train_stage(network, images, images, settings, Schedule())
+
+
+@pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
+def test_every_epoch_is_told_with_the_accuracy_that_the_stage_will_leave() -> None:
+    train, validation = ImageSet(noisy_bars(TRAIN, 0)), ImageSet(noisy_bars(VALIDATION, 1))
+    network, told = PlainNetwork(CLASSES, SIZE, dropout=0.0), list[tuple[float, float]]()
+    torch.manual_seed(0)
+    stage = train_stage(
+        network,
+        train,
+        validation,
+        StageHyperparameters(learning_rate=1e-2, batch_size=8),
+        Schedule(max_epochs=15, patience=3),
+        lambda *accuracies: told.append(accuracies),
+    )
+    assert len(told) == len(stage.losses) > stage.best_epoch, "the last epoch was the best"
+    assert told[-1][1] == told[stage.best_epoch - 1][0] == evaluate(network, validation)[1]
