@@ -26,14 +26,15 @@ from ray.tune.search.optuna import OptunaSearch
 from data.cache import open_dataset
 from data.dataset import Dataset
 from experiments.benchmarks.plain_loop import ImageSet, PlainNetwork, evaluate, train_stage
+from experiments.benchmarks.timelines import TIMELINE
 from experiments.definition import load
+from model.device import available_cpus
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import division_of
 from model.store import write_atomically
 from search.space import Space
 
-CPUS = 2
-METRIC, WEIGHTS, TIMELINE = "test2_accuracy", "weights.pt", "timeline.json"
+METRIC, WEIGHTS = "test2_accuracy", "weights.pt"
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     folder = options.out.absolute()
-    ray.init(num_cpus=CPUS)
+    ray.init(num_cpus=available_cpus())
     experiment = load("digits6")
     dataset, _ = open_dataset(options.data)
     task, held_out = prepare(

@@ -7,11 +7,16 @@ and medians of bounds are bounds of the median.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+
+TIMELINE = "timeline.json"
+"""In a search's folder; `{"started": Unix time, "trials": [{"ended", "selection", ...}, ...]}`."""
 
 
 class Ended(NamedTuple):
@@ -50,6 +55,13 @@ class Bounds(NamedTuple):
         if self.low > 0:
             return f"> {self.low:{form}}"
         return f"< {self.high:{form}}" if self.high < math.inf else "unknown"
+
+
+def read_timeline(path: Path) -> Timeline:
+    """A stored timeline, without the trials that were stopped early and so left no weights."""
+    trials = json.loads(path.read_text())["trials"]
+    whole = [t for t in trials if t["held_out"] is not None]
+    return Timeline([Ended(t["ended"], t["selection"], t["held_out"]) for t in whole])
 
 
 def incumbents(timeline: Timeline) -> list[Ended]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
+from experiments.benchmarks.time_to_target import OURS, PLAIN, compare
 from experiments.benchmarks.timelines import (
     Bounds,
     Ended,
@@ -14,6 +17,7 @@ from experiments.benchmarks.timelines import (
     incumbents,
     median_bounds,
     ratio,
+    read_timeline,
     spread_of_bounds,
     time_to_target,
 )
@@ -76,3 +80,40 @@ def test_the_median_of_bounds_is_known_where_the_unknown_cannot_move_it() -> Non
     assert spread_of_bounds([Bounds(13, 13), Bounds(14, 14), above]) == (
         "13.0 to 14.0 (12.0 to 13.0 to > 14.0)"
     )
+
+
+def test_a_trial_that_was_stopped_early_is_no_incumbent(tmp_path: Path) -> None:
+    path = tmp_path / "timeline.json"
+    whole = {"ended": 3.0, "selection": 0.8, "held_out": 0.7}
+    stopped = {"ended": 2.0, "selection": 0.9, "held_out": None}
+    path.write_text(json.dumps({"started": 0.0, "trials": [stopped, whole]}))
+    assert read_timeline(path) == Timeline([Ended(3.0, 0.8, 0.7)])
+
+
+def test_the_hard_target_is_the_median_of_the_plain_searches_last_incumbents(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def search(*trials: tuple[float, float]) -> Timeline:
+        return Timeline([Ended(seconds, 0.5 + seconds / 1e4, held) for seconds, held in trials])
+
+    plain = [
+        search((100, 0.97), (800, 0.98)),
+        search((200, 0.99), (900, 0.96)),  # its best was overtaken: 96 % is what it ends with
+        search((300, 0.97), (700, 0.99)),
+    ]
+    ours = [
+        search((20, 0.97), (80, 0.98)),
+        search((25, 0.97), (50, 0.975)),
+        search((30, 0.98)),
+    ]
+    figures = {f.name: f for f in compare({PLAIN: plain, OURS: ours})}
+    assert figures["plain script: final incumbent, held out"].value.startswith("98.00%")
+    hard = figures["how many times sooner ours is at 98.00%"]
+    # Pairs: 800/80, 200 over more than 50, 700/30.
+    assert hard.value == "10.0 (< 4.0 to 23.3)"
+    assert hard.holds
+    easy = figures["how many times sooner ours is at 97.00%"]
+    # Pairs: 100/20, 200/25, 300/30.
+    assert easy.value == "8.0 (5.0 to 10.0)"
+    assert easy.holds
+    assert "| seed 1 | 200 s | not reached within 50 s | < 4.0 |" in capsys.readouterr().out
