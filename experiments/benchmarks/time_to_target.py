@@ -7,7 +7,7 @@ to target is the end of the first incumbent whose accuracy on the held-out part 
 more. The searches never see that part: it is scored here, afterwards, from stored weights. The
 targets are the median over seeds of the plain searches' final incumbents, and 97 %.
 
-What FOLDER holds already is not run again: `plain-SEED/timeline.json`, `ours-SEED.json`.
+What FOLDER holds already is not run again: `plain-SEED/timeline.json`, finished `ours-SEED`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ from search.journal import open_journal
 CPUS = 2
 PAIRS, TRIALS, OUR_TRIALS = 3, 16, 30
 PLAIN, OURS = "plain script", "ours"
+SETTINGS = (
+    "retrain.top_k=1",
+    "retrain.replicates=1",
+    # What two cores get by default; said here so that both sides are alike on any machine.
+    "resources.cpus_per_trial=1",
+    "resources.gpus_per_trial=0",
+    f"resources.concurrency={CPUS}",
+)
 EASY_TARGET = 0.97
 HARD_BOUND, EASY_BOUND = 10.0, 5.0
 
@@ -73,27 +81,19 @@ def ours(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
         FileExistsError: the run was cut off: continued, its clock would be wrong.
     """
     run, path = Run(folder / f"ours-{seed}"), folder / f"ours-{seed}.json"
-    if not path.exists():
+    started = folder / f"ours-{seed}.started"
+    if not run.result.exists():
         if run.folder.exists():
-            raise FileExistsError(
-                f"{run.folder}: a run that was cut off; remove it to run it anew"
-            )
+            raise FileExistsError(f"{run.folder}: holds a run that was cut off; remove it")
         command = [str(Path(sys.executable).parent / "shiftsearch"), "search", "digits6"]
         command += ["--data", str(data), "--run", str(run.folder), "--trials", str(trials)]
-        settings = {
-            "seed": seed,
-            "retrain.top_k": 1,
-            "retrain.replicates": 1,
-            # What two cores get by default; said here so that both sides are alike anywhere.
-            "resources.cpus_per_trial": 1,
-            "resources.gpus_per_trial": 0,
-            "resources.concurrency": CPUS,
-        }
-        for key, value in settings.items():
-            command += ["--set", f"{key}={value}"]
-        started = time.time()
+        command += ["--set", f"seed={seed}"]
+        command += [part for setting in SETTINGS for part in ("--set", setting)]
+        path.unlink(missing_ok=True)
+        started.write_text(str(time.time()))
         _launch(command, folder / f"ours-{seed}.log")
-        timeline = {"started": started, "trials": score(run, started)}
+    if not path.exists():
+        timeline = score(run, float(started.read_text()))
         write_atomically(path, json.dumps(timeline, indent=1).encode())
     return read_timeline(path)
 
@@ -111,8 +111,8 @@ def _launch(command: Sequence[str], log: Path) -> None:
         raise RuntimeError(f"{command[0]} ended with {code}; see {log}")
 
 
-def score(run: Run, started: float) -> list[dict[str, Any]]:
-    """Our run's complete trials, scored on the held-out part from their stored weights."""
+def score(run: Run, started: float) -> dict[str, Any]:
+    """Our run's timeline: complete trials, scored on the held-out part from stored weights."""
     experiment = load(str(run.definition))
     dataset, _ = open_dataset(Path(experiment.data))
     device = choose_device(cpus=CPUS, gpus=0, dtype="float32")
@@ -135,7 +135,7 @@ def score(run: Run, started: float) -> list[dict[str, Any]]:
                 "held_out": evaluate(network, held_out.images, held_out.labels).accuracy,
             }
         )
-    return rows
+    return {"started": started, "trials": rows}
 
 
 def final_accuracy(timeline: Timeline) -> float:
@@ -174,9 +174,8 @@ def compare(sides: Mapping[str, Sequence[Timeline]]) -> list[Figure]:
 def _print_pairs(
     target: float, times: Mapping[str, Sequence[Bounds]], ratios: Sequence[Bounds]
 ) -> None:
-    print(
-        f"\n| {target:.2%} held out | {PLAIN} | {OURS} | times sooner |\n| --- | --- | --- | --- |"
-    )
+    print(f"\n| {target:.2%} held out | {PLAIN} | {OURS} | times sooner |")
+    print("| --- | --- | --- | --- |")
     for seed, (slow, fast, sooner) in enumerate(
         zip(times[PLAIN], times[OURS], ratios, strict=True)
     ):
