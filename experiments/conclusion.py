@@ -10,6 +10,7 @@ from typing import Any
 from data.dataset import Dataset
 from experiments.definition import Experiment
 from experiments.folder import Run
+from experiments.outlook import outlook
 from experiments.report import write_report
 from experiments.results import (
     STAGES,
@@ -101,6 +102,7 @@ class Conclusion:
                 **self.experiment.retrain.model_dump(),
                 "candidates": [self._candidate(c, winner) for c in self.candidates],
             },
+            "outlook": outlook(self.study.trials(), self.candidates),
             "winner": _named(winner),
             "reference": _named(self.candidates[0]),
             "table": [row for s in scored.values() for row in table_rows(s, parts)],

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import figures
+from experiments.outlook import outlook_lines
 from experiments.wording import duration, interval, one_line, percent, points
 from model.hyperparameters import Hyperparameters, flatten
 from model.store import write_atomically
@@ -71,7 +72,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
         pad_edge=False,
         title="Accuracy, mean over replicates, and its 95 % interval over images",
         title_justify="left",
-        caption=Text(_comparison_line(result)),
+        caption=Text("\n".join([_comparison_line(result), *outlook_lines(result)])),
         caption_justify="left",
     )
     table.add_column("configuration")
@@ -120,6 +121,7 @@ def write_report(result: Mapping[str, Any], trials: Sequence[TrialRecord], path:
         confusions=_confusions(result),
         history=figures.search_history(trials, result["winner"]["number"]),
         failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
+        outlook=outlook_lines(result),
         looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
     )
     write_atomically(path, page.encode())

@@ -165,6 +165,11 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
                 },
             ],
         },
+        "outlook": {
+            "noise": {"sd": 0.0071, "degrees": 3, "interval": [0.004, 0.0265]},
+            "expected_gain": {"more": 20, "gain": 0.0042, "interval": [0.0017, 0.0133]},
+            "indistinguishable": [],
+        },
         "winner": {"number": 17, "configuration": reference | better},
         "reference": {"number": 0, "configuration": reference},
         "table": rows("reference", 0.1735, 0.8185, held_out)
@@ -221,5 +226,6 @@ def reference_only() -> tuple[dict[str, Any], list[TrialRecord]]:
     result["comparison"], result["warnings"] = None, []
     del result["confusion"]["winner"]
     del result["retrain"]["candidates"][1]
+    result["outlook"] |= {"noise": None, "expected_gain": None}
     result["search"] |= {"asked": 1, "complete": 1, "failed": 0, "best_number": 0}
     return result, trials[:1]

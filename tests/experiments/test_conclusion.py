@@ -76,7 +76,8 @@ def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch)
             result["test2_accuracy"] = 0.5
             result["fine_tune"]["environment"] = ENVIRONMENT
         found.append(replace(candidate, configuration={**candidate.configuration, **changes}))
-    records = [complete(0, 0.5, role="reference"), complete(17, 0.75, **better)]
+    sampled = [complete(n, 0.5 + 0.05 * n) for n in range(1, 4)]
+    records = [complete(0, 0.5, role="reference"), *sampled, complete(17, 0.75, **better)]
     for record in records:
         for stage in ("baseline", "fine_tune"):
             record.result[stage] |= {"key": f"{record.number} {stage}", "seconds": 1.5}
@@ -103,7 +104,8 @@ def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_on
     assert result is not None
     expected, _ = finished_run()
     assert shape(result) == shape(expected)
-    assert result["search"]["trial_seconds"] == 6.0
+    assert result["search"]["trial_seconds"] == 15.0
+    assert result["outlook"]["indistinguishable"] == [17]  # equal in every replicate
     roles = [(c["number"], c["role"]) for c in result["retrain"]["candidates"]]
     assert roles == [(0, "reference"), (17, "winner")]
     assert result["exported"] == {"number": 17, "replicate": 1, "bundle": "best"}

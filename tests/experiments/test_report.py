@@ -114,6 +114,8 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "2 trials at once: 2 cores",
         "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
         "Time this call 7 min 13 s",
+        "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
+        "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
         assert expected in found.text
 
@@ -134,6 +136,9 @@ def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
     assert "The winner, trial" not in found.text.partition("Configuration")[0]
     assert "Failed trials" not in found.text
     assert "Warning" not in found.text
+    assert "Noise between seeds is unknown" in found.text
+    assert "What more trials would gain is unknown" in found.text
+    assert "retrained configuration comes within" not in found.text
     assert len(found.alts) == 4
 
 
@@ -157,6 +162,18 @@ def test_a_comparison_that_is_missing_is_explained() -> None:
     assert "could not be retrained" in caption_of(result)
     result["winner"] = result["reference"]
     assert "The winner is the reference configuration itself" in caption_of(result)
+
+
+def test_what_the_noise_cannot_tell_apart_is_named() -> None:
+    result, _ = finished_run()
+    assert "No other retrained configuration comes within it of the best one." in caption_of(
+        result
+    )
+    result["outlook"]["indistinguishable"] = [0, 4]
+    assert "Not told apart from the best" in caption_of(result)
+    assert "by it: trials 0, 4." in caption_of(result)
+    del result["outlook"]  # of a run that an older version concluded
+    assert "oise" not in caption_of(result)
 
 
 @pytest.mark.parametrize("width", [80, 120])

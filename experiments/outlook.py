@@ -1,0 +1,76 @@
+"""What a finished run says about its own reliability: seed noise, and what more trials would add.
+
+The noise is that of new replicates alone: the search's own values are the best of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from experiments.retrain import Candidate
+from experiments.wording import interval
+from search.outlook import expected_gain, indistinguishable, seed_noise
+from search.study import TrialRecord
+
+
+def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """The key `outlook` of `result.json`.
+
+    Args:
+        trials: of the study.
+        candidates: as retrained, the run's own protocol first.
+
+    Returns:
+        `noise` and `expected_gain`, None where nothing can be said, and `indistinguishable`:
+        trials that cannot be told apart from the best of those retrained without a failure.
+    """
+    replicates = [[r["test2_accuracy"] for r in c.results.values()] for c in candidates]
+    noise = seed_noise(replicates)
+    compared = {
+        c.number: values
+        for c, values in zip(candidates, replicates, strict=True)
+        if c.fine_tune_on == candidates[0].fine_tune_on and c.mean is not None
+    }
+    gain = expected_gain([t.value for t in trials if t.value is not None])
+    return {
+        "noise": None if noise is None else _json(noise),
+        "expected_gain": None if gain is None else _json(gain),
+        "indistinguishable": [] if noise is None else indistinguishable(compared, noise),
+    }
+
+
+def outlook_lines(result: Mapping[str, Any]) -> list[str]:
+    """In sentences; none for a run that was concluded before there was an outlook."""
+    if "outlook" not in result:
+        return []
+    found = result["outlook"]
+    noise, gain, alike = (found[k] for k in ("noise", "expected_gain", "indistinguishable"))
+    lines = ["Noise between seeds is unknown: no configuration has two replicates."]
+    if noise is not None:
+        lines = [
+            f"Noise between seeds: standard deviation {_points(noise['sd'], noise['interval'])}, "
+            f"{noise['degrees']} degrees of freedom."
+        ]
+        if alike:
+            named = f"trial{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))}"
+            lines += [f"Not told apart from the best retrained configuration by it: {named}."]
+        elif len({c["number"] for c in result["retrain"]["candidates"]}) > 1:
+            lines += ["No other retrained configuration comes within it of the best one."]
+    if gain is None:
+        return [*lines, "What more trials would gain is unknown: fewer than 5 are complete."]
+    expected = _points(gain["gain"], gain["interval"])
+    return [
+        *lines,
+        f"{gain['more']} more trials are expected to add {expected} to the search's best value, "
+        "if they are as good as the past ones.",
+    ]
+
+
+def _json(found: Any) -> dict[str, Any]:
+    return {**asdict(found), "interval": list(found.interval)}
+
+
+def _points(value: float, bounds: Sequence[float]) -> str:
+    return f"{100 * value:.2f} points {interval(bounds)}"
