@@ -9,7 +9,7 @@ from typing import Any
 from model.hyperparameters import Schedule, StageHyperparameters
 from model.store import canonical_json, content_key
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the same course would give other numbers; part of every course key."""
 
 

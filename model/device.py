@@ -34,6 +34,11 @@ class Device:
         """`torch.bfloat16` or `torch.float32`."""
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
+    @property
+    def fuses(self) -> bool:
+        """Whether blocks run the fused kernels, which are for one thread of a CPU."""
+        return self.name == "cpu" and self.threads == 1
+
     def autocast(self) -> torch.autocast:
         """The context in which the network runs during training and validation."""
         return torch.autocast(self.name, torch.bfloat16, enabled=self.dtype == "bfloat16")

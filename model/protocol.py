@@ -6,7 +6,8 @@ stage, nor any number that `run_protocol` returns, depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from model.device import Device
 from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network, allocate
-from model.stage import OnEpoch, StageResult, TensorSplit, run_stage
+from model.stage import EpochRow, OnEpoch, StageResult, TensorSplit, run_stage
 from model.store import Store
 
 
@@ -122,18 +123,12 @@ class ProtocolResult:
         }
 
 
-def run_protocol(
-    hyperparameters: Hyperparameters,
-    data: ProtocolData,
-    protocol: Protocol,
-    store: Store,
-    device: Device,
-    *,
-    seed: int,
-    replicate: int = 0,
-    on_epoch: OnEpoch | None = None,
-) -> ProtocolResult:
-    """Put one configuration through the protocol; what the store holds is not computed again.
+OnRung = Callable[[int, StageReport, StageReport], None]
+"""Told a rung's epochs, its baseline so far and the whole fine-tune from there."""
+
+
+class ProtocolRun:
+    """One configuration on its way through the protocol; what is stored is not computed again.
 
     Args:
         hyperparameters: the configuration.
@@ -143,52 +138,121 @@ def run_protocol(
         device: applied to this process by the caller.
         seed: the study's.
         replicate: 0 in the search; 1, 2, ... in retraining.
-        on_epoch: called with the stage's name and each epoch's row.
-
-    Raises:
-        TrialDiverged: when a loss is not finite.
+        on_epoch: called with the stage's name and each epoch's row, once per epoch, in order; a
+            fine-tune at a rung of e epochs is called `rung_e`.
     """
 
-    def course(stage: str, train: TensorSplit, validation: TensorSplit, *parents: str) -> Course:
-        return Course(
-            stage,
-            getattr(hyperparameters, stage),
-            getattr(protocol, stage),
-            train.digest,
-            validation.digest,
-            data.classes,
-            data.image_size,
-            seed,
-            replicate,
-            parents,
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        data: ProtocolData,
+        protocol: Protocol,
+        store: Store,
+        device: Device,
+        *,
+        seed: int,
+        replicate: int = 0,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
+        self._hyperparameters, self._protocol = hyperparameters, protocol
+        self._data, self._store, self._device = data, store, device
+        self._seeds = (seed, replicate)
+        self._on_epoch = on_epoch
+        self._told: Counter[str] = Counter()
+
+    def baseline(self, until: int | None = None) -> StageResult:
+        """Train on TRAIN, or `until` so many epochs; a longer budget continues a shorter one."""
+        data = self._data
+        course = self._course("baseline", data.train, data.test)
+        return run_stage(
+            course,
+            data.train,
+            data.test,
+            self._store,
+            self._device,
+            until=until,
+            on_epoch=self._teller("baseline"),
         )
 
-    def report(result: StageResult) -> StageReport:
-        network = build(result.weights, data.classes, data.image_size, device)
+    def fine_tune(self, baseline: StageResult, name: str = "fine_tune") -> StageResult:
+        """Train the baseline's best weights further on TEST, to the end."""
+        data = self._data
+        course = self._course("fine_tune", data.fine_tune, data.selection, baseline.key)
+        return run_stage(
+            course,
+            data.fine_tune,
+            data.selection,
+            self._store,
+            self._device,
+            start=baseline.weights,
+            on_epoch=self._teller(name),
+        )
+
+    def report(self, result: StageResult) -> StageReport:
+        """Evaluate on TEST and on the selection part of TEST2."""
+        data = self._data
+        network = build(result.weights, data.classes, data.image_size, self._device)
         return StageReport(
             result,
             evaluate(network, data.test.images, data.test.labels),
             evaluate(network, data.selection.images, data.selection.labels),
         )
 
-    first = run_stage(
-        course("baseline", data.train, data.test),
-        data.train,
-        data.test,
-        store,
-        device,
-        on_epoch=on_epoch,
-    )
-    second = run_stage(
-        course("fine_tune", data.fine_tune, data.selection, first.key),
-        data.fine_tune,
-        data.selection,
-        store,
-        device,
-        start=first.weights,
-        on_epoch=on_epoch,
-    )
-    return ProtocolResult(report(first), report(second))
+    def _course(
+        self, stage: str, train: TensorSplit, validation: TensorSplit, *parents: str
+    ) -> Course:
+        return Course(
+            stage,
+            getattr(self._hyperparameters, stage),
+            getattr(self._protocol, stage),
+            train.digest,
+            validation.digest,
+            self._data.classes,
+            self._data.image_size,
+            *self._seeds,
+            parents,
+        )
+
+    def _teller(self, name: str) -> OnEpoch:
+        def tell(stage: str, row: EpochRow) -> None:
+            del stage
+            if self._on_epoch is not None and row["epoch"] > self._told[name]:
+                self._told[name] = int(row["epoch"])
+                self._on_epoch(name, row)
+
+        return tell
+
+
+def run_protocol(
+    run: ProtocolRun,
+    rungs: Sequence[int] = (),
+    on_rung: OnRung | None = None,
+    on_baseline: Callable[[StageResult], None] | None = None,
+) -> ProtocolResult:
+    """Put a configuration through the protocol, rung by rung.
+
+    Args:
+        run: of the configuration.
+        rungs: baseline budgets in epochs, rising; after each a whole fine-tune is made and told.
+            A baseline that ends before a rung's epochs skips it: its fine-tune is the final one.
+        on_rung: told of each; to stop the trial, it raises.
+        on_baseline: told when the baseline is trained to the end and stored.
+
+    Raises:
+        TrialDiverged: when a loss is not finite.
+    """
+    for epochs in rungs:
+        first = run.baseline(until=epochs)
+        if first.finished:
+            break
+        second = run.fine_tune(first, f"rung_{epochs}")
+        if on_rung is not None:
+            on_rung(epochs, run.report(first), run.report(second))
+    first = run.baseline()
+    if on_baseline is not None:
+        on_baseline(first)
+    second = run.fine_tune(first)
+    return ProtocolResult(run.report(first), run.report(second))
 
 
 def build(
@@ -202,5 +266,7 @@ def build(
     network = allocate(classes, image_size, dropout)
     network.load_state_dict(dict(weights))
     network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.fuses:
+        network.fuse()
     network.eval()
     return network

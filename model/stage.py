@@ -25,6 +25,7 @@ from model.device import Device
 from model.freezing import freeze
 from model.hyperparameters import FineTuneHyperparameters
 from model.network import allocate, initialise
+from model.prefix import FrozenPrefix
 from model.stopping import Decisions
 from model.store import Entry, Store
 
@@ -68,6 +69,7 @@ class StageResult:
         history: one row per epoch: epoch, train_loss, train_accuracy, validation_loss,
             validation_accuracy, learning_rate, seconds, images_per_second.
         environment: device, dtype, threads and versions it was computed under.
+        finished: whether the stopping rule ended it, not a rung.
     """
 
     course: str
@@ -76,6 +78,7 @@ class StageResult:
     weights: Mapping[str, Tensor]
     history: tuple[EpochRow, ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = True
 
     @property
     def key(self) -> str:
@@ -139,19 +142,19 @@ def run_stage(
     else:
         store.save(course.key, "state", run.state())
         store.save(course.key, f"epochs-{limit:04d}", run.result())
-    return _to_result(course.key, run.result())
+    return _to_result(course.key, run.result(), finished=run.decisions.finished)
 
 
 def stored_result(store: Store, key: str, limit: int) -> StageResult | None:
     """The result of a course under a budget of `limit` epochs, or None if it is not computed."""
     final = store.load(key, "final")
     if final is not None and final.record["decisions"]["epochs"] <= limit:
-        return _to_result(key, final)
+        return _to_result(key, final, finished=True)
     rung = store.load(key, f"epochs-{limit:04d}")
-    return None if rung is None else _to_result(key, rung)
+    return None if rung is None else _to_result(key, rung, finished=False)
 
 
-def _to_result(key: str, entry: Entry) -> StageResult:
+def _to_result(key: str, entry: Entry, *, finished: bool) -> StageResult:
     decisions = entry.record["decisions"]
     return StageResult(
         key,
@@ -160,6 +163,7 @@ def _to_result(key: str, entry: Entry) -> StageResult:
         entry.tensors,
         tuple(entry.record["history"]),
         entry.record["environment"],
+        finished,
     )
 
 
@@ -181,8 +185,13 @@ class _StageRun:
         else:
             self.network.load_state_dict(dict(start))
         self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.fuses:
+            self.network.fuse()
+        frozen = 0
         if isinstance(hyperparameters, FineTuneHyperparameters):
-            freeze(self.network, hyperparameters.frozen_layers)
+            frozen = hyperparameters.frozen_layers
+            freeze(self.network, frozen)
+        self.prefix = FrozenPrefix(self.network, frozen, device)
         self.trainable = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.trainable,
@@ -226,6 +235,7 @@ class _StageRun:
 
     def _train(self, split: TensorSplit, epoch: int) -> tuple[float, float]:
         hyperparameters, place = self.course.hyperparameters, self.device.torch_device
+        strengths = hyperparameters.augmentation
         # Drawn on the CPU, so that every device sees the same order.
         order = torch.randperm(
             len(split.labels),
@@ -234,16 +244,24 @@ class _StageRun:
         draws = _generator(place, self.course, "augmentation", epoch)
         self.network.train()
         self.network.dropout.generator = _generator(place, self.course, "dropout", epoch)
+        is_changed = any(strengths.model_dump().values())
+        outputs = None
+        if not is_changed:
+            outputs = self.prefix.outputs(split.images, hyperparameters.batch_size)
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
         right = torch.zeros((), dtype=torch.int64, device=place)
         seen = 0
         for indices in torch.split(order, hyperparameters.batch_size):
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
-            images, labels = split.images[indices], split.labels[indices]
-            images = augment(normalise(images), hyperparameters.augmentation, draws)
+            labels = split.labels[indices]
             with self.device.autocast():
-                logits = self.network(images.contiguous(memory_format=torch.channels_last))
+                if outputs is None:
+                    images = augment(normalise(split.images[indices]), strengths, draws)
+                    start = self.prefix(images)
+                else:
+                    start = outputs[indices]
+                logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
             loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
             self.optimiser.zero_grad(set_to_none=True)
@@ -258,17 +276,18 @@ class _StageRun:
     @torch.inference_mode()
     def _validate(self, split: TensorSplit) -> tuple[float, float]:
         self.network.eval()
+        outputs = self.prefix.outputs(split.images, VALIDATION_BATCH)
         loss, right = 0.0, 0
-        batches = zip(
-            torch.split(split.images, VALIDATION_BATCH),
-            torch.split(split.labels, VALIDATION_BATCH),
-            strict=True,
-        )
-        for images, labels in batches:
+        for first in range(0, len(split.labels), VALIDATION_BATCH):
+            batch = slice(first, first + VALIDATION_BATCH)
+            labels = split.labels[batch]
             with self.device.autocast():
-                logits = self.network(
-                    normalise(images).contiguous(memory_format=torch.channels_last)
+                start = (
+                    self.prefix(normalise(split.images[batch]))
+                    if outputs is None
+                    else outputs[batch]
                 )
+                logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum().item())

@@ -19,7 +19,7 @@ from ray import tune
 from data.cache import open_pack
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import ProtocolData, prepare, run_protocol
+from model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
 from model.stage import TrialDiverged
 from model.store import Store
 from search.jobs import Job
@@ -77,7 +77,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         _report({"event": "epoch", "stage": stage, "row": dict(row)})
 
     try:
-        result = run_protocol(
+        run = ProtocolRun(
             Hyperparameters.from_flat(job.configuration),
             data,
             protocol,
@@ -87,6 +87,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
             replicate=job.replicate,
             on_epoch=on_epoch,
         )
+        result = run_protocol(run)
     except TrialDiverged as error:
         return {"event": "failed", "reason": str(error)}
     return {"event": "result", "result": result.to_json()}

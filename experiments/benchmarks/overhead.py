@@ -35,7 +35,7 @@ from experiments.definition import Experiment, load
 from experiments.folder import Run
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Schedule, Value
-from model.protocol import ProtocolData, prepare, run_protocol
+from model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
 from model.store import Store
 from search.journal import open_journal
 from search.space import REFERENCE
@@ -166,7 +166,9 @@ def _train(
     experiment, device, data = _workbench(path)
     hyperparameters = Hyperparameters.from_flat(configuration)
     protocol, store = experiment.protocol, Store(folder)
-    result = run_protocol(hyperparameters, data, protocol, store, device, seed=experiment.seed)
+    result = run_protocol(
+        ProtocolRun(hyperparameters, data, protocol, store, device, seed=experiment.seed)
+    )
     return result.to_json(), time.time()
 
 

@@ -22,7 +22,7 @@ from data.synthetic import synthesize
 from experiments.benchmarks.turns import Figure, print_figures, spread
 from model.device import available_cpus, choose_device
 from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import prepare, run_protocol
+from model.protocol import ProtocolRun, prepare, run_protocol
 from model.store import Store
 
 BANDS = {
@@ -76,7 +76,9 @@ def reference_accuracies(seed: int, dtype: str) -> dict[Place, float]:
     data = prepare(synthesize(seed), protocol, device)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        result = run_protocol(Hyperparameters(), data, protocol, store, device, seed=seed)
+        result = run_protocol(
+            ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
+        )
     stages = {"before": result.baseline, "after": result.fine_tune}
     found = {
         (name, split): evaluation.accuracy

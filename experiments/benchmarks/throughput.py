@@ -24,7 +24,7 @@ from experiments.benchmarks.plain_loop import run_plain
 from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures, spread
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Protocol, Schedule
-from model.protocol import prepare, run_protocol
+from model.protocol import ProtocolRun, prepare, run_protocol
 from model.store import Store
 
 BOUND_WITH_AMX = 3.5
@@ -85,7 +85,7 @@ def _ours(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> Ou
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         result = run_protocol(
-            Hyperparameters(), data, protocol, Store(Path(folder)), device, seed=seed
+            ProtocolRun(Hyperparameters(), data, protocol, Store(Path(folder)), device, seed=seed)
         )
         seconds = time.perf_counter() - begin
     epochs = result.baseline.result.history

@@ -15,7 +15,7 @@ from data.dataset import Dataset
 from model.device import Device, choose_device
 from model.evaluation import evaluate
 from model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
-from model.protocol import ProtocolResult, build, prepare, run_protocol
+from model.protocol import ProtocolResult, ProtocolRun, build, prepare, run_protocol
 from model.store import Store
 
 pytestmark = [
@@ -52,7 +52,9 @@ def gpu(request: pytest.FixtureRequest) -> Device:
 def run(dataset: Dataset, store: Store, device: Device, **changes: Any) -> ProtocolResult:
     data = prepare(dataset, PROTOCOL, device)
     assert data.train.images.device.type == device.name
-    return run_protocol(CONFIGURATION, data, PROTOCOL, store, device, seed=1, **changes)
+    return run_protocol(
+        ProtocolRun(CONFIGURATION, data, PROTOCOL, store, device, seed=1, **changes)
+    )
 
 
 def bits(weights: Mapping[str, Tensor]) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from model.hyperparameters import Hyperparameters, Protocol, Schedule
 from model.protocol import (
     ProtocolData,
     ProtocolResult,
+    ProtocolRun,
     build,
     division_of,
     prepare,
@@ -55,7 +56,7 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
             "device": device,
             "seed": 3,
         }
-        return run_protocol(**arguments | changes)
+        return run_protocol(ProtocolRun(**arguments | changes))
 
     return run
 

@@ -1,0 +1,208 @@
+"""Record what replay needs: baselines with several fine-tunes each, curves, seconds, rungs.
+
+The first baseline is the reference configuration's, all others are drawn at random from the
+experiment's space, each with so many fine-tunes; its first fine-tune is also made from the
+baseline after each rung's epochs. Processes share the work, one thread each; seconds are of
+processor time, which other work on the machine disturbs least. What is recorded
+already is found in the output folder and kept, so the same command continues after a break. The
+held-out part is scored here, which a search may not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import optuna
+
+from data.cache import open_dataset
+from data.dataset import Dataset
+from data.synthetic import synthesize
+from data.tensors import to_device
+from experiments.definition import Experiment, load
+from model.device import choose_device
+from model.evaluation import evaluate
+from model.hyperparameters import Hyperparameters, Value
+from model.protocol import (
+    ProtocolRun,
+    build,
+    division_of,
+    prepare,
+)
+from model.stage import StageResult, TensorSplit
+from model.store import Store
+from search.recording import (
+    RecordedBaseline,
+    RecordedFineTune,
+    read_recording,
+    write_recording,
+)
+from search.samplers import question_seed
+from search.space import REFERENCE, Space
+
+RUNGS = (1, 3)
+
+
+class Recorder:
+    """Trains what one process records."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
+        self.experiment, protocol = experiment, experiment.protocol
+        self.device = choose_device(cpus=1, gpus=0)
+        self.device.apply()
+        self.data = prepare(dataset, protocol, self.device)
+        division = division_of(dataset, protocol)
+        held_out = dataset.splits["TEST2"].take(division.held_out)
+        self.held_out = TensorSplit(*to_device(held_out, self.device.torch_device), "")
+
+    def baseline(
+        self, configurations: Sequence[dict[str, Value]], rungs: Sequence[int]
+    ) -> RecordedBaseline:
+        """All that is recorded of configurations that share their baseline."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(Path(folder))
+            seconds: list[float] = []
+            runs = [self._run(configuration, store, seconds) for configuration in configurations]
+            looks: dict[int, float] = {}
+            fine_tunes: list[RecordedFineTune] = []
+            for epochs in rungs:
+                first = runs[0].baseline(until=epochs)
+                if first.finished:
+                    break
+                looks[epochs] = runs[0].report(first).test2.accuracy
+                fine_tunes.append(self._fine_tune(runs[0], configurations[0], first, epochs))
+            first = runs[0].baseline()
+            looks[0] = runs[0].report(first).test2.accuracy
+            for run, configuration in zip(runs, configurations, strict=True):
+                fine_tunes.append(self._fine_tune(run, configuration, first, 0))
+        return RecordedBaseline(
+            {k: v for k, v in configurations[0].items() if k.startswith("baseline.")},
+            [round(sum(seconds[: i + 1]), 3) for i in range(len(seconds))],
+            looks,
+            fine_tunes,
+        )
+
+    def _run(
+        self, configuration: dict[str, Value], store: Store, seconds: list[float]
+    ) -> ProtocolRun:
+        hyperparameters = Hyperparameters.from_flat(configuration)
+        protocol, seed = self.experiment.protocol, self.experiment.seed
+        last = time.process_time()
+
+        def on_epoch(stage: str, row: Mapping[str, float]) -> None:
+            nonlocal last
+            now = time.process_time()
+            if stage == "baseline" and row["epoch"] > len(seconds):
+                # A stage's first epoch after other work: the clock has run on meanwhile.
+                seconds.append(min(now - last, row["seconds"]))
+            last = now
+
+        return ProtocolRun(
+            hyperparameters, self.data, protocol, store, self.device, seed=seed, on_epoch=on_epoch
+        )
+
+    def _fine_tune(
+        self, run: ProtocolRun, configuration: dict[str, Value], first: StageResult, rung: int
+    ) -> RecordedFineTune:
+        begin = time.process_time()
+        result = run.fine_tune(first)
+        report = run.report(result)
+        seconds = time.process_time() - begin
+        data = self.data
+        network = build(result.weights, data.classes, data.image_size, self.device)
+        held_out = None
+        if len(self.held_out.labels):
+            held_out = evaluate(network, self.held_out.images, self.held_out.labels).accuracy
+        return RecordedFineTune(
+            {k: v for k, v in configuration.items() if k.startswith("fine_tune.")},
+            rung,
+            report.test2.accuracy,
+            held_out,
+            round(seconds, 3),
+            [round(row["validation_accuracy"], 4) for row in result.history],
+        )
+
+
+def design(space: Space, seed: int, baseline: int, branches: int) -> list[dict[str, Value]]:
+    """The configurations of a baseline, which they share; the first of all is the reference."""
+    sampler = optuna.samplers.RandomSampler(seed=question_seed(seed, baseline))
+    study = optuna.create_study(sampler=sampler)
+    drawn = [space.suggest(study.ask()) for _ in range(branches)]
+    if baseline == 0:
+        drawn[0] = dict(REFERENCE)
+    shared = {k: v for k, v in drawn[0].items() if k.startswith("baseline.")}
+    return [configuration | shared for configuration in drawn]
+
+
+def _record(
+    number: int, options: argparse.Namespace, seed: int, recorders: list[Recorder]
+) -> None:
+    path = options.out / f"baseline-{number:04d}.jsonl"
+    if path.exists():
+        return
+    if not recorders:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        recorders.append(Recorder(load(options.experiment), _dataset(options)))
+    recorder = recorders[0]
+    begin = time.perf_counter()
+    space = recorder.experiment.search_space()
+    recorded = recorder.baseline(design(space, seed, number, options.branches), RUNGS)
+    beside = path.with_suffix(".writing")
+    write_recording(beside, [recorded])
+    beside.replace(path)
+    values = [f"{f.value:.3f}" for f in recorded.fine_tunes]
+    print(
+        f"baseline {number}: {recorded.seconds[-1]:.1f} s, fine-tunes {' '.join(values)}, "
+        f"{time.perf_counter() - begin:.1f} s in all",
+        flush=True,
+    )
+
+
+def _work(queue: multiprocessing.Queue[int | None], options: argparse.Namespace) -> None:
+    recorders: list[Recorder] = []
+    while (number := queue.get()) is not None:
+        _record(number, options, options.seed, recorders)
+
+
+def _dataset(options: argparse.Namespace) -> Dataset:
+    return open_dataset(options.data)[0] if options.data else synthesize()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record, then join the parts into one file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", help="a shipped name or a file: space and protocol")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="default: the synthetic set")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--baselines", type=int, default=50)
+    parser.add_argument("--branches", type=int, default=4, help="fine-tunes of each baseline")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    _dataset(options)  # a wrong folder is told before any process starts
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    for item in (*range(options.baselines), *[None] * options.processes):
+        queue.put(item)
+    workers = [
+        context.Process(target=_work, args=(queue, options)) for _ in range(options.processes)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    parts = sorted(options.out.glob("baseline-*.jsonl"))
+    recording = [baseline for part in parts for baseline in read_recording(part)]
+    write_recording(options.out / "recording.jsonl", recording)
+    count = sum(f.rung == 0 for b in recording for f in b.fine_tunes)
+    print(f"{options.out / 'recording.jsonl'}: {len(recording)} baselines, {count} configurations")
+    return 0 if len(parts) == options.baselines else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

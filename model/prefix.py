@@ -1,0 +1,74 @@
+"""What frozen layers make of a split, computed once.
+
+Frozen layers are in evaluation mode: a fixed function of each image. Where images are not changed
+by augmentation, their output is the same in every epoch. It is computed here in batches of
+the size that asks for it, and kept on the device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data.tensors import normalise
+from model.device import Device
+from model.network import Network
+
+MOST_BYTES = 512 * 2**20
+"""Larger outputs are not kept but computed again in every epoch."""
+
+
+class FrozenPrefix:
+    """The first `count` layers of a network in training, and their outputs on whole splits."""
+
+    def __init__(self, network: Network, count: int, device: Device) -> None:
+        self.network, self.count, self.device = network, count, device
+        self._kept: dict[tuple[int, int], Tensor | None] = {}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The output for [N, 1, H, W] float32 images; the images themselves without layers."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.network.begin(images, self.count)
+
+    def outputs(self, images: Tensor, batch_size: int) -> Outputs | None:
+        """The outputs for all images of a split, or None when they are not worth keeping.
+
+        Args:
+            images: [N, 1, H, W] uint8 or float32; must live as long as this object.
+            batch_size: to compute in; kernels may round otherwise in batches of another size.
+        """
+        key = (images.data_ptr(), batch_size)
+        if key not in self._kept:
+            self._kept[key] = self._compute(images, batch_size)
+        kept = self._kept[key]
+        return None if kept is None else Outputs(kept)
+
+    @torch.no_grad()
+    def _compute(self, images: Tensor, batch_size: int) -> Tensor | None:
+        if self.count == 0:
+            return None
+        kept = None
+        for first in range(0, len(images), batch_size):
+            batch = images[first : first + batch_size]
+            with self.device.autocast():
+                output = self(normalise(batch))
+            # Channels innermost, so that a batch of rows lies in memory as the network wants it.
+            rows = output.permute(0, 2, 3, 1) if output.dim() == 4 else output
+            if kept is None:
+                if rows[0].numel() * rows.element_size() * len(images) > MOST_BYTES:
+                    return None
+                kept = rows.new_empty((len(images), *rows.shape[1:]))
+            kept[first : first + len(batch)] = rows
+        return kept
+
+
+class Outputs:
+    """Kept outputs, taken by index as the network's next layer wants them."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+
+    def __getitem__(self, indices: Tensor | slice) -> Tensor:
+        """[n, C, H, W] in channels_last, or [n, 512] after the dense layer."""
+        taken = self._rows[indices]
+        return taken.permute(0, 3, 1, 2) if taken.dim() == 4 else taken
