@@ -21,7 +21,7 @@ def device() -> Device:
     """One thread of the CPU in float32.
 
     The first optimiser of a process imports the compiler of torch (1.4 s), the first fused block
-    that of Numba (1 s, and 9 s more where nothing is cached); neither is a test's own.
+    that of Numba (0.8 s, and 5 s more where nothing is cached); neither is a test's own.
     """
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     for dtype in (torch.float32, torch.bfloat16):
