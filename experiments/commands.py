@@ -27,7 +27,8 @@ from model.bundle_format import BundleError
 from model.device import choose_device
 from search.cluster import ResourceError
 from search.journal import RunLock, RunLocked
-from search.study import StudyMismatch, stored_trials
+from search.records import stored_trials
+from search.study import StudyMismatch
 
 INPUT_ERRORS = (
     DataError,

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from model.hyperparameters import Protocol, Value, flatten
+from search.budget import Budget, FailurePolicy
+from search.policy import Policy
+from search.samplers import START_UP
 from search.space import Space, SpaceError, nearest
-from search.study import FailurePolicy, Settings
+from search.study import Settings
 
 SHIPPED = Path(__file__).parent
 MAX_PROBLEMS = 20
@@ -68,6 +71,37 @@ class Failures(_Section):
     min_ended: Annotated[int, Field(ge=1)] = 5
 
 
+class BudgetRequest(_Section):
+    """When to stop asking, beside the number of trials."""
+
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Of searching, over all calls on the run."""
+    trainings: Annotated[float, Field(gt=0)] | None = None
+    """Multiples of one whole protocol."""
+
+
+class PolicyRequest(_Section):
+    """Shared baselines and rungs, see `search.policy`."""
+
+    branches: Annotated[int, Field(ge=1, le=1000)] = Policy.branches
+    """Fine-tunes of one baseline at most; 1 shares nothing."""
+    first_baselines: Annotated[int, Field(ge=1, le=1000)] = Policy.first_baselines
+    """Baselines trained before any is taken up again."""
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = Policy.rungs
+    """Baseline epochs, rising, each followed by a whole fine-tune."""
+    keep: Annotated[float, Field(gt=0, le=1)] = Policy.keep
+    """Share of the trials at a rung that go on."""
+    min_population: Annotated[int, Field(ge=1)] = Policy.min_population
+    """Trials at a rung below which none is stopped there."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError(f"{list(rungs)} must rise")
+        return rungs
+
+
 class Experiment(_Section):
     """One experiment; the fields are the keys of the file."""
 
@@ -77,8 +111,14 @@ class Experiment(_Section):
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Complete or pruned trials wanted; the first is the reference configuration."""
-    sampler: Literal["tpe", "gp", "qmc", "random"] = "tpe"
+    budget: BudgetRequest = BudgetRequest()
+    until_converged: bool = False
+    """Stop when more trials are expected to gain less than the noise between seeds."""
+    sampler: Literal["tpe", "tpe-univariate", "gp", "qmc", "random"] = "tpe"
     """By name, see `search.samplers`."""
+    start_up: Annotated[int, Field(ge=1)] = START_UP
+    """Trials that end before the sampler's model is asked."""
+    policy: PolicyRequest = PolicyRequest()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of the study; all seeds of all trials derive from it."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -107,9 +147,11 @@ class Experiment(_Section):
             name=self.name,
             sampler=self.sampler,
             seed=self.seed,
-            trials=self.trials,
+            budget=Budget(self.trials, self.budget.seconds, self.budget.trainings),
             points=self.checked_points(),
             failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
+            policy=Policy(**self.policy.model_dump()),
+            start_up=self.start_up,
         )
 
     def identity(self, digest: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from experiments.wording import interval, percent
-from search.study import TrialRecord
+from search.records import TrialRecord
 
 INK, BEFORE, AFTER, ON_CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
 _COLOURS = {

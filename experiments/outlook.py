@@ -12,7 +12,7 @@ from typing import Any
 from experiments.retrain import Candidate
 from experiments.wording import interval
 from search.outlook import expected_gain, indistinguishable, seed_noise
-from search.study import TrialRecord
+from search.records import TrialRecord
 
 
 def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from rich.text import Text
 from experiments.listeners import harmless
 from experiments.wording import duration, one_line, percent
 from search.jobs import Job
-from search.study import TrialRecord
+from search.records import TrialRecord
 
 _SHOWN = 8
 """Running jobs that the live view lists; the rest are counted."""
@@ -148,7 +148,7 @@ class Progress:
             seconds = time.monotonic() - self._running.pop(job.name).since
             what = self._count(job, state, one_line(detail), result, seconds)
         counts = f"{self._done} of {self._total} done" + self._troubles() + self._left()
-        self._say(f"{job.name} {what}; {counts}", stays=state != "complete")
+        self._say(f"{job.name} {what}; {counts}", stays=state not in ("complete", "pruned"))
 
     def _count(
         self,
@@ -161,6 +161,10 @@ class Progress:
         if state == "lost":
             self._lost += 1
             return f"lost its worker after {duration(seconds)} ({reason})"
+        if state == "pruned":
+            self._done += 1
+            self._seconds.append(seconds)
+            return f"stopped after {duration(seconds)}: {reason}"
         if result is None:
             self._failed += 1
             return f"failed after {duration(seconds)}: {reason}"

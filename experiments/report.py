@@ -18,7 +18,7 @@ from experiments.outlook import outlook_lines
 from experiments.wording import duration, interval, one_line, percent, points
 from model.hyperparameters import Hyperparameters, flatten
 from model.store import write_atomically
-from search.study import TrialRecord
+from search.records import TrialRecord
 
 _STAGES = {"before": "baseline", "after": "fine_tune"}
 

@@ -128,6 +128,13 @@ class Retraining:
         """Record the reason; the configuration cannot win any more."""
         self._record(job, {"reason": reason})
 
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """No replicate is stopped."""
+        return False
+
+    def share(self, job: Job) -> None:
+        """Nothing: replicates share no baselines."""
+
     def give_back(self, job: Job, reason: str) -> None:
         """Queue it again, at most as often as a trial of the study."""
         self._losses[job.name] += 1

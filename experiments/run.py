@@ -68,6 +68,14 @@ class _Phases:
             return job
         return self.retrain().ask()
 
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """To the phase that the job is of."""
+        return self._of(job).reach(job, epochs, value)
+
+    def share(self, job: Job) -> None:
+        """To the phase that the job is of."""
+        self._of(job).share(job)
+
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """To the phase that the job is of."""
         self._of(job).finish(job, result)

@@ -26,6 +26,11 @@ WORKER_ENVIRONMENT = {
     # Ray runs each trial in a thread of its own, and glibc gives each thread a heap of its own
     # that it keeps: a worker held 1.2 GiB after 12 trials against 0.5 GiB in one thread.
     "MALLOC_ARENA_MAX": "1",
+    # Without these every tensor of a step is mapped and cleared by the kernel anew: training takes
+    # 1.12 to 1.18 times as long (bf16, batch 64, AMD EPYC).
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
 _DRIVER_ENVIRONMENT = {
     **WORKER_ENVIRONMENT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -22,6 +22,7 @@ class Job:
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
         fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
+        rungs: baseline epochs after which a whole fine-tune is made and reported.
     """
 
     phase: Phase
@@ -29,6 +30,7 @@ class Job:
     replicate: int
     configuration: Mapping[str, Value]
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
+    rungs: Sequence[int] = ()
 
     @property
     def name(self) -> str:
@@ -43,7 +45,8 @@ class JobSource(Interface):
     """Hands out jobs and takes in what became of them. One thread, the driver's.
 
     Contract: `ask` returns None only while some job it handed out is still open, or when
-    `finished`; every job handed out is closed by exactly one of `finish`, `fail`, `give_back`.
+    `finished`; every job handed out is closed by exactly one of `finish`, `fail`, `give_back`,
+    or a `reach` that returns True.
     """
 
     @property
@@ -52,6 +55,12 @@ class JobSource(Interface):
 
     def ask(self) -> Job | None:
         """The next job, or None when there is none at present."""
+
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """A whole fine-tune from a rung came to `value`; True closes the job, which ends."""
+
+    def share(self, job: Job) -> None:
+        """The job's baseline is trained to the end and may be taken up by others."""
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """The protocol ended with `result` (`model.protocol.ProtocolResult.to_json`)."""
@@ -73,4 +82,4 @@ class Listener(Interface):
         """An epoch ended, or a stored one was found; rows of a stage come in order."""
 
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
-        """The job is closed: `state` is complete, failed or lost; `detail` says why if not."""
+        """The job is closed: `state` is complete, pruned, failed or lost; `detail` says why."""

@@ -1,13 +1,33 @@
-"""Optuna's samplers by name, seeded per question."""
+"""Optuna's samplers by name, seeded per question, one model per stage.
+
+A trial's two stages are sampled apart. The baseline's hyperparameters are modelled over distinct
+baselines, each once, with the best value that any of its fine-tunes reached; the fine-tune's over
+all trials. So a baseline with many fine-tunes does not weigh more, and a question about a further
+fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
+the joint sample first and then overwrite the given part.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from scipy.stats import qmc
+
+START_UP = 10
+"""Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
 
 
 def question_seed(study_seed: int, number: int) -> int:
@@ -20,47 +40,190 @@ def question_seed(study_seed: int, number: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def _tpe(study_seed: int, number: int) -> BaseSampler:
+def _tpe(seed: int) -> BaseSampler:
     # Multivariate and constant liar are Optuna 5's defaults; said here because we rely on them.
-    return TPESampler(
-        multivariate=True, constant_liar=True, seed=question_seed(study_seed, number)
-    )
+    return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
 
 
-def _gp(study_seed: int, number: int) -> BaseSampler:
-    return GPSampler(seed=question_seed(study_seed, number), deterministic_objective=False)
+def _univariate(seed: int) -> BaseSampler:
+    return TPESampler(multivariate=False, constant_liar=True, n_startup_trials=1, seed=seed)
 
 
-def _qmc(study_seed: int, number: int) -> BaseSampler:
-    # One sequence for the whole study: its position is kept in the study, its scrambling is not.
-    # Until a trial is done there is none, and draws are independent.
-    return QMCSampler(
-        scramble=True,
-        seed=question_seed(study_seed, 0),
-        independent_sampler=_random(study_seed, number),
-    )
+def _gp(seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
 
 
-def _random(study_seed: int, number: int) -> BaseSampler:
-    return RandomSampler(seed=question_seed(study_seed, number))
-
-
-SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
+MODELS: Mapping[str, Callable[[int], BaseSampler]] = {
     "tpe": _tpe,
+    "tpe-univariate": _univariate,
+    "tpe-joint": _tpe,
     "gp": _gp,
-    "qmc": _qmc,
-    "random": _random,
+    "gp-joint": _gp,
 }
+"""Samplers that learn from trials, by name. A joint one has one model
+over both stages; when a baseline is given, its fine-tune is drawn as if it were not."""
+
+MODEL_FREE = ("qmc", "random")
+"""Samplers that do not."""
+
+_TRIES = 20
+"""Draws at random in place of a configuration that was tried, before it is let pass."""
 
 
-def make_sampler(name: str, study_seed: int, number: int) -> BaseSampler:
-    """The sampler called `name` for question `number` of a study.
+class StageSampler(BaseSampler):
+    """Answers one question of a study.
+
+    Args:
+        name: in `MODELS` or `MODEL_FREE`.
+        study_seed: the study's.
+        number: of the question.
+        space: what is searched.
+        given: values that are not to be drawn: those of the baseline that is taken up again.
+        start_up: see `START_UP`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for another name.
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"sampler is {name!r}, but must be one of {', '.join(SAMPLERS)}")
+
+    def __init__(
+        self,
+        name: str,
+        study_seed: int,
+        number: int,
+        space: Mapping[str, BaseDistribution],
+        given: Mapping[str, Any] | None = None,
+        start_up: int = START_UP,
+    ) -> None:
+        if name not in (*MODELS, *MODEL_FREE):
+            names = ", ".join((*MODELS, *MODEL_FREE))
+            raise ValueError(f"sampler is {name!r}, but must be one of {names}")
+        self._name, self._number, self._start_up = name, number, start_up
+        self._study_seed, self._seed = study_seed, question_seed(study_seed, number)
+        self._space = {k: d for k, d in space.items() if not d.single()}
+        self._given = {k: v for k, v in (given or {}).items() if k in self._space}
+        self._random = RandomSampler(seed=self._seed)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All that is searched, so that it is drawn in one step."""
+        return self._space
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The given values and drawn ones; not a configuration that was tried, if there is one."""
+        if not search_space:
+            return {}
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        tried = [{k: t.params.get(k) for k in self._space} for t in others]
+        drawn = self._draw(study, trial, others)
+        for _ in range(_TRIES):
+            if drawn not in tried:
+                break
+            drawn = self._at_random(study, trial)
+        return drawn
+
+    def _at_random(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        draw = self._random.sample_independent
+        return {k: draw(study, trial, k, d) for k, d in self._space.items()} | self._given
+
+    def _draw(
+        self, study: optuna.Study, trial: FrozenTrial, others: Sequence[FrozenTrial]
+    ) -> dict[str, Any]:
+        if self._name == "random":
+            return self._at_random(study, trial)
+        ended = sum(t.state in _ENDED for t in others)
+        drawn = _sobol_point(self._space, self._study_seed, self._number)
+        if self._name != "qmc" and ended >= self._start_up:
+            views = [("baseline.", _baselines(others)), ("fine_tune.", _alive(others))]
+            if self._name.endswith("-joint"):
+                views = [("", _alive(others))]
+            for prefix, known in views:
+                part = {k: d for k, d in self._space.items() if k.startswith(prefix)}
+                if part.keys() - self._given.keys():
+                    drawn |= self._ask_model(part, known)
+        return drawn | self._given
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """At random; only for values that cannot differ."""
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _ask_model(
+        self, space: dict[str, BaseDistribution], known: Sequence[FrozenTrial]
+    ) -> dict[str, Any]:
+        """The model's answer over a part of the space, told what is known of that part."""
+        memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](self._seed))
+        memory.add_trials([_part(t, space) for t in known])
+        return memory.ask(space).params
+
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _alive(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [t for t in trials if t.state in (*_ENDED, TrialState.RUNNING) and t.params]
+
+
+def _baselines(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of each baseline the best fine-tune: complete before stopped before running."""
+    rank = {TrialState.COMPLETE: 2, TrialState.PRUNED: 1, TrialState.RUNNING: 0}
+
+    def key(trial: FrozenTrial) -> tuple[int, float]:
+        return rank[trial.state], -math.inf if trial.value is None else trial.value
+
+    best: dict[int, FrozenTrial] = {}
+    for trial in _alive(trials):
+        root = trial.user_attrs.get("branch_of", trial.number)
+        best[root] = max(best.get(root, trial), trial, key=key)
+    return list(best.values())
+
+
+def _part(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """The trial as one over a part of the space."""
+    return create_trial(
+        state=trial.state,
+        value=trial.value,
+        params={k: trial.params[k] for k in space if k in trial.params},
+        distributions={k: d for k, d in space.items() if k in trial.params},
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _sobol_point(
+    space: Mapping[str, BaseDistribution], seed: int, number: int
+) -> dict[str, float | int | str]:
+    """Point `number` of the study's scrambled Sobol sequence over the space.
+
+    Source: Sobol 1967, scrambled after Owen and Matousek (scipy.stats.qmc.Sobol). Not Optuna's
+    QMCSampler, which keeps its place in the sequence in the study.
+    """
+    engine = qmc.Sobol(len(space), scramble=True, rng=question_seed(seed, -1))
+    if number:
+        engine.fast_forward(number)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[name](study_seed, number)
+        warnings.simplefilter("ignore", UserWarning)  # of a count that is no power of two
+        (unit,) = engine.random(1)
+    return {k: _scaled(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}
+
+
+def _scaled(distribution: BaseDistribution, unit: float) -> Any:
+    """The value of a domain at `unit` in [0, 1), all values of a step or choice alike likely."""
+    d = distribution
+    if isinstance(d, CategoricalDistribution):
+        return d.choices[int(unit * len(d.choices))]
+    if not isinstance(d, FloatDistribution | IntDistribution):
+        raise TypeError(f"{type(d).__name__} is not a domain of a space")
+    if d.log:
+        value = d.low * (d.high / d.low) ** unit
+        return value if isinstance(d, FloatDistribution) else round(value)
+    if d.step is None:
+        return d.low + unit * (d.high - d.low)
+    count = math.floor((d.high - d.low) / d.step + 1e-9) + 1
+    return d.low + d.step * int(unit * count)

@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Value
+from search.budget import Budget, FailurePolicy
 from search.jobs import Job
 from search.journal import open_journal
-from search.samplers import make_sampler
+from search.outlook import converged
+from search.policy import Policy
+from search.records import TrialRecord, best_trials, record_of, stage_values
+from search.samplers import START_UP, StageSampler
 from search.space import REFERENCE, Space
 
 MAX_LOSSES = 3
@@ -52,84 +57,60 @@ class TooManyFailures(RuntimeError):  # noqa: N818, named by its cause
 
 
 @dataclass(frozen=True)
-class FailurePolicy:
-    """When failed trials end the search.
-
-    Attributes:
-        max_share: of failed trials among the ended ones, in 0..1; above it the search ends.
-        min_ended: ended trials below which the share is not looked at.
-    """
-
-    max_share: float = 0.5
-    min_ended: int = 5
-
-
-@dataclass(frozen=True)
 class Settings:
     """How a study asks.
 
     Attributes:
         name: of the study in the journal.
-        sampler: a name in `search.samplers.SAMPLERS`.
+        sampler: a name that `search.samplers.StageSampler` knows.
         seed: of the study; every trial's seeds and the sampler's derive from it.
-        trials: how many complete or pruned trials are wanted.
+        budget: when to stop asking.
         points: known-good configurations, tried after the reference.
         failures: when to give up.
+        policy: shared baselines and rungs.
+        start_up: trials that end before the sampler's model is asked.
     """
 
     name: str
     sampler: str = "tpe"
     seed: int = 0
-    trials: int = 20
+    budget: Budget = field(default_factory=Budget)
     points: tuple[Mapping[str, Value], ...] = ()
     failures: FailurePolicy = field(default_factory=FailurePolicy)
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A trial as the study knows it.
-
-    Attributes:
-        number: counted from 0.
-        state: waiting, running, complete, pruned or fail.
-        role: "reference", "point" or "sampled".
-        value: `test2_accuracy` on the selection part; None unless complete.
-        configuration: full and canonical; empty while waiting.
-        result: of the protocol; None unless complete.
-        reason: why it failed; empty otherwise.
-        seconds: from ask to end by the driver's clock; None while open.
-    """
-
-    number: int
-    state: str
-    role: str
-    value: float | None
-    configuration: Mapping[str, Value]
-    result: Mapping[str, Any] | None
-    reason: str
-    seconds: float | None
+    policy: Policy = field(default_factory=Policy)
+    start_up: int = START_UP
 
 
 class Study:
     """A `search.jobs.JobSource` over one Optuna study.
 
     Args:
-        path: of the journal; created when absent.
+        path: of the journal; created when absent. None keeps the study in memory.
         space: the search space.
         settings: how to ask.
         identity: what must not change over the study's life, field to value; compared with the
             stored one.
+        clock: in seconds; for the time budget.
+
+    Attributes:
+        noise: standard deviation of the objective between seeds; once it is set, the study
+            stops asking when it has converged.
 
     Raises:
         StudyMismatch: when the stored study has another identity.
     """
 
     def __init__(
-        self, path: Path, space: Space, settings: Settings, identity: Mapping[str, str]
+        self,
+        path: Path | None,
+        space: Space,
+        settings: Settings,
+        identity: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.settings = space, settings
-        self._storage: JournalStorage = open_journal(path)
+        self.space, self.settings, self._clock = space, settings, clock
+        self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
         identity = {"name": settings.name, **identity}
         names = optuna.get_all_study_names(self._storage)
         if names:
@@ -146,6 +127,10 @@ class Study:
         self._enqueue_known()
         self._open: set[int] = set()
         self._orphans = deque(t.number for t in self._trials(TrialState.RUNNING))
+        self._seconds_before = float(self._study.user_attrs.get("seconds", 0.0))
+        self._begun: float | None = None
+        self._judged = 0, ""
+        self.noise: float | None = None
 
     def _check_identity(self, identity: Mapping[str, str]) -> None:
         stored = self._study.user_attrs.get("identity")
@@ -179,13 +164,13 @@ class Study:
 
     @property
     def finished(self) -> bool:
-        """Whether the asked number is reached, or the policy gives up, and nothing is open."""
-        return not self._open and not self._orphans and (self.missing == 0 or self.gave_up)
+        """Whether nothing is open and nothing will be asked."""
+        return not self._open and not self._orphans and self._asks_no_more
 
     @property
     def missing(self) -> int:
         """Complete or pruned trials still wanted."""
-        return max(0, self.settings.trials - len(self._trials(*_DONE)))
+        return max(0, self.settings.budget.trials - len(self._trials(*_DONE)))
 
     @property
     def gave_up(self) -> bool:
@@ -194,17 +179,102 @@ class Study:
         policy = self.settings.failures
         return failed + done >= policy.min_ended and failed > policy.max_share * (failed + done)
 
+    @property
+    def seconds(self) -> float:
+        """Of asking and training so far, by the driver's clock, over all calls."""
+        now = 0.0 if self._begun is None else self._clock() - self._begun
+        return self._seconds_before + now
+
+    @property
+    def stop_reason(self) -> str:
+        """Why no more is asked before the wanted number is reached; empty while it is not so."""
+        if self.missing == 0:
+            return ""
+        if self.gave_up:
+            return "too many trials failed"
+        if self.settings.budget.spent(self.seconds, self.trials()):
+            return "the budget is spent"
+        return self._converged()
+
+    def _converged(self) -> str:
+        """In words, when more trials gain less than the noise; asked once per ended trial."""
+        done = len(self._trials(*_DONE))
+        if self.noise is not None and self._judged[0] != done:
+            found = converged(self._study, self.noise)
+            self._judged = (
+                done,
+                (
+                    f"more trials are expected to gain at most {found.improvement:.4f}, less than "
+                    f"the noise between seeds, {found.error:.4f}"
+                    if found.stop
+                    else ""
+                ),
+            )
+        return self._judged[1]
+
+    @property
+    def _asks_no_more(self) -> bool:
+        return self.missing == 0 or bool(self.stop_reason)
+
     def ask(self) -> Job | None:
-        """A trial that lost its worker, else a new one, else None while open ones may suffice."""
-        if self._orphans:
+        """A trial that lost its worker or waited, else a new one, else None while some are open.
+
+        A trial whose baseline is being trained by another waits for it: nothing is paid twice.
+        """
+        self._begun = self._clock() if self._begun is None else self._begun
+        for _ in range(len(self._orphans)):
             number = self._orphans.popleft()
-        elif self.gave_up or len(self._open) >= self.missing:
+            job = self._hand_out(number)
+            if job is not None:
+                return job
+        while len(self._open) + len(self._orphans) < self.missing and not self._asks_no_more:
+            job = self._hand_out(self._ask_new())
+            if job is not None:
+                return job
+        return None
+
+    def _hand_out(self, number: int) -> Job | None:
+        """The trial as a job, or None when it has to wait for its baseline."""
+        configuration = self._configuration(number)
+        root = self._root_of(number, configuration)
+        if root is not None and not root.has_baseline:
+            self._orphans.append(number)
             return None
-        else:
-            number = self._ask_new()
-        configuration = self._configure(number)
+        if root is not None and self._frozen(number).user_attrs.get("branch_of") != root.number:
+            self._set(number, "branch_of", root.number)
         self._open.add(number)
-        return Job("search", number, 0, configuration)
+        rungs = self.settings.policy.rungs if root is None else ()
+        return Job("search", number, 0, configuration, rungs=rungs)
+
+    def _root_of(self, number: int, configuration: Mapping[str, Value]) -> TrialRecord | None:
+        """The trial that trained the same baseline, or is about to; None: this one does."""
+        wanted = stage_values(configuration, "baseline")
+        for trial in self.trials():
+            if trial.number == number or trial.branch_of is not None:
+                continue
+            if stage_values(trial.configuration, "baseline") != wanted:
+                continue
+            if trial.has_baseline or trial.number in self._open:
+                return trial
+        return None
+
+    def share(self, job: Job) -> None:
+        """Note that the trial's baseline is trained to the end."""
+        self._set(job.number, "baseline", True)
+
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """Record a rung's value and let the policy decide; the same rung gets the same answer."""
+        decided: bool | None = self._frozen(job.number).user_attrs.get(f"stopped_at_{epochs}")
+        if decided is None:
+            trial_id = self._trial_id(job.number)
+            self._storage.set_trial_intermediate_value(trial_id, epochs, value)
+            trials = self.trials()
+            decided = self.settings.policy.stops(trials[job.number], epochs, trials)
+            self._set(job.number, f"stopped_at_{epochs}", decided)
+        if decided:
+            self._set(job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}")
+            self._close(job.number, TrialState.PRUNED, None)
+        return decided
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """COMPLETE with its objective, or FAIL when a number is not finite."""
@@ -240,16 +310,11 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
-        return [_record(t) for t in self._trials()]
+        return [record_of(t) for t in self._trials()]
 
     def best(self, count: int = 1) -> list[TrialRecord]:
         """The best complete trials of distinct configurations, best first, ties by number."""
-        complete = [t for t in self.trials() if t.value is not None and t.state == "complete"]
-        complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
-        distinct: dict[tuple[tuple[str, Value], ...], TrialRecord] = {}
-        for trial in complete:
-            distinct.setdefault(tuple(sorted(trial.configuration.items())), trial)
-        return list(distinct.values())[:count]
+        return best_trials(self.trials(), count)
 
     # ---- Optuna
 
@@ -257,39 +322,48 @@ class Study:
         number = len(self._trials()) - len(self._trials(TrialState.WAITING))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = make_sampler(self.settings.sampler, self.settings.seed, number)
-            return self._study.ask(self.space.distributions).number
+            root = self._branching_from(number)
+            self._study.sampler = self._sampler(number, root)
+            self._configure(self._study.ask(self.space.distributions), root)
+        return number
 
-    def _configure(self, number: int) -> dict[str, Value]:
+    def _branching_from(self, number: int) -> TrialRecord | None:
+        """The trial whose baseline `number` takes up; decided by earlier trials alone."""
+        earlier = [t for t in self.trials() if t.number < number]
+        root = self.settings.policy.branch_of(earlier)
+        return None if root is None else earlier[root]
+
+    def _sampler(self, number: int, root: TrialRecord | None) -> StageSampler:
+        given = {} if root is None else stage_values(self._frozen(root.number).params, "baseline")
+        space, seed, start_up = (
+            self.space.distributions,
+            self.settings.seed,
+            self.settings.start_up,
+        )
+        return StageSampler(self.settings.sampler, seed, number, space, given, start_up)
+
+    def _configure(self, trial: optuna.Trial, root: TrialRecord | None) -> None:
+        """Store the configuration, unless it is a known one."""
+        drawn = self.space.suggest(trial)
+        if "configuration" not in trial.user_attrs:
+            if root is not None:  # the reference's own baseline, even where the space lacks it
+                drawn |= stage_values(root.configuration, "baseline")
+            self._set(trial.number, "configuration", drawn)
+
+    def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
         stored = self._frozen(number)
-        known: dict[str, Value] | None = stored.user_attrs.get("configuration")
-        if known is not None and len(stored.params) == len(self.space.distributions):
-            return dict(known)
-        self._study.sampler = make_sampler(self.settings.sampler, self.settings.seed, number)
-        trial = optuna.Trial(self._study, self._trial_id(number))
-        if known is not None:  # the reference or a point: samplers learn from its parameters too
-            self.space.suggest(trial)
-            return dict(known)
-        self._draw_again(trial)
-        configuration = self.space.suggest(trial)
-        self._set(number, "configuration", configuration)
-        return configuration
-
-    def _draw_again(self, trial: optuna.Trial) -> None:
-        """After a crash inside `ask`, bring the sampler to where it stood.
-
-        Independent draws come from one stream, so the next depends on how many came before.
-        """
-        stored = self._frozen(trial.number)
-        if len(stored.params) == len(self.space.distributions):
-            return
-        for name in stored.params:
-            distribution = self.space.distributions[name]
-            if not distribution.single() and name not in trial.relative_params:
-                self._study.sampler.sample_independent(self._study, stored, name, distribution)
+        if "configuration" not in stored.user_attrs or len(stored.params) < len(
+            self.space.distributions
+        ):
+            root = self._branching_from(number)
+            self._study.sampler = self._sampler(number, root)
+            self._configure(optuna.Trial(self._study, self._trial_id(number)), root)
+            stored = self._frozen(number)
+        return dict(stored.user_attrs["configuration"])
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
+        self._study.set_user_attr("seconds", self.seconds)
         self._study.tell(number, value, state=state)
         self._open.discard(number)
 
@@ -304,25 +378,3 @@ class Study:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
-
-
-def stored_trials(path: Path) -> list[TrialRecord]:
-    """All trials of the study in a journal that exists, by number; the caller holds the lock."""
-    storage = open_journal(path)
-    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
-    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    attributes = trial.user_attrs
-    seconds = trial.duration.total_seconds() if trial.duration is not None else None
-    return TrialRecord(
-        trial.number,
-        trial.state.name.lower(),
-        attributes.get("role", "sampled"),
-        trial.value if trial.state == TrialState.COMPLETE else None,
-        attributes.get("configuration", {}),
-        attributes.get("result"),
-        attributes.get("reason", ""),
-        seconds,
-    )

@@ -19,8 +19,8 @@ from ray import tune
 from data.cache import open_pack
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
-from model.stage import TrialDiverged
+from model.protocol import ProtocolData, ProtocolRun, StageReport, prepare, run_protocol
+from model.stage import StageResult, TrialDiverged
 from model.store import Store
 from search.jobs import Job
 
@@ -59,8 +59,9 @@ def encode(context: WorkerContext, job: Job) -> dict[str, str]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
 
-    Reports are `{"event": "epoch", "stage", "row"}`, and last `{"event": "result", "result"}` or
-    `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
+    Reports are `{"event": "epoch", "stage", "row"}`, `{"event": "rung", "epochs", "value"}`,
+    `{"event": "baseline"}` when it is trained to the end, and last `{"event": "result", "result"}`
+    or `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
     nested reports. A diverged trial is a result, not an error: the worker lives on.
     """
     context = WorkerContext(**json.loads(config["context"]))
@@ -76,6 +77,14 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
         _report({"event": "epoch", "stage": stage, "row": dict(row)})
 
+    def on_rung(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
+        del baseline
+        # When the driver stops the trial, this call does not return.
+        _report({"event": "rung", "epochs": epochs, "value": fine_tune.test2.accuracy})
+
+    def on_baseline(baseline: StageResult) -> None:
+        _report({"event": "baseline", "epochs": baseline.epochs})
+
     try:
         run = ProtocolRun(
             Hyperparameters.from_flat(job.configuration),
@@ -87,7 +96,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
             replicate=job.replicate,
             on_epoch=on_epoch,
         )
-        result = run_protocol(run)
+        result = run_protocol(run, job.rungs, on_rung, on_baseline)
     except TrialDiverged as error:
         return {"event": "failed", "reason": str(error)}
     return {"event": "result", "result": result.to_json()}

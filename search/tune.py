@@ -103,20 +103,30 @@ class _Bridge:
         # With nothing live, None would make Ray sleep for minutes, deaf to signals.
         return None if self.jobs else str(Searcher.FINISHED)
 
-    def result(self, trial_id: str, report: Mapping[str, Any]) -> None:
+    def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
+        """Take in a report; True when the trial is to be stopped."""
         job = self.jobs.get(trial_id)
         if job is None or trial_id in self.closed:
-            return
+            return False
         match report.get("event"):
             case "epoch":
                 for listener in self.listeners:
                     listener.epoch(job, report["stage"], report["row"])
+            case "baseline":
+                self.source.share(job)
+            case "rung":
+                epochs, value = report["epochs"], report["value"]
+                if self.source.reach(job, epochs, value):
+                    detail = f"{value:.4f} after {epochs} baseline epochs"
+                    self._close(trial_id, "pruned", detail, None)
+                    return True
             case "result":
                 self.source.finish(job, report["result"])
                 self._close(trial_id, "complete", "", report["result"])
             case "failed":
                 self.source.fail(job, report["reason"])
                 self._close(trial_id, "failed", report["reason"], None)
+        return False
 
     def completed(self, trial_id: str) -> None:
         self._lost(trial_id, "the worker ended without a result")
@@ -213,9 +223,9 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(
         self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
     ) -> str:
-        """Tell the source and go on."""
-        if REPORT in result:
-            self._bridge.result(trial.trial_id, json.loads(result[REPORT]))
+        """Tell the source; stop when it says so."""
+        if REPORT in result and self._bridge.hear(trial.trial_id, json.loads(result[REPORT])):
+            return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.statistics import wilson
 from model.hyperparameters import Hyperparameters, Protocol
 from search.jobs import Job
-from search.study import TrialRecord
+from search.records import TrialRecord
 
 EPOCH = {
     "epoch": 1,

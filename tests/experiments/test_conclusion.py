@@ -18,7 +18,7 @@ from experiments.retrain import Candidate
 from model.bundle import load_bundle
 from model.device import Device
 from model.store import Store
-from search.study import TrialRecord
+from search.records import TrialRecord
 from tests.experiments.protocol_results import complete, finished_run
 from tests.experiments.stored_networks import always, retrained
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from experiments.report import result_table, trials_frame, write_report, write_trials_csv
 from model.hyperparameters import Hyperparameters
-from search.study import TrialRecord
+from search.records import TrialRecord
 from tests.experiments.protocol_results import (
     complete,
     failed,

@@ -13,9 +13,10 @@ import pytest
 from experiments.definition import Retrain
 from experiments.retrain import Candidate, FineTuneOn, Retraining
 from model.hyperparameters import Value
+from search.budget import FailurePolicy
 from search.jobs import Job
 from search.space import REFERENCE, Space
-from search.study import MAX_LOSSES, FailurePolicy, Settings, Study
+from search.study import MAX_LOSSES, Settings, Study
 
 pytestmark = pytest.mark.unit
 

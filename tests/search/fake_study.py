@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from model.hyperparameters import Value
+from search.budget import Budget, FailurePolicy
 from search.jobs import Job
+from search.policy import Policy
+from search.records import TrialRecord
 from search.space import Space
-from search.study import FailurePolicy, Settings, Study, TrialRecord
+from search.study import Settings, Study
 
 SPACE = Space.parse(
     {
@@ -22,6 +25,7 @@ SPACE = Space.parse(
     }
 )
 POINT = SPACE.point({"baseline": {"dropout": 0.2}, "fine_tune": {"frozen_layers": 0}}, "point")
+POLICY = Policy()
 IDENTITY = {"data": "0123", "protocol.holdout": "0.5", "space.baseline.dropout": "0 to 0.6"}
 
 
@@ -32,12 +36,14 @@ def open_study(
     seed: int = 0,
     points: tuple[Mapping[str, Value], ...] = (),
     failures: FailurePolicy | None = None,
+    policy: Policy = POLICY,
     space: Space = SPACE,
     name: str = "tests",
     identity: Mapping[str, str] = IDENTITY,
 ) -> Study:
-    policy = failures or FailurePolicy()
-    settings = Settings(name, sampler, seed, trials, points, policy)
+    settings = Settings(
+        name, sampler, seed, Budget(trials), points, failures or FailurePolicy(), policy
+    )
     return Study(path, space, settings, identity)
 
 
@@ -45,7 +51,8 @@ def result_of(configuration: Mapping[str, Value]) -> dict[str, Any]:
     """Best at a baseline dropout of 0.3 and no frozen layers."""
     dropout, frozen = configuration["baseline.dropout"], configuration["fine_tune.frozen_layers"]
     accuracy = 0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen
-    return {"test2_accuracy": accuracy, "baseline": {"seconds": 1.0}}
+    seconds = {"baseline": {"seconds": 2.0}, "fine_tune": {"seconds": 1.0}}
+    return {"test2_accuracy": accuracy, **seconds}
 
 
 def next_job(study: Study) -> Job:

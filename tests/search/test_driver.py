@@ -19,7 +19,8 @@ import pytest
 from experiments.cli import main
 from experiments.definition import load
 from search.journal import RunLock, open_journal
-from search.study import Study, stored_trials
+from search.records import stored_trials
+from search.study import Study
 from tests.search.fake_study import drive
 from tests.search.fake_trainable import attempts, failing_run_job
 

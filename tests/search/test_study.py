@@ -13,9 +13,12 @@ from typing import Any
 import optuna
 import pytest
 
+from search.budget import FailurePolicy
 from search.journal import open_journal
+from search.policy import Policy
+from search.records import stored_trials
 from search.space import REFERENCE, Space
-from search.study import MAX_LOSSES, FailurePolicy, Study, StudyMismatch, stored_trials
+from search.study import MAX_LOSSES, Study, StudyMismatch
 from tests.search.fake_study import (
     IDENTITY,
     POINT,
@@ -156,7 +159,8 @@ def test_a_crash_inside_ask_changes_no_draw(path: Path, drawn: int, sampler: str
     before = path.read_bytes()
     asked = next_job(study)
     lines = path.read_bytes()[len(before) :].splitlines(keepends=True)
-    assert len(lines) == 2 + len(SPACE.distributions)  # created, parameters, configuration
+    # Created, parameters, configuration, whose baseline it takes up.
+    assert len(lines) == 3 + len(SPACE.distributions)
     path.write_bytes(before + b"".join(lines[: 1 + drawn]))
     again = open_study(path, sampler=sampler)
     resumed = next_job(again)
@@ -295,7 +299,8 @@ def test_tpe_finds_more_than_chance(tmp_path: Path) -> None:
     """The history does reach the sampler: of the last ten, most are near the optimum."""
     means = {}
     for sampler in ("tpe", "random"):
-        drive(study := open_study(tmp_path / f"{sampler}.journal", 40, sampler))
+        path = tmp_path / f"{sampler}.journal"
+        drive(study := open_study(path, 40, sampler, policy=Policy(branches=1)))
         values = [t.value or 0.0 for t in study.trials()[-10:]]
         means[sampler] = sum(values) / 10
     assert means["tpe"] > means["random"] + 0.02
@@ -303,7 +308,7 @@ def test_tpe_finds_more_than_chance(tmp_path: Path) -> None:
 
 def test_an_unknown_sampler_is_refused_by_name(path: Path) -> None:
     study = open_study(path, sampler="annealing")
-    with pytest.raises(ValueError, match="'annealing', but must be one of tpe, gp, qmc, random"):
+    with pytest.raises(ValueError, match="'annealing', but must be one of tpe, "):
         study.ask()
 
 
@@ -328,7 +333,7 @@ def test_2_3_a_value_that_is_not_finite_fails_the_trial(path: Path, value: float
     assert trial.reason == f"test2_accuracy is {value}, but must be finite"
     assert study.missing == 2
     drive(study)
-    assert [t.number for t in study.best(5)] == [1, 2]
+    assert sorted(t.number for t in study.best(5)) == [1, 2]
     assert valid_json(path)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from search.budget import FailurePolicy
 from search.jobs import Job
-from search.study import FailurePolicy, Study
+from search.study import Study
 from tests.search.fake_study import drive, open_study, result_of, summary
 from tests.search.fake_trainable import EPOCHS, Recorder, attempts, run_fake_jobs
 

@@ -1,0 +1,106 @@
+"""Trials as the study knows them, read from Optuna's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from model.hyperparameters import Value
+from search.journal import open_journal
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the study knows it.
+
+    Attributes:
+        number: counted from 0.
+        state: waiting, running, complete, pruned or fail.
+        role: "reference", "point" or "sampled".
+        value: `test2_accuracy` on the selection part; None unless complete.
+        configuration: full and canonical; empty while waiting.
+        result: of the protocol; None unless complete.
+        reason: why it failed, or at which rung it was stopped; empty otherwise.
+        seconds: from ask to end by the driver's clock; None while open.
+        branch_of: the trial whose baseline it takes up; None when it trains its own.
+        has_baseline: whether its baseline is trained to the end.
+        rungs: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
+    """
+
+    number: int
+    state: str
+    role: str
+    value: float | None
+    configuration: Mapping[str, Value]
+    result: Mapping[str, Any] | None
+    reason: str
+    seconds: float | None
+    branch_of: int | None = None
+    has_baseline: bool = False
+    rungs: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def root(self) -> int:
+        """The trial that trains or trained its baseline."""
+        return self.number if self.branch_of is None else self.branch_of
+
+    @property
+    def last_value(self) -> float | None:
+        """The objective, or what a stopped trial had at its last rung."""
+        if self.value is not None or self.state != "pruned" or not self.rungs:
+            return self.value
+        return self.rungs[max(self.rungs)]
+
+    @property
+    def trained_seconds(self) -> float | None:
+        """Training time of what the trial did not find done; None unless complete."""
+        if self.result is None:
+            return None
+        stages = ("fine_tune",) if self.branch_of is not None else ("baseline", "fine_tune")
+        return float(sum(self.result[stage]["seconds"] for stage in stages))
+
+
+def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Value]:
+    """The part of a flat configuration that is of one stage."""
+    return {name: v for name, v in configuration.items() if name.startswith(f"{stage}.")}
+
+
+def record_of(trial: FrozenTrial) -> TrialRecord:
+    """Optuna's trial as ours."""
+    attributes = trial.user_attrs
+    seconds = trial.duration.total_seconds() if trial.duration is not None else None
+    return TrialRecord(
+        trial.number,
+        trial.state.name.lower(),
+        attributes.get("role", "sampled"),
+        trial.value if trial.state == TrialState.COMPLETE else None,
+        attributes.get("configuration", {}),
+        attributes.get("result"),
+        attributes.get("reason", ""),
+        seconds,
+        attributes.get("branch_of"),
+        "baseline" in attributes or trial.state == TrialState.COMPLETE,
+        trial.intermediate_values,
+    )
+
+
+def stored_trials(path: Path) -> list[TrialRecord]:
+    """All trials of the study in a journal that exists, by number; the caller holds the lock."""
+    storage = open_journal(path)
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:
+    """The best complete trials of distinct configurations, best first, ties by number."""
+    complete = [t for t in trials if t.value is not None and t.state == "complete"]
+    complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
+    distinct: dict[tuple[tuple[str, Value], ...], TrialRecord] = {}
+    for trial in complete:
+        distinct.setdefault(tuple(sorted(trial.configuration.items())), trial)
+    return list(distinct.values())[:count]
