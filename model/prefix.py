@@ -35,7 +35,8 @@ class FrozenPrefix:
 
         Args:
             images: [N, 1, H, W] uint8 or float32; must live as long as this object.
-            batch_size: to compute in; kernels may round otherwise in batches of another size.
+            batch_size: to compute in. In float32, kernels round otherwise in batches of 1 image,
+                and after the dense layer of up to 3; so may a last batch that small, not kept.
         """
         key = (images.data_ptr(), batch_size)
         if key not in self._kept:
@@ -49,6 +50,8 @@ class FrozenPrefix:
             return None
         kept = None
         for first in range(0, len(images), batch_size):
+            # The last batch is filled up from before it: in training it holds any images.
+            first = max(0, min(first, len(images) - batch_size))
             batch = images[first : first + batch_size]
             with self.device.autocast():
                 output = self(normalise(batch))
