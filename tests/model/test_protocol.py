@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,17 @@ from model.device import Device
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters, Protocol, Schedule
 from model.protocol import (
+    OnRung,
     ProtocolData,
     ProtocolResult,
     ProtocolRun,
+    StageReport,
     build,
     division_of,
     prepare,
     run_protocol,
 )
+from model.stage import EpochRow, StageResult
 from model.store import Store
 
 pytestmark = pytest.mark.unit
@@ -45,7 +49,12 @@ Run = Callable[..., ProtocolResult]
 def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
     """`run_protocol` on the small dataset; keyword arguments replace its own."""
 
-    def run(**changes: Any) -> ProtocolResult:
+    def run(
+        rungs: Sequence[int] = (),
+        on_rung: OnRung | None = None,
+        on_baseline: Callable[[StageResult], None] | None = None,
+        **changes: Any,
+    ) -> ProtocolResult:
         protocol = changes.get("protocol", PROTOCOL)
         dataset = changes.pop("dataset", small_dataset)
         arguments: dict[str, Any] = {
@@ -56,7 +65,7 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
             "device": device,
             "seed": 3,
         }
-        return run_protocol(ProtocolRun(**arguments | changes))
+        return run_protocol(ProtocolRun(**arguments | changes), rungs, on_rung, on_baseline)
 
     return run
 
@@ -238,6 +247,97 @@ def test_each_stage_tells_its_epochs(run: Run) -> None:
         *(("baseline", n) for n in range(1, result.baseline.result.epochs + 1)),
         *(("fine_tune", n) for n in range(1, result.fine_tune.result.epochs + 1)),
     ]
+
+
+class Listener:
+    """What a run with rungs tells, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+        self.rungs: dict[int, tuple[StageReport, StageReport]] = {}
+
+    def on_epoch(self, stage: str, row: EpochRow) -> None:
+        self.heard.append((stage, row["epoch"]))
+
+    def on_rung(self, epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
+        self.heard.append(("rung", epochs))
+        self.rungs[epochs] = baseline, fine_tune
+
+    def on_baseline(self, baseline: StageResult) -> None:
+        self.heard.append(("baseline trained", baseline.epochs))
+
+    def hooks(self) -> dict[str, Any]:
+        names = ("on_epoch", "on_rung", "on_baseline")
+        return {name: getattr(self, name) for name in names}
+
+
+def test_rungs_change_no_bit_of_the_result(run: Run, tmp_path: Path) -> None:
+    without = run(store=Store(tmp_path / "without"))
+    listener = Listener()
+    assert everything(run((1,), **listener.hooks())) == everything(without)
+    assert listener.rungs.keys() == {1}
+
+
+def test_a_rung_is_told_with_a_whole_fine_tune(run: Run) -> None:
+    """That of the baseline so far, whose evaluation a shorter schedule confirms."""
+    listener = Listener()
+    run((2,), **listener.hooks())
+    baseline, fine_tune = listener.rungs[2]
+    assert baseline.result.epochs == 2
+    assert not baseline.result.finished
+    assert fine_tune.result.finished
+    assert fine_tune.result.epochs == 3
+    short = run(
+        protocol=PROTOCOL.model_copy(update={"baseline": Schedule(max_epochs=2, reduce_after=1)})
+    )
+    assert baseline.test2 == short.baseline.test2
+    weights = short.baseline.result.weights
+    assert all(tensor.equal(weights[name]) for name, tensor in baseline.result.weights.items())
+    assert fine_tune.test2 != baseline.test2
+
+
+def test_with_rungs_each_epoch_is_told_once_and_in_order(run: Run) -> None:
+    """A longer budget continues a shorter one, and must not tell it again."""
+
+    def stage(name: str, first: int, last: int) -> list[tuple[str, float]]:
+        return [(name, n) for n in range(first, last + 1)]
+
+    expected = [
+        *(*stage("baseline", 1, 1), *stage("rung_1", 1, 3), ("rung", 1)),
+        *(*stage("baseline", 2, 2), *stage("rung_2", 1, 3), ("rung", 2)),
+        *(*stage("baseline", 3, 3), ("baseline trained", 3), *stage("fine_tune", 1, 3)),
+    ]
+    for _ in ("computed", "found in the store"):
+        listener = Listener()
+        run((1, 2), **listener.hooks())
+        assert listener.heard == expected
+
+
+def test_a_baseline_that_ends_before_a_rung_skips_it(run: Run) -> None:
+    listener = Listener()
+    result = run((2, 3, 4), **listener.hooks())
+    assert result.baseline.result.epochs == 3
+    assert listener.rungs.keys() == {2}
+
+
+def test_a_trial_stopped_at_a_rung_goes_on_from_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
+        raise StoppedError
+
+    undisturbed = run(store=Store(tmp_path / "undisturbed"))
+    counts = count_epochs(monkeypatch)
+    with pytest.raises(StoppedError):
+        run((1, 2), stop)
+    assert counts == {"baseline": 1, "fine_tune": 3}
+    counts.clear()
+    listener = Listener()
+    assert everything(run((1,), **listener.hooks())) == everything(undisturbed)
+    assert counts == {"baseline": 2, "fine_tune": 3}
 
 
 def test_fine_tuning_carries_the_network_to_the_other_domain(
