@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
     search.add_argument("--run", metavar="DIR", help="run folder; default runs/NAME")
     search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
+    search.add_argument("--seconds", type=float, metavar="S", help="of searching, at most")
+    search.add_argument(
+        "--trainings", type=float, metavar="X", help="whole protocols' worth of training, at most"
+    )
+    search.add_argument(
+        "--until-converged",
+        action="store_true",
+        help="stop when more trials would gain less than the noise between seeds",
+    )
     search.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster to join")
     search.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
@@ -76,6 +85,21 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run anew")
     report.add_argument("run", metavar="RUN")
     report.set_defaults(run_command="report")
+
+    replay = commands.add_parser("replay", help="rehearse settings on what past runs recorded")
+    replay.add_argument("runs", nargs="+", metavar="RUN")
+    replay.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="a further row: branches, first_baselines, rungs (1+3), keep, sampler, start_up",
+    )
+    replay.add_argument("--seeds", type=int, default=100, help="simulated searches of each")
+    replay.add_argument("--workers", type=int, default=2)
+    replay.add_argument("--trials", type=int, metavar="N", help="default: as the run")
+    replay.add_argument("--target", type=float, help="TEST2 accuracy, selection part, 0..1")
+    replay.set_defaults(run_command="replay")
 
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
     evaluate.add_argument("bundle", metavar="BUNDLE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +19,7 @@ from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
+from experiments.rehearsal import past, policy_of, reachable, rehearse
 from experiments.report import result_table, write_report, write_trials_csv
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
@@ -28,7 +30,9 @@ from model.device import choose_device
 from search.cluster import ResourceError
 from search.journal import RunLock, RunLocked
 from search.records import stored_trials
+from search.replay import Workers
 from search.study import StudyMismatch
+from search.surrogate import Surrogate
 
 INPUT_ERRORS = (
     DataError,
@@ -54,8 +58,12 @@ def search(options: Namespace, console: Console) -> int:
     overrides = list(options.overrides)
     if options.data is not None:
         overrides.append(f"data={json.dumps(options.data)}")
-    if options.trials is not None:
-        overrides.append(f"trials={options.trials}")
+    for key in ("trials", "budget.seconds", "budget.trainings"):
+        value = getattr(options, key.split(".")[-1])
+        if value is not None:
+            overrides.append(f"{key}={value}")
+    if options.until_converged:
+        overrides.append("until_converged=true")
     experiment = load(name, overrides)
     if experiment.data != "synthetic":
         # Absolute before Ray starts: its workers stand elsewhere.
@@ -88,6 +96,44 @@ def report(options: Namespace, console: Console) -> int:
     write_report(result, trials, run.report)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
+    return runs.DONE
+
+
+def replay(options: Namespace, console: Console) -> int:
+    """`shiftsearch replay`."""
+    experiment, recording = past([Path(run).absolute() for run in options.runs])
+    policies = {
+        "as the run": experiment,
+        "random": policy_of(experiment, "sampler=random,branches=1"),
+    }
+    policies |= {text: policy_of(experiment, text) for text in options.policy}
+    if options.trials is not None:
+        policies = {
+            k: e.model_copy(update={"trials": options.trials}) for k, e in policies.items()
+        }
+    try:
+        surrogate = Surrogate(recording, experiment.search_space())
+    except ValueError as error:
+        raise NotARun(f"{options.runs[0]}: {error}") from None
+    errors = surrogate.errors()
+    target = options.target or reachable(recording)
+    workers = Workers(options.workers)
+    found = rehearse(experiment, surrogate, policies, options.seeds, workers, target)
+    title = f"{options.seeds} simulated searches each, {options.workers} workers"
+    table = Table(
+        "policy", f"median s to {percent(target)}", "quartiles", "reached", "best", title=title
+    )
+    for row in found:
+        low, middle, high = (f"{q:.0f}" if math.isfinite(q) else "never" for q in row.quartiles)
+        table.add_row(
+            row.name, middle, f"{low} to {high}", f"{row.reached:.0%}", percent(row.best)
+        )
+    console.print(table)
+    console.print(
+        "accuracies on the selection part; out of sample the surrogate is off by "
+        f"{percent(errors['rmse'])}, the recorded ones differ by "
+        f"{percent(errors['recorded_sd'])}, rank correlation {errors['rank_correlation']:.2f}"
+    )
     return runs.DONE
 
 

@@ -87,7 +87,7 @@ class PolicyRequest(_Section):
     """Fine-tunes of one baseline at most; 1 shares nothing."""
     first_baselines: Annotated[int, Field(ge=1, le=1000)] = Policy.first_baselines
     """Baselines trained before any is taken up again."""
-    rungs: tuple[Annotated[int, Field(ge=1)], ...] = Policy.rungs
+    rungs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = Policy.rungs
     """Baseline epochs, rising, each followed by a whole fine-tune."""
     keep: Annotated[float, Field(gt=0, le=1)] = Policy.keep
     """Share of the trials at a rung that go on."""

@@ -158,18 +158,19 @@ class Progress:
         result: Mapping[str, Any] | None,
         seconds: float,
     ) -> str:
+        own = job.phase == self._phase  # not a repeat in the middle of the search
         if state == "lost":
             self._lost += 1
             return f"lost its worker after {duration(seconds)} ({reason})"
         if state == "pruned":
-            self._done += 1
-            self._seconds.append(seconds)
+            self._done += own
+            self._seconds += [seconds] * own
             return f"stopped after {duration(seconds)}: {reason}"
         if result is None:
-            self._failed += 1
+            self._failed += own
             return f"failed after {duration(seconds)}: {reason}"
-        self._done += 1
-        self._seconds.append(seconds)
+        self._done += own
+        self._seconds += [seconds] * own
         before, after = _accuracies(result)
         best = job.phase == "search" and self._note_best(job, result)
         return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,8 +20,9 @@ from experiments.definition import Retrain
 from model.hyperparameters import Value
 from model.store import content_key, write_atomically
 from search.jobs import Job
+from search.records import TrialRecord, best_trials
 from search.space import REFERENCE
-from search.study import MAX_LOSSES, Study
+from search.study import MAX_LOSSES
 
 FineTuneOn = Literal["TEST", "TRAIN+TEST"]
 _Wanted = tuple[int, dict[str, Value], float | None, FineTuneOn]
@@ -59,7 +60,7 @@ class Retraining:
     """A `search.jobs.JobSource` over what is to be retrained; asks in order, reference first.
 
     Args:
-        study: finished; read, never written.
+        trials: of the study, ended.
         settings: how many configurations and replicates.
         fine_tune_on: the run's protocol.
         also: a second reading of the protocol for the reference configuration, or None.
@@ -69,7 +70,7 @@ class Retraining:
 
     def __init__(
         self,
-        study: Study,
+        trials: Sequence[TrialRecord],
         settings: Retrain,
         fine_tune_on: FineTuneOn,
         also: FineTuneOn | None,
@@ -81,9 +82,9 @@ class Retraining:
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, fine_tune_on)
-            for t in study.best(settings.top_k)
+            for t in best_trials(trials, settings.top_k)
         ]
-        reference = next(t for t in study.trials() if t.role == "reference")
+        reference = next(t for t in trials if t.role == "reference")
         entry = (reference.number, dict(REFERENCE), reference.value)
         wanted = [(*entry, fine_tune_on)]
         wanted += [c for c in top if c[1] != dict(REFERENCE)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from data.check import check
 from data.dataset import DataError, Dataset
 from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
-from experiments.definition import Experiment, dump
+from experiments.definition import Experiment, Retrain, dump
 from experiments.folder import NotARun, Run
+from experiments.phases import Phases
 from experiments.progress import Progress
 from experiments.report import result_table, write_trials_csv
 from experiments.results import looks_so_far, weights_kept
@@ -29,67 +30,13 @@ from experiments.tensorboard_log import TensorBoardLog
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import WRITING, Store, write_atomically
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
-from search.jobs import Job, Phase
 from search.journal import RunLock
+from search.records import TrialRecord
 from search.study import Study
 from search.trainable import WorkerContext
 from search.tune import run_jobs
 
 DONE, TOO_MANY_FAILURES, INTERRUPTED = 0, 3, 75
-
-
-class _Phases:
-    """The search, then retraining: one `JobSource`, so that workers stay warm in between."""
-
-    def __init__(self, study: Study, retraining: Callable[[], Retraining]) -> None:
-        self.study, self._make = study, retraining
-        self.retraining: Retraining | None = None
-        self.on_phase: Callable[[Phase, int, int], None] | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether both phases are, or the search gave up."""
-        if not self.study.finished or self.study.gave_up:
-            return self.study.finished
-        return self.retrain().finished
-
-    def retrain(self) -> Retraining:
-        """The second phase; only once the first is finished."""
-        if self.retraining is None:
-            self.retraining = self._make()
-            if self.on_phase is not None:
-                self.on_phase("retrain", self.retraining.total, self.retraining.done)
-        return self.retraining
-
-    def ask(self) -> Job | None:
-        """The search's next trial, or when it is over the next training."""
-        job = self.study.ask()
-        if job is not None or not self.study.finished or self.study.gave_up:
-            return job
-        return self.retrain().ask()
-
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """To the phase that the job is of."""
-        return self._of(job).reach(job, epochs, value)
-
-    def share(self, job: Job) -> None:
-        """To the phase that the job is of."""
-        self._of(job).share(job)
-
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """To the phase that the job is of."""
-        self._of(job).finish(job, result)
-
-    def fail(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
-        self._of(job).fail(job, reason)
-
-    def give_back(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
-        self._of(job).give_back(job, reason)
-
-    def _of(self, job: Job) -> Study | Retraining:
-        return self.study if job.phase == "search" else self.retrain()
 
 
 def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
@@ -180,7 +127,12 @@ class _Search:
         self.reasons, self.warnings = list[str](), list(warnings)
         identity = experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
-        self.phases = _Phases(self.study, self._retraining)
+        self.phases = Phases(
+            self.study,
+            self._retraining,
+            experiment.retrain,
+            until_converged=experiment.until_converged,
+        )
 
     def __call__(self) -> int:
         begin = time.monotonic()
@@ -194,6 +146,9 @@ class _Search:
             save_pack(self.dataset, run.pack)
         if not self.phases.finished:
             self._execute()
+        if study.stop_reason:
+            self.reasons.append(f"no more trials were asked for: {study.stop_reason}")
+            self.console.print(self.reasons[-1])
         write_trials_csv(study.trials(), run.trials)
         if study.finished and study.gave_up:
             return self._too_many_failures()
@@ -227,11 +182,11 @@ class _Search:
             leftover.unlink(missing_ok=True)
         shutil.rmtree(self.run.ray, ignore_errors=True)
 
-    def _retraining(self) -> Retraining:
+    def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
         experiment = self.experiment
         return Retraining(
-            self.study,
-            experiment.retrain,
+            trials,
+            settings,
             experiment.protocol.fine_tune_on,
             experiment.also_fine_tune_on,
             self.run.retrained,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.hyperparameters import Value
+from search.records import TrialRecord, stage_values
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,35 @@ class RecordedBaseline:
     seconds: Sequence[float]
     looks: Mapping[int, float]
     fine_tunes: Sequence[RecordedFineTune]
+
+
+def recorded(trials: Sequence[TrialRecord]) -> list[RecordedBaseline]:
+    """What the complete trials of a study recorded; nobody looked at their held-out part.
+
+    A baseline's seconds are spread evenly over its epochs: the study keeps their sum.
+    """
+    families: dict[int, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.result is not None:
+            families.setdefault(trial.root, []).append(trial)
+    return [_recorded_family(family) for family in families.values()]
+
+
+def _recorded_family(family: Sequence[TrialRecord]) -> RecordedBaseline:
+    result = family[0].result or {}
+    epochs, seconds = result["baseline"]["epochs"], result["baseline"]["seconds"]
+    fine_tunes = []
+    for trial in family:
+        values = stage_values(trial.configuration, "fine_tune")
+        own = (trial.result or {})["fine_tune"]["seconds"]
+        looks = [*trial.rungs.items(), (0, trial.value or 0.0)]
+        fine_tunes += [RecordedFineTune(values, rung, v, None, own) for rung, v in looks]
+    return RecordedBaseline(
+        stage_values(family[0].configuration, "baseline"),
+        [seconds * (epoch + 1) / epochs for epoch in range(epochs)],
+        {0: result["baseline"]["test2"]["accuracy"]},
+        fine_tunes,
+    )
 
 
 def write_recording(path: Path, baselines: Iterable[RecordedBaseline]) -> None:

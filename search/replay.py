@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from search.jobs import Job
-from search.recording import RecordedBaseline
 from search.space import Space
 from search.study import Settings, Study
 from search.surrogate import Expected, Surrogate
@@ -52,25 +51,39 @@ class Replayed:
     held_out: float | None
 
 
+Enough = Callable[[Sequence[Replayed]], bool]
+
+
 def replay(
-    surrogate: Surrogate, space: Space, settings: Settings, workers: Workers
+    surrogate: Surrogate,
+    space: Space,
+    settings: Settings,
+    workers: Workers,
+    enough: Enough | None = None,
 ) -> list[Replayed]:
-    """One whole search; its complete trials in the order of their ends.
+    """One search; its complete trials in the order of their ends.
 
     Args:
         surrogate: of the recording.
         space: searched; the recording's.
         settings: of the study, its seed included.
         workers: who do the work.
+        enough: told all after each end; True ends the search there.
     """
-    return _Simulation(surrogate, space, settings, workers).run()
+    return _Simulation(surrogate, space, settings, workers, enough or (lambda ended: False)).run()
 
 
 class _Simulation:
     def __init__(
-        self, surrogate: Surrogate, space: Space, settings: Settings, workers: Workers
+        self,
+        surrogate: Surrogate,
+        space: Space,
+        settings: Settings,
+        workers: Workers,
+        enough: Enough,
     ) -> None:
-        self.surrogate, self.workers = surrogate, workers
+        self.surrogate = surrogate.drawn(settings.seed)
+        self.workers, self.enough = workers, enough
         self.now = 0.0
         self.study = Study(None, space, settings, {}, clock=lambda: self.now)
         self.ended: list[Replayed] = []
@@ -85,7 +98,7 @@ class _Simulation:
             while idle and (job := self.study.ask()) is not None:
                 idle -= 1
                 self._schedule(job, self._course(job), self.workers.per_trial)
-            if not self._events:
+            if not self._events or self.enough(self.ended):
                 return self.ended
             self.now, _, job, course = heapq.heappop(self._events)
             if self._happen(job):
@@ -133,21 +146,12 @@ class _Simulation:
 def _result(expected: Expected) -> dict[str, object]:
     return {
         "test2_accuracy": expected.value,
-        "baseline": {"seconds": expected.baseline_seconds[-1]},
+        "baseline": {
+            "epochs": len(expected.baseline_seconds),
+            "seconds": expected.baseline_seconds[-1],
+        },
         "fine_tune": {"seconds": expected.fine_tune_seconds},
     }
-
-
-def replay_seeds(
-    recording: Sequence[RecordedBaseline],
-    space: Space,
-    settings: Settings,
-    workers: Workers,
-    seeds: Sequence[int],
-) -> list[list[Replayed]]:
-    """One search for each study seed."""
-    surrogate = Surrogate(recording, space)
-    return [replay(surrogate, space, replace(settings, seed=seed), workers) for seed in seeds]
 
 
 def time_to_value(trials: Sequence[Replayed], target: float, *, held_out: bool) -> float | None:

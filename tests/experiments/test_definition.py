@@ -102,7 +102,11 @@ def test_numbers_as_people_write_them(file: Path) -> None:
         ("trials: 0", "trials: 0, but input should be greater than or equal to 1"),
         ("trials:", "trials: None, but input should be a valid integer"),
         ("seed: -1", "seed: -1, but input should be greater than or equal to 0"),
-        ("sampler: bayes", "sampler: 'bayes', but input should be 'tpe', 'gp', 'qmc' or 'random'"),
+        (
+            "sampler: bayes",
+            "sampler: 'bayes', but input should be 'tpe', 'tpe-univariate', 'gp', 'qmc' or "
+            "'random'",
+        ),
         ("dtype: half", "dtype: 'half', but input should be 'auto', 'bfloat16' or 'float32'"),
         ("name: a b", "name: 'a b', but "),
         ("retrain: 3", "retrain: 3, but "),

@@ -95,10 +95,24 @@ def test_a_failed_replicate_is_not_waited_for(
 ) -> None:
     told = Progress(Console(file=io.StringIO()), concurrency=1)
     told.phase(phase, total=2, done=0)
-    run(told, clock, job(0, replicate=1), after=0.9, seconds=30)
+    first, second = (job(0), job(1)) if phase == "search" else (job(0, 1), job(0, 2))
+    run(told, clock, first, after=0.9, seconds=30)
+    told.started(second)
+    told.ended(second, "failed", "diverged", None)
+    assert told._seconds_left() == left
+
+
+def test_a_repeat_in_the_middle_of_the_search_is_none_of_its_trials(clock: Clock) -> None:
+    pipe = io.StringIO()
+    told = Progress(Console(file=pipe), concurrency=1)
+    told.phase("search", total=4, done=0)
+    run(told, clock, job(0), after=0.9, seconds=30)
+    run(told, clock, job(0, replicate=1), after=0.95, seconds=90)
     told.started(job(0, replicate=2))
     told.ended(job(0, replicate=2), "failed", "diverged", None)
-    assert told._seconds_left() == left
+    lines = pipe.getvalue().splitlines()
+    assert lines[2].endswith("17.35 % -> 95.00 %; 1 of 4 done, about 1 min 30 s left")
+    assert lines[3].endswith("failed after 0 s: diverged; 1 of 4 done, about 1 min 30 s left")
 
 
 def test_a_continued_run_knows_its_best_its_failures_and_its_times(clock: Clock) -> None:

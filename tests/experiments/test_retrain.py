@@ -13,8 +13,9 @@ import pytest
 from experiments.definition import Retrain
 from experiments.retrain import Candidate, FineTuneOn, Retraining
 from model.hyperparameters import Value
-from search.budget import FailurePolicy
+from search.budget import Budget, FailurePolicy
 from search.jobs import Job
+from search.policy import Policy
 from search.space import REFERENCE, Space
 from search.study import MAX_LOSSES, Settings, Study
 
@@ -33,8 +34,14 @@ def study(tmp_path: Path) -> Study:
 
 def searched(path: Path, values: Sequence[float]) -> Study:
     points = tuple(SPACE.point({"baseline.dropout": d}, "point") for d in DROPOUTS)
-    policy = FailurePolicy(min_ended=100)
-    study = Study(path, SPACE, Settings("tests", points=points, trials=4, failures=policy), {})
+    settings = Settings(
+        "tests",
+        points=points,
+        budget=Budget(4),
+        failures=FailurePolicy(min_ended=100),
+        policy=Policy(branches=1),
+    )
+    study = Study(path, SPACE, settings, {})
     for value in values:
         job = study.ask()
         assert job is not None
@@ -52,7 +59,7 @@ def retraining(
     kept: Callable[[Mapping[str, Any]], bool] = lambda result: True,
 ) -> Retraining:
     settings = Retrain(top_k=top_k, replicates=replicates)
-    return Retraining(study, settings, main, also, path / "retrain.json", kept)
+    return Retraining(study.trials(), settings, main, also, path / "retrain.json", kept)
 
 
 def do_all(source: Retraining, accuracies: Mapping[int, Sequence[float]]) -> list[Job]:
@@ -282,7 +289,8 @@ def test_equal_configurations_share_their_trainings_whatever_their_number(
     study = searched(tmp_path / "a.journal", SEARCHED)
     do_all(retraining(study, tmp_path, top_k=1), {0: [0.7, 0.7], 1: [0.8, 0.8]})
     points = (SPACE.point({"baseline.dropout": 0.6}, "point"), flat)
-    other = Study(tmp_path / "b.journal", SPACE, Settings("tests", points=points, trials=3), {})
+    settings = Settings("tests", points=points, budget=Budget(3))
+    other = Study(tmp_path / "b.journal", SPACE, settings, {})
     for value in (0.7, 0.6, 0.9):
         job = other.ask()
         assert job is not None
