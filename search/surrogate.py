@@ -1,15 +1,20 @@
 """What a configuration would have come to, from those that were recorded.
 
-Accuracy is a Gaussian process' mean plus the residual of the nearest recorded configuration: at a
-recorded configuration it is the recorded value, elsewhere it scatters as much as the recorded
-ones do, and it never leaves their range. Seconds, and what a rung makes different, are the nearest
-one's. "Nearest" is by the process' own length scales, so what does not matter does not count.
-Source: Rasmussen and Williams 2006, equations 2.23 and 5.8.
+Accuracies' log-odds, which do not saturate, are a Gaussian process over the searched
+hyperparameters, with noise. A simulated search
+does not see its mean, which is smoother than the truth, but one function drawn from what the
+process still holds possible, plus a draw of the noise at each configuration: so it may meet
+values above all recorded ones, and luck at one configuration says nothing about its neighbours. A
+recorded configuration has its recorded values. Seconds, and what a rung makes different, are the
+nearest recorded configuration's, by the process' own length scales.
+
+Sources: Rasmussen and Williams 2006, equations 2.23 and 5.8; Rahimi and Recht 2007 (draws of the
+prior by random features); Wilson et al. 2020, arXiv 2002.09309 (from prior to posterior draws).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +23,17 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import spearmanr
 
 from model.hyperparameters import Value
 from search.recording import RecordedBaseline, RecordedFineTune
 from search.space import Space
 
 Array = NDArray[np.float64]
+
+_FEATURES = 1024
+_EDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Expected:
         baseline_seconds: cumulated, after each epoch.
         fine_tune_seconds: of the whole fine-tune.
         rungs: baseline epochs to the value after a whole fine-tune from there.
+        looks: baseline epochs to TEST2 accuracy of the baseline itself; 0 is its end.
+        curve: TEST2 accuracy after each epoch of the fine-tune.
     """
 
     value: float
@@ -43,6 +55,8 @@ class Expected:
     baseline_seconds: Sequence[float]
     fine_tune_seconds: float
     rungs: Mapping[int, float]
+    looks: Mapping[int, float]
+    curve: Sequence[float]
 
 
 class Surrogate:
@@ -57,7 +71,7 @@ class Surrogate:
     """
 
     def __init__(self, recording: Sequence[RecordedBaseline], space: Space) -> None:
-        self._space = dict(space.distributions)
+        self._space = space
         self._rows = [(b, f) for b in recording for f in b.fine_tunes if f.rung == 0]
         if len(self._rows) < 5:
             raise ValueError(
@@ -69,67 +83,96 @@ class Surrogate:
         }
         self._with_rungs = [i for i, differences in self._rungs.items() if differences]
         self._x = np.array([self._place({**b.values, **f.values}) for b, f in self._rows])
-        self._y = np.array(
-            [[f.value, np.nan if f.held_out is None else f.held_out] for _, f in self._rows]
-        )
-        self._low, self._high = self._y.min(0), self._y.max(0)
+        held_out = [f.value if f.held_out is None else f.held_out for _, f in self._rows]
+        self._was_scored = all(f.held_out is not None for _, f in self._rows)
+        self._recorded = np.array([[f.value for _, f in self._rows], held_out]).T
+        self._y = logit(np.clip(self._recorded, _EDGE, 1 - _EDGE))
+        self._known = {self._key(x): i for i, x in enumerate(self._x)}
         self._fit()
 
-    def __call__(self, configuration: Mapping[str, Value]) -> Expected:
-        """What the configuration would come to."""
-        x = self._place(configuration)
+    def drawn(self, seed: int) -> Callable[[Mapping[str, Value]], Expected]:
+        """One possible truth: what each configuration comes to in one simulated search."""
+        rng = np.random.default_rng(seed)
+        # The two accuracies of one configuration go together as the recorded ones do.
+        mixing = np.linalg.cholesky(np.corrcoef(self._y.T) + 1e-9 * np.eye(2))
+        omega = rng.standard_normal((_FEATURES, self._x.shape[1])) / self._scales
+        phase = rng.uniform(0, 2 * np.pi, _FEATURES)
+        weights = rng.standard_normal((_FEATURES, 2)) @ mixing.T * self._spread
+
+        def prior(x: Array) -> Array:
+            features: Array = np.sqrt(2 / _FEATURES) * np.cos(x @ omega.T + phase)
+            return np.asarray(features @ weights)
+
+        noise_sd = np.sqrt(self._noise) * self._spread
+        noise = rng.standard_normal(self._y.shape) @ mixing.T * noise_sd
+        every = np.ones(len(self._x), bool)
+        update = cho_solve(self._factor(every), (self._y - self._centre - prior(self._x) - noise))
+
+        def expected(configuration: Mapping[str, Value]) -> Expected:
+            x = self._place(configuration)
+            recorded = self._known.get(self._key(x))
+            if recorded is not None:
+                return self._expected(x, self._recorded[recorded])
+            own = np.random.default_rng([seed, *(k % 2**32 for k in self._key(x))])
+            smooth = prior(x[None])[0] + (self._kernel(x[None], self._x) @ update)[0]
+            y = self._centre + smooth + (own.standard_normal(2) @ mixing.T) * noise_sd
+            return self._expected(x, expit(y))
+
+        return expected
+
+    def _expected(self, x: Array, y: Array) -> Expected:
         distance = (((self._x - x) / self._scales) ** 2).sum(1)
-        nearest = int(distance.argmin())
-        y = np.clip(self._mean(x[None])[0] + self._residuals[nearest], self._low, self._high)
-        baseline, fine_tune = self._rows[nearest]
+        baseline, fine_tune = self._rows[int(distance.argmin())]
         differences: Mapping[int, float] = {}
         if self._with_rungs:
             near = min(self._with_rungs, key=lambda i: float(distance[i]))
             differences = self._rungs[near]
         return Expected(
             float(y[0]),
-            None if np.isnan(y[1]) else float(y[1]),
+            float(y[1]) if self._was_scored else None,
             baseline.seconds,
             fine_tune.seconds,
             {epochs: float(y[0]) + d for epochs, d in differences.items()},
+            baseline.looks,
+            fine_tune.curve,
         )
 
+    @staticmethod
+    def _key(x: Array) -> tuple[int, ...]:
+        return tuple(int(v) for v in np.round(x * 2**30))
+
     def errors(self, folds: int = 10) -> dict[str, float]:
-        """Out of sample, whole baselines left out: root mean square errors and rank correlation.
+        """Out of sample, whole baselines left out, on the selection part.
 
         Returns:
-            `mean_rmse` of the process' mean, `drawn_rmse` of what `__call__` says, `recorded_sd`,
-            `rank_correlation` of the mean with the recorded values (Spearman).
+            `rmse`: root mean square error of the process' mean; `recorded_sd`: standard deviation
+            of the recorded values; `rank_correlation` of the two (Spearman); `noise_sd`: what the
+            process takes for noise, at the median accuracy.
         """
-        group = np.unique(
-            [str(sorted(b.values.items())) for b, _ in self._rows], return_inverse=True
-        )[1]
-        mean, drawn = np.empty(len(group)), np.empty(len(group))
+        names = [str(sorted(b.values.items())) for b, _ in self._rows]
+        group = np.unique(names, return_inverse=True)[1]
+        y, mean = self._y[:, 0], np.full(len(group), self._centre[0])
         for fold in range(folds):
             out = group % folds == fold
-            if not out.any() or out.all():
-                continue
-            weights = self._weights(~out)
-            predicted = self._kernel(self._x[out], self._x[~out]) @ weights + self._centre
-            inside = self._kernel(self._x[~out], self._x[~out]) @ weights + self._centre
-            gaps = self._x[out][:, None] - self._x[~out][None]
-            nearest = ((gaps / self._scales) ** 2).sum(2).argmin(1)
-            mean[out] = predicted[:, 0]
-            drawn[out] = (predicted + (self._y[~out] - inside)[nearest])[:, 0]
-        y = self._y[:, 0]
-        ranks = np.corrcoef(mean.argsort().argsort(), y.argsort().argsort())[0, 1]
+            if out.any() and not out.all():
+                solved = cho_solve(self._factor(~out), y[~out] - self._centre[0])
+                mean[out] += self._kernel(self._x[out], self._x[~out]) @ solved
+        predicted, values = expit(mean), self._recorded[:, 0]
+        middle = float(np.median(values))
         return {
-            "mean_rmse": float(np.sqrt(((mean - y) ** 2).mean())),
-            "drawn_rmse": float(np.sqrt(((drawn - y) ** 2).mean())),
-            "recorded_sd": float(y.std()),
-            "rank_correlation": float(ranks),
+            "rmse": float(np.sqrt(((predicted - values) ** 2).mean())),
+            "recorded_sd": float(values.std()),
+            "rank_correlation": float(spearmanr(predicted, values).statistic),
+            "noise_sd": float(np.sqrt(self._noise) * self._spread[0]) * middle * (1 - middle),
         }
 
     def _place(self, configuration: Mapping[str, Value]) -> Array:
-        """Each searched value on a scale from 0 to 1, choices by their place in the list."""
-        return np.array(
-            [_unit(d, configuration[name]) for name, d in self._space.items()] or [0.0]
-        )
+        """Each searched value on a scale from 0 to 1, choices by their place in the list.
+
+        The reference configuration may lie outside the space; it is placed at its edge.
+        """
+        inside, domains = self._space.nearest_inside(configuration), self._space.distributions
+        return np.array([_unit(d, inside[name]) for name, d in domains.items()] or [0.0])
 
     # ---- the Gaussian process
 
@@ -137,43 +180,31 @@ class Surrogate:
         """Length scales and noise by the marginal likelihood of the selection values."""
         dimensions = self._x.shape[1]
         self._centre = self._y.mean(0)
-        y = self._y[:, 0] - self._centre[0]
-        self._variance = float(y.var()) or 1e-6
+        self._spread = np.maximum(self._y.std(0), 1e-6)
+        y = (self._y[:, 0] - self._centre[0]) / self._spread[0]
+        every = np.ones(len(y), bool)
 
         def cost(log: Array) -> float:
             self._scales, self._noise = np.exp(log[:-1]), float(np.exp(log[-1]))
-            factor = self._factor(np.ones(len(y), bool))
-            determinant = np.log(np.diag(factor[0])).sum()
-            # A weak pull to scales of the space's width keeps few data from many scales.
-            pull = 0.5 * (((log[:-1] - np.log(1.0)) / 1.5) ** 2).sum()
-            return float(0.5 * y @ cho_solve(factor, y) + determinant + pull)
+            factor = self._factor(every)
+            # A weak pull to scales of the space's width: few data cannot fix many scales.
+            pull = 0.5 * ((log[:-1] / 1.5) ** 2).sum()
+            return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum() + pull)
 
         start = np.log(np.array([1.0] * dimensions + [0.5]))
         bounds = [(np.log(0.1), np.log(20.0))] * dimensions + [(np.log(0.02), np.log(2.0))]
         found = minimize(cost, start, bounds=bounds, method="L-BFGS-B", options={"maxiter": 40})
         cost(found.x)
-        self._all = self._weights(np.ones(len(y), bool))
-        self._residuals = self._y - self._mean(self._x)
 
     def _kernel(self, a: Array, b: Array) -> Array:
+        """In units of the recorded variance."""
         gaps = ((a[:, None] - b[None]) / self._scales) ** 2
-        kernel: Array = self._variance * np.exp(-0.5 * gaps.sum(2))
+        kernel: Array = np.exp(-0.5 * gaps.sum(2))
         return kernel
 
     def _factor(self, rows: NDArray[np.bool_]) -> Any:
         x = self._x[rows]
-        noise = self._noise * self._variance
-        return cho_factor(self._kernel(x, x) + noise * np.eye(len(x)), lower=True)
-
-    def _weights(self, rows: NDArray[np.bool_]) -> Array:
-        weights: Array = np.asarray(
-            cho_solve(self._factor(rows), np.nan_to_num(self._y[rows] - self._centre))
-        )
-        return weights
-
-    def _mean(self, x: Array) -> Array:
-        mean: Array = self._kernel(x, self._x) @ self._all + self._centre
-        return mean
+        return cho_factor(self._kernel(x, x) + self._noise * np.eye(len(x)), lower=True)
 
 
 def _same(one: RecordedFineTune, other: RecordedFineTune) -> bool:
@@ -182,6 +213,8 @@ def _same(one: RecordedFineTune, other: RecordedFineTune) -> bool:
 
 def _unit(distribution: BaseDistribution, value: Value) -> float:
     if isinstance(distribution, CategoricalDistribution):
+        if value not in distribution.choices:  # the reference's, outside the space
+            return -1.0
         return distribution.choices.index(value) / max(1, len(distribution.choices) - 1)
     low, high, at = distribution.low, distribution.high, value  # type: ignore[attr-defined]
     if distribution.log:  # type: ignore[attr-defined]

@@ -1,0 +1,276 @@
+"""Time to target by replay: the plain script, its relatives, and ours with and without each idea.
+
+Every way of searching is replayed on the same recording under the same study seeds; what it needs
+until its incumbent, chosen on the selection part, reaches a target on the held-out part is
+compared by medians with bootstrap intervals. The plain script's trials take `--plain` times as
+long as ours, a factor to be measured live (`time_to_target.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from experiments.benchmarks.timelines import Ended, Timeline, time_to_target
+from experiments.definition import load
+from search.budget import Budget
+from search.policy import Policy
+from search.recording import RecordedBaseline, read_recording
+from search.replay import Replayed, Workers, replay
+from search.samplers import question_seed
+from search.space import REFERENCE, Space
+from search.study import Settings
+from search.surrogate import Expected, Surrogate
+
+ALONE = Policy(branches=1, rungs=())
+PLAIN_TRIALS, MOST_TRIALS = 16, 48
+RESAMPLES = 2000
+Search = Callable[[int], list[Replayed]]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What replay is told of time, from live runs on the machine.
+
+    Attributes:
+        start: seconds from launch to the first trial's first step.
+        per_trial: seconds between two trials of a worker.
+        plain: a plain trial's seconds over ours.
+        plain_per_trial: seconds between two trials of a plain worker.
+        uncached: a fine-tune's seconds without kept outputs of frozen layers, over with.
+    """
+
+    start: float
+    per_trial: float
+    plain: float
+    plain_per_trial: float
+    uncached: float
+
+
+def ways(surrogate: Surrogate, space: Space, ours: Settings, costs: Costs) -> dict[str, Search]:
+    """Name to a search by study seed."""
+    workers = Workers(2, costs.start, costs.per_trial)
+    slow = Workers(2, costs.start, costs.plain_per_trial, costs.plain)
+    budget = Budget(MOST_TRIALS)
+
+    def searching(settings: Settings, by: Workers = workers) -> Search:
+        return lambda seed: replay(
+            surrogate, space, replace(settings, seed=seed, budget=budget), by
+        )
+
+    plain = replace(ours, sampler="tpe-joint", start_up=10, policy=ALONE)
+    simulated = _Simulated(surrogate, space)
+    return {
+        "plain script": searching(plain, slow),
+        "plain script, ASHA on epochs": lambda seed: simulated.asha(seed, slow),
+        "random search, our trials": searching(replace(ours, sampler="random", policy=ALONE)),
+        "1 epoch for all, then the top 4": lambda seed: simulated.one_epoch(seed, workers, 16, 4),
+        "ours without shared baselines": searching(
+            replace(ours, policy=replace(ours.policy, branches=1))
+        ),
+        "ours without rungs": searching(replace(ours, policy=replace(ours.policy, rungs=()))),
+        "ours with rungs at 1 and 3": searching(
+            replace(ours, policy=replace(ours.policy, rungs=(1, 3)))
+        ),
+        "ours without kept prefixes": searching(
+            ours, replace(workers, slowness=1 + (costs.uncached - 1) * 0.4)
+        ),
+        "ours": searching(ours),
+    }
+
+
+class _Simulated:
+    """Ways that are not a study of ours: random configurations on two workers."""
+
+    def __init__(self, surrogate: Surrogate, space: Space) -> None:
+        self.surrogate, self.space = surrogate, space
+
+    def _draw(self, seed: int, count: int) -> list[Expected]:
+        study = optuna.create_study(
+            sampler=optuna.samplers.RandomSampler(seed=question_seed(seed, 0))
+        )
+        drawn = [self.space.suggest(study.ask()) for _ in range(count - 1)]
+        truth = self.surrogate.drawn(seed)
+        return [truth(c) for c in (dict(REFERENCE), *drawn)]
+
+    def one_epoch(self, seed: int, workers: Workers, count: int, top: int) -> list[Replayed]:
+        """One baseline epoch and a whole fine-tune for all; then the best few in full.
+
+        Source: arXiv 2307.15422, with our look, for the baseline's own accuracy says little.
+        """
+        expected = self._draw(seed, count)
+        looked = [e for e in expected if 1 in e.rungs]
+        clock = _Clock(workers)
+        for e in looked:
+            clock.work(e.baseline_seconds[0] + e.fine_tune_seconds)
+        clock.wait()
+        best = sorted(looked, key=lambda e: -e.rungs[1])[:top]
+        return [
+            _replayed(i, clock.work(e.baseline_seconds[-1] + e.fine_tune_seconds), e)
+            for i, e in enumerate(best)
+        ]
+
+    def asha(self, seed: int, workers: Workers) -> list[Replayed]:
+        """Ray Tune's ASHA with its defaults, epochs counted across both stages."""
+        clock, ended = _Clock(workers), list[Replayed]()
+        rungs: dict[int, list[float]] = {1: [], 4: [], 16: []}
+        for number, e in enumerate(self._draw(seed, MOST_TRIALS)):
+            seconds = self._until_stopped(e, rungs)
+            if seconds is None:
+                whole = e.baseline_seconds[-1] + e.fine_tune_seconds
+                ended.append(_replayed(number, clock.work(whole), e))
+            else:
+                clock.work(seconds)
+        return ended
+
+    @staticmethod
+    def _until_stopped(e: Expected, rungs: dict[int, list[float]]) -> float | None:
+        """Seconds until ASHA stops the trial; None when it lets it finish."""
+        before = len(e.baseline_seconds)
+        for epochs, values in rungs.items():
+            if epochs > before + len(e.curve):
+                return None
+            in_baseline = epochs <= before
+            looks = sorted(k for k in e.looks if 0 < k <= epochs) if in_baseline else []
+            if in_baseline:
+                value = e.looks[looks[-1] if looks else 0]
+                seconds = e.baseline_seconds[epochs - 1]
+            else:
+                value = max(e.curve[: epochs - before])
+                share = (epochs - before) / len(e.curve)
+                seconds = e.baseline_seconds[-1] + share * e.fine_tune_seconds
+            cutoff = np.percentile(values, 75) if values else -math.inf
+            values.append(value)
+            if value < cutoff:
+                return seconds
+        return None
+
+
+class _Clock:
+    """Workers that take the next piece of work as they get free."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._free = [workers.start] * workers.count
+        heapq.heapify(self._free)
+
+    def work(self, seconds: float) -> float:
+        """Do it; when it ends."""
+        begin = heapq.heappop(self._free)
+        end = begin + self._workers.per_trial + seconds * self._workers.slowness
+        heapq.heappush(self._free, end)
+        return end
+
+    def wait(self) -> None:
+        """Until all are free."""
+        self._free = [max(self._free)] * len(self._free)
+
+
+def _replayed(number: int, seconds: float, e: Expected) -> Replayed:
+    return Replayed(number, seconds, e.value, e.held_out)
+
+
+def timeline(trials: Sequence[Replayed]) -> Timeline:
+    """As the live benchmark has it; trials nobody scored count as 0 held out."""
+    return Timeline([Ended(t.seconds, t.value, t.held_out or 0.0) for t in trials])
+
+
+def times_to(searches: Sequence[Sequence[Replayed]], target: float) -> np.ndarray:
+    """[seeds] seconds; infinite where the target was not reached."""
+    found = [time_to_target(timeline(s), target) if s else None for s in searches]
+    return np.array([math.inf if t is None else t for t in found])
+
+
+def median_interval(
+    values: np.ndarray, over: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """The median, or the ratio of `over`'s median to it, with a 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(0, len(values), (RESAMPLES, len(values)))
+
+    def of(rows: np.ndarray | slice) -> np.ndarray:
+        own = np.percentile(values[rows], 50, axis=-1, method="lower")
+        if over is None:
+            return np.asarray(own)
+        return np.asarray(np.percentile(over[rows], 50, axis=-1, method="lower") / own)
+
+    low, high = np.nanpercentile(of(picks), [2.5, 97.5], method="nearest")
+    return float(of(slice(None))), float(low), float(high)
+
+
+def best_after(searches: Sequence[Sequence[Replayed]], trials: int) -> float:
+    """Median over searches of the held-out accuracy of the incumbent after so many trials."""
+    finals = []
+    for search in searches:
+        first = search[:trials]
+        finals.append(max(first, key=lambda t: t.value).held_out or 0.0)
+    return float(np.median(finals))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recording", type=Path, help="from record.py")
+    parser.add_argument("--experiment", default="digits6", help="whose space was recorded")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--targets", type=float, nargs="+", default=[0.97])
+    parser.add_argument("--start", type=float, default=8.0)
+    parser.add_argument("--per-trial", type=float, default=0.7)
+    parser.add_argument("--plain", type=float, default=3.5)
+    parser.add_argument("--plain-per-trial", type=float, default=3.0)
+    parser.add_argument("--uncached", type=float, default=1.0)
+    options = parser.parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    recording: list[RecordedBaseline] = read_recording(options.recording)
+    experiment = load(options.experiment)
+    space = experiment.search_space()
+    surrogate = Surrogate(recording, space)
+    errors = ", ".join(f"{k} {v:.4f}" for k, v in surrogate.errors().items())
+    count = sum(not f.rung for b in recording for f in b.fine_tunes)
+    print(f"{len(recording)} baselines, {count} configurations; surrogate out of sample: {errors}")
+    costs = Costs(
+        options.start,
+        options.per_trial,
+        options.plain,
+        options.plain_per_trial,
+        options.uncached,
+    )
+    found = {}
+    for name, search in ways(surrogate, space, experiment.settings(), costs).items():
+        found[name] = [search(seed) for seed in range(options.seeds)]
+        print(f"  replayed {name}", flush=True)
+    hard = best_after(found["plain script"], PLAIN_TRIALS)
+    print(f"hard target, the plain script's median best after {PLAIN_TRIALS} trials: {hard:.4f}")
+    for target in (hard, *options.targets):
+        _print_table(found, target)
+    return 0
+
+
+def _print_table(found: dict[str, list[list[Replayed]]], target: float) -> None:
+    plain = times_to(found["plain script"], target)
+    random = times_to(found["random search, our trials"], target)
+    print(f"\ntarget {target:.4f}, held out; medians with 95 % intervals")
+    print(
+        f"| {'way':34} | {'seconds':21} | {'sooner than plain':21} | never | later than random |"
+    )
+    for name, searches in found.items():
+        own = times_to(searches, target)
+        seconds = _text(*median_interval(own), ".0f")
+        times = _text(*median_interval(own, plain), ".1f")
+        never, later = np.isinf(own).mean(), (own > random).mean()
+        print(f"| {name:34} | {seconds:21} | {times:21} | {never:4.0%} | {later:16.0%} |")
+
+
+def _text(value: float, low: float, high: float, form: str) -> str:
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
