@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,12 @@ class Evaluation:
     loss: float
     per_class: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Evaluation:
+        """What `to_json` made."""
+        confusion = tuple(tuple(row) for row in raw["confusion"])
+        return cls(**{**raw, "per_class": tuple(raw["per_class"]), "confusion": confusion})
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -23,7 +23,7 @@ from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network, allocate
 from model.stage import EpochRow, OnEpoch, StageResult, TensorSplit, run_stage
-from model.store import Store
+from model.store import Entry, Store, content_key
 
 
 @dataclass(frozen=True)
@@ -189,14 +189,19 @@ class ProtocolRun:
         )
 
     def report(self, result: StageResult) -> StageReport:
-        """Evaluate on TEST and on the selection part of TEST2."""
+        """Evaluate on TEST and on the selection part of TEST2; once, for all that share it."""
         data = self._data
-        network = build(result.weights, data.classes, data.image_size, self._device)
-        return StageReport(
-            result,
-            evaluate(network, data.test.images, data.test.labels),
-            evaluate(network, data.selection.images, data.selection.labels),
-        )
+        splits = {"test": data.test, "test2": data.selection}
+        name = "report-" + content_key([result.epochs, *(s.digest for s in splits.values())])
+        stored = self._store.load(result.course, name)
+        if stored is None:
+            network = build(result.weights, data.classes, data.image_size, self._device)
+            found = {k: evaluate(network, s.images, s.labels) for k, s in splits.items()}
+            record = {k: evaluation.to_json() for k, evaluation in found.items()}
+            self._store.save(result.course, name, Entry({}, record))
+        else:
+            found = {k: Evaluation.from_json(stored.record[k]) for k in splits}
+        return StageReport(result, found["test"], found["test2"])
 
     def _course(
         self, stage: str, train: TensorSplit, validation: TensorSplit, *parents: str
