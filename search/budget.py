@@ -47,8 +47,21 @@ class FailurePolicy:
 def trainings(records: Sequence[TrialRecord]) -> float:
     """Training time of all ended trials, in multiples of the mean whole protocol's.
 
-    Trials that train their own baseline to the end are the measure; failed ones cost nothing.
+    Trials that train their own baseline to the end are the measure. A rung costs a mean
+    fine-tune, a stopped baseline its share of the mean epochs; failed ones cost nothing.
     """
-    whole = [r.trained_seconds for r in records if r.branch_of is None and r.trained_seconds]
-    spent = sum(r.trained_seconds or 0.0 for r in records)
-    return spent / fmean(whole) if whole else 0.0
+    whole = [r.result for r in records if r.branch_of is None and r.result is not None]
+    if not whole:
+        return 0.0
+    baseline = fmean(result["baseline"]["seconds"] for result in whole)
+    fine_tune = fmean(result["fine_tune"]["seconds"] for result in whole)
+    spent = 0.0
+    for record in records:
+        if record.state not in ("complete", "pruned"):
+            continue
+        spent += record.trained_seconds or 0.0
+        spent += fine_tune * len(record.rungs) * (record.branch_of is None)
+        if record.state == "pruned" and record.rungs:
+            epochs = fmean(result["baseline"]["epochs"] for result in whole)
+            spent += baseline * min(1.0, max(record.rungs) / epochs)
+    return spent / ((baseline + fine_tune) or 1.0)

@@ -20,7 +20,7 @@ class Policy:
 
     Attributes:
         branches: fine-tunes of one baseline at most, its first included; 1 shares nothing.
-        first_baselines: baselines that are trained before any is taken up again.
+        first_baselines: baselines that are begun before any is taken up again.
         rungs: baseline budgets in epochs, rising, each followed by a whole fine-tune.
         keep: share of the trials at a rung that go on, the best; in (0, 1].
         min_population: trials at a rung below which none is stopped there.
@@ -36,16 +36,16 @@ class Policy:
         """The trial whose baseline the next one is to take up, or None for a new baseline.
 
         The best baseline is taken, by the mean of its complete trials, among those with fewer
-        than `branches` fine-tunes. It is new baselines' turn when none is left, or when fewer
-        than `first_baselines` were begun.
+        than `branches` fine-tunes, failed ones included. It is new baselines' turn when none is
+        left, or when fewer than `first_baselines` were begun.
         """
-        alive = [t for t in trials if t.state not in ("fail", "waiting")]
-        roots = [t for t in alive if t.branch_of is None]
+        begun = [t for t in trials if t.state != "waiting"]
+        roots = [t for t in begun if t.branch_of is None and t.state != "fail"]
         if self.branches < 2 or len(roots) < self.first_baselines:
             return None
         best: tuple[float, int] | None = None
         for root in roots:
-            family = [t for t in alive if t.root == root.number]
+            family = [t for t in begun if t.root == root.number]
             values = [t.value for t in family if t.value is not None]
             if not root.has_baseline or not values or len(family) >= self.branches:
                 continue
@@ -65,4 +65,4 @@ class Policy:
         if len(values) < self.min_population:
             return False
         better = sum(value > trial.rungs[epochs] for value in values)
-        return better >= math.ceil(self.keep * len(values))
+        return better >= math.ceil(self.keep * len(values) - 1e-9)  # the product rounds

@@ -10,9 +10,10 @@ the joint sample first and then overwrite the given part.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -25,6 +26,8 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import qmc
+
+from search.space import domain_values
 
 START_UP = 10
 """Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
@@ -67,7 +70,7 @@ MODEL_FREE = ("qmc", "random")
 """Samplers that do not."""
 
 _TRIES = 20
-"""Draws at random in place of a configuration that was tried, before it is let pass."""
+"""Draws at random in place of a configuration that was tried, before one is looked for."""
 
 
 class StageSampler(BaseSampler):
@@ -116,13 +119,33 @@ class StageSampler(BaseSampler):
         if not search_space:
             return {}
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        tried = [{k: t.params.get(k) for k in self._space} for t in others]
+        tried = {self._place(t.params) for t in others}
         drawn = self._draw(study, trial, others)
         for _ in range(_TRIES):
-            if drawn not in tried:
-                break
+            if self._place(drawn) not in tried:
+                return drawn
             drawn = self._at_random(study, trial)
-        return drawn
+        return next((c for c in self._all() if self._place(c) not in tried), drawn)
+
+    def _place(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Equal for equal configurations: steps are counted, as 3 * 0.1 is not 0.3."""
+        return tuple(
+            round((values[k] - d.low) / d.step)
+            if k in values and isinstance(d, FloatDistribution) and d.step is not None
+            else values.get(k)
+            for k, d in self._space.items()
+        )
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        """Every configuration with the given values; none of a space that is not finite."""
+        domains = [
+            [self._given[k]] if k in self._given else domain_values(d)
+            for k, d in self._space.items()
+        ]
+        finite = [domain for domain in domains if domain is not None]
+        if len(finite) == len(domains):
+            for values in itertools.product(*finite):
+                yield dict(zip(self._space, values, strict=True))
 
     def _at_random(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         draw = self._random.sample_independent
@@ -221,9 +244,12 @@ def _scaled(distribution: BaseDistribution, unit: float) -> Any:
     if not isinstance(d, FloatDistribution | IntDistribution):
         raise TypeError(f"{type(d).__name__} is not a domain of a space")
     if d.log:
-        value = d.low * (d.high / d.low) ** unit
-        return value if isinstance(d, FloatDistribution) else round(value)
+        # A whole number stands for the half below and above it, the first and last too.
+        half = 0.5 if isinstance(d, IntDistribution) else 0.0
+        value = (d.low - half) * ((d.high + half) / (d.low - half)) ** unit
+        value = value if isinstance(d, FloatDistribution) else round(value)
+        return min(max(value, d.low), d.high)
     if d.step is None:
         return d.low + unit * (d.high - d.low)
-    count = math.floor((d.high - d.low) / d.step + 1e-9) + 1
-    return d.low + d.step * int(unit * count)
+    values = domain_values(d) or []
+    return values[int(unit * len(values))]

@@ -164,6 +164,11 @@ class Space:
             inside[name] = self._canonical(name, value)
         return inside
 
+    def fine_tunes(self) -> float:
+        """How many fine-tunes of one baseline differ; infinite where one is drawn from a range."""
+        domains = [d for name, d in self.distributions.items() if name.startswith("fine_tune.")]
+        return math.prod(len(domain_values(d) or ()) or math.inf for d in domains)
+
     def describe(self) -> dict[str, str]:
         """Every hyperparameter to its domain or fixed value, as short text; the identity."""
         return {
@@ -180,6 +185,19 @@ class Space:
             # 12 significant digits: 0.30000000000000004 and 0.3 are one value.
             value = float(f"{d.low + steps * d.step:.12g}")
         return _declared_type(name)(value)
+
+
+def domain_values(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """The values of a domain in order, never beyond its ends; None for a range without steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    # 6 * 0.1 is above 0.6, which Optuna would not take for a value of the domain.
+    return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
 
 
 def describe(distribution: BaseDistribution) -> str:

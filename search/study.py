@@ -16,7 +16,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,8 @@ class Study:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.settings, self._clock = space, settings, clock
+        most = min(settings.policy.branches, space.fine_tunes())
+        self._policy = replace(settings.policy, branches=int(most))
         self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
         identity = {"name": settings.name, **identity}
         names = optuna.get_all_study_names(self._storage)
@@ -129,7 +131,7 @@ class Study:
         self._orphans = deque(t.number for t in self._trials(TrialState.RUNNING))
         self._seconds_before = float(self._study.user_attrs.get("seconds", 0.0))
         self._begun: float | None = None
-        self._judged = 0, ""
+        self._judged: tuple[int, float, str] = 0, 0.0, ""
         self.noise: float | None = None
 
     def _check_identity(self, identity: Mapping[str, str]) -> None:
@@ -198,11 +200,14 @@ class Study:
 
     def _converged(self) -> str:
         """In words, when more trials gain less than the noise; asked once per ended trial."""
+        if self.noise is None:
+            return ""
         done = len(self._trials(*_DONE))
-        if self.noise is not None and self._judged[0] != done:
+        if self._judged[:2] != (done, self.noise):
             found = converged(self._study, self.noise)
             self._judged = (
                 done,
+                self.noise,
                 (
                     f"more trials are expected to gain at most {found.improvement:.4f}, less than "
                     f"the noise between seeds, {found.error:.4f}"
@@ -210,7 +215,7 @@ class Study:
                     else ""
                 ),
             )
-        return self._judged[1]
+        return self._judged[2]
 
     @property
     def _asks_no_more(self) -> bool:
@@ -227,11 +232,18 @@ class Study:
             job = self._hand_out(number)
             if job is not None:
                 return job
-        while len(self._open) + len(self._orphans) < self.missing and not self._asks_no_more:
+        while self._wants_more():
             job = self._hand_out(self._ask_new())
             if job is not None:
                 return job
         return None
+
+    def _wants_more(self) -> bool:
+        """Whether to ask; not when many wait, who would know more if they were asked later."""
+        if len(self._open) + len(self._orphans) >= self.missing or self._asks_no_more:
+            return False
+        waiting = sum("role" not in self._frozen(n).user_attrs for n in self._orphans)
+        return waiting <= len(self._open)
 
     def _hand_out(self, number: int) -> Job | None:
         """The trial as a job, or None when it has to wait for its baseline."""
@@ -243,7 +255,7 @@ class Study:
         if root is not None and self._frozen(number).user_attrs.get("branch_of") != root.number:
             self._set(number, "branch_of", root.number)
         self._open.add(number)
-        rungs = self.settings.policy.rungs if root is None else ()
+        rungs = self._policy.rungs if root is None else ()
         return Job("search", number, 0, configuration, rungs=rungs)
 
     def _root_of(self, number: int, configuration: Mapping[str, Value]) -> TrialRecord | None:
@@ -263,13 +275,19 @@ class Study:
         self._set(job.number, "baseline", True)
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """Record a rung's value and let the policy decide; the same rung gets the same answer."""
+        """Record a rung's value and let the policy decide; the same rung gets the same answer.
+
+        A value that is not finite is not recorded: the trial fails.
+        """
+        if not math.isfinite(value):
+            self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
+            return True
         decided: bool | None = self._frozen(job.number).user_attrs.get(f"stopped_at_{epochs}")
         if decided is None:
             trial_id = self._trial_id(job.number)
             self._storage.set_trial_intermediate_value(trial_id, epochs, value)
             trials = self.trials()
-            decided = self.settings.policy.stops(trials[job.number], epochs, trials)
+            decided = self._policy.stops(trials[job.number], epochs, trials)
             self._set(job.number, f"stopped_at_{epochs}", decided)
         if decided:
             self._set(job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}")
@@ -330,7 +348,7 @@ class Study:
     def _branching_from(self, number: int) -> TrialRecord | None:
         """The trial whose baseline `number` takes up; decided by earlier trials alone."""
         earlier = [t for t in self.trials() if t.number < number]
-        root = self.settings.policy.branch_of(earlier)
+        root = self._policy.branch_of(earlier)
         return None if root is None else earlier[root]
 
     def _sampler(self, number: int, root: TrialRecord | None) -> StageSampler:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SPACE = Space.parse(
     }
 )
 POINT = SPACE.point({"baseline": {"dropout": 0.2}, "fine_tune": {"frozen_layers": 0}}, "point")
-POLICY = Policy()
+POLICY = Policy(branches=4, first_baselines=2, rungs=())
 IDENTITY = {"data": "0123", "protocol.holdout": "0.5", "space.baseline.dropout": "0 to 0.6"}
 
 
@@ -40,18 +41,27 @@ def open_study(
     space: Space = SPACE,
     name: str = "tests",
     identity: Mapping[str, str] = IDENTITY,
+    budget: Budget | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Study:
     settings = Settings(
-        name, sampler, seed, Budget(trials), points, failures or FailurePolicy(), policy
+        name,
+        sampler,
+        seed,
+        budget or Budget(trials),
+        points,
+        failures or FailurePolicy(),
+        policy,
+        start_up=10,
     )
-    return Study(path, space, settings, identity)
+    return Study(path, space, settings, identity, clock)
 
 
 def result_of(configuration: Mapping[str, Value]) -> dict[str, Any]:
     """Best at a baseline dropout of 0.3 and no frozen layers."""
     dropout, frozen = configuration["baseline.dropout"], configuration["fine_tune.frozen_layers"]
     accuracy = 0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen
-    seconds = {"baseline": {"seconds": 2.0}, "fine_tune": {"seconds": 1.0}}
+    seconds = {"baseline": {"epochs": 4, "seconds": 2.0}, "fine_tune": {"seconds": 1.0}}
     return {"test2_accuracy": accuracy, **seconds}
 
 
