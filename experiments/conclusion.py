@@ -48,7 +48,8 @@ class Conclusion:
         dataset: divided here.
         study: finished; read only.
         retraining: finished.
-        circumstances: command, reasons of automatic choices and seconds, for the record.
+        circumstances: command, reasons of automatic choices, warnings, seconds, and why the
+            search `stopped` asking early, for the record.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Conclusion:
         evaluation is a look at the held-out part.
         """
         run = self.run
-        fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials])
+        # By their states too: a spent budget lets the same number be asked for in two calls.
+        states = [trial.state for trial in self.study.trials()]
+        fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
         result = json.loads(run.result.read_text()) if run.result.exists() else None
         if result is None or result["fingerprint"] != fingerprint or not run.bundle.exists():
             winner = self.retraining.winner()
@@ -206,6 +209,7 @@ class Conclusion:
             **count,
             "failed": sum(t.state == "fail" for t in trials),
             "trial_seconds": sum(paid.values()),
+            "stopped": self.circumstances["stopped"],
             "best_number": best.number,
             "best_value": best.value,
         }

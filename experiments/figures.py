@@ -85,7 +85,12 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
         winner: the number of the trial to be ringed.
     """
     figure, axes = _figure(7.2, 3.4)
-    ended = [(t.number, 100 * t.value, t.role) for t in trials if t.value is not None]
+    branch = "sampled, shared baseline"
+    ended = [
+        (t.number, 100 * t.value, branch if t.branch_of is not None else t.role)
+        for t in trials
+        if t.value is not None
+    ]
     best, steps = 0.0, []
     for _, value, _ in ended:
         best = max(best, value)
@@ -93,6 +98,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     axes.step([n for n, *_ in ended], steps, where="post", color=INK, lw=1, label="best so far")
     for role, marker, size, colour in (
         ("sampled", "o", 5.5, AFTER),
+        (branch, "^", 5.5, AFTER),
         ("point", "s", 6, AFTER),
         ("reference", "D", 7, BEFORE),
     ):
@@ -101,7 +107,10 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     _scatter(axes, [(n, v) for n, v, _ in ended if n == winner], "o", 13, INK, "winner", ring=True)
     floor = min((v for _, v, _ in ended), default=0.0)
     below = floor - 0.08 * max(5.0, best - floor)
-    for state, marker, label in (("fail", "x", "failed, no accuracy"), ("pruned", "|", "pruned")):
+    for state, marker, label in (
+        ("fail", "x", "failed, no accuracy"),
+        ("pruned", "|", "pruned at a rung"),
+    ):
         found = [(t.number, below) for t in trials if t.state == state]
         _scatter(axes, found, marker, 7, MARK, label)
     axes.set_xlabel("trial")
@@ -111,16 +120,22 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     axes.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=6,
+        ncols=4,
         frameon=False,
         labelcolor=INK,
         fontsize=9,
         handletextpad=0.3,
         columnspacing=1.2,
     )
+    shared = sum(role == branch for *_, role in ended)
+    pruned = sum(t.state == "pruned" for t in trials)
     alt = (
         f"Search history: TEST2 accuracy of {len(ended)} trials, from {floor:.2f} % to "
-        f"{best:.2f} %; {len(trials) - len(ended)} trials without one; the winner is {winner}."
+        f"{best:.2f} %; "
+        + (f"{shared} of them on a shared baseline; " if shared else "")
+        + f"{len(trials) - len(ended)} trials without one"
+        + (f", {pruned} of them pruned at a rung" if pruned else "")
+        + f"; the winner is {winner}."
     )
     return _svg(figure, alt)
 

@@ -29,6 +29,10 @@ class Phases:
         retraining: makes a retraining of the top of the given trials.
         settings: of the retraining at the end.
         until_converged: whether the study needs to know the noise.
+
+    Attributes:
+        stopped: why the study asked for no more before the wanted number; empty if it did not.
+        on_phase: told of the second phase: its name, trainings wanted, of these done.
     """
 
     def __init__(
@@ -43,12 +47,13 @@ class Phases:
         self._wants_noise = until_converged
         self._repeats: Retraining | None = None
         self._retraining: Retraining | None = None
+        self.stopped = ""
         self.on_phase: Callable[[Phase, int, int], None] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether both phases are, or the search gave up."""
-        if self._repeats is not None and not self._repeats.finished:
+        if self._under_way() is not None:
             return False
         if not self.study.finished or self.study.gave_up:
             return self.study.finished
@@ -57,6 +62,8 @@ class Phases:
     def retrain(self) -> Retraining:
         """The second phase; only once the first is finished."""
         if self._retraining is None:
+            # Now, for the clock goes on: later, a budget of time looks spent in any case.
+            self.stopped = self.study.stop_reason
             self._retraining = self._make(self.study.trials(), self._settings)
             if self.on_phase is not None:
                 self.on_phase("retrain", self._retraining.total, self._retraining.done)
@@ -64,33 +71,39 @@ class Phases:
 
     def ask(self) -> Job | None:
         """A repeat for the noise, the search's next trial, or when it is over a retraining."""
-        if self._wants_noise:
-            job = self._ask_repeat()
-            if job is not None:
-                return job
-        job = self.study.ask()
-        if job is not None or not self.study.finished or self.study.gave_up:
+        repeats = self._under_way()
+        job = None if repeats is None else repeats.ask()
+        if job is None:
+            job = self.study.ask()
+        if job is not None or repeats is not None:
             return job
-        if self._repeats is not None and not self._repeats.finished:
+        if not self.study.finished or self.study.gave_up:
             return None
         return self.retrain().ask()
 
-    def _ask_repeat(self) -> Job | None:
+    def _under_way(self) -> Retraining | None:
+        """The repeats for the noise; None before their time and, the noise noted, afterwards."""
+        if not self._wants_noise:
+            return None
         if self._repeats is None:
             first = [t for t in self.study.trials() if t.number < NOISE_AFTER]
             ended = all(t.state in ("complete", "pruned", "fail") for t in first)
-            if len(first) < NOISE_AFTER or not ended:
+            # Where no more is asked for, no noise is needed to say when to stop.
+            over = self.study.missing == 0 or self.study.stop_reason
+            if len(first) < NOISE_AFTER or not ended or over:
                 return None
             once = Retrain(top_k=1, replicates=max(2, self._settings.replicates))
             self._repeats = self._make(first, once)
-        if self._repeats.finished:
-            # Of the best alone: the reference's noise is that of another accuracy.
-            best = self._repeats.candidates()[-1]
-            noise = seed_noise([[r["test2_accuracy"] for r in best.results.values()]])
-            self.study.noise = None if noise is None else noise.sd
-            self._wants_noise = False
-            return None
-        return self._repeats.ask()
+        if not self._repeats.finished:
+            return self._repeats
+        # Of the best alone: the reference's noise is that of another accuracy. The best stands
+        # last of those under the run's own protocol, or is the reference itself.
+        candidates = self._repeats.candidates()
+        best = [c for c in candidates if c.fine_tune_on == candidates[0].fine_tune_on][-1]
+        noise = seed_noise([[r["test2_accuracy"] for r in best.results.values()]])
+        self.study.noise = None if noise is None else noise.sd
+        self._wants_noise = False
+        return None
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
         """To the phase that the job is of."""

@@ -249,7 +249,9 @@ def _state(running: _Running) -> tuple[Text, Text, Text]:
     if not running.stage:
         return Text("starting", style="dim"), Text(), Text()
     validation = f"validation {percent(running.accuracy)}"
-    return Text(running.stage), Text(f"epoch {running.epoch}"), Text(validation, style="dim")
+    rung = running.stage.removeprefix("rung_")
+    stage = running.stage if rung == running.stage else f"fine_tune, rung {rung}"
+    return Text(stage), Text(f"epoch {running.epoch}"), Text(validation, style="dim")
 
 
 def _accuracies(result: Mapping[str, Any]) -> tuple[float, float]:

@@ -26,11 +26,14 @@ _STAGES = {"before": "baseline", "after": "fine_tune"}
 def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """One row per trial; what a trial does not have is missing, never NaN.
 
-    Columns: number, state, role, test2_accuracy (the objective, selection part),
+    Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing where
+    it trained its own), stopped_at (the rung's baseline epochs), test2_accuracy (the objective,
+    selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
     hyperparameter under its dotted name, reason.
     """
-    kinds = {"number": "Int64", "state": "string", "role": "string", "test2_accuracy": "Float64"}
+    kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
+    kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
     kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _STAGES}
     kinds |= {f"{stage}_epochs": "Int64" for stage in _STAGES.values()} | {"seconds": "Float64"}
     for name, value in Hyperparameters().to_flat().items():
@@ -45,6 +48,8 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state,
         "role": trial.role,
+        "branch_of": trial.branch_of,
+        "stopped_at": max(trial.rungs, default=None) if trial.state == "pruned" else None,
         "test2_accuracy": trial.value,
         "seconds": trial.seconds,
         "reason": trial.reason or None,
@@ -121,6 +126,8 @@ def write_report(result: Mapping[str, Any], trials: Sequence[TrialRecord], path:
         confusions=_confusions(result),
         history=figures.search_history(trials, result["winner"]["number"]),
         failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
+        stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
+        branches=sum(t.branch_of is not None for t in trials),
         outlook=outlook_lines(result),
         looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
     )

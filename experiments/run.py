@@ -146,9 +146,10 @@ class _Search:
             save_pack(self.dataset, run.pack)
         if not self.phases.finished:
             self._execute()
-        if study.stop_reason:
-            self.reasons.append(f"no more trials were asked for: {study.stop_reason}")
-            self.console.print(self.reasons[-1])
+        if self.phases.stopped:
+            self.console.print(
+                f"no more trials were asked for: {self.phases.stopped}", soft_wrap=True
+            )
         write_trials_csv(study.trials(), run.trials)
         if study.finished and study.gave_up:
             return self._too_many_failures()
@@ -166,6 +167,7 @@ class _Search:
                 "reasons": self.reasons,
                 "warnings": self.warnings,
                 "seconds": time.monotonic() - begin,
+                "stopped": self.phases.stopped,
             },
         )
         result = conclusion.reach()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from experiments.statistics import wilson
@@ -48,6 +50,16 @@ def complete(number: int, after: float, role: str = "sampled", **values: float) 
 def failed(number: int, reason: str) -> TrialRecord:
     configuration = Hyperparameters().to_flat()
     return TrialRecord(number, "fail", "sampled", None, configuration, None, reason, 3.0)
+
+
+def branch(number: int, after: float, root: int) -> TrialRecord:
+    return replace(complete(number, after), branch_of=root)
+
+
+def pruned(number: int, rungs: Mapping[int, float]) -> TrialRecord:
+    last = max(rungs)
+    reason = f"stopped at the rung of {last} epochs: {rungs[last]:.4f}"
+    return replace(failed(number, reason), state="pruned", rungs=rungs)
 
 
 def waiting(number: int) -> TrialRecord:
@@ -136,6 +148,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "pruned": 0,
             "failed": 1,
             "trial_seconds": 610.2,
+            "stopped": "",
             "best_number": 17,
             "best_value": 0.9722,
         },

@@ -19,13 +19,19 @@ from model.bundle import load_bundle
 from model.device import Device
 from model.store import Store
 from search.records import TrialRecord
-from tests.experiments.protocol_results import complete, finished_run
+from tests.experiments.protocol_results import branch, complete, finished_run
 from tests.experiments.stored_networks import always, retrained
 
 pytestmark = pytest.mark.unit
 
 ENVIRONMENT = {"device": "cpu", "dtype": "float32", "threads": 1, "torch": "2.13.0"}
-CIRCUMSTANCES = {"command": "shiftsearch search", "reasons": ["a"], "warnings": [], "seconds": 1.0}
+CIRCUMSTANCES = {
+    "command": "shiftsearch search",
+    "reasons": ["a"],
+    "warnings": [],
+    "seconds": 1.0,
+    "stopped": "the budget is spent",
+}
 A, B, C = (always(label, 6, (28, 28)) for label in range(3))
 
 
@@ -76,11 +82,12 @@ def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch)
             result["test2_accuracy"] = 0.5
             result["fine_tune"]["environment"] = ENVIRONMENT
         found.append(replace(candidate, configuration={**candidate.configuration, **changes}))
-    sampled = [complete(n, 0.5 + 0.05 * n) for n in range(1, 4)]
+    sampled = [complete(1, 0.55), complete(2, 0.6), branch(3, 0.65, root=2)]
     records = [complete(0, 0.5, role="reference"), *sampled, complete(17, 0.75, **better)]
     for record in records:
         for stage in ("baseline", "fine_tune"):
-            record.result[stage] |= {"key": f"{record.number} {stage}", "seconds": 1.5}
+            trained_by = record.root if stage == "baseline" else record.number
+            record.result[stage] |= {"key": f"{trained_by} {stage}", "seconds": 1.5}
     study: Any = Searched(*records)
     retraining: Any = Retrained(*found)
     experiment = build({}, "tests")
@@ -104,7 +111,8 @@ def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_on
     assert result is not None
     expected, _ = finished_run()
     assert shape(result) == shape(expected)
-    assert result["search"]["trial_seconds"] == 15.0
+    assert result["search"]["trial_seconds"] == 13.5  # the shared baseline once
+    assert result["search"]["stopped"] == "the budget is spent"
     assert result["outlook"]["indistinguishable"] == [17]  # equal in every replicate
     roles = [(c["number"], c["role"]) for c in result["retrain"]["candidates"]]
     assert roles == [(0, "reference"), (17, "winner")]
@@ -119,6 +127,24 @@ def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_on
     assert conclusion.reach() == result
     assert run.report.exists()
     assert len(looks_so_far(run.looks)) == 8
+
+
+@pytest.mark.slow(reason="draws the report's figures, twice")
+def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
+    conclusion: Conclusion, run: Run
+) -> None:
+    """A spent budget ended the first call; the same configurations were retrained."""
+    first = conclusion.reach()
+    further = complete(4, 0.6)
+    for stage in ("baseline", "fine_tune"):
+        further.result[stage] |= {"key": f"4 {stage}", "seconds": 1.5}
+    trials = conclusion.study.trials()
+    more: Any = Searched(*trials[:4], further, trials[4])
+    conclusion.study = more
+    second = conclusion.reach()
+    assert first is not None
+    assert second is not None
+    assert (first["search"]["complete"], second["search"]["complete"]) == (5, 6)
 
 
 def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Run) -> None:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from experiments.figures import accuracy_intervals, confusion_matrix, search_history
-from tests.experiments.protocol_results import complete, confusion, failed, rows
+from tests.experiments.protocol_results import branch, complete, confusion, failed, pruned, rows
 
 pytestmark = pytest.mark.unit
 
@@ -48,12 +48,22 @@ def test_confusion_matrix_of_many_classes_thins_its_names_and_leaves_out_counts(
     assert "mistake" not in (root.get("aria-label") or "")
 
 
+def test_search_history_tells_branches_and_pruned_trials_apart() -> None:
+    trials = [complete(0, 0.8), branch(1, 0.9, root=0), pruned(2, {1: 0.6}), failed(3, "x")]
+    root = parse(search_history(trials, winner=1))
+    assert {"sampled", "sampled, shared baseline", "pruned at a rung"} <= set(texts(root))
+    assert root.get("aria-label") == (
+        "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 90.00 %; 1 of them on a "
+        "shared baseline; 2 trials without one, 1 of them pruned at a rung; the winner is 1."
+    )
+
+
 def test_search_history_names_what_occurs_and_nothing_else() -> None:
     trials = [complete(0, 0.8, role="reference"), failed(1, "x"), complete(2, 0.95)]
     root = parse(search_history(trials, winner=2))
     legend = {"best so far", "sampled", "reference", "winner", "failed, no accuracy"}
     assert legend <= set(texts(root))
-    assert {"point", "pruned"} & set(texts(root)) == set()
+    assert {"point", "pruned at a rung", "sampled, shared baseline"} & set(texts(root)) == set()
     assert root.get("aria-label") == (
         "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 95.00 %; "
         "1 trials without one; the winner is 2."

@@ -139,6 +139,7 @@ def test_a_terminal_shows_what_runs_and_keeps_only_troubles(clock: Clock) -> Non
         for number in range(1, 11):
             told.started(job(number))
         told.epoch(job(1), "fine_tune", EPOCH)
+        told.epoch(job(3), "rung_1", EPOCH)
         told.started(job(11))
         told.ended(job(11), "failed", "diverged", None)
         view = io.StringIO()
@@ -148,6 +149,7 @@ def test_a_terminal_shows_what_runs_and_keeps_only_troubles(clock: Clock) -> Non
     assert lines[0].endswith("1 of 24 done  1 failed  about 1 min 09 s left")
     assert " ".join(lines[1].split()) == "trial-0001 fine_tune epoch 1 validation 62.50 %"
     assert lines[2].split() == ["trial-0002", "starting"]
+    assert " ".join(lines[3].split()).startswith("trial-0003 fine_tune, rung 1 epoch 1")
     assert lines[9] == "and 2 more"
     assert lines[10] == ("best so far: trial-0000, 17.35 % -> 93.70 % on TEST2, selection part")
     assert "trial-0011 failed after 0 s: diverged" in screen.getvalue()

@@ -16,9 +16,11 @@ from experiments.report import result_table, trials_frame, write_report, write_t
 from model.hyperparameters import Hyperparameters
 from search.records import TrialRecord
 from tests.experiments.protocol_results import (
+    branch,
     complete,
     failed,
     finished_run,
+    pruned,
     reference_only,
     waiting,
 )
@@ -120,6 +122,18 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         assert expected in found.text
 
 
+def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: Path) -> None:
+    without = Page(html).text
+    assert not any(w in without for w in ("another trial trained", "rung", "No more trials"))
+    result, trials = finished_run()
+    trials += [branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
+    result["search"]["stopped"] = "the budget is spent"
+    text = Page(html_of((result, trials), tmp_path)).text
+    assert "1 trial fine-tunes a baseline that another trial trained." in text
+    assert "No more trials were asked for: the budget is spent." in text
+    assert "Trials stopped at a rung Trial Reason 20 stopped at the rung of 3 epochs" in text
+
+
 def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
     found = Page(html_of(finished_run(held_out=0), tmp_path))
     assert "Nothing was held out (holdout 0)" in found.text
@@ -130,7 +144,10 @@ def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
 
 
 def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
-    found = Page(html_of(reference_only(), tmp_path))
+    run = reference_only()
+    del run[0]["search"]["stopped"]  # of a run that an older version concluded
+    found = Page(html_of(run, tmp_path))
+    assert "No more trials" not in found.text
     assert "The reference configuration is right on 93.70 %" in found.text
     assert "Only the reference configuration was run" in found.text
     assert "The winner, trial" not in found.text.partition("Configuration")[0]
@@ -198,17 +215,23 @@ def test_trials_csv_has_every_value_exactly_and_no_nan(tmp_path: Path) -> None:
         complete(1, 0.875, **{"fine_tune.learning_rate": rate, "fine_tune.batch_size": 32}),
         failed(2, 'loss "nan", at\nepoch 3'),
         waiting(3),
+        branch(4, 0.9, root=0),
+        pruned(5, {1: 0.4, 3: 0.51}),
     ]
     write_trials_csv(trials, tmp_path / "trials.csv")
     text = (tmp_path / "trials.csv").read_text(encoding="utf-8")
     lines = list(csv.DictReader(io.StringIO(text)))
     assert float(lines[1]["fine_tune.learning_rate"]) == rate
-    assert [line["fine_tune.batch_size"] for line in lines] == ["64", "32", "64", ""]
-    assert [line["test2_accuracy"] for line in lines] == ["0.8151", "0.875", "", ""]
-    assert [line["test2_accuracy_before"] for line in lines] == ["0.17", "0.17", "", ""]
-    assert [line["test_accuracy_after"] for line in lines] == ["0.97", "0.97", "", ""]
-    assert [line["fine_tune_epochs"] for line in lines] == ["12", "12", "", ""]
-    assert [line["reason"] for line in lines] == ["", "", 'loss "nan", at\nepoch 3', ""]
+    assert [line["fine_tune.batch_size"] for line in lines] == ["64", "32", "64", "", "64", "64"]
+    assert [line["test2_accuracy"] for line in lines] == ["0.8151", "0.875", "", "", "0.9", ""]
+    before = [line["test2_accuracy_before"] for line in lines]
+    assert before == ["0.17", "0.17", "", "", "0.17", ""]
+    assert [line["test_accuracy_after"] for line in lines] == ["0.97", "0.97", "", "", "0.97", ""]
+    assert [line["fine_tune_epochs"] for line in lines] == ["12", "12", "", "", "12", ""]
+    assert [line["reason"] for line in lines][:4] == ["", "", 'loss "nan", at\nepoch 3', ""]
+    assert lines[5]["reason"] == "stopped at the rung of 3 epochs: 0.5100"
+    assert [line["branch_of"] for line in lines] == ["", "", "", "", "0", ""]
+    assert [line["stopped_at"] for line in lines] == ["", "", "", "", "", "3"]
     assert [line["role"] for line in lines][:2] == ["reference", "sampled"]
     assert set(Hyperparameters().to_flat()) <= set(lines[0])
     assert set(lines[3].values()) == {"3", "waiting", "sampled", ""}

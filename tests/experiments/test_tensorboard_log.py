@@ -34,6 +34,8 @@ def test_epochs_are_readable_while_the_job_runs(tmp_path: Path) -> None:
                 epoch,
                 2.0 - epoch,
             )
+        log.epoch(job(3), "rung_2", {**EPOCH, "train_loss": 0.5})
+        assert curve(tmp_path / "trial-0003", "rung_2/train_loss") == [(1, 0.5)]
         log.epoch(job(3), "fine_tune", EPOCH)
         assert curve(tmp_path / "trial-0003", "fine_tune/learning_rate") == [(1, 0.001)]
         assert curve(tmp_path / "trial-0003", "baseline/images_per_second")[0] == (1, 2900.0)
