@@ -19,7 +19,7 @@ from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
-from experiments.rehearsal import past, policy_of, reachable, rehearse
+from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report import result_table, write_report, write_trials_csv
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
@@ -101,22 +101,25 @@ def report(options: Namespace, console: Console) -> int:
 
 def replay(options: Namespace, console: Console) -> int:
     """`shiftsearch replay`."""
+    problems = [
+        f"--{name} {value}: must be at least 1"
+        for name in ("seeds", "workers", "trials")
+        if (value := getattr(options, name)) is not None and value < 1
+    ]
+    if options.target is not None and not 0 <= options.target <= 1:
+        problems.append(f"--target {options.target:g}: must be in 0..1, an accuracy")
+    if problems:
+        raise DefinitionError(problems)
     experiment, recording = past([Path(run).absolute() for run in options.runs])
-    policies = {
-        "as the run": experiment,
-        "random": policy_of(experiment, "sampler=random,branches=1"),
-    }
-    policies |= {text: policy_of(experiment, text) for text in options.policy}
-    if options.trials is not None:
-        policies = {
-            k: e.model_copy(update={"trials": options.trials}) for k, e in policies.items()
-        }
+    policies = policies_of(experiment, options.policy, options.trials)
+    if problems := unrecorded_rungs(policies, recording):
+        raise DefinitionError(problems)
     try:
         surrogate = Surrogate(recording, experiment.search_space())
     except ValueError as error:
         raise NotARun(f"{options.runs[0]}: {error}") from None
     errors = surrogate.errors()
-    target = options.target or reachable(recording)
+    target = reachable(recording) if options.target is None else options.target
     workers = Workers(options.workers)
     found = rehearse(experiment, surrogate, policies, options.seeds, workers, target)
     title = f"{options.seeds} simulated searches each, {options.workers} workers"

@@ -98,7 +98,7 @@ class PolicyRequest(_Section):
     @classmethod
     def _rising(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
         if list(rungs) != sorted(set(rungs)):
-            raise ValueError(f"{list(rungs)} must rise")
+            raise ValueError("must rise")
         return rungs
 
 
@@ -140,6 +140,15 @@ class Experiment(_Section):
         """The parsed `points`."""
         space = self.search_space()
         return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
+
+    def wrong_rungs(self) -> list[str]:
+        """One line for each rung that no baseline can reach."""
+        most = self.protocol.baseline.max_epochs
+        return [
+            f"policy.rungs: {rung}, but must be below protocol.baseline.max_epochs, {most}"
+            for rung in self.policy.rungs
+            if rung >= most
+        ]
 
     def settings(self) -> Settings:
         """For `search.study.Study`."""
@@ -205,6 +214,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
             experiment.checked_points()
         except SpaceError as error:
             problems += error.problems
+        problems += experiment.wrong_rungs()
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment
@@ -300,7 +310,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     path = ".".join(location)
     if error["type"] == "extra_forbidden":
         return f"{path}: unknown key{nearest(location[-1], _names_at(location[:-1]))}"
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{path}: {error['input']!r}, but {message}"
 
 

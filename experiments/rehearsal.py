@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from experiments.definition import DefinitionError, Experiment, load
+from experiments.definition import DefinitionError, Experiment, build, load
 from experiments.folder import NotARun, Run
-from search.journal import RunLock
 from search.recording import RecordedBaseline, recorded
-from search.records import stored_trials
+from search.records import TrialRecord, stored_identity, stored_trials
 from search.replay import Replayed, Workers, replay, time_to_value
 from search.surrogate import Surrogate
 
+AS_IT_STANDS = "as in experiment.yaml"
+RANDOM = "random, nothing shared"
+
+_FREE = ("name", "seed", "dtype")  # what runs that are rehearsed together may differ in
 _LEAST = 5
 """Recorded trials that reach the target, at least: a single one may be luck."""
 
@@ -43,37 +47,62 @@ class Rehearsed:
 def past(folders: Sequence[Path]) -> tuple[Experiment, list[RecordedBaseline]]:
     """The experiment of runs that agree in data, space and protocol, and what they recorded.
 
+    Nothing is written, and a driver may work on a run meanwhile.
+
     Raises:
+        DefinitionError: the experiment of the first run does not load.
         experiments.folder.NotARun: naming what is not a run, or what the runs do not share.
-        search.journal.RunLocked: a driver works on a run.
     """
-    experiments: list[Experiment] = []
     recording: list[RecordedBaseline] = []
+    first: Mapping[str, str] = {}
     for folder in folders:
-        run = Run(folder)
-        if not (run.definition.exists() and run.journal.exists()):
-            raise NotARun(f"{folder}: is not a run; it has no {run.journal.name}")
-        experiments.append(load(str(run.definition)))
-        lock = RunLock(run.lock)
-        lock.acquire()
-        try:
-            recording += recorded(stored_trials(run.journal))
-        finally:
-            lock.release()
-    first = _shared(experiments[0])
-    for folder, experiment in zip(folders, experiments, strict=True):
-        for field, value in _shared(experiment).items():
-            if value != first[field]:
+        trials, identity = _read(Run(folder))
+        shared = {k: v for k, v in identity.items() if k not in _FREE}
+        first = first or shared
+        for field in {**first, **shared}:
+            here, there = (of.get(field, "nothing") for of in (shared, first))
+            if here != there:
                 raise NotARun(
-                    f"{folder}: {field} is {value}, but {first[field]} in {folders[0]}; runs "
-                    "that are replayed together must agree in it"
+                    f"{folder}: {field} is {here}, but {there} in {folders[0]}; runs that are "
+                    "replayed together must agree in it"
                 )
-    return experiments[0], recording
+        recording += recorded(trials)
+    return load(str(Run(folders[0]).definition)), recording
 
 
-def _shared(experiment: Experiment) -> dict[str, str]:
-    identity = experiment.identity(experiment.data)
-    return {k: v for k, v in identity.items() if k not in ("seed", "dtype")}
+def _read(run: Run) -> tuple[list[TrialRecord], dict[str, str]]:
+    """Trials and identity of a run's study."""
+    for path in (run.definition, run.journal):
+        if not path.is_file():
+            raise NotARun(f"{run.folder}: is not a run; it has no {path.name}")
+    with TemporaryDirectory() as folder:
+        # A copy, for opening a journal may mend it, which only its driver may do.
+        copy = Path(shutil.copy(run.journal, folder))
+        try:
+            return stored_trials(copy), stored_identity(copy)
+        except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
+            reason = f"{type(error).__name__}: {error}"
+            raise NotARun(f"{run.journal}: holds no study ({reason})") from None
+
+
+def policies_of(
+    experiment: Experiment, texts: Sequence[str], trials: int | None = None
+) -> dict[str, Experiment]:
+    """The rows of the rehearsal: the experiment as it stands, at random, and one per text.
+
+    Args:
+        experiment: of the runs.
+        texts: `KEY=VALUE,...` of the policy, the sampler and start_up.
+        trials: of each search; None leaves the experiment's.
+
+    Raises:
+        DefinitionError: naming the text and what is wrong with it.
+    """
+    if trials is not None:
+        experiment = build(experiment.model_dump() | {"trials": trials}, "--trials")
+    random = policy_of(experiment, "sampler=random,branches=1,rungs=")
+    given = {text: policy_of(experiment, text) for text in texts}
+    return {AS_IT_STANDS: experiment, RANDOM: random, **given}
 
 
 def policy_of(experiment: Experiment, text: str) -> Experiment:
@@ -84,7 +113,7 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
     """
     changes: dict[str, Any] = {}
     policy = experiment.policy.model_dump()
-    for part in filter(None, text.split(",")):
+    for part in text.split(","):
         key, equals, raw = part.partition("=")
         if not equals or key not in {*policy, "sampler", "start_up"}:
             names = ", ".join([*policy, "sampler", "start_up"])
@@ -92,18 +121,13 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
                 [f"--policy {text}: {part!r} is not KEY=VALUE with one of {names}"]
             )
         if key == "rungs":
-            policy[key] = tuple(int(r) if r.isdigit() else r for r in raw.split("+") if r)
+            policy[key] = tuple(_number(epochs) for epochs in raw.split("+") if epochs)
         elif key in policy:
             policy[key] = _number(raw)
         else:
             changes[key] = _number(raw) if key == "start_up" else raw
     whole = experiment.model_dump() | changes | {"policy": policy}
-    try:
-        return Experiment.model_validate(whole)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise DefinitionError([f"--policy {text}: {field}: {problem['msg']}"]) from None
+    return build(whole, f"--policy {text}")
 
 
 def _number(raw: str) -> object:
@@ -111,6 +135,20 @@ def _number(raw: str) -> object:
         return json.loads(raw)
     except json.JSONDecodeError:
         return raw
+
+
+def unrecorded_rungs(
+    policies: Mapping[str, Experiment], recording: Sequence[RecordedBaseline]
+) -> list[str]:
+    """One line for each rung of a policy that no run recorded: it would change nothing."""
+    known = {f.rung for baseline in recording for f in baseline.fine_tunes}
+    known |= set(policies[AS_IT_STANDS].policy.rungs)  # which no baseline may have reached
+    return [
+        f"--policy {name}: the runs recorded no rung of {rung} epochs, so it cannot be rehearsed"
+        for name, experiment in policies.items()
+        for rung in experiment.policy.rungs
+        if rung not in known
+    ]
 
 
 def rehearse(

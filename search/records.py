@@ -96,6 +96,13 @@ def stored_trials(path: Path) -> list[TrialRecord]:
     return [record_of(trial) for trial in study.get_trials(deepcopy=False)]
 
 
+def stored_identity(path: Path) -> dict[str, str]:
+    """What the study in a journal was made with, field to value; the caller holds the lock."""
+    storage = open_journal(path)
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    return dict(study.user_attrs["identity"])
+
+
 def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:
     """The best complete trials of distinct configurations, best first, ties by number."""
     complete = [t for t in trials if t.value is not None and t.state == "complete"]

@@ -20,6 +20,7 @@ from data.dataset import SPLITS, Dataset
 from data.folder import read_folder
 from data.synthetic import DEFAULT_COUNTS, synthesize
 from experiments.cli import INTERRUPTED, WRONG_INPUT, main
+from experiments.definition import BudgetRequest, Experiment
 from experiments.results import looks_so_far, part_rows, parts_of, score
 from model.bundle import Bundle, save_bundle
 from model.device import choose_device
@@ -28,6 +29,7 @@ from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import build
 from model.store import Store
 from tests.experiments.stored_networks import random_weights, retrained
+from tests.experiments.stored_runs import stored_run
 
 pytestmark = pytest.mark.integration
 
@@ -257,3 +259,89 @@ def test_a_bundle_that_is_missing_is_named_file_by_file(
         f"{tmp_path}/none/{name}"
         for name in ("bundle.json", "baseline.safetensors", "model.safetensors")
     ]
+
+
+def test_replay_prints_a_row_for_each_policy_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [stored_run(tmp_path / "one"), stored_run(tmp_path / "two", old=True)]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    command = ["replay", *(str(run.folder) for run in runs), "--seeds", "2", "--trials", "5"]
+    assert main([*command, "--policy", "branches=3,sampler=qmc", "--target", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "2 simulated searches each, 2 workers" in out
+    rows = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
+    found = {row[1]: row[4] for row in rows if len(row) > 5}
+    assert found == dict.fromkeys(
+        ["as in experiment.yaml", "random, nothing shared", "branches=3,sampler=qmc"], "100%"
+    )
+    assert "rank correlation" in out
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        ("replay {at}/none", ["{at}/none: is not a run; it has no experiment.yaml"]),
+        ("replay {at}", ["{at}: is not a run; it has no experiment.yaml"]),
+        ("replay {at}/run {at}/other", ["{at}/other: data is d2, but d1 in {at}/run; runs"]),
+        ("replay {at}/few", ["{at}/few: 3 recorded trials are too few to replay; 5 is least"]),
+        ("replay {at}/run --policy branch=2", ["--policy branch=2: 'branch=2' is not KEY=VALUE"]),
+        ("replay {at}/run --policy keep=2", ["--policy keep=2: policy.keep: 2.0, but input "]),
+        ("replay {at}/run --policy rungs=2", ["--policy rungs=2: the runs recorded no rung of 2"]),
+        (
+            "replay {at}/none --seeds 0 --workers -1 --trials 0 --target 1.5",
+            [
+                "--seeds 0: must be at least 1",
+                "--workers -1: must be at least 1",
+                "--trials 0: must be at least 1",
+                "--target 1.5: must be in 0..1, an accuracy",
+            ],
+        ),
+        ("replay {at}/run --target nan", ["--target nan: must be in 0..1, an accuracy"]),
+        (
+            "search demo --run {at}/new --seconds 0",
+            ["experiments/demo.yaml: budget.seconds: 0.0,"],
+        ),
+        ("search demo --run {at}/new --seconds nan", ["demo.yaml: budget.seconds: 'nan', but"]),
+        ("search demo --run {at}/new --trainings -1", ["demo.yaml: budget.trainings: -1.0, but"]),
+        (
+            "search demo --run {at}/new --set policy.rungs=[12]",
+            ["demo.yaml: policy.rungs: 12, but"],
+        ),
+    ],
+)
+def test_wrong_settings_are_one_line_each_and_nothing_is_written(
+    command: str, lines: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stored_run(tmp_path / "run")
+    stored_run(tmp_path / "other", digest="d2")
+    stored_run(tmp_path / "few", trials=3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([word.format(at=tmp_path) for word in command.split()]) == WRONG_INPUT
+    out, err = capfd.readouterr()
+    assert out == ""
+    for problem, line in zip(err.splitlines(), lines, strict=True):
+        assert line.format(at=tmp_path) in problem
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_the_budget_flags_are_keys_of_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Experiment] = []
+
+    def search(experiment: Experiment, *_: object, **__: object) -> int:
+        given.append(experiment)
+        return 0
+
+    monkeypatch.setattr("experiments.run.search", search)
+    flags = ["--trials", "9", "--seconds", "90", "--trainings", "4.5", "--until-converged"]
+    for arguments in (flags, []):
+        assert main(["search", "demo", "--run", str(tmp_path / "new"), *arguments]) == 0
+    with_flags, without = given
+    assert (with_flags.trials, with_flags.until_converged) == (9, True)
+    assert with_flags.budget == BudgetRequest(seconds=90.0, trainings=4.5)
+    assert (without.until_converged, without.budget) == (False, BudgetRequest())
