@@ -97,7 +97,7 @@ def read_recording(path: Path) -> list[RecordedBaseline]:
     found = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
-            raw = json.loads(line)
+            raw = json.loads(line, parse_constant=_refuse)
             raw["looks"] = {int(epochs): value for epochs, value in raw["looks"].items()}
             raw["fine_tunes"] = tuple(RecordedFineTune(**f) for f in raw["fine_tunes"])
             found.append(RecordedBaseline(**raw))
@@ -105,3 +105,7 @@ def read_recording(path: Path) -> list[RecordedBaseline]:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{path}:{number}: is not a recorded baseline ({reason})") from None
     return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a finite number")

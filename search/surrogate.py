@@ -94,7 +94,9 @@ class Surrogate:
         """One possible truth: what each configuration comes to in one simulated search."""
         rng = np.random.default_rng(seed)
         # The two accuracies of one configuration go together as the recorded ones do.
-        mixing = np.linalg.cholesky(np.corrcoef(self._y.T) + 1e-9 * np.eye(2))
+        with np.errstate(divide="ignore", invalid="ignore"):  # where all recorded ones are alike
+            together = np.nan_to_num(np.corrcoef(self._y.T))
+        mixing = np.linalg.cholesky(together + 1e-9 * np.eye(2))
         omega = rng.standard_normal((_FEATURES, self._x.shape[1])) / self._scales
         phase = rng.uniform(0, 2 * np.pi, _FEATURES)
         weights = rng.standard_normal((_FEATURES, 2)) @ mixing.T * self._spread
@@ -132,7 +134,7 @@ class Surrogate:
             float(y[1]) if self._was_scored else None,
             baseline.seconds,
             fine_tune.seconds,
-            {epochs: float(y[0]) + d for epochs, d in differences.items()},
+            {epochs: min(max(float(y[0]) + d, 0.0), 1.0) for epochs, d in differences.items()},
             baseline.looks,
             fine_tune.curve,
         )
