@@ -16,6 +16,8 @@ from experiments.definition import (
     load,
     shipped,
 )
+from search.budget import Budget
+from search.policy import Policy
 from search.space import REFERENCE
 
 pytestmark = pytest.mark.unit
@@ -48,6 +50,29 @@ def test_shipped_experiments_load_and_round_trip(name: str, file: Path) -> None:
     assert dump(again) == dump(experiment)
     assert again.identity("digest") == experiment.identity("digest")
     assert again.settings() == experiment.settings()
+
+
+def test_budget_and_policy_reach_the_study_and_round_trip(file: Path) -> None:
+    file.write_text(
+        "trials: 9\nbudget: {seconds: 90, trainings: 2.5}\nuntil_converged: true\n"
+        "sampler: tpe-univariate\nstart_up: 3\n"
+        "policy: {branches: 7, first_baselines: 5, rungs: [1, 4], keep: 1, min_population: 2}\n"
+    )
+    experiment = load(str(file))
+    settings = experiment.settings()
+    assert settings.budget == Budget(9, 90.0, 2.5)
+    assert settings.policy == Policy(7, 5, (1, 4), 1.0, 2)
+    assert (settings.sampler, settings.start_up) == ("tpe-univariate", 3)
+    file.write_text(dump(experiment))
+    assert load(str(file)) == experiment
+    assert (
+        load(str(file), ["policy.rungs=[]", "budget.seconds=null"]).settings().policy.rungs == ()
+    )
+
+
+def test_the_defaults_of_an_empty_policy_are_the_study_s_own(file: Path) -> None:
+    file.write_text("policy: {}")
+    assert load(str(file)).settings().policy == Policy()
 
 
 def test_full_searches_every_hyperparameter() -> None:
@@ -115,6 +140,34 @@ def test_numbers_as_people_write_them(file: Path) -> None:
         ("resources: {cpus_per_trial: 0}", "resources.cpus_per_trial: 0.0, but "),
         ("protocol: {holdout: 0.95}", "protocol.holdout: 0.95, but input should be less than"),
         ("protocol: {fine_tune_on: TEST2}", "protocol.fine_tune_on: 'TEST2', but "),
+        ("budget: {seconds: 0}", "budget.seconds: 0.0, but input should be greater than 0"),
+        ("budget: {seconds: .inf}", "budget.seconds: inf, but input should be a finite number"),
+        ("budget: {seconds: 1 h}", "budget.seconds: '1 h', but input should be a valid number"),
+        ("budget: {trainings: -1}", "budget.trainings: -1.0, but input should be greater than 0"),
+        ("budget: {trials: 3}", "budget.trials: unknown key"),
+        ("budget: 60", "budget: 60, but "),
+        ("until_converged: 1", "until_converged: 1, but input should be a valid boolean"),
+        ("start_up: 0", "start_up: 0, but input should be greater than or equal to 1"),
+        ("start_up: 2.5", "start_up: 2.5, but input should be a valid integer"),
+        ("policy: {branch: 2}", "policy.branch: unknown key; nearest is branches"),
+        ("policy: {branches: 0}", "policy.branches: 0, but input should be greater than or "),
+        ("policy: {first_baselines: 0}", "policy.first_baselines: 0, but input should be "),
+        ("policy: {keep: 0}", "policy.keep: 0.0, but input should be greater than 0"),
+        ("policy: {keep: 1.5}", "policy.keep: 1.5, but input should be less than or equal to 1"),
+        ("policy: {min_population: 0}", "policy.min_population: 0, but input should be "),
+        ("policy: {rungs: 3}", "policy.rungs: 3, but input should be a valid tuple"),
+        ("policy: {rungs: [0, 2]}", "policy.rungs.0: 0, but input should be greater than or "),
+        ("policy: {rungs: [1.5]}", "policy.rungs.0: 1.5, but input should be a valid integer"),
+        ("policy: {rungs: [3, 1]}", "policy.rungs: [3, 1], but must rise"),
+        ("policy: {rungs: [2, 2]}", "policy.rungs: [2, 2], but must rise"),
+        (
+            "policy: {rungs: [1, 15]}",
+            "policy.rungs: 15, but must be below protocol.baseline.max_epochs, 15",
+        ),
+        (
+            "{protocol: {baseline: {max_epochs: 3}}, policy: {rungs: [1, 3]}}",
+            "policy.rungs: 3, but must be below protocol.baseline.max_epochs, 3",
+        ),
         ("space: [1]", "space: [1], but input should be a valid dictionary"),
         ("points: 3", "points: 3, but "),
         ("points: [3]", "points.0: 3, but "),
@@ -266,6 +319,7 @@ def test_the_identity_names_what_must_not_change() -> None:
 def test_what_may_change_over_a_run_s_life_is_not_in_the_identity() -> None:
     one = load("demo").identity("digest")
     free = ["trials=99", "retrain.top_k=5", "failures.max_share=0.9", "resources.concurrency=1"]
+    free += ["budget.seconds=9", "until_converged=true", "policy.branches=9", "start_up=3"]
     assert load("demo", [*free, "sampler=gp"]).identity("digest") == one
 
 
