@@ -28,6 +28,7 @@ from model.evaluation import predict
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import build
 from model.store import Store
+from tests.experiments.protocol_results import finished_run, protocol_result
 from tests.experiments.stored_networks import random_weights, retrained
 from tests.experiments.stored_runs import stored_run
 
@@ -345,3 +346,37 @@ def test_the_budget_flags_are_keys_of_the_experiment(
     assert (with_flags.trials, with_flags.until_converged) == (9, True)
     assert with_flags.budget == BudgetRequest(seconds=90.0, trainings=4.5)
     assert (without.until_converged, without.budget) == (False, BudgetRequest())
+
+
+def test_why_a_search_stopped_early_is_printed_and_recorded(
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def execute(driver: Any) -> None:
+        """What Ray would do."""
+        while (job := driver.phases.ask()) is not None:
+            result = protocol_result(0.2, 0.9)
+            for stage in ("baseline", "fine_tune"):
+                result[stage]["seconds"] = 1.0
+            driver.phases.finish(job, result)
+
+    class Concluded:
+        def __init__(self, *arguments: Any) -> None:
+            circumstances.append(arguments[-1])
+
+        def reach(self) -> dict[str, Any]:
+            return finished_run()[0]
+
+    circumstances: list[dict[str, Any]] = []
+    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    monkeypatch.setattr("experiments.run.Conclusion", Concluded)
+    command = ["search", "demo", "--data", str(tiny_folder), "--trials", "4"]
+    for flags, stopped in ((["--trainings", "2"], "the budget is spent"), ([], "")):
+        folder = tmp_path / f"run-{len(flags)}"
+        assert main([*command, *flags, "--run", str(folder)]) == 0
+        assert circumstances[-1]["stopped"] == stopped
+        line = f"no more trials were asked for: {stopped}"
+        assert (line in capsys.readouterr().out.splitlines()) == bool(stopped)
+        assert len((folder / "trials.csv").read_text().splitlines()) == (3 if flags else 5)
