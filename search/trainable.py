@@ -56,6 +56,13 @@ def encode(context: WorkerContext, job: Job) -> dict[str, str]:
     return {"context": json.dumps(asdict(context)), "job": json.dumps(asdict(job))}
 
 
+def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
+    """What `encode` was given."""
+    fields = json.loads(config["job"])
+    job = Job(**{**fields, "rungs": tuple(fields["rungs"])})
+    return WorkerContext(**json.loads(config["context"])), job
+
+
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
 
@@ -64,9 +71,7 @@ def run_job(config: Mapping[str, str]) -> None:
     or `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
     nested reports. A diverged trial is a result, not an error: the worker lives on.
     """
-    context = WorkerContext(**json.loads(config["context"]))
-    job = Job(**json.loads(config["job"]))
-    _report(_work(context, job))
+    _report(_work(*decode(config)))
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:

@@ -69,6 +69,12 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         raise RuntimeError("no such layer\nof many lines")
     if plan.get("do") == "silent":
         return
+    for epochs in fields["rungs"]:
+        send({"event": "rung", "epochs": epochs, "value": plan["rungs"][str(epochs)]})
+    seen["shared"] = time.monotonic()
+    send({"event": "baseline", "epochs": EPOCHS})
+    if plan.get("do") == "tune slowly":
+        time.sleep(10)
     if plan.get("do") == "nan":
         result["test2_accuracy"] = float("nan")
     record.write_text(json.dumps({**seen, "end": time.monotonic()}))

@@ -1,24 +1,33 @@
-"""What travels to a worker and back: small text, paths, finite numbers."""
+"""What travels to a worker and back: small text, paths, finite numbers; and one real search."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray import cloudpickle, tune
 
+from data.cache import save_pack
+from data.dataset import Dataset
+from model.hyperparameters import Protocol, Schedule
 from search import trainable
+from search.cluster import Resources
 from search.jobs import Job
-from search.space import REFERENCE
-from search.trainable import WorkerContext, encode, run_job
+from search.policy import Policy
+from search.space import REFERENCE, Space
+from search.trainable import WorkerContext, decode, encode, run_job
+from search.tune import run_jobs
+from tests.search.fake_study import open_study
+from tests.search.fake_trainable import Recorder
 
 pytestmark = pytest.mark.integration
 
 CONTEXT = WorkerContext("/run/dataset", "0123", "/run/store", "{}", 7, 1.0, 0.25, "float32")
-JOB = Job("retrain", 12, 3, dict(REFERENCE), "TRAIN+TEST")
+JOB = Job("retrain", 12, 3, dict(REFERENCE), "TRAIN+TEST", (1, 3))
 
 
 def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
@@ -27,8 +36,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     config = encode(CONTEXT, JOB)
     assert sum(map(len, config.values())) < 2000
     assert all(isinstance(value, str) for value in config.values())  # Ray neither flattens these
-    assert WorkerContext(**json.loads(config["context"])) == CONTEXT
-    assert Job(**json.loads(config["job"])) == JOB
+    assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
         *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype")
     }
@@ -36,7 +44,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
 
 def test_configurations_arrive_as_they_were_hashed() -> None:
     """Types too: a float 0.0 that arrived as 0 would have another key in the store."""
-    arrived = Job(**json.loads(encode(CONTEXT, JOB)["job"]))
+    _, arrived = decode(encode(CONTEXT, JOB))
     assert json.dumps(dict(arrived.configuration)) == json.dumps(dict(REFERENCE))
 
 
@@ -50,3 +58,56 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
     trainable._report({"event": "result", "result": {"test2_accuracy": 0.5}})
     assert list(sent[0]) == [trainable.REPORT]  # one flat key, which holds text
     assert json.loads(sent[0][trainable.REPORT])["result"] == {"test2_accuracy": 0.5}
+
+
+def test_a_real_search_with_rungs_and_shared_baselines(
+    local_ray: Path, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    """Sampled trials that are worse than the known-good point after one epoch end there."""
+    splits = dict(tiny_dataset.splits)
+    dataset = Dataset(tiny_dataset.classes, {**splits, "TEST2": splits["TEST"]})  # learnable
+    save_pack(dataset, tmp_path / "pack")
+    protocol = Protocol(baseline=Schedule(max_epochs=3), fine_tune=Schedule(max_epochs=4))
+    context = WorkerContext(
+        str(tmp_path / "pack"),
+        dataset.digest,
+        str(tmp_path / "store"),
+        protocol.model_dump_json(),
+        *(0, 1.0, 0.0, "float32"),
+    )
+    space = Space.parse(
+        {
+            stage: {"batch_size": 4, "learning_rate": {"low": 1e-7, "high": 1e-3, "log": True}}
+            for stage in ("baseline", "fine_tune")
+        }
+    )
+    good = space.point({f"{s}.learning_rate": 1e-3 for s in ("baseline", "fine_tune")}, "good")
+    policy = Policy(branches=2, first_baselines=2, rungs=(1,), keep=0.01, min_population=2)
+    study = open_study(tmp_path / "study.journal", 6, points=(good,), policy=policy, space=space)
+    heard = Recorder()
+    run_jobs(study, [heard], context, Resources(1.0, 0.0, 1, "tests"), tmp_path / "ray")
+    assert study.finished
+    trials = study.trials()
+    assert len(trials) == 6
+    seen: list[float] = []
+    for trial in trials:
+        if trial.branch_of is not None:
+            root = trials[trial.branch_of]
+            assert trial.state == "complete"
+            assert not trial.rungs
+            assert trial.result is not None
+            assert root.result is not None
+            assert trial.result["baseline"] == root.result["baseline"]  # it was not trained again
+            continue
+        (value,) = trial.rungs.values()
+        seen.append(value)
+        worse = trial.role == "sampled" and max(seen) > value
+        assert trial.state == ("pruned" if worse else "complete")
+        ends = [what[0] for kind, what in heard.of(trial.number) if kind == "ended"]
+        assert ends == [trial.state]
+        epochs = [what for kind, what in heard.of(trial.number) if kind == "epoch"]
+        baseline = [epoch for stage, epoch in epochs if stage == "baseline"]
+        assert baseline == ([1] if worse else [1, 2, 3])
+    assert {t.state for t in trials} == {"complete", "pruned"}
+    assert [t.number for t in trials if t.branch_of is not None]
+    del local_ray

@@ -18,6 +18,8 @@ import pytest
 
 from search.budget import FailurePolicy
 from search.jobs import Job
+from search.policy import Policy
+from search.space import Space
 from search.study import Study
 from tests.search.fake_study import drive, open_study, result_of, summary
 from tests.search.fake_trainable import EPOCHS, Recorder, attempts, run_fake_jobs
@@ -221,6 +223,50 @@ def test_2_21e_a_worker_that_cannot_be_reset_loses_no_trial(tmp_path: Path) -> N
     assert first["pid"] not in {t["pid"] for t in others}
 
 
+def test_a_job_stopped_at_a_rung_ends_pruned_and_its_worker_goes_on(tmp_path: Path) -> None:
+    """2.1, 2.18c: what a stopped job would do next is not done, and nothing else is lost."""
+    policy = Policy(branches=1, rungs=(1, 2), keep=0.5, min_population=2)
+    study = open_study(tmp_path / "study.journal", trials=4, policy=policy)
+    heard = Recorder()
+    values = [(0.6, 0.7), (0.1, 0.99), (0.9, 0.95), (0.8, 0.1)]
+    plan = {f"search-{n}-0": {"rungs": {1: one, 2: two}} for n, (one, two) in enumerate(values)}
+    run_fake_jobs(study, [heard], tmp_path, plan, concurrency=1)
+    assert study.finished
+    assert [t.state for t in study.trials()] == ["complete", "pruned", "complete", "pruned"]
+    assert [dict(t.rungs) for t in study.trials()] == [
+        {1: 0.6, 2: 0.7},
+        {1: 0.1},
+        {1: 0.9, 2: 0.95},
+        {1: 0.8, 2: 0.1},
+    ]
+    tries = attempts(tmp_path)
+    assert [t["number"] for t in tries] == [0, 1, 2, 3]  # none twice
+    assert len({t["pid"] for t in tries}) == 1
+    assert ["end" in t for t in tries] == [True, False, True, False]
+    ends = [(n, what) for kind, n, what in heard.heard if kind == "ended"]
+    assert [n for n, _ in ends] == [0, 1, 2, 3]
+    assert ends[1][1] == ("pruned", "0.1000 after 1 baseline epochs", None)
+    assert ends[3][1] == ("pruned", "0.1000 after 2 baseline epochs", None)
+    assert ends[2][1] == ("complete", "", result_of(study.trials()[2].configuration))
+
+
+def test_a_job_waits_for_the_baseline_that_another_trains(tmp_path: Path) -> None:
+    """A free slot stays free until then, and no longer."""
+    space = Space.parse({"fine_tune": {"frozen_layers": {"low": 0, "high": 4}}})
+    study = open_study(tmp_path / "study.journal", 3, policy=Policy(branches=1), space=space)
+    plan = {"search-0-0": {"seconds": 6.0, "do": "tune slowly"}}
+    run_fake_jobs(study, [], tmp_path, plan, concurrency=2)
+    assert study.finished
+    assert [(t.state, t.branch_of) for t in study.trials()] == [
+        ("complete", None),
+        ("complete", 0),
+        ("complete", 0),
+    ]
+    first, second, _ = attempts(tmp_path)
+    assert first["number"] == 0
+    assert first["shared"] <= second["begin"] < first["end"]
+
+
 class TwoWaves:
     """Jobs 0 and 1, and when both are done 2 and 3; lost ones again."""
 
@@ -240,6 +286,9 @@ class TwoWaves:
             return None
         self.open.add(number := self.waiting.pop(0))
         return Job("search", number, 0, open_space())
+
+    def share(self, job: Job) -> None:
+        assert job.number in self.open
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
         del result
