@@ -115,7 +115,7 @@ class Surrogate:
             recorded = self._known.get(self._key(x))
             if recorded is not None:
                 return self._expected(x, self._recorded[recorded])
-            own = np.random.default_rng([seed, *(k % 2**32 for k in self._key(x))])
+            own = np.random.default_rng([seed, *self._key(x)])
             smooth = prior(x[None])[0] + (self._kernel(x[None], self._x) @ update)[0]
             y = self._centre + smooth + (own.standard_normal(2) @ mixing.T) * noise_sd
             return self._expected(x, expit(y))
@@ -215,8 +215,6 @@ def _same(one: RecordedFineTune, other: RecordedFineTune) -> bool:
 
 def _unit(distribution: BaseDistribution, value: Value) -> float:
     if isinstance(distribution, CategoricalDistribution):
-        if value not in distribution.choices:  # the reference's, outside the space
-            return -1.0
         return distribution.choices.index(value) / max(1, len(distribution.choices) - 1)
     low, high, at = distribution.low, distribution.high, value  # type: ignore[attr-defined]
     if distribution.log:  # type: ignore[attr-defined]

@@ -291,13 +291,14 @@ def test_errors_out_of_sample_tell_signal_from_noise() -> None:
 
 
 def test_errors_leave_whole_baselines_out() -> None:
-    """The baseline decides all, at random: its other fine-tune must not give it away."""
+    """The baseline decides all, at random: its other fine-tunes must not give it away."""
     rng = np.random.default_rng(2)
     recording = []
-    for baseline in made_up(24):
+    for n in range(8):
+        place = stage_values(configuration(n / 10, 32, 0.0), "baseline")
         value = float(rng.uniform(0.3, 0.7))
-        fine_tunes = [replace(f, value=value) for f in baseline.fine_tunes]
-        recording.append(replace(baseline, fine_tunes=fine_tunes))
+        fine_tunes = [replace(f, value=value) for b in made_up(4, n) for f in b.fine_tunes]
+        recording.append(RecordedBaseline(place, [1.0], {}, fine_tunes))
     errors = Surrogate(recording, SPACE).errors()
     assert errors["rmse"] > 0.8 * errors["recorded_sd"]
 
