@@ -26,8 +26,8 @@ class Policy:
         min_population: trials at a rung below which none is stopped there.
     """
 
-    branches: int = 4
-    first_baselines: int = 2
+    branches: int = 8
+    first_baselines: int = 4
     rungs: tuple[int, ...] = ()
     keep: float = 1 / 3
     min_population: int = 4

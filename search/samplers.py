@@ -29,7 +29,7 @@ from scipy.stats import qmc
 
 from search.space import domain_values
 
-START_UP = 10
+START_UP = 6
 """Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
 
 
@@ -159,14 +159,19 @@ class StageSampler(BaseSampler):
         ended = sum(t.state in _ENDED for t in others)
         drawn = _sobol_point(self._space, self._study_seed, self._number)
         if self._name != "qmc" and ended >= self._start_up:
-            views = [("baseline.", _baselines(others)), ("fine_tune.", _alive(others))]
+            model = MODELS[self._name](self._seed)
             if self._name.endswith("-joint"):
-                views = [("", _alive(others))]
-            for prefix, known in views:
-                part = {k: d for k, d in self._space.items() if k.startswith(prefix)}
-                if part.keys() - self._given.keys():
-                    drawn |= self._ask_model(part, known)
+                return drawn | model.sample_relative(study, trial, self._space) | self._given
+            baseline, fine_tune = self._part("baseline."), self._part("fine_tune.")
+            if baseline.keys() - self._given.keys():
+                drawn |= self._ask_of_baselines(baseline, others)
+            if fine_tune:
+                # Over the study itself: a model looks at the part of a trial that it is asked for.
+                drawn |= model.sample_relative(study, trial, fine_tune)
         return drawn | self._given
+
+    def _part(self, prefix: str) -> dict[str, BaseDistribution]:
+        return {k: d for k, d in self._space.items() if k.startswith(prefix)}
 
     def sample_independent(
         self,
@@ -178,12 +183,12 @@ class StageSampler(BaseSampler):
         """At random; only for values that cannot differ."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _ask_model(
-        self, space: dict[str, BaseDistribution], known: Sequence[FrozenTrial]
+    def _ask_of_baselines(
+        self, space: dict[str, BaseDistribution], others: Sequence[FrozenTrial]
     ) -> dict[str, Any]:
-        """The model's answer over a part of the space, told what is known of that part."""
+        """The model's answer when it is told of each baseline once."""
         memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](self._seed))
-        memory.add_trials([_part(t, space) for t in known])
+        memory.add_trials([_part(t, space) for t in _baselines(others)])
         return memory.ask(space).params
 
 
