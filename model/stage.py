@@ -25,6 +25,7 @@ from model.device import Device
 from model.freezing import freeze
 from model.hyperparameters import FineTuneHyperparameters
 from model.network import allocate, initialise
+from model.optimiser import AdamW
 from model.prefix import FrozenPrefix
 from model.stopping import Decisions
 from model.store import Entry, Store
@@ -192,13 +193,8 @@ class _StageRun:
             frozen = hyperparameters.frozen_layers
             freeze(self.network, frozen)
         self.prefix = FrozenPrefix(self.network, frozen, device)
-        self.trainable = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.trainable,
-            lr=hyperparameters.learning_rate,
-            weight_decay=hyperparameters.weight_decay,
-            fused=True,
-        )
+        trainable = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = AdamW(trainable, hyperparameters.weight_decay)
         self.decisions = Decisions(course.schedule, hyperparameters.learning_rate)
         self.history: list[EpochRow] = []
         self.best: dict[str, Tensor] = {}
@@ -208,8 +204,6 @@ class _StageRun:
         begin = time.perf_counter()
         number = self.decisions.epochs + 1
         rate = self.decisions.learning_rate
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         train_loss, train_accuracy = self._train(train, number)
         trained = time.perf_counter()
         loss, accuracy = self._validate(validation)
@@ -264,9 +258,9 @@ class _StageRun:
                 logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
             loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
+            self.optimiser.step(self.decisions.learning_rate)
             # Kept on the device: reading a number out would make every step wait.
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
@@ -314,9 +308,8 @@ class _StageRun:
         """All that `restore` needs."""
         tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}
         tensors |= {f"best.{k}": t for k, t in self.best.items()}
-        for i, parameter in enumerate(self.trainable):
-            for name, tensor in self.optimiser.state[parameter].items():
-                tensors[f"optimiser.{i}.{name}"] = tensor
+        for i, slots in enumerate(self.optimiser.state):
+            tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in slots.items()}
         return Entry(tensors, self._record())
 
     def restore(self, state: Entry) -> None:
@@ -329,11 +322,8 @@ class _StageRun:
         self.best = groups["best"]
         for name, tensor in groups["optimiser"].items():
             index, _, slot = name.partition(".")
-            parameter = self.trainable[int(index)]
-            # In the parameter's own memory format: other strides could take other kernels.
-            like = torch.empty_like(parameter) if slot != "step" else torch.empty_like(tensor)
-            like = like.to(parameter.device)
-            self.optimiser.state[parameter][slot] = like.copy_(tensor)
+            # Into the parameter's own memory format: other strides could take other kernels.
+            self.optimiser.state[int(index)][slot].copy_(tensor)
         self.decisions = Decisions.restore(self.course.schedule, state.record["decisions"])
         self.history = list(state.record["history"])
 
