@@ -20,7 +20,7 @@ class RecordedFineTune:
     """A whole fine-tune of a recorded baseline.
 
     Attributes:
-        values: the fine-tune's hyperparameters, flat, named `fine_tune. ...`.
+        values: the fine-tune's searched hyperparameters, flat, named `fine_tune. ...`.
         rung: the baseline's epochs it started from; 0 stands for the finished baseline.
         value: `test2_accuracy` on the selection part, 0..1.
         held_out: accuracy on the held-out part; None where nobody looked.
@@ -41,7 +41,7 @@ class RecordedBaseline:
     """A baseline with what was made of it.
 
     Attributes:
-        values: its hyperparameters, flat, named `baseline. ...`.
+        values: its searched hyperparameters, flat, named `baseline. ...`.
         seconds: cumulated, after each epoch, evaluations apart.
         looks: epochs to TEST2 accuracy (selection part) of the baseline itself, best weights so
             far; 0 stands for the finished baseline.
@@ -85,7 +85,8 @@ def _recorded_family(family: Sequence[TrialRecord]) -> RecordedBaseline:
 
 def write_recording(path: Path, baselines: Iterable[RecordedBaseline]) -> None:
     """One baseline a line; numbers as they are."""
-    path.write_text("".join(json.dumps(asdict(b), allow_nan=False) + "\n" for b in baselines))
+    lines = [json.dumps(asdict(b), allow_nan=False, separators=(",", ":")) for b in baselines]
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def read_recording(path: Path) -> list[RecordedBaseline]:

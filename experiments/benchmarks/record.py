@@ -41,6 +41,7 @@ from search.recording import (
     read_recording,
     write_recording,
 )
+from search.records import stage_values
 from search.samplers import question_seed
 from search.space import REFERENCE, Space
 
@@ -52,6 +53,7 @@ class Recorder:
 
     def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
         self.experiment, protocol = experiment, experiment.protocol
+        self.space = experiment.search_space()
         self.device = choose_device(cpus=1, gpus=0)
         self.device.apply()
         self.data = prepare(dataset, protocol, self.device)
@@ -73,18 +75,22 @@ class Recorder:
                 first = runs[0].baseline(until=epochs)
                 if first.finished:
                     break
-                looks[epochs] = runs[0].report(first).test2.accuracy
+                looks[epochs] = round(runs[0].report(first).test2.accuracy, 5)
                 fine_tunes.append(self._fine_tune(runs[0], configurations[0], first, epochs))
             first = runs[0].baseline()
-            looks[0] = runs[0].report(first).test2.accuracy
+            looks[0] = round(runs[0].report(first).test2.accuracy, 5)
             for run, configuration in zip(runs, configurations, strict=True):
                 fine_tunes.append(self._fine_tune(run, configuration, first, 0))
         return RecordedBaseline(
-            {k: v for k, v in configurations[0].items() if k.startswith("baseline.")},
+            self._searched(configurations[0], "baseline"),
             [round(sum(seconds[: i + 1]), 3) for i in range(len(seconds))],
             looks,
             fine_tunes,
         )
+
+    def _searched(self, configuration: dict[str, Value], stage: str) -> dict[str, Value]:
+        values, searched = stage_values(configuration, stage), self.space.distributions
+        return {name: value for name, value in values.items() if name in searched}
 
     def _run(
         self, configuration: dict[str, Value], store: Store, seconds: list[float]
@@ -116,11 +122,12 @@ class Recorder:
         network = build(result.weights, data.classes, data.image_size, self.device)
         held_out = None
         if len(self.held_out.labels):
-            held_out = evaluate(network, self.held_out.images, self.held_out.labels).accuracy
+            scored = evaluate(network, self.held_out.images, self.held_out.labels)
+            held_out = round(scored.accuracy, 5)
         return RecordedFineTune(
-            {k: v for k, v in configuration.items() if k.startswith("fine_tune.")},
+            self._searched(configuration, "fine_tune"),
             rung,
-            report.test2.accuracy,
+            round(report.test2.accuracy, 5),
             held_out,
             round(seconds, 3),
             [round(row["validation_accuracy"], 4) for row in result.history],
@@ -134,7 +141,7 @@ def design(space: Space, seed: int, baseline: int, branches: int) -> list[dict[s
     drawn = [space.suggest(study.ask()) for _ in range(branches)]
     if baseline == 0:
         drawn[0] = dict(REFERENCE)
-    shared = {k: v for k, v in drawn[0].items() if k.startswith("baseline.")}
+    shared = stage_values(drawn[0], "baseline")
     return [configuration | shared for configuration in drawn]
 
 
@@ -149,8 +156,8 @@ def _record(
         recorders.append(Recorder(load(options.experiment), _dataset(options)))
     recorder = recorders[0]
     begin = time.perf_counter()
-    space = recorder.experiment.search_space()
-    recorded = recorder.baseline(design(space, seed, number, options.branches), RUNGS)
+    drawn = design(recorder.space, seed, number, options.branches)
+    recorded = recorder.baseline(drawn, RUNGS)
     beside = path.with_suffix(".writing")
     write_recording(beside, [recorded])
     beside.replace(path)
