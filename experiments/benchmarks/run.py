@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from data.synthetic import synthesize
-from experiments.benchmarks import overhead, synthetic_bands, throughput
+from experiments.benchmarks import overhead, policies, synthetic_bands, throughput
 from experiments.benchmarks.turns import Figure, print_figures
 from model.hyperparameters import Schedule
 
 QUICK_SEARCHES = 2
+QUICK_REPLAYS, FULL_REPLAYS = 12, 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,14 +21,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="more seeds, longer trials: hours")
     options = parser.parse_args(argv)
     epochs = Schedule().max_epochs
-    seeds, overhead_epochs, searches = (
-        (throughput.FULL_SEEDS, epochs, synthetic_bands.SEARCHES)
+    seeds, overhead_epochs, searches, replays = (
+        (throughput.FULL_SEEDS, epochs, synthetic_bands.SEARCHES, FULL_REPLAYS)
         if options.full
-        else (throughput.QUICK_SEEDS, overhead.QUICK_EPOCHS, QUICK_SEARCHES)
+        else (throughput.QUICK_SEEDS, overhead.QUICK_EPOCHS, QUICK_SEARCHES, QUICK_REPLAYS)
     )
     parts: dict[str, Callable[[], list[Figure]]] = {
         "throughput": lambda: throughput.measure(synthesize(), seeds, epochs),
         "overhead": lambda: overhead.measure(overhead.TRIALS, overhead_epochs, overhead.PAIRS),
+        "policies, by replay": lambda: policies.measure(
+            policies.parser().parse_args(["--seeds", str(replays)])
+        ),
         "synthetic set": lambda: synthetic_bands.measure(synthetic_bands.SEEDS, searches),
     }
     figures = []
