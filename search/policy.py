@@ -26,7 +26,7 @@ class Policy:
         min_population: trials at a rung below which none is stopped there.
     """
 
-    branches: int = 8
+    branches: int = 6
     first_baselines: int = 4
     rungs: tuple[int, ...] = ()
     keep: float = 1 / 3
@@ -35,23 +35,26 @@ class Policy:
     def branch_of(self, trials: Sequence[TrialRecord]) -> int | None:
         """The trial whose baseline the next one is to take up, or None for a new baseline.
 
-        The best baseline is taken, by the mean of its complete trials, among those with fewer
-        than `branches` fine-tunes, failed ones included. It is new baselines' turn when none is
-        left, or when fewer than `first_baselines` were begun.
+        The best baseline, by the mean of its complete trials, is taken up until it has `branches`
+        fine-tunes, failed ones included; then new ones are trained until one of them is better.
+        None is taken up before `first_baselines` were begun.
         """
         begun = [t for t in trials if t.state != "waiting"]
         roots = [t for t in begun if t.branch_of is None and t.state != "fail"]
         if self.branches < 2 or len(roots) < self.first_baselines:
             return None
-        best: tuple[float, int] | None = None
+        families: dict[int, list[TrialRecord]] = {}
+        for trial in begun:
+            families.setdefault(trial.root, []).append(trial)
+        ranks: list[tuple[float, int]] = []
         for root in roots:
-            family = [t for t in begun if t.root == root.number]
-            values = [t.value for t in family if t.value is not None]
-            if not root.has_baseline or not values or len(family) >= self.branches:
-                continue
-            rank = (fmean(values), -root.number)
-            best = rank if best is None else max(best, rank)
-        return None if best is None else -best[1]
+            values = [t.value for t in families[root.number] if t.value is not None]
+            if root.has_baseline and values:
+                ranks.append((fmean(values), -root.number))
+        if not ranks:
+            return None
+        best = -max(ranks)[1]
+        return best if len(families[best]) < self.branches else None
 
     def stops(self, trial: TrialRecord, epochs: int, trials: Sequence[TrialRecord]) -> bool:
         """Whether the trial is to end at a rung where it has just reported its value.

@@ -1,7 +1,7 @@
 """What a configuration would have come to, from those that were recorded.
 
 Accuracies' log-odds, which do not saturate, are a Gaussian process over the searched
-hyperparameters, with noise. A simulated search
+hyperparameters, with luck that all fine-tunes of a baseline share, and noise. A simulated search
 does not see its mean, which is smoother than the truth, but one function drawn from what the
 process still holds possible, plus a draw of the noise at each configuration: so it may meet
 values above all recorded ones, and luck at one configuration says nothing about its neighbours. A
@@ -87,6 +87,8 @@ class Surrogate:
         self._was_scored = all(f.held_out is not None for _, f in self._rows)
         self._recorded = np.array([[f.value for _, f in self._rows], held_out]).T
         self._y = logit(np.clip(self._recorded, _EDGE, 1 - _EDGE))
+        names = list(space.distributions)
+        self._of_baseline = [i for i, name in enumerate(names) if name.startswith("baseline.")]
         self._known = {self._key(x): i for i, x in enumerate(self._x)}
         self._fit()
 
@@ -101,9 +103,19 @@ class Surrogate:
         phase = rng.uniform(0, 2 * np.pi, _FEATURES)
         weights = rng.standard_normal((_FEATURES, 2)) @ mixing.T * self._spread
 
+        effects: dict[tuple[int, ...], Array] = {}
+        effect_sd = np.sqrt(self._shared) * self._spread
+
+        def effect(x: Array) -> Array:
+            key = self._key(x[self._of_baseline])
+            if key not in effects:
+                draw = np.random.default_rng([seed, 1, *key]).standard_normal(2)
+                effects[key] = (draw @ mixing.T) * effect_sd
+            return effects[key]
+
         def prior(x: Array) -> Array:
             features: Array = np.sqrt(2 / _FEATURES) * np.cos(x @ omega.T + phase)
-            return np.asarray(features @ weights)
+            return np.asarray(features @ weights + np.array([effect(row) for row in x]))
 
         noise_sd = np.sqrt(self._noise) * self._spread
         noise = rng.standard_normal(self._y.shape) @ mixing.T * noise_sd
@@ -115,7 +127,7 @@ class Surrogate:
             recorded = self._known.get(self._key(x))
             if recorded is not None:
                 return self._expected(x, self._recorded[recorded])
-            own = np.random.default_rng([seed, *self._key(x)])
+            own = np.random.default_rng([seed, 0, *self._key(x)])
             smooth = prior(x[None])[0] + (self._kernel(x[None], self._x) @ update)[0]
             y = self._centre + smooth + (own.standard_normal(2) @ mixing.T) * noise_sd
             return self._expected(x, expit(y))
@@ -149,7 +161,8 @@ class Surrogate:
         Returns:
             `rmse`: root mean square error of the process' mean; `recorded_sd`: standard deviation
             of the recorded values; `rank_correlation` of the two (Spearman); `noise_sd`: what the
-            process takes for noise, at the median accuracy.
+            process takes for noise, and `baseline_sd` for luck of a whole baseline, both at the
+            median accuracy.
         """
         names = [str(sorted(b.values.items())) for b, _ in self._rows]
         group = np.unique(names, return_inverse=True)[1]
@@ -166,6 +179,7 @@ class Surrogate:
             "recorded_sd": float(values.std()),
             "rank_correlation": float(spearmanr(predicted, values).statistic),
             "noise_sd": float(np.sqrt(self._noise) * self._spread[0]) * middle * (1 - middle),
+            "baseline_sd": float(np.sqrt(self._shared) * self._spread[0]) * middle * (1 - middle),
         }
 
     def _place(self, configuration: Mapping[str, Value]) -> Array:
@@ -187,21 +201,24 @@ class Surrogate:
         every = np.ones(len(y), bool)
 
         def cost(log: Array) -> float:
-            self._scales, self._noise = np.exp(log[:-1]), float(np.exp(log[-1]))
+            self._scales = np.exp(log[:-2])
+            self._noise, self._shared = float(np.exp(log[-2])), float(np.exp(log[-1]))
             factor = self._factor(every)
             # A weak pull to scales of the space's width: few data cannot fix many scales.
-            pull = 0.5 * ((log[:-1] / 1.5) ** 2).sum()
+            pull = 0.5 * ((log[:-2] / 1.5) ** 2).sum()
             return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum() + pull)
 
-        start = np.log(np.array([1.0] * dimensions + [0.5]))
-        bounds = [(np.log(0.1), np.log(20.0))] * dimensions + [(np.log(0.02), np.log(2.0))]
+        start = np.log(np.array([1.0] * dimensions + [0.5, 0.1]))
+        bounds = [(np.log(0.1), np.log(20.0))] * dimensions
+        bounds += [(np.log(0.02), np.log(2.0)), (np.log(1e-3), np.log(2.0))]
         found = minimize(cost, start, bounds=bounds, method="L-BFGS-B", options={"maxiter": 40})
         cost(found.x)
 
     def _kernel(self, a: Array, b: Array) -> Array:
         """In units of the recorded variance."""
-        gaps = ((a[:, None] - b[None]) / self._scales) ** 2
-        kernel: Array = np.exp(-0.5 * gaps.sum(2))
+        gaps = a[:, None] - b[None]
+        same = (np.abs(gaps[:, :, self._of_baseline]) < 1e-9).all(2)
+        kernel: Array = np.exp(-0.5 * ((gaps / self._scales) ** 2).sum(2)) + self._shared * same
         return kernel
 
     def _factor(self, rows: NDArray[np.bool_]) -> Any:

@@ -57,14 +57,14 @@ def test_ties_go_to_the_earlier_baseline() -> None:
     assert SHARED.branch_of([trial(0, 0.8), trial(1, 0.9), trial(2, 0.9)]) == 1
 
 
-def test_at_most_so_many_fine_tunes_then_the_next_best_then_a_new_one() -> None:
+def test_at_most_so_many_fine_tunes_then_new_baselines_until_one_is_better() -> None:
     """Running ones count, and failed ones: a fine-tune that cannot be is not asked for ever."""
     trials = [trial(0, 0.9), trial(1, 0.8)]
     trials += [trial(2, None, "running", 0), trial(3, None, "fail", 0)]
     assert SHARED.branch_of(trials[:3]) == 0
-    assert SHARED.branch_of(trials) == 1
-    trials += [trial(4, 0.7, branch_of=1), trial(5, 0.7, branch_of=1)]
-    assert SHARED.branch_of(trials) is None
+    assert SHARED.branch_of(trials) is None  # not the second best
+    assert SHARED.branch_of([*trials, trial(4, 0.85)]) is None
+    assert SHARED.branch_of([*trials, trial(4, 0.95)]) == 4
 
 
 def test_one_fine_tune_of_each_shares_nothing() -> None:
