@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from data.dataset import SPLITS, Dataset, Split
 from model.device import Device
-from model.fused import normalise_pool_relu
 from model.hyperparameters import Protocol
 from model.protocol import ProtocolData, prepare
 from model.store import Store
@@ -18,15 +16,7 @@ from model.store import Store
 
 @pytest.fixture(scope="session", autouse=True)
 def device() -> Device:
-    """One thread of the CPU in float32.
-
-    The first optimiser of a process imports the compiler of torch (1.4 s), the first fused block
-    that of Numba (0.8 s, and 5 s more where nothing is cached); neither is a test's own.
-    """
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    for dtype in (torch.float32, torch.bfloat16):
-        z = torch.zeros(2, 1, 2, 2, dtype=dtype, requires_grad=True)
-        normalise_pool_relu(z, torch.nn.BatchNorm2d(1)).sum().backward()
+    """One thread of the CPU in float32."""
     device = Device("cpu", "float32", 1, "tests")
     device.apply()
     return device

@@ -354,3 +354,21 @@ def test_fine_tuning_carries_the_network_to_the_other_domain(
     assert result.baseline.test.accuracy < 0.5
     assert result.fine_tune.test.accuracy > 0.9
     assert result.fine_tune.test2.accuracy > 0.9
+
+
+def test_a_shared_baseline_is_scored_once_and_scores_the_same(
+    small_data: ProtocolData, device: Device, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored beside the stage, under what it was scored on: another division is another score."""
+    run = ProtocolRun(Hyperparameters(), small_data, PROTOCOL, store, device, seed=3)
+    baseline = run.baseline()
+    first = run.report(baseline)
+    monkeypatch.setattr("model.protocol.evaluate", _not_again)
+    assert run.report(baseline) == first
+    other = dataclasses.replace(small_data, selection=small_data.test)
+    with pytest.raises(RuntimeError, match="scored again"):
+        ProtocolRun(Hyperparameters(), other, PROTOCOL, store, device, seed=3).report(baseline)
+
+
+def _not_again(*arguments: object) -> None:
+    raise RuntimeError("scored again")
