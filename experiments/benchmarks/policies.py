@@ -260,8 +260,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--targets", type=float, nargs="+", default=[0.97])
     found.add_argument("--start", type=float, default=10.5, help="seconds until the first step")
     found.add_argument("--per-trial", type=float, default=0.6, help="seconds between two trials")
-    found.add_argument("--plain", type=float, default=3.5, help="a plain trial's time over ours")
-    found.add_argument("--plain-per-trial", type=float, default=3.0)
+    found.add_argument("--plain", type=float, default=4.4, help="a plain trial's time over ours")
+    found.add_argument("--plain-per-trial", type=float, default=4.0)
     found.add_argument("--uncached", type=float, default=1.03, help="a fine-tune's time over ours")
     return found
 
