@@ -26,6 +26,7 @@ from model.hyperparameters import (
     StageHyperparameters,
 )
 from model.network import allocate, initialise
+from model.optimiser import AdamW
 from model.stage import Course, StageResult, TensorSplit, run_stage
 from model.store import Store
 
@@ -124,13 +125,21 @@ def test_same_losses_rates_and_end_as_our_stage(
 
 
 @pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
-def test_same_number_of_steps(device: Device, tmp_path: Path) -> None:
+def test_same_number_of_steps(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps = 0
 
     def count(*_: object) -> None:
         nonlocal steps
         steps += 1
 
+    def counted(optimiser: AdamW, learning_rate: float) -> None:
+        step(optimiser, learning_rate)
+        count()
+
+    step = AdamW.step
+    monkeypatch.setattr(AdamW, "step", counted)
     settings, schedule = StageHyperparameters(batch_size=16), Schedule(max_epochs=2)
     start = our_start()
     handle = register_optimizer_step_post_hook(count)
