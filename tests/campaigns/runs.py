@@ -59,11 +59,13 @@ def trials_of(run: Path) -> list[Story]:
 
 
 def stored(run: Path) -> dict[str, str]:
-    """Every entry of the store, by course and name, to a digest of its tensors."""
+    """Every entry of the store with tensors, by course and name, to a digest of them."""
     store, found = Store(run / "store"), {}
     for path in sorted((run / "store").glob("*/*/[!.]*")):
         entry = store.load(path.parent.name, path.name)
         assert entry is not None, f"{path} is damaged"
+        if path.name.startswith("report-"):  # a stage's scores; they stand in the result as well
+            continue
         content = {k: t.numpy().tobytes() for k, t in sorted(entry.tensors.items())}
         digest = hashlib.sha256(b"".join(k.encode() + v for k, v in content.items())).hexdigest()
         found[f"{path.parent.name}/{path.name}"] = digest
