@@ -20,7 +20,7 @@ from experiments.definition import Retrain
 from model.hyperparameters import Value
 from model.store import content_key, write_atomically
 from search.jobs import Job
-from search.records import TrialRecord, best_trials
+from search.records import TrialRecord, best_families
 from search.space import REFERENCE
 from search.study import MAX_LOSSES
 
@@ -82,7 +82,7 @@ class Retraining:
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, fine_tune_on)
-            for t in best_trials(trials, settings.top_k)
+            for t in best_families(trials, settings.top_k)
         ]
         reference = next(t for t in trials if t.role == "reference")
         entry = (reference.number, dict(REFERENCE), reference.value)

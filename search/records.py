@@ -111,3 +111,18 @@ def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialReco
     for trial in complete:
         distinct.setdefault(tuple(sorted(trial.configuration.items())), trial)
     return list(distinct.values())[:count]
+
+
+def best_families(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
+    """The best trial of each of the best baselines; where they are too few, the next best trials.
+
+    Trials of one baseline share its luck under the search's seed, so the best few of all may
+    stand and fall together.
+    """
+    ranked = best_trials(trials, len(trials))
+    first: dict[int, TrialRecord] = {}
+    for trial in ranked:
+        first.setdefault(trial.root, trial)
+    chosen = list(first.values())[:count]
+    rest = [t for t in ranked if t.number not in {c.number for c in chosen}]
+    return chosen + rest[: count - len(chosen)]

@@ -19,7 +19,7 @@ from search.budget import Budget, FailurePolicy, trainings
 from search.jobs import Job
 from search.journal import open_journal
 from search.policy import Policy
-from search.records import stage_values, stored_trials
+from search.records import best_families, stage_values, stored_trials
 from search.space import REFERENCE, Space
 from search.study import Study
 from tests.search.fake_study import SPACE, next_job, open_study, result_of, summary
@@ -481,3 +481,14 @@ def test_a_search_ends_when_more_trials_gain_less_than_the_noise(path: Path) -> 
     assert not study.finished
     end(study, jobs[25])
     assert study.finished
+
+
+def test_the_best_of_each_baseline_comes_before_the_second_best_of_one(path: Path) -> None:
+    """What is retrained must not stand and fall with the luck of one baseline."""
+    drive(study := open_study(path, 14, policy=SHARING, space=WIDE))
+    trials = study.trials()
+    roots = len({t.root for t in trials})
+    chosen = best_families(trials, roots + 2)
+    assert len({t.root for t in chosen[:roots]}) == roots
+    assert chosen[0].number == study.best()[0].number
+    assert len({t.number for t in chosen}) == roots + 2
