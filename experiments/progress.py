@@ -134,6 +134,10 @@ class Progress:
             self._running[job.name] = _Running(time.monotonic())
 
     @harmless
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """Nothing yet."""
+
+    @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """Show how far it is."""
         with self._lock:

@@ -65,6 +65,10 @@ class TensorBoardLog:
         self._writers[job.name] = EventFileWriter(str(folder))
 
     @harmless
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """Nothing yet."""
+
+    @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """One point of every curve of the stage."""
         scalars = {f"{stage}/{name}": row[name] for name in _SCALARS}

@@ -23,6 +23,8 @@ class Job:
         configuration: full and canonical.
         fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
         rungs: baseline epochs after which a whole fine-tune is made and reported.
+        role: of the trial: "reference", "point" or "sampled".
+        branch_of: the trial whose baseline it takes up; None when it trains its own.
     """
 
     phase: Phase
@@ -31,6 +33,8 @@ class Job:
     configuration: Mapping[str, Value]
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
     rungs: Sequence[int] = ()
+    role: str = "sampled"
+    branch_of: int | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +81,9 @@ class Listener(Interface):
 
     def started(self, job: Job) -> None:
         """A worker was asked to do the job."""
+
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """The worker took it up, on the host `node` and there on `device`, in words."""
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """An epoch ended, or a stored one was found; rows of a stage come in order."""

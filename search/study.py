@@ -255,8 +255,15 @@ class Study:
         if root is not None and self._frozen(number).user_attrs.get("branch_of") != root.number:
             self._set(number, "branch_of", root.number)
         self._open.add(number)
-        rungs = self._policy.rungs if root is None else ()
-        return Job("search", number, 0, configuration, rungs=rungs)
+        return Job(
+            "search",
+            number,
+            0,
+            configuration,
+            rungs=self._policy.rungs if root is None else (),
+            role=self._frozen(number).user_attrs.get("role", "sampled"),
+            branch_of=None if root is None else root.number,
+        )
 
     def _root_of(self, number: int, configuration: Mapping[str, Value]) -> TrialRecord | None:
         """The trial that trained the same baseline, or is about to; None: this one does."""

@@ -8,6 +8,8 @@ store. Nothing but paths, settings and numbers travels through Ray.
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -66,8 +68,9 @@ def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
 
-    Reports are `{"event": "epoch", "stage", "row"}`, `{"event": "rung", "epochs", "value"}`,
-    `{"event": "baseline"}` when it is trained to the end, and last `{"event": "result", "result"}`
+    Reports are `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
+    `{"event": "rung", "epochs", "value"}`, `{"event": "baseline"}` when it is trained to the end,
+    and last `{"event": "result", "result"}`
     or `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
     nested reports. A diverged trial is a result, not an error: the worker lives on.
     """
@@ -78,6 +81,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     protocol = Protocol.model_validate_json(context.protocol)
     protocol = protocol.model_copy(update={"fine_tune_on": job.fine_tune_on})
     device, data = _workbench(context, protocol)
+    _report({"event": "placed", "node": platform.node(), "device": _place(device)})
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
         _report({"event": "epoch", "stage": stage, "row": dict(row)})
@@ -105,6 +109,12 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     except TrialDiverged as error:
         return {"event": "failed", "reason": str(error)}
     return {"event": "result", "result": result.to_json()}
+
+
+def _place(device: Device) -> str:
+    """The device as a person tells it from others of its host: Ray shows a worker its GPUs."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return f"{device.name} {shown}".rstrip() if device.name == "cuda" else device.name
 
 
 def _report(content: Mapping[str, Any]) -> None:

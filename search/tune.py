@@ -14,7 +14,7 @@ import pickle
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,17 @@ from search.jobs import Job, JobSource, Listener
 from search.trainable import REPORT, WorkerContext, encode, run_job
 
 
+def _nothing() -> None:
+    """What the adapters unpickle to: Ray pickles them once, and never needs them back."""
+
+
 def run_jobs(
     source: JobSource,
     listeners: Sequence[Listener],
     context: WorkerContext,
     resources: Resources,
     folder: Path,
+    on_step: Callable[[], None] = _nothing,
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
@@ -47,6 +52,7 @@ def run_jobs(
         context: for the workers.
         resources: from `fit_resources`.
         folder: for what Ray writes; nothing in it is needed afterwards.
+        on_step: called in every step of Ray's loop, about ten times a second. Must not raise.
     """
     bridge = _Bridge(source, listeners, context, resources.concurrency)
     leg = f"leg-{time.time_ns()}"
@@ -68,6 +74,7 @@ def run_jobs(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[_Stepper(on_step)],
         ),
     )
     with _sigterm_as_interrupt():
@@ -109,6 +116,9 @@ class _Bridge:
         if job is None or trial_id in self.closed:
             return False
         match report.get("event"):
+            case "placed":
+                for listener in self.listeners:
+                    listener.placed(job, report["node"], report["device"])
             case "epoch":
                 for listener in self.listeners:
                     listener.epoch(job, report["stage"], report["row"])
@@ -169,10 +179,6 @@ class _Bridge:
         self.jobs.pop(trial_id, None)
         self.trials.pop(trial_id, None)
         self.closed.discard(trial_id)
-
-
-def _nothing() -> None:
-    """What the adapters unpickle to: Ray pickles them once, and never needs them back."""
 
 
 class _AskingSearcher(Searcher):  # type: ignore[misc]
@@ -237,6 +243,20 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Fail the job, or give it back when only its worker was lost."""
         self._bridge.errored(trial)
+
+
+class _Stepper(tune.Callback):  # type: ignore[misc]
+    """Calls a function in every step of Ray's loop."""
+
+    def __init__(self, on_step: Callable[[], None]) -> None:
+        self._on_step = on_step
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        """Pass it on."""
+        self._on_step()
 
 
 def _error_of(trial: Trial) -> BaseException | None:

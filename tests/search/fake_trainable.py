@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     record = folder / f"{name}-attempt-{attempt}"
     record.write_text(json.dumps(seen))
     result = result_of(fields["configuration"])
+    send({"event": "placed", "node": "here", "device": "none"})
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds / EPOCHS)
         # Epochs look better than the result, and the last one worst.
@@ -111,6 +112,9 @@ class Recorder:
     def started(self, job: Job) -> None:
         self.heard.append(("started", job.number, dict(job.configuration)))
 
+    def placed(self, job: Job, node: str, device: str) -> None:
+        self.heard.append(("placed", job.number, (node, device)))
+
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         self.heard.append(("epoch", job.number, (stage, row["epoch"])))
 
@@ -128,12 +132,13 @@ def run_fake_jobs(
     plan: Mapping[str, Mapping[str, Any]],
     resources: Resources | None = None,
     concurrency: int = 2,
+    on_step: Callable[[], None] = lambda: None,
 ) -> None:
     """`run_jobs` on the connected Ray with half a CPU per job."""
     (folder / "plan.json").write_text(json.dumps(plan))
     context = WorkerContext("/pack", "digest", str(folder), "{}", 0, 0.5, 0.0, "float32")
     resources = resources or Resources(0.5, 0.0, concurrency, "tests")
-    run_jobs(source, listeners, context, resources, folder)
+    run_jobs(source, listeners, context, resources, folder, on_step)
 
 
 def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:
