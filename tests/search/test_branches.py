@@ -191,7 +191,8 @@ def test_a_trial_that_waited_in_vain_trains_its_baseline_itself(path: Path, how:
         assert study.ask() is None
         study.share(second)
         resumed = {job.number: job for job in (next_job(study), next_job(study))}
-        assert resumed[0] == Job("search", 0, 0, dict(first.configuration))
+        known = {"role": "reference", "branch_of": second.number}
+        assert resumed[0] == Job("search", 0, 0, dict(first.configuration), **known)
         assert study.trials()[0].branch_of == 1
     else:
         end(study, second)
