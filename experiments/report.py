@@ -13,7 +13,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from experiments import figures
+from experiments.figures.accuracy import accuracy_intervals, confusion_matrix
+from experiments.figures.search import search_history
 from experiments.outlook import outlook_lines
 from experiments.wording import duration, interval, one_line, percent, points
 from model.hyperparameters import Hyperparameters, flatten
@@ -104,7 +105,7 @@ def write_report(result: Mapping[str, Any], trials: Sequence[TrialRecord], path:
         path: of the page; replaced in one step.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -122,9 +123,9 @@ def write_report(result: Mapping[str, Any], trials: Sequence[TrialRecord], path:
         lines=_table_lines(result),
         configurations=_configurations(result),
         protocol=flatten(result["protocol"]),
-        intervals=figures.accuracy_intervals(result["table"]),
+        intervals=accuracy_intervals(result["table"]),
         confusions=_confusions(result),
-        history=figures.search_history(trials, result["winner"]["number"]),
+        history=search_history(trials, result["winner"]["number"]),
         failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
         stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
         branches=sum(t.branch_of is not None for t in trials),
@@ -211,7 +212,7 @@ def _confusions(result: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {"name": name}
         | {
-            when: figures.confusion_matrix(
+            when: confusion_matrix(
                 matrices[when], classes, f"Confusion matrix of the {name}, {when} fine-tuning"
             )
             for when in _STAGES

@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from experiments.figures import accuracy_intervals, confusion_matrix, search_history
+from experiments.figures.accuracy import accuracy_intervals, confusion_matrix
+from experiments.figures.search import search_history
 from tests.experiments.protocol_results import branch, complete, confusion, failed, pruned, rows
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,1 @@
+"""Figures of the report as inline SVG, for light and dark pages alike."""

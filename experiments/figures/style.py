@@ -1,0 +1,118 @@
+"""What all figures share: the page's colours, axes without frames, and inline SVG.
+
+Colours are those of the page: matplotlib draws with stand-ins, which are then replaced by CSS
+variables (the page's style sheet sets them), and the text stays text in the page's own font.
+Series differ in shape as well as in colour; the colours are told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK, BEFORE, AFTER, ON_CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
+"""Stand-ins for the page's text, its two series, text on a full cell, and what went wrong."""
+_COLOURS = {
+    INK: "currentColor",
+    BEFORE: "var(--before, #b35c00)",
+    AFTER: "var(--after, #0b5394)",
+    ON_CELL: "var(--on-cell, #ffffff)",
+    MARK: "var(--mark, #8a2d5c)",
+}
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Inches; one axes without a frame, everything in the page's ink."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set(color=INK, size=9)
+    axes.yaxis.label.set(color=INK, size=9)
+    return figure, axes
+
+
+def grid(axes: Axes, axis: str) -> None:
+    """Lines at the ticks of "x", "y" or "both", behind everything else."""
+    axes.grid(visible=True, axis=axis, color=INK, alpha=0.15, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def scatter(
+    axes: Axes,
+    places: Sequence[tuple[float, float]],
+    marker: str,
+    size: float,
+    colour: str,
+    label: str,
+    *,
+    ring: bool = False,
+) -> None:
+    """Markers of one series, sized in points; nothing, not even a legend entry, without places.
+
+    Args:
+        axes: drawn into.
+        places: (x, y) of each.
+        marker: matplotlib's.
+        size: in points.
+        colour: a stand-in.
+        label: in the legend.
+        ring: not filled.
+    """
+    if places:
+        axes.plot(
+            *zip(*places, strict=True),
+            linestyle="none",
+            marker=marker,
+            markersize=size,
+            color=colour,
+            markerfacecolor="none" if ring else colour,
+            label=label,
+        )
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """The legend between the figure's top and the axes, in so many columns."""
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=columns,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        handletextpad=0.3,
+        columnspacing=1.2,
+    )
+
+
+def plain(name: str) -> str:
+    """A name that matplotlib draws as it is: a pair of $ would be mathematics."""
+    return name.replace("$", r"\$")
+
+
+def to_svg(figure: Figure, alt: str) -> str:
+    """Scaled down by a narrow page, with `alt` as its text alternative."""
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    # The salt makes ids repeatable, and different in every figure of a page.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    _, _, text = buffer.getvalue().partition("<svg ")
+    _, _, text = text.partition(">")  # its attributes, replaced below
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # named alike in every figure
+    text = re.sub(r"font-family: [^;]*; ", "", text)
+    for stand_in, colour in _COLOURS.items():
+        text = text.replace(stand_in, colour)
+    width, height = 72 * figure.get_size_inches()
+    return (
+        f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
+        f'style="max-width: {width:g}pt">{text}'
+    )
