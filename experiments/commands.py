@@ -31,7 +31,7 @@ from search.cluster import ResourceError
 from search.journal import RunLock, RunLocked
 from search.records import stored_trials
 from search.replay import Workers
-from search.study import StudyMismatch
+from search.stored_study import StudyMismatch
 from search.surrogate import Surrogate
 
 INPUT_ERRORS = (

@@ -19,8 +19,8 @@ from model.hyperparameters import Protocol, Value, flatten
 from search.budget import Budget, FailurePolicy
 from search.policy import Policy
 from search.samplers import START_UP
+from search.settings import Settings
 from search.space import Space, SpaceError, nearest
-from search.study import Settings
 
 SHIPPED = Path(__file__).parent
 MAX_PROBLEMS = 20

@@ -101,7 +101,7 @@ class Phases:
         candidates = self._repeats.candidates()
         best = [c for c in candidates if c.fine_tune_on == candidates[0].fine_tune_on][-1]
         noise = seed_noise([[r["test2_accuracy"] for r in best.results.values()]])
-        self.study.noise = None if noise is None else noise.sd
+        self.study.ending.noise = None if noise is None else noise.sd
         self._wants_noise = False
         return None
 

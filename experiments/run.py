@@ -75,7 +75,8 @@ def search(
 
     Raises:
         data.dataset.DataError: the data is wrong; nothing is written.
-        search.study.StudyMismatch: the run was made under other conditions; nothing is written.
+        search.stored_study.StudyMismatch: the run was made under other conditions; nothing is
+            written.
         search.cluster.ResourceError: not even one trial fits, or no cluster answers.
         search.journal.RunLocked: another driver works on the run.
         experiments.folder.NotARun: the folder holds something else.

@@ -1,14 +1,20 @@
-"""The study's journal file and the lock that makes one driver its only writer."""
+"""The study's journal file: one driver writes it under a lock, anyone reads it."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileSymlinkLock,
+)
 
 
 class RunLocked(RuntimeError):  # noqa: N818, named by its cause
@@ -78,3 +84,30 @@ def open_journal(path: Path) -> JournalStorage:
         if whole < len(content):
             os.truncate(path, whole)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path))))
+
+
+class _Snapshot(BaseJournalBackend):
+    """The whole lines of a journal as they were at one moment; nothing can be written."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        # What follows the last line break is being written, or was when its driver died.
+        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
+
+    def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
+        return [json.loads(line) for line in self._lines[log_number_from:]]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise PermissionError("the journal was opened to be read")
+
+
+def read_journal(path: Path) -> JournalStorage:
+    """The storage as it is now, for readers without the lock: never cuts, creates or writes.
+
+    A driver may write meanwhile; its next lines are not seen.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a whole line of it is damaged.
+    """
+    return JournalStorage(_Snapshot(path))

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Value
-from search.journal import open_journal
+from search.journal import read_journal
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,30 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
 
 
 def stored_trials(path: Path) -> list[TrialRecord]:
-    """All trials of the study in a journal that exists, by number; the caller holds the lock."""
-    storage = open_journal(path)
-    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
-    return [record_of(trial) for trial in study.get_trials(deepcopy=False)]
+    """All trials of the study in a journal, by number; none before it holds a study.
+
+    Needs no lock and writes nothing; see `search.journal.read_journal`.
+    """
+    study = _stored_study(path)
+    return [] if study is None else [record_of(t) for t in study.get_trials(deepcopy=False)]
 
 
 def stored_identity(path: Path) -> dict[str, str]:
-    """What the study in a journal was made with, field to value; the caller holds the lock."""
-    storage = open_journal(path)
-    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    """What the study in a journal was made with, field to value; read like `stored_trials`.
+
+    Raises:
+        LookupError: the journal holds no study yet.
+    """
+    study = _stored_study(path)
+    if study is None:
+        raise LookupError("no study in it")
     return dict(study.user_attrs["identity"])
+
+
+def _stored_study(path: Path) -> optuna.Study | None:
+    storage = read_journal(path)
+    names = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=names[0], storage=storage) if names else None
 
 
 def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:

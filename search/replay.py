@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from search.jobs import Job
+from search.settings import Settings
 from search.space import Space
-from search.study import Settings, Study
+from search.study import Study
 from search.surrogate import Expected, Surrogate
 
 

@@ -15,70 +15,25 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from model.hyperparameters import Value
-from search.budget import Budget, FailurePolicy
+from search.ending import Ending
 from search.jobs import Job
-from search.journal import open_journal
-from search.outlook import converged
-from search.policy import Policy
 from search.records import TrialRecord, best_trials, record_of, stage_values
-from search.samplers import START_UP, StageSampler
+from search.samplers import StageSampler
+from search.settings import Settings
 from search.space import REFERENCE, Space
+from search.stored_study import StoredStudy
 
 MAX_LOSSES = 3
 """How often a trial is handed out again after its worker was lost; then it fails."""
-
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-class StudyMismatch(ValueError):  # noqa: N818, named by its cause
-    """The run's study was made under other conditions.
-
-    Attributes:
-        problems: one line per field, with its value then and now.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(problems))
-
-
-class TooManyFailures(RuntimeError):  # noqa: N818, named by its cause
-    """The share of failed trials is above the policy's limit."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a study asks.
-
-    Attributes:
-        name: of the study in the journal.
-        sampler: a name that `search.samplers.StageSampler` knows.
-        seed: of the study; every trial's seeds and the sampler's derive from it.
-        budget: when to stop asking.
-        points: known-good configurations, tried after the reference.
-        failures: when to give up.
-        policy: shared baselines and rungs.
-        start_up: trials that end before the sampler's model is asked.
-    """
-
-    name: str
-    sampler: str = "tpe"
-    seed: int = 0
-    budget: Budget = field(default_factory=Budget)
-    points: tuple[Mapping[str, Value], ...] = ()
-    failures: FailurePolicy = field(default_factory=FailurePolicy)
-    policy: Policy = field(default_factory=Policy)
-    start_up: int = START_UP
 
 
 class Study:
@@ -93,8 +48,7 @@ class Study:
         clock: in seconds; for the time budget.
 
     Attributes:
-        noise: standard deviation of the objective between seeds; once it is set, the study
-            stops asking when it has converged.
+        ending: when no more is asked for.
 
     Raises:
         StudyMismatch: when the stored study has another identity.
@@ -109,47 +63,17 @@ class Study:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.settings, self._clock = space, settings, clock
+        self.space, self.settings = space, settings
         most = min(settings.policy.branches, space.fine_tunes())
         self._policy = replace(settings.policy, branches=int(most))
-        self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
-        identity = {"name": settings.name, **identity}
-        names = optuna.get_all_study_names(self._storage)
-        if names:
-            # Not create_study(load_if_exists=True): that writes, and takes another name or
-            # direction without a word.
-            self._study = optuna.load_study(study_name=names[0], storage=self._storage)
-        else:
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=settings.name, direction="maximize"
-            )
-        if self._study.direction != optuna.study.StudyDirection.MAXIMIZE:
-            raise StudyMismatch([f"{path}: holds a study of another direction, not a search"])
-        self._check_identity(identity)
+        self._stored = StoredStudy(path, settings.name, identity)
+        self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
         self._enqueue_known()
         self._open: set[int] = set()
-        self._orphans = deque(t.number for t in self._trials(TrialState.RUNNING))
-        self._seconds_before = float(self._study.user_attrs.get("seconds", 0.0))
-        self._begun: float | None = None
-        self._judged: tuple[int, float, str] = 0, 0.0, ""
-        self.noise: float | None = None
-
-    def _check_identity(self, identity: Mapping[str, str]) -> None:
-        stored = self._study.user_attrs.get("identity")
-        if stored is None:
-            self._study.set_user_attr("identity", dict(identity))
-            return
-        problems = [
-            f"{key}: this run was made with {stored.get(key, 'nothing')}, now it is "
-            f"{identity.get(key, 'nothing')}; take another --run for it"
-            for key in {**stored, **identity}
-            if stored.get(key) != identity.get(key)
-        ]
-        if problems:
-            raise StudyMismatch(problems)
+        self._orphans = deque(t.number for t in self._stored.trials(TrialState.RUNNING))
 
     def _enqueue_known(self) -> None:
-        attributes = [t.user_attrs for t in self._trials()]
+        attributes = [t.user_attrs for t in self._stored.trials()]
         present = [a.get("configuration") for a in attributes if "role" in a]
         known = [("reference", dict(REFERENCE))]
         known += [("point", dict(point)) for point in self.settings.points]
@@ -157,76 +81,36 @@ class Study:
             # Not skip_if_exists, which looks at searched values only.
             if configuration not in present:
                 present.append(configuration)
-                self._study.enqueue_trial(
-                    self.space.nearest_inside(configuration),
-                    user_attrs={"role": role, "configuration": configuration},
-                )
+                self._enqueue(role, configuration)
 
     # ---- JobSource
 
     @property
     def finished(self) -> bool:
         """Whether nothing is open and nothing will be asked."""
-        return not self._open and not self._orphans and self._asks_no_more
+        return not self._open and not self._orphans and self.ending.over
 
     @property
     def missing(self) -> int:
         """Complete or pruned trials still wanted."""
-        return max(0, self.settings.budget.trials - len(self._trials(*_DONE)))
+        return self.ending.missing
 
     @property
     def gave_up(self) -> bool:
         """Whether the failure policy ends the search."""
-        failed, done = len(self._trials(TrialState.FAIL)), len(self._trials(*_DONE))
-        policy = self.settings.failures
-        return failed + done >= policy.min_ended and failed > policy.max_share * (failed + done)
-
-    @property
-    def seconds(self) -> float:
-        """Of asking and training so far, by the driver's clock, over all calls."""
-        now = 0.0 if self._begun is None else self._clock() - self._begun
-        return self._seconds_before + now
+        return self.ending.gave_up
 
     @property
     def stop_reason(self) -> str:
         """Why no more is asked before the wanted number is reached; empty while it is not so."""
-        if self.missing == 0:
-            return ""
-        if self.gave_up:
-            return "too many trials failed"
-        if self.settings.budget.spent(self.seconds, self.trials()):
-            return "the budget is spent"
-        return self._converged()
-
-    def _converged(self) -> str:
-        """In words, when more trials gain less than the noise; asked once per ended trial."""
-        if self.noise is None:
-            return ""
-        done = len(self._trials(*_DONE))
-        if self._judged[:2] != (done, self.noise):
-            found = converged(self._study, self.noise)
-            self._judged = (
-                done,
-                self.noise,
-                (
-                    f"more trials are expected to gain at most {found.improvement:.4f}, less than "
-                    f"the noise between seeds, {found.error:.4f}"
-                    if found.stop
-                    else ""
-                ),
-            )
-        return self._judged[2]
-
-    @property
-    def _asks_no_more(self) -> bool:
-        return self.missing == 0 or bool(self.stop_reason)
+        return self.ending.reason
 
     def ask(self) -> Job | None:
         """A trial that lost its worker or waited, else a new one, else None while some are open.
 
         A trial whose baseline is being trained by another waits for it: nothing is paid twice.
         """
-        self._begun = self._clock() if self._begun is None else self._begun
+        self.ending.begin()
         for _ in range(len(self._orphans)):
             number = self._orphans.popleft()
             job = self._hand_out(number)
@@ -240,9 +124,9 @@ class Study:
 
     def _wants_more(self) -> bool:
         """Whether to ask; not when many wait, who would know more if they were asked later."""
-        if len(self._open) + len(self._orphans) >= self.missing or self._asks_no_more:
+        if len(self._open) + len(self._orphans) >= self.missing or self.ending.over:
             return False
-        waiting = sum("role" not in self._frozen(n).user_attrs for n in self._orphans)
+        waiting = sum(self._stored.get(n, "role") is None for n in self._orphans)
         return waiting <= len(self._open)
 
     def _hand_out(self, number: int) -> Job | None:
@@ -252,8 +136,8 @@ class Study:
         if root is not None and not root.has_baseline:
             self._orphans.append(number)
             return None
-        if root is not None and self._frozen(number).user_attrs.get("branch_of") != root.number:
-            self._set(number, "branch_of", root.number)
+        if root is not None and self._stored.get(number, "branch_of") != root.number:
+            self._stored.set(number, "branch_of", root.number)
         self._open.add(number)
         return Job(
             "search",
@@ -261,7 +145,7 @@ class Study:
             0,
             configuration,
             rungs=self._policy.rungs if root is None else (),
-            role=self._frozen(number).user_attrs.get("role", "sampled"),
+            role=self._stored.get(number, "role", "sampled"),
             branch_of=None if root is None else root.number,
         )
 
@@ -279,7 +163,7 @@ class Study:
 
     def share(self, job: Job) -> None:
         """Note that the trial's baseline is trained to the end."""
-        self._set(job.number, "baseline", True)
+        self._stored.set(job.number, "baseline", True)
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
         """Record a rung's value and let the policy decide; the same rung gets the same answer.
@@ -289,15 +173,16 @@ class Study:
         if not math.isfinite(value):
             self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
             return True
-        decided: bool | None = self._frozen(job.number).user_attrs.get(f"stopped_at_{epochs}")
+        decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
-            trial_id = self._trial_id(job.number)
-            self._storage.set_trial_intermediate_value(trial_id, epochs, value)
+            self._stored.report(job.number, epochs, value)
             trials = self.trials()
             decided = self._policy.stops(trials[job.number], epochs, trials)
-            self._set(job.number, f"stopped_at_{epochs}", decided)
+            self._stored.set(job.number, f"stopped_at_{epochs}", decided)
         if decided:
-            self._set(job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}")
+            self._stored.set(
+                job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}"
+            )
             self._close(job.number, TrialState.PRUNED, None)
         return decided
 
@@ -313,29 +198,54 @@ class Study:
             self.fail(job, "its result holds a value that is not finite")
             return
         # Before telling: Optuna refuses attributes on an ended trial.
-        self._set(job.number, "result", dict(result))
+        self._stored.set(job.number, "result", dict(result))
         self._close(job.number, TrialState.COMPLETE, value)
 
     def fail(self, job: Job, reason: str) -> None:
         """FAIL, with the reason beside it."""
-        self._set(job.number, "reason", reason)
+        self._stored.set(job.number, "reason", reason)
         self._close(job.number, TrialState.FAIL, None)
 
     def give_back(self, job: Job, reason: str) -> None:
         """Hand the trial out again, at most `MAX_LOSSES` times."""
-        losses = self._frozen(job.number).user_attrs.get("losses", 0) + 1
+        losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
             self.fail(job, f"lost its worker {losses} times; last: {reason}")
             return
-        self._set(job.number, "losses", losses)
+        self._stored.set(job.number, "losses", losses)
         self._open.discard(job.number)
         self._orphans.append(job.number)
+
+    # ---- steering
+
+    def enqueue(self, configuration: Mapping[str, Value]) -> int:
+        """Have a configuration tried next, after those that wait; the number of its trial.
+
+        Raises:
+            ValueError: no further trial will be asked for, or the configuration is known.
+        """
+        for trial in self.trials():
+            if dict(trial.configuration) == dict(configuration):
+                raise ValueError(f"trial {trial.number} has this configuration, {trial.state}")
+        if self.ending.over:
+            raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
+        waiting = len(self._stored.trials(TrialState.WAITING))
+        if len(self._open) + len(self._orphans) + waiting >= self.missing:
+            raise ValueError(
+                f"all {self.ending.wanted} trials are asked for; extend the search first"
+            )
+        self._enqueue("point", configuration)
+        return len(self._stored.trials()) - 1
+
+    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> None:
+        attributes = {"role": role, "configuration": dict(configuration)}
+        self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
 
     # ---- views
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
-        return [record_of(t) for t in self._trials()]
+        return [record_of(t) for t in self._stored.trials()]
 
     def best(self, count: int = 1) -> list[TrialRecord]:
         """The best complete trials of distinct configurations, best first, ties by number."""
@@ -344,12 +254,12 @@ class Study:
     # ---- Optuna
 
     def _ask_new(self) -> int:
-        number = len(self._trials()) - len(self._trials(TrialState.WAITING))
+        number = len(self._stored.trials()) - len(self._stored.trials(TrialState.WAITING))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             root = self._branching_from(number)
-            self._study.sampler = self._sampler(number, root)
-            self._configure(self._study.ask(self.space.distributions), root)
+            asked = self._stored.ask(self.space.distributions, self._sampler(number, root))
+            self._configure(asked, root)
         return number
 
     def _branching_from(self, number: int) -> TrialRecord | None:
@@ -359,13 +269,15 @@ class Study:
         return None if root is None else earlier[root]
 
     def _sampler(self, number: int, root: TrialRecord | None) -> StageSampler:
-        given = {} if root is None else stage_values(self._frozen(root.number).params, "baseline")
-        space, seed, start_up = (
-            self.space.distributions,
-            self.settings.seed,
-            self.settings.start_up,
+        given = (
+            {}
+            if root is None
+            else stage_values(self._stored.trial(root.number).params, "baseline")
         )
-        return StageSampler(self.settings.sampler, seed, number, space, given, start_up)
+        space, settings = self.space.distributions, self.settings
+        return StageSampler(
+            settings.sampler, settings.seed, number, space, given, settings.start_up
+        )
 
     def _configure(self, trial: optuna.Trial, root: TrialRecord | None) -> None:
         """Store the configuration, unless it is a known one."""
@@ -373,33 +285,20 @@ class Study:
         if "configuration" not in trial.user_attrs:
             if root is not None:  # the reference's own baseline, even where the space lacks it
                 drawn |= stage_values(root.configuration, "baseline")
-            self._set(trial.number, "configuration", drawn)
+            self._stored.set(trial.number, "configuration", drawn)
 
     def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
-        stored = self._frozen(number)
+        stored = self._stored.trial(number)
         if "configuration" not in stored.user_attrs or len(stored.params) < len(
             self.space.distributions
         ):
             root = self._branching_from(number)
-            self._study.sampler = self._sampler(number, root)
-            self._configure(optuna.Trial(self._study, self._trial_id(number)), root)
-            stored = self._frozen(number)
+            self._configure(self._stored.open_trial(number, self._sampler(number, root)), root)
+            stored = self._stored.trial(number)
         return dict(stored.user_attrs["configuration"])
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
-        self._study.set_user_attr("seconds", self.seconds)
-        self._study.tell(number, value, state=state)
+        self.ending.note_seconds()
+        self._stored.tell(number, state, value)
         self._open.discard(number)
-
-    def _set(self, number: int, key: str, value: object) -> None:
-        self._storage.set_trial_user_attr(self._trial_id(number), key, value)
-
-    def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._storage.get_trial(self._trial_id(number))
-
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)

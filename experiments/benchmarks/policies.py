@@ -26,8 +26,8 @@ from search.policy import Policy
 from search.recording import read_recording
 from search.replay import Replayed, Workers, replay
 from search.samplers import question_seed
+from search.settings import Settings
 from search.space import REFERENCE, Space
-from search.study import Settings
 from search.surrogate import Expected, Surrogate
 
 ALONE = Policy(branches=1, rungs=())

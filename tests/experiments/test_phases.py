@@ -16,8 +16,9 @@ from search.budget import Budget
 from search.jobs import Job
 from search.policy import Policy
 from search.records import TrialRecord
+from search.settings import Settings
 from search.space import Space
-from search.study import Settings, Study
+from search.study import Study
 
 pytestmark = pytest.mark.unit
 
@@ -87,7 +88,7 @@ def test_the_best_of_the_first_trials_is_repeated_early_and_found_again(tmp_path
     assert not source.finished
     assert drive(source) == repeats(1, 2, 3) + names(range(NOISE_AFTER, 20))
     assert source.finished
-    assert source.study.noise == pytest.approx(NOISE)
+    assert source.study.ending.noise == pytest.approx(NOISE)
     assert source.stopped.startswith("more trials are expected to gain at most 0.0")
     assert source.stopped.endswith(f"less than the noise between seeds, {NOISE:.4f}")
     assert told == [("retrain", 6, 6)]
@@ -99,7 +100,7 @@ def test_the_best_of_the_first_trials_is_repeated_early_and_found_again(tmp_path
 def test_without_the_wish_nothing_changes(tmp_path: Path) -> None:
     source = phases(tmp_path, until_converged=False)
     assert drive(source) == names(range(24)) + repeats(1, 2, 3)
-    assert source.study.noise is None
+    assert source.study.ending.noise is None
     assert source.stopped == ""
 
 
@@ -110,7 +111,7 @@ def test_a_search_that_is_over_by_then_repeats_nothing_for_the_noise(
     source = phases(tmp_path, Budget(trials))
     assert drive(source, trials) == names(range(trials))
     assert drive(source) == repeats(1, 2, 3)
-    assert source.study.noise is None
+    assert source.study.ending.noise is None
     assert source.stopped == ""
 
 
@@ -124,11 +125,11 @@ def test_the_search_goes_on_beside_the_repeats(tmp_path: Path) -> None:
     assert [job.name for job in open_] == repeats(1, 2) + names([13])
     for job in (*open_[:3], *open_[4:], further):
         finish(source, job)
-    assert source.study.noise is None
+    assert source.study.ending.noise is None
     assert not source.finished
     finish(source, open_[3])
     ask(source)
-    assert source.study.noise == pytest.approx(stdev(REPEATS[BEST][:2]))
+    assert source.study.ending.noise == pytest.approx(stdev(REPEATS[BEST][:2]))
 
 
 def test_when_all_is_asked_the_open_repeats_are_waited_for(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_restart_amid_the_repeats_goes_on_with_the_rest(tmp_path: Path, done: 
     first.ask()  # and dies with it
     source = phases(tmp_path)
     assert drive(source) == repeats(1, 2, 3)[done:] + names(range(NOISE_AFTER, 20))
-    assert source.study.noise == pytest.approx(NOISE)
+    assert source.study.ending.noise == pytest.approx(NOISE)
 
 
 def test_a_run_that_converged_is_finished_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_a_failed_repeat_is_not_waited_for(tmp_path: Path, failing: int) -> None
             finish(source, job)
     assert drive(source) == names(range(NOISE_AFTER, 21))
     assert source.finished
-    assert source.study.noise is None
+    assert source.study.ending.noise is None
     assert source.retrain().candidates()[1].failures == {failing: "loss nan"}
 
 
@@ -186,14 +187,14 @@ def test_a_lost_repeat_is_handed_out_again(tmp_path: Path) -> None:
     lost = ask(source)
     source.give_back(lost, "killed")
     assert drive(source)[:6] == [*repeats(1, 2, 3)[1:], lost.name]
-    assert source.study.noise == pytest.approx(NOISE)
+    assert source.study.ending.noise == pytest.approx(NOISE)
 
 
 def test_the_noise_is_that_of_the_run_s_own_protocol(tmp_path: Path) -> None:
     """The other reading of the reference stands last, and has no noise here."""
     source = phases(tmp_path, also="TRAIN+TEST")
     drive(source)
-    assert source.study.noise == pytest.approx(NOISE)
+    assert source.study.ending.noise == pytest.approx(NOISE)
 
 
 def test_time_that_passes_after_the_search_does_not_change_why_it_stopped(tmp_path: Path) -> None:

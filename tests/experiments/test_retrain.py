@@ -16,8 +16,9 @@ from model.hyperparameters import Value
 from search.budget import Budget, FailurePolicy
 from search.jobs import Job
 from search.policy import Policy
+from search.settings import Settings
 from search.space import REFERENCE, Space
-from search.study import MAX_LOSSES, Settings, Study
+from search.study import MAX_LOSSES, Study
 
 pytestmark = pytest.mark.unit
 

@@ -12,8 +12,9 @@ from search.budget import Budget, FailurePolicy
 from search.jobs import Job
 from search.policy import Policy
 from search.records import TrialRecord
+from search.settings import Settings
 from search.space import Space
-from search.study import Settings, Study
+from search.study import Study
 
 SPACE = Space.parse(
     {

@@ -203,8 +203,8 @@ def test_a_trial_that_waited_in_vain_trains_its_baseline_itself(path: Path, how:
 def population(study: Study, job: Job) -> None:
     """A better value at the rung, of a trial that is waiting for the job's baseline."""
     waiting = next(t for t in study.trials() if t.state == "running" and t.number != job.number)
-    storage = study._storage
-    storage.set_trial_intermediate_value(study._trial_id(waiting.number), 1, 0.9)
+
+    study._stored.report(waiting.number, 1, 0.9)
 
 
 def test_a_restart_does_not_forget_who_waits(path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_stop_that_was_decided_before_a_crash_stands(path: Path) -> None:
     study = open_study(path, 20, policy=policy)
     reached(study, 0.5, 0.6)
     job = next_job(study)
-    study._set(job.number, "stopped_at_1", True)
+    study._stored.set(job.number, "stopped_at_1", True)
     again = open_study(path, 20, policy=policy)
     resumed = [next_job(again) for _ in range(3)][2]
     assert resumed == job
@@ -473,9 +473,9 @@ def test_a_search_ends_when_more_trials_gain_less_than_the_noise(path: Path) -> 
     for n, job in enumerate(jobs[:25]):
         study.finish(job, {"test2_accuracy": 0.9 - 0.0001 * n})
     assert study.stop_reason == ""
-    study.noise = 1e-6
+    study.ending.noise = 1e-6
     assert study.stop_reason == ""
-    study.noise = 0.05
+    study.ending.noise = 0.05
     assert study.stop_reason.startswith("more trials are expected to gain at most 0.00")
     assert study.stop_reason.endswith("less than the noise between seeds, 0.0500")
     assert study.ask() is None

@@ -22,8 +22,8 @@ from search.recording import (
 )
 from search.records import stage_values
 from search.replay import Replayed, Workers, replay, time_to_value
+from search.settings import Settings
 from search.space import REFERENCE, Space
-from search.study import Settings
 from search.surrogate import Surrogate
 from tests.search.fake_study import open_study, result_of
 

@@ -21,7 +21,7 @@ from search.budget import Budget
 from search.policy import Policy
 from search.recording import RecordedBaseline, read_recording
 from search.replay import Replayed, Workers, replay, time_to_value
-from search.study import Settings
+from search.settings import Settings
 from search.surrogate import Surrogate
 
 pytestmark = pytest.mark.unit

@@ -18,7 +18,8 @@ from search.journal import open_journal
 from search.policy import Policy
 from search.records import stored_trials
 from search.space import REFERENCE, Space
-from search.study import MAX_LOSSES, Study, StudyMismatch
+from search.stored_study import StudyMismatch
+from search.study import MAX_LOSSES, Study
 from tests.search.fake_study import (
     IDENTITY,
     POINT,
