@@ -24,6 +24,7 @@ from search.space import Space, SpaceError, nearest
 
 SHIPPED = Path(__file__).parent
 MAX_PROBLEMS = 20
+MAX_TRIALS = 100_000
 
 
 class DefinitionError(ValueError):
@@ -109,7 +110,7 @@ class Experiment(_Section):
     data: str = "synthetic"
     """A folder in the layout of `data.folder`, or `synthetic`."""
     synthetic: Synthetic = Synthetic()
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 1
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Complete or pruned trials wanted; the first is the reference configuration."""
     budget: BudgetRequest = BudgetRequest()
     until_converged: bool = False
