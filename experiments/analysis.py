@@ -6,143 +6,75 @@ time. Of TEST2 it sees the selection part alone, so that making it is no look at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from data.dataset import Dataset
-from experiments.folder import Run
-from model.device import Device
-from model.evaluation import Evaluation
+from data.cache import open_pack
+from data.dataset import SPLITS, DataError, Dataset
+from data.tensors import to_device
+from experiments.answers import (
+    MAX_MISTAKES,
+    Mistake,
+    Predictions,
+    predictions_of,
+    surest_repair,
+)
+from experiments.folder import NotARun, Run
+from experiments.split_summary import (
+    BINS,
+    DRAWS,
+    SAMPLES_PER_CLASS,
+    Image,
+    Sample,
+    Shift,
+    SplitSummary,
+    shift_between,
+    summarise_split,
+)
+from model.bundle import load_bundle
+from model.bundle_format import BundleError
+from model.device import Device, choose_device
+from model.evaluation import BATCH, predict
 from model.hyperparameters import Hyperparameters, Protocol
+from model.network import FILTERS, Network
+from model.protocol import build, division_of
+from model.representation import (
+    LAYER_NAMES,
+    layer_features,
+    layer_modules,
+    linear_cka,
+    relative_change,
+)
 
-BINS = 64
-SAMPLES_PER_CLASS = 2
-DRAWS = 2
-MAX_MISTAKES = 12
 MAP_CHANNELS = 8
+MAX_CKA_IMAGES = 1000
 
-Image = NDArray[np.uint8] | NDArray[np.float32]
-"""[H, W] as stored: uint8 in 0..255 or float32 in 0..1."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of a split, as the network meets it.
-
-    Attributes:
-        index: position in the dataset's split (for TEST2, in the whole of TEST2).
-        label: true class, position in `Analysis.classes`.
-        stored: [H, W] uint8 in 0..255 or float32 in 0..1, as stored.
-        preprocessed: [H, W] float32 in 0..1, the network's input.
-        augmented: [DRAWS, H, W] float32 in 0..1, as in training; [0, H, W] where the split's
-            `augmentation` is None.
-    """
-
-    index: int
-    label: int
-    stored: Image
-    preprocessed: NDArray[np.float32]
-    augmented: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """A split at a glance; intensities are of preprocessed images, 0..1.
-
-    Attributes:
-        name: TRAIN, TEST or TEST2.
-        part: "all", or "selection" for TEST2.
-        n: images.
-        counts: images of each class.
-        mean_image: [H, W] float32 in 0..1.
-        histogram: [BINS] float64, shares of all pixels, summing to 1; bin i is from i / BINS to
-            (i + 1) / BINS.
-        mean: of all pixels' intensities.
-        sd: their standard deviation.
-        samples: SAMPLES_PER_CLASS of every class that has as many, ordered by label, then index.
-        augmentation: what was drawn for `Sample.augmented`, as "baseline" (TRAIN) or "fine_tune"
-            (TEST); None where nothing is drawn: on TEST2, and where the winner has all
-            strengths of that stage at 0.
-    """
-
-    name: str
-    part: str
-    n: int
-    counts: tuple[int, ...]
-    mean_image: NDArray[np.float32]
-    histogram: NDArray[np.float64]
-    mean: float
-    sd: float
-    samples: tuple[Sample, ...]
-    augmentation: str | None
-
-
-@dataclass(frozen=True)
-class Shift:
-    """How far two splits are apart, in units of the full intensity range; 0 is no shift.
-
-    Attributes:
-        first, second: names of the splits.
-        intensity: 1-Wasserstein (earth mover's) distance between the intensity histograms, 0..1:
-            the mean amount by which intensities must change to turn one into the other
-            (https://docs.scipy.org/doc/scipy/reference/generated/scipy.stats.wasserstein_distance.html).
-        mean_image: root mean square difference of the mean images' pixels, 0..1.
-    """
-
-    first: str
-    second: str
-    intensity: float
-    mean_image: float
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """An image of TEST2's selection part that is wrong after fine-tuning.
-
-    Attributes:
-        index: position in TEST2.
-        image: [H, W] uint8 in 0..255 or float32 in 0..1, as stored.
-        label: true class, position in `Analysis.classes`, as are the other classes.
-        predicted: class predicted after fine-tuning.
-        probability: of `predicted`, 0..1.
-        before: class predicted before fine-tuning.
-        before_probability: of `before`, 0..1.
-    """
-
-    index: int
-    image: Image
-    label: int
-    predicted: int
-    probability: float
-    before: int
-    before_probability: float
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The exported network on TEST2's selection part.
-
-    Attributes:
-        counts: images of each class: the n of `Evaluation.per_class`.
-        before, after: evaluations; `per_class` (None for a class without an image), `confusion`
-            (row: true class, column: predicted class), `accuracy`, `loss` and `n`.
-        repaired: images wrong before fine-tuning and right after it.
-        broken: images right before and wrong after.
-        mistakes: the most confident wrong answers after fine-tuning, the most probable first, at
-            most MAX_MISTAKES; their total is the sum off `after.confusion`'s diagonal.
-    """
-
-    counts: tuple[int, ...]
-    before: Evaluation
-    after: Evaluation
-    repaired: int
-    broken: int
-    mistakes: tuple[Mistake, ...]
+__all__ = [
+    "BINS",
+    "DRAWS",
+    "MAP_CHANNELS",
+    "MAX_MISTAKES",
+    "SAMPLES_PER_CLASS",
+    "Analysis",
+    "BlockMaps",
+    "FeatureMaps",
+    "Image",
+    "LayerChange",
+    "Mistake",
+    "Predictions",
+    "Sample",
+    "Shift",
+    "SplitSummary",
+    "analyse",
+    "analyse_run",
+]
 
 
 @dataclass(frozen=True)
@@ -272,7 +204,33 @@ def analyse(
         hyperparameters: of the trial: augmentation and frozen layers.
         device: applied to this process by the caller; all is computed in float32.
     """
-    raise NotImplementedError
+    selection = division_of(dataset, protocol).selection
+    part = dataset.splits["TEST2"].take(selection)
+    images, _ = to_device(part, device.torch_device)
+    pair = [build(w, len(dataset.classes), dataset.image_size, device) for w in (before, after)]
+    probabilities = [predict(network, images) for network in pair]
+    shown = surest_repair(part, probabilities)
+    # Evenly over the part: its images may be sorted by class.
+    few = torch.linspace(0, len(part) - 1, min(len(part), MAX_CKA_IMAGES)).long()
+    splits = _summaries(dataset, selection, hyperparameters)
+    return Analysis(
+        classes=dataset.classes,
+        splits=splits,
+        shifts=tuple(shift_between(a, b) for a, b in combinations(splits, 2)),
+        predictions=predictions_of(part, selection, probabilities),
+        feature_maps=FeatureMaps(
+            index=int(selection[shown]),
+            image=part.images[shown],
+            label=int(part.labels[shown]),
+            before=int(probabilities[0][shown].argmax()),
+            after=int(probabilities[1][shown].argmax()),
+            blocks=_block_maps(pair, images[shown : shown + 1]),
+        ),
+        layers=_layer_changes(
+            pair, images[few.to(images.device)], hyperparameters.fine_tune.frozen_layers
+        ),
+        cka_images=len(few),
+    )
 
 
 def analyse_run(run: Run) -> Analysis:
@@ -281,4 +239,72 @@ def analyse_run(run: Run) -> Analysis:
     Raises:
         NotARun: the run has no dataset or bundle, or they are damaged or of different data.
     """
-    raise NotImplementedError
+    try:
+        bundle = load_bundle(run.bundle)
+        record = bundle.record
+        dataset = open_pack(run.pack, record.dataset_digest)
+    except (BundleError, DataError) as error:
+        raise NotARun(f"{run.folder}: cannot be analysed: {error}") from None
+    device = choose_device()
+    device.apply()
+    return analyse(
+        dataset,
+        record.protocol,
+        bundle.weights["before"],
+        bundle.weights["after"],
+        Hyperparameters.from_flat(record.hyperparameters),
+        device,
+    )
+
+
+def _summaries(
+    dataset: Dataset, selection: NDArray[np.int64], hyperparameters: Hyperparameters
+) -> tuple[SplitSummary, ...]:
+    """TRAIN and TEST as their stages draw them, then TEST2's selection part."""
+    h, size = hyperparameters, len(dataset.classes)
+    stages = {
+        "TRAIN": ("baseline", h.baseline.augmentation),
+        "TEST": ("fine_tune", h.fine_tune.augmentation),
+    }
+    parts = {"TEST2": selection}
+    return tuple(
+        summarise_split(name, dataset.splits[name], parts.get(name), size, stages.get(name))
+        for name in SPLITS
+    )
+
+
+def _block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
+    """Of one image, [1, 1, H, W]."""
+    found = []
+    both = zip(*(layer_features(network, image, BATCH) for network in pair), strict=True)
+    for name, features in zip(LAYER_NAMES[: len(FILTERS)], both, strict=False):
+        before, after = (f[0].cpu() for f in features)
+        order = torch.argsort(after.mean(dim=(1, 2)), descending=True, stable=True)
+        channels = order[:MAP_CHANNELS]
+        maps = [f[channels].contiguous().numpy() for f in (before, after)]
+        found.append(BlockMaps(name, tuple(channels.tolist()), *maps))
+    return tuple(found)
+
+
+def _layer_changes(
+    pair: Sequence[Network], images: Tensor, frozen: int
+) -> tuple[LayerChange, ...]:
+    """Of every layer, on [n, 1, H, W] images, one layer's features at a time."""
+    features = zip(*(layer_features(network, images, BATCH) for network in pair), strict=True)
+    alignments = [linear_cka(x, y) for x, y in features]
+    modules = zip(*(layer_modules(network) for network in pair), strict=True)
+    return tuple(
+        LayerChange(
+            name=name,
+            frozen=i < frozen,
+            cka=alignments[i],
+            weight_change=relative_change(x.parameters(), y.parameters()),
+            statistics_change=relative_change(_statistics(x), _statistics(y)),
+        )
+        for i, (name, (x, y)) in enumerate(zip(LAYER_NAMES, modules, strict=True))
+    )
+
+
+def _statistics(layer: nn.Module) -> list[Tensor]:
+    """Batch normalisation's running means and variances, without its count of batches."""
+    return [buffer for buffer in layer.buffers() if buffer.is_floating_point()]
