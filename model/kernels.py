@@ -47,8 +47,16 @@ def _as_bits(context: Any, value: Any) -> Any:
     return types.uint32(types.float32), generate
 
 
-def _load(row: Any, c: int) -> Any:  # the Python side of an overload is never run
-    raise NotImplementedError
+def _load(row: Any, c: int) -> Any:
+    """A channel's value as float32, by torch; in compiled code `_load_overload` takes its place.
+
+    Args:
+        row: [C] float32, or uint16 that holds bfloat16.
+        c: channel.
+    """
+    if row.dtype == np.uint16:
+        return np.float32(torch.tensor(row[c]).view(torch.bfloat16).item())
+    return row[c]
 
 
 @overload(_load, strict=False)  # type: ignore[untyped-decorator]
@@ -59,7 +67,16 @@ def _load_overload(row: Any, c: Any) -> Callable[..., Any]:
 
 
 def _save(row: Any, c: int, value: Any) -> None:
-    raise NotImplementedError
+    """Set a channel, rounded as torch rounds; in compiled code `_save_overload` takes its place.
+
+    Args:
+        row: [C] float32, or uint16 that holds bfloat16; changed.
+        c: channel.
+        value: float32.
+    """
+    if row.dtype == np.uint16:
+        value = torch.tensor(value, dtype=torch.bfloat16).view(torch.uint16).item()
+    row[c] = value
 
 
 @overload(_save, strict=False)  # type: ignore[untyped-decorator]

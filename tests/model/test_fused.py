@@ -242,6 +242,27 @@ def test_a_stage_fuses_on_one_thread_alone_and_runs_on_two(
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_compiled_bfloat16_is_that_of_the_same_kernel_in_plain_python() -> None:
+    """There torch reads and rounds it. One addition each, so that nothing else rounds."""
+    offset = normal(48, seed=1)
+    # Ties, which go to the even neighbour below or above, across an exponent's end too.
+    offset.view(torch.int32)[:24] = torch.arange(24) * 0x10000 + 0x3F758000
+    offset[24:27] = torch.tensor([INF, -INF, 1e-40])
+    z, gradient = (
+        normal(48 * n * n, seed=n).bfloat16().view(torch.uint16).numpy().reshape(1, n, n, 48)
+        for n in (3, 1)
+    )
+    index = np.arange(48, dtype=np.uint8).reshape(1, 1, 1, 48) % 5
+    kernel = kernels.backward[torch.bfloat16]
+    compiled, plain = np.zeros_like(z), np.zeros_like(z)
+    for run, out in ((kernel, compiled), (kernel.py_func, plain)):
+        one, nothing = np.ones(48, np.float32), np.zeros(48, np.float32)
+        run(z, index, gradient, one, nothing, offset.numpy(), out)
+    assert plain.tolist() == compiled.tolist()
+    bits = offset.bfloat16().view(torch.uint16).numpy()
+    assert (plain[0, 2] == bits).all()  # left out by pooling
+
+
 def test_no_cache_is_shared_and_none_is_needed() -> None:
     names = [
         kernel.py_func.__qualname__
