@@ -11,7 +11,7 @@ from data.dataset import Dataset
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.outlook import outlook
-from experiments.report import write_report
+from experiments.report import explained, write_report
 from experiments.results import (
     STAGES,
     Part,
@@ -84,7 +84,8 @@ class Conclusion:
             result = {**self._conclude(winner), "fingerprint": fingerprint}
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
-        write_report(result, self.study.trials(), run.report)
+        trials, space = self.study.trials(), self.study.space
+        write_report(result, trials, space, explained(run), run.report)
         return dict(result)
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:
@@ -197,7 +198,7 @@ class Conclusion:
         }
 
     def _search_summary(self) -> dict[str, Any]:
-        trials, best = self.study.trials(), self.study.best()[0]
+        trials, best = self.study.trials(), next(iter(self.study.best()), None)
         finished = [t.result for t in trials if t.result is not None]
         # By key: a stage that several trials share was paid for once.
         paid = {r[s]["key"]: r[s]["seconds"] for r in finished for s in STAGES.values()}
@@ -210,8 +211,8 @@ class Conclusion:
             "failed": sum(t.state == "fail" for t in trials),
             "trial_seconds": sum(paid.values()),
             "stopped": self.circumstances["stopped"],
-            "best_number": best.number,
-            "best_value": best.value,
+            "best_number": None if best is None else best.number,
+            "best_value": None if best is None else best.value,
         }
 
     def _candidate(self, candidate: Candidate, winner: Candidate) -> dict[str, Any]:

@@ -76,6 +76,16 @@ class Run:
         return self.folder / "tensorboard"
 
     @property
+    def commands(self) -> Path:
+        """Requests to the driver, and its answers."""
+        return self.folder / "commands"
+
+    @property
+    def status(self) -> Path:
+        """How it goes, written by the run's driver while it lives."""
+        return self.folder / "status.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the run's driver."""
         return self.folder / "run.lock"

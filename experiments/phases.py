@@ -59,6 +59,11 @@ class Phases:
             return self.study.finished
         return self.retrain().finished
 
+    @property
+    def searching(self) -> bool:
+        """Whether trials may still be asked for."""
+        return self._retraining is None
+
     def retrain(self) -> Retraining:
         """The second phase; only once the first is finished."""
         if self._retraining is None:

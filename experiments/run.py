@@ -20,13 +20,15 @@ from data.dataset import DataError, Dataset
 from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
+from experiments.findings import result_table
 from experiments.folder import NotARun, Run
 from experiments.phases import Phases
 from experiments.progress import Progress
-from experiments.report import result_table, write_trials_csv
 from experiments.results import looks_so_far, weights_kept
 from experiments.retrain import Retraining
+from experiments.steering import Steering
 from experiments.tensorboard_log import TensorBoardLog
+from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import WRITING, Store, write_atomically
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
@@ -134,12 +136,13 @@ class _Search:
             experiment.retrain,
             until_converged=experiment.until_converged,
         )
+        self._extended(self.study.ending.wanted)
 
     def __call__(self) -> int:
         begin = time.monotonic()
         run, study = self.run, self.study
         self.console.print(f"run folder: {run.folder}")
-        write_atomically(run.definition, dump(self.experiment).encode())
+        self._write_definition()
         self._tidy()
         try:
             open_pack(run.pack, digest=self.dataset.digest)
@@ -172,6 +175,7 @@ class _Search:
             },
         )
         result = conclusion.reach()
+        study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
@@ -221,7 +225,25 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                run_jobs(self.phases, [progress, log], context, resources, self.run.ray)
+                steering = Steering(
+                    self.run.commands, self.phases, self.study.space, self._say_steered
+                )
+                listeners = [progress, log]
+                run_jobs(self.phases, listeners, context, resources, self.run.ray, steering.poll)
+                steering.close("the search is over")
+
+    def _extended(self, trials: int) -> None:
+        """Take over what the study wants, which may have been extended."""
+        self.experiment = self.experiment.model_copy(update={"trials": trials})
+
+    def _write_definition(self) -> None:
+        write_atomically(self.run.definition, dump(self.experiment).encode())
+
+    def _say_steered(self, line: str) -> None:
+        """A request was answered; it may have been an extension."""
+        self.console.print(f"request: {line}", soft_wrap=True)
+        self._extended(self.study.ending.wanted)
+        self._write_definition()
 
     def _say_choices(self, resources: Resources) -> None:
         """Every automatic choice, once, with its reason."""

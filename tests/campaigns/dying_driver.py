@@ -51,8 +51,8 @@ def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
 _LISTENER = "experiments.tensorboard_log:TensorBoardLog"
 
 POINTS = {
-    "locking": Point("search.study", "open_journal"),
-    "opening": Point("search.study:Study", "_check_identity"),
+    "locking": Point("search.stored_study", "open_journal"),
+    "opening": Point("search.stored_study:StoredStudy", "_check"),
     "enqueueing": Point("search.study:Study", "_enqueue_known"),
     "asking": Point("optuna.storages:JournalStorage", "set_trial_param", after=True),
     "asked": Point("search.study:Study", "ask", after=True),

@@ -1,0 +1,167 @@
+"""Steering a live search: requests as files in `RUN/commands/`, and what became of each.
+
+Only the driver writes the study. Another process leaves `<id>.request.json`; the driver claims it
+by renaming it to `<id>.taken.json`, does it or refuses, and writes `<id>.answer.json`. A request
+that nobody claims in time is withdrawn by who made it. The folder may lie on a shared file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.definition import MAX_TRIALS
+from experiments.phases import Phases
+from model.store import write_atomically
+from search.space import Space
+
+_EVERY = 1.0
+"""Seconds between two looks of the driver into the folder."""
+
+_REQUEST, _TAKEN, _ANSWER = ".request.json", ".taken.json", ".answer.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request.
+
+    Attributes:
+        accepted: whether it is done, or under way.
+        text: one line: what was done, or why not.
+    """
+
+    accepted: bool
+    text: str
+
+
+def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) -> Answer | None:
+    """Leave a request and wait for its answer.
+
+    Args:
+        folder: the run's `commands`.
+        command: `enqueue` (`configuration`), `extend` (`trials`), `stop` (`now`).
+        arguments: as named above.
+        wait: seconds; then the request is withdrawn, unless the driver has just claimed it.
+
+    Returns:
+        The answer; None when no driver claimed the request.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
+    request, answer = folder / f"{name}{_REQUEST}", folder / f"{name}{_ANSWER}"
+    text = json.dumps({"command": command, "arguments": arguments}, allow_nan=False)
+    write_atomically(request, text.encode())
+    try:
+        _await(answer, wait)
+    finally:
+        withdrawn = _rename(request, None)
+    if withdrawn:
+        return None
+    _await(answer, wait)  # it may have been claimed at the last moment
+    if not answer.exists():
+        return Answer(False, "the driver took it up and gave no answer; see `shiftsearch status`")
+    found = json.loads(answer.read_text())
+    return Answer(found["accepted"], found["text"])
+
+
+class Steering:
+    """The driver's side: looks into the folder, does or refuses what it finds.
+
+    Args:
+        folder: the run's `commands`; need not exist.
+        phases: what is steered.
+        space: of the study.
+        tell: is given one line for each request, with its answer.
+    """
+
+    def __init__(
+        self, folder: Path, phases: Phases, space: Space, tell: Callable[[str], None]
+    ) -> None:
+        self._folder, self._phases, self._space, self._tell = folder, phases, space, tell
+        self._looked = float("-inf")
+        self._interrupting = False
+        self.close("it was made before this driver began")
+
+    def poll(self) -> None:
+        """Answer every open request; looks at most once a second."""
+        if time.monotonic() - self._looked < _EVERY:
+            return
+        self._looked = time.monotonic()
+        self._answer_all(self._do)
+        if self._interrupting:
+            # As Ctrl+C: Ray's loop ends calmly, open trials are taken up by the next call.
+            self._interrupting = False
+            signal.raise_signal(signal.SIGINT)
+
+    def close(self, why: str) -> None:
+        """Refuse every open request."""
+        self._answer_all(lambda command, arguments: Answer(False, why))
+
+    def _answer_all(self, do: Callable[[str, Mapping[str, Any]], Answer]) -> None:
+        for request in sorted(self._folder.glob(f"*{_REQUEST}")):
+            name = request.name.removesuffix(_REQUEST)
+            taken = request.with_name(f"{name}{_TAKEN}")
+            try:
+                if not _rename(request, taken):
+                    continue  # withdrawn meanwhile
+                found = json.loads(taken.read_text())
+                answer = do(found["command"], found["arguments"])
+                command = found["command"]
+            except Exception as error:  # whatever lies there must not end the search
+                answer, command = Answer(False, f"not a request: {error}"), name
+            self._tell(f"{command}: {'' if answer.accepted else 'refused: '}{answer.text}")
+            with contextlib.suppress(OSError):  # a full disk: the search goes on without it
+                text = json.dumps({"accepted": answer.accepted, "text": answer.text})
+                write_atomically(request.with_name(f"{name}{_ANSWER}"), text.encode())
+
+    def _do(self, command: str, arguments: Mapping[str, Any]) -> Answer:
+        try:
+            if command == "stop" and arguments["now"]:
+                self._interrupting = True
+                return Answer(True, "interrupting; the command that began the run continues it")
+            if not self._phases.searching:
+                return Answer(False, "the search is over and the best are being retrained")
+            study = self._phases.study
+            match command:
+                case "enqueue":
+                    point = self._space.point(arguments["configuration"], "configuration")
+                    return Answer(True, f"is trial {study.enqueue(point)}")
+                case "extend":
+                    trials = arguments["trials"]
+                    if not isinstance(trials, int) or trials > MAX_TRIALS:
+                        return Answer(
+                            False, f"trials is {trials!r}, but must be at most {MAX_TRIALS}"
+                        )
+                    study.ending.extend(trials)
+                    return Answer(True, f"{trials} trials are wanted")
+                case "stop":
+                    study.ending.stop()
+                    return Answer(
+                        True, "no more trials are asked for; open ones end, the best are retrained"
+                    )
+            return Answer(False, f"{command} is not one of enqueue, extend, stop")
+        except ValueError as error:
+            return Answer(False, "; ".join(getattr(error, "problems", None) or [str(error)]))
+
+
+def _await(path: Path, wait: float) -> None:
+    """Until the file is there, or the time is over."""
+    end = time.monotonic() + wait
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def _rename(path: Path, target: Path | None) -> bool:
+    """Rename, or remove where there is no target; False when somebody else was first."""
+    try:
+        path.unlink() if target is None else path.rename(target)
+    except FileNotFoundError:
+        return False
+    return True
