@@ -1,10 +1,10 @@
 """The tiers' rules, and the datasets that tests of every floor share.
 
-Tiers: every test carries exactly one of the markers `unit`, `integration` and `campaign`. A unit
-test never imports Ray and is short: at most `CPU_LIMIT` seconds of processor time, its child
-processes' included, and `WALL_LIMIT` seconds by the clock. Processor time is the measure because
-it does not depend on what else the machine does; the clock catches a test that sleeps or waits.
-`slow(reason="...")` lifts both.
+Tiers: every test carries exactly one of the markers `unit`, `integration`, `campaign` and
+`browser`. A unit test never imports Ray and is short: at most `CPU_LIMIT` seconds of processor
+time, its child processes' included, and `WALL_LIMIT` seconds by the clock. Processor time is the
+measure because it does not depend on what else the machine does; the clock catches a test that
+sleeps or waits. `slow(reason="...")` lifts both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 
 from data.dataset import SPLITS, Dataset, Split
 
-TIERS = ("unit", "integration", "campaign")
+TIERS = ("unit", "integration", "campaign", "browser")
 CPU_LIMIT = 1.0
 WALL_LIMIT = 5.0
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -48,8 +48,9 @@ BUSY = "    start = time.process_time()\n    while time.process_time() - start <
         UNIT + "def test_it():\n    time.sleep(0.2)\n",
         UNIT + '@pytest.mark.slow(reason="trains a network")\ndef test_it():\n' + BUSY,
         "@pytest.mark.integration\ndef test_it():\n" + BUSY,
+        "@pytest.mark.browser\ndef test_it():\n" + BUSY,
     ],
-    ids=["short", "waiting", "slow-with-reason", "integration"],
+    ids=["short", "waiting", "slow-with-reason", "integration", "browser"],
 )
 def test_kept_rules_pass(project: pytest.Pytester, body: str) -> None:
     code, output = outcome(project, body)
@@ -81,6 +82,17 @@ def test_broken_rules_fail(project: pytest.Pytester, body: str, message: str) ->
     code, output = outcome(project, body, "-m", "unit")
     assert code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED)
     assert message in output
+
+
+def test_an_empty_tier_is_an_error_and_a_skip_with_reason_is_not(
+    project: pytest.Pytester,
+) -> None:
+    code, output = outcome(project, UNIT + "def test_it(): pass\n", "-m", "browser")
+    assert code == pytest.ExitCode.NO_TESTS_COLLECTED, output
+    skips = '@pytest.mark.browser\ndef test_it(): pytest.skip("no browser")\n'
+    code, output = outcome(project, skips, "-m", "browser")
+    assert code == 0, output
+    assert "no browser" in output
 
 
 def test_the_unit_tier_does_not_import_modules_of_other_tiers(project: pytest.Pytester) -> None:
