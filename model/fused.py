@@ -35,6 +35,18 @@ class _Trained(torch.autograd.Function):
         variance: Tensor,
         eps: float,
     ) -> Tensor:
+        """The block's output, and what `backward` needs kept in `ctx`.
+
+        Args:
+            ctx: autograd's.
+            z: [N, C, H, W] float32 or bfloat16, channels_last.
+            weight, bias: [C] float32, the normalisation's.
+            mean, variance: [C] float32, of z; the variance biased, at least 0.
+            eps: added to the variance, above 0.
+
+        Returns:
+            [N, C, H // 2, W // 2] of z's dtype, channels_last.
+        """
         scale = weight * torch.rsqrt(variance + eps)
         out, index, picked = _apply(z, scale, bias - mean * scale)
         ctx.save_for_backward(z, mean, variance, scale, index, picked)
@@ -43,6 +55,15 @@ class _Trained(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        """Gradients of what `forward` took, through the batch's statistics too.
+
+        Args:
+            ctx: as `forward` left it.
+            gradient: [N, C, H // 2, W // 2] of z's dtype, of the output.
+
+        Returns:
+            Of z, in its shape and dtype; of weight and bias, [C] float32; None for the rest.
+        """
         z, mean, variance, scale, index, picked = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         channels, count = z.shape[1], z.numel() // z.shape[1]

@@ -123,6 +123,7 @@ class Surrogate:
         update = cho_solve(self._factor(every), (self._y - self._centre - prior(self._x) - noise))
 
         def expected(configuration: Mapping[str, Value]) -> Expected:
+            """The recorded values, else the drawn ones; the same whenever it is asked."""
             x = self._place(configuration)
             recorded = self._known.get(self._key(x))
             if recorded is not None:

@@ -99,6 +99,7 @@ class _Bridge:
         self.trials: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """The source's next job, encoded; None while something is live, else FINISHED."""
         self._sweep()
         if len(self.jobs) < self.concurrency:
             job = self.source.ask()
@@ -139,9 +140,11 @@ class _Bridge:
         return False
 
     def completed(self, trial_id: str) -> None:
+        """Let go of a trial that ended; its job is given back when it is not closed."""
         self._lost(trial_id, "the worker ended without a result")
 
     def errored(self, trial: Trial) -> None:
+        """Fail the job with the trial's exception; give it back when only its worker was lost."""
         trial_id = trial.trial_id
         if trial_id not in self.jobs:
             return

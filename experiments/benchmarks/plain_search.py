@@ -80,6 +80,12 @@ def train_trial(config: Mapping[str, Any], task: Task) -> None:
     }
 
     def reporter(stage: str, test2_accuracy: Callable[[float], float]) -> Any:
+        """What `train_stage` calls after each epoch: it tells Ray; the stage's time runs from now.
+
+        Args:
+            stage: whose counts these are.
+            test2_accuracy: the metric, from the best accuracy on the stage's own validation split.
+        """
         begin = time.perf_counter()
 
         def report(accuracy: float, best: float) -> None:
