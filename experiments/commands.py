@@ -18,11 +18,13 @@ from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
+from experiments.findings import result_table
 from experiments.folder import NotARun, Run
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
-from experiments.report import result_table, write_report, write_trials_csv
+from experiments.report import explained, write_report
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
+from experiments.trials_table import write_trials_csv
 from experiments.wording import interval, percent
 from model.bundle import load_bundle
 from model.bundle_format import BundleError
@@ -93,7 +95,8 @@ def report(options: Namespace, console: Console) -> int:
     result = json.loads(run.result.read_text())
     result["held_out_looks"] = looks_so_far(run.looks)
     write_trials_csv(trials, run.trials)
-    write_report(result, trials, run.report)
+    space = load(str(run.definition)).search_space()
+    write_report(result, trials, space, explained(run), run.report)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
     return runs.DONE

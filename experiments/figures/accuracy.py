@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 from experiments.figures.style import (
     AFTER,
     BEFORE,
+    CELL,
     INK,
-    ON_CELL,
     grid,
     legend_above,
     new_figure,
@@ -41,7 +41,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
                 continue
             share = count / sum(line)
             axes.add_patch(
-                Rectangle((column - 0.5, row - 0.5), 1, 1, color=AFTER, alpha=share, linewidth=0)
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=share, linewidth=0)
             )
             if size <= _COUNTED:
                 axes.text(
@@ -51,7 +51,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
                     ha="center",
                     va="center",
                     size=9 if size <= 12 else 6,
-                    color=ON_CELL if share > 0.7 else INK,
+                    color=INK,
                 )
     axes.spines[:].set(visible=True, color=INK, alpha=0.25)
     # Every n-th class, so that names of many classes do not lie on each other.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
@@ -17,6 +18,7 @@ from experiments.figures.style import (
     scatter,
     to_svg,
 )
+from experiments.wording import duration
 from search.records import TrialRecord
 
 
@@ -72,3 +74,63 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
         + f"; the winner is {winner}."
     )
     return to_svg(figure, alt)
+
+
+def time_used(trials: Sequence[TrialRecord]) -> str:
+    """Training time of every trial, baseline and fine-tune stacked; a shared baseline counts once.
+
+    What did not complete has no stages to count: its bar is hollow, and as long as the driver
+    waited for it.
+
+    Args:
+        trials: by number.
+    """
+    figure, axes = new_figure(6.8, 2.9)
+    complete = [t for t in trials if t.result is not None]
+    own = [t for t in complete if t.branch_of is None]
+    taken = [t for t in complete if t.branch_of is not None]
+    lost = [t for t in trials if t.state in ("fail", "pruned") and t.seconds is not None]
+    baselines = {t.number: _seconds(t.result, "baseline") for t in own}
+    fine_tunes = {t.number: _seconds(t.result, "fine_tune") for t in complete}
+    axes.bar(list(baselines), list(baselines.values()), color=BEFORE, label="baseline")
+    axes.bar(
+        list(fine_tunes),
+        list(fine_tunes.values()),
+        bottom=[baselines.get(n, 0.0) for n in fine_tunes],
+        color=AFTER,
+        hatch="////",
+        edgecolor="none",
+        label="fine-tune",
+    )
+    if lost:
+        axes.bar(
+            [t.number for t in lost],
+            [t.seconds or 0.0 for t in lost],
+            fill=False,
+            edgecolor=MARK,
+            linestyle="--",
+            label="no result: time from start to end",
+        )
+    scatter(
+        axes,
+        [(t.number, fine_tunes[t.number]) for t in taken],
+        "^",
+        4,
+        INK,
+        "took up another trial's baseline",
+    )
+    axes.set_xlabel("trial")
+    axes.set_ylabel("seconds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    grid(axes, "y")
+    legend_above(axes, 2)
+    alt = (
+        f"Time used: {duration(sum(baselines.values()))} for {len(own)} baselines and "
+        f"{duration(sum(fine_tunes.values()))} for {len(complete)} fine-tunes, "
+        f"{len(taken)} of them of another trial's baseline; {len(lost)} trials without a result."
+    )
+    return to_svg(figure, alt)
+
+
+def _seconds(result: Mapping[str, Any] | None, stage: str) -> float:
+    return 0.0 if result is None else float(result[stage]["seconds"])

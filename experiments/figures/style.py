@@ -17,13 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-INK, BEFORE, AFTER, ON_CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
-"""Stand-ins for the page's text, its two series, text on a full cell, and what went wrong."""
+INK, BEFORE, AFTER, CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
+"""Stand-ins for the page's text, its two series, a cell under text, and what stands out."""
 _COLOURS = {
     INK: "currentColor",
     BEFORE: "var(--before, #b35c00)",
     AFTER: "var(--after, #0b5394)",
-    ON_CELL: "var(--on-cell, #ffffff)",
+    CELL: "var(--cell, #6ba3d6)",
     MARK: "var(--mark, #8a2d5c)",
 }
 

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.report import result_table, trials_frame, write_report, write_trials_csv
+from experiments.findings import result_table
+from experiments.report import write_report
+from experiments.trials_table import trials_frame, write_trials_csv
 from model.hyperparameters import Hyperparameters
 from search.records import TrialRecord
+from search.space import Space
 from tests.experiments.protocol_results import (
     branch,
     complete,
@@ -65,7 +68,7 @@ class Page(HTMLParser):
 
 
 def html_of(run: tuple[dict[str, Any], list[TrialRecord]], folder: Path) -> str:
-    write_report(*run, folder / "report.html")
+    write_report(*run, Space({}, {}), None, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

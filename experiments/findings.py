@@ -1,0 +1,96 @@
+"""What a finished run found, in sentences and in the terminal's end table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from experiments.outlook import outlook_lines
+from experiments.wording import interval, percent, points
+
+
+def result_table(result: Mapping[str, Any]) -> Table:
+    """Every accuracy before and after fine-tuning, for the terminal."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="Accuracy, mean over replicates, and its 95 % interval over images",
+        title_justify="left",
+        caption=Text("\n".join([comparison_line(result), *outlook_lines(result)])),
+        caption_justify="left",
+    )
+    table.add_column("configuration")
+    for header in ("images", "before fine-tuning", "after fine-tuning"):
+        table.add_column(header, no_wrap=True)
+    above = ""
+    for line in table_lines(result):
+        cells = [
+            Text(f"{percent(row['accuracy'])}  {row['label']}\n{interval(row['interval'])}")
+            for row in (line["before"], line["after"])
+        ]
+        name = line["configuration"] if line["configuration"] != above else ""
+        above = line["configuration"]
+        table.add_row(Text(name), Text(f"{line['images']}\nn = {line['n']}"), *cells)
+    return table
+
+
+def table_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table's rows with before and after beside each other."""
+    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in result["table"]:
+        key = (row["configuration"], row["split"], row["part"])
+        images = row["split"] if row["part"] == "all" else f"{row['split']} {row['part']}"
+        line = {"configuration": row["configuration"], "images": images, "n": row["n"]}
+        lines.setdefault(key, line)[row["stage"]] = row
+    return list(lines.values())
+
+
+def answer(result: Mapping[str, Any]) -> list[str]:
+    """The run's question answered, in at most three lines."""
+    names = {
+        "winner": f"The winner, trial {result['winner']['number']},",
+        "reference": "The reference configuration",
+    }
+    lines = []
+    for configuration, name in names.items():
+        row = final_row(result, configuration)
+        if row is not None:
+            lines.append(
+                f"{name} is right on {percent(row['accuracy'])} {interval(row['interval'])} of "
+                f"{row['n']} TEST2 images ({row['label']}) after fine-tuning."
+            )
+    return [*lines, comparison_line(result)]
+
+
+def comparison_line(result: Mapping[str, Any]) -> str:
+    """Winner minus reference and how that reads, or why they are not compared."""
+    comparison = result["comparison"]
+    if comparison is not None:
+        low, high = comparison["interval"]
+        reading = "the interval holds 0, so neither is shown to be better"
+        if low > 0 or high < 0:
+            reading = f"the {'winner' if low > 0 else 'reference configuration'} is better"
+        return (
+            f"Winner minus reference, paired on {comparison['n']} images of TEST2's "
+            f"{comparison['part']} part: "
+            f"{points(comparison['difference'], comparison['interval'])}; {reading}."
+        )
+    if result["winner"]["configuration"] != result["reference"]["configuration"]:
+        return "The reference configuration could not be retrained: nothing to compare with."
+    if result["search"]["asked"] == 1:
+        return "Only the reference configuration was run: nothing to compare with."
+    return "The winner is the reference configuration itself: no other did better when retrained."
+
+
+def final_row(result: Mapping[str, Any], configuration: str) -> Mapping[str, Any] | None:
+    """After fine-tuning, on TEST2's held-out part, else on its selection part."""
+    found = {
+        row["part"]: row
+        for row in result["table"]
+        if (row["configuration"], row["stage"], row["split"]) == (configuration, "after", "TEST2")
+    }
+    return found.get("held-out", next(iter(found.values()), None))
