@@ -16,8 +16,8 @@ from experiments.figures.change import class_changes
 from experiments.figures.search import search_history, time_used
 from experiments.findings import answer, table_lines
 from experiments.folder import NotARun, Run
-from experiments.inspection import data_view, features_view, mistakes_view
 from experiments.outlook import outlook_lines
+from experiments.report_views import data_view, features_view, mistakes_view
 from experiments.results import STAGES
 from experiments.wording import duration, interval, one_line, percent
 from model.store import write_atomically
