@@ -1,92 +1,47 @@
 """What a person sees while a search runs: a live view in a terminal, plain lines elsewhere.
 
-The live view redraws a few lines in place; phases, failures and lost workers are printed above
-it and stay. In a pipe or a log file there is one line per event and no control character.
+The live view redraws one screen in place, and only phases are printed above it, with their
+failures when they end. In a pipe or a log file there is one line per event and no control
+character.
 """
 
 from __future__ import annotations
 
-import statistics
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from experiments.board import Board
 from experiments.listeners import harmless
-from experiments.wording import duration, one_line, percent
+from experiments.view import View, best_line, left, troubles
+from experiments.wording import duration, percent
 from search.jobs import Job
-from search.records import TrialRecord
-
-_SHOWN = 8
-"""Running jobs that the live view lists; the rest are counted."""
-
-
-@dataclass
-class _Running:
-    """A job under way, by the driver's monotonic clock."""
-
-    since: float
-    stage: str = ""
-    epoch: int = 0
-    accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The incumbent: accuracies on the selection part before and after fine-tuning."""
-
-    name: str
-    before: float
-    after: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}, {percent(self.before)} -> {percent(self.after)} on TEST2, "
-            "selection part"
-        )
 
 
 class Progress:
     """A `search.jobs.Listener` and a context manager around everything it is told.
 
-    Contract: one thread tells it; the live view's thread only reads, under the lock.
+    It passes everything on to the board first, and shows what stands there then.
 
     Args:
         console: where to write; a live view if it is a terminal.
-        concurrency: how many jobs run at once, for the time left.
-        trials: known when the run is continued: their best, times and failures count.
+        board: of the run.
     """
 
-    def __init__(
-        self, console: Console, concurrency: int, trials: Sequence[TrialRecord] = ()
-    ) -> None:
-        self._console, self._concurrency = console, concurrency
-        self._lock = threading.Lock()
-        self._phase, self._total, self._done = "", 0, 0
-        self._failed = self._lost = 0
-        self._began = time.monotonic()
-        self._running: dict[str, _Running] = {}
-        self._seconds: list[float] = []
-        self._best: _Best | None = None
-        for trial in trials:
-            if trial.result is not None:
-                self._seconds.append(trial.seconds or 0.0)
-                self._note_best(Job("search", trial.number, 0, {}), trial.result)
-        self._failed_before = sum(trial.state == "fail" for trial in trials)
+    def __init__(self, console: Console, board: Board) -> None:
+        self._console, self._board = console, board
+        self._phase, self._began = "", 0.0
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(
                 console=console,
-                get_renderable=self._view,
-                refresh_per_second=4,
+                get_renderable=lambda: View(board.snapshot()),
+                refresh_per_second=2,
                 transient=True,
             )
 
@@ -116,78 +71,36 @@ class Progress:
             done: of these, complete already.
         """
         self._close_phase()
-        with self._lock:
-            self._phase, self._total, self._done = name, total, done
-            self._failed = self._failed_before if name == "search" else 0
-            self._lost = 0
-            self._running.clear()
-            self._began = time.monotonic()
-        counts = f"{done} of {total} done" + self._troubles()
-        self._say(f"{name}: {counts}; {self._concurrency} at once", stays=True)
+        self._board.enter(name, total, done)
+        self._phase, self._began = name, time.monotonic()
+        snapshot = self._board.snapshot()
+        self._say(f"{name}: {_counts(snapshot)}; {snapshot['concurrency']} at once", stays=True)
 
     # ---- Listener
 
     @harmless
     def started(self, job: Job) -> None:
-        """Show it among the running."""
-        with self._lock:
-            self._running[job.name] = _Running(time.monotonic())
+        """Pass it on."""
+        self._board.started(job)
 
     @harmless
     def placed(self, job: Job, node: str, device: str) -> None:
-        """Nothing yet."""
+        """Pass it on."""
+        self._board.placed(job, node, device)
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """Show how far it is."""
-        with self._lock:
-            running = self._running[job.name]
-            running.stage, running.epoch = stage, int(row["epoch"])
-            running.accuracy = row["validation_accuracy"]
+        """Pass it on."""
+        self._board.epoch(job, stage, row)
 
     @harmless
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
-        """Count it, and say what became of it."""
-        with self._lock:
-            seconds = time.monotonic() - self._running.pop(job.name).since
-            what = self._count(job, state, one_line(detail), result, seconds)
-        counts = f"{self._done} of {self._total} done" + self._troubles() + self._left()
-        self._say(f"{job.name} {what}; {counts}", stays=state not in ("complete", "pruned"))
-
-    def _count(
-        self,
-        job: Job,
-        state: str,
-        reason: str,
-        result: Mapping[str, Any] | None,
-        seconds: float,
-    ) -> str:
-        own = job.phase == self._phase  # not a repeat in the middle of the search
-        if state == "lost":
-            self._lost += 1
-            return f"lost its worker after {duration(seconds)} ({reason})"
-        if state == "pruned":
-            self._done += own
-            self._seconds += [seconds] * own
-            return f"stopped after {duration(seconds)}: {reason}"
-        if result is None:
-            self._failed += own
-            return f"failed after {duration(seconds)}: {reason}"
-        self._done += own
-        self._seconds += [seconds] * own
-        before, after = _accuracies(result)
-        best = job.phase == "search" and self._note_best(job, result)
-        return (
-            f"complete in {duration(seconds)}: TEST2, selection part, {percent(before)} -> "
-            f"{percent(after)}" + (", the best so far" if best else "")
-        )
-
-    def _note_best(self, job: Job, result: Mapping[str, Any]) -> bool:
-        before, after = _accuracies(result)
-        if self._best is not None and after <= self._best.after:
-            return False
-        self._best = _Best(job.name, before, after)
-        return True
+        """Pass it on, and say what became of it."""
+        self._board.ended(job, state, detail, result)
+        snapshot = self._board.snapshot()
+        about = left(snapshot)
+        about = f", {about}" if about else ""
+        self._say(f"{_became(self._board.latest)}; {_counts(snapshot)}{about}", stays=False)
 
     # ---- words
 
@@ -197,67 +110,36 @@ class Progress:
             self._console.print(Text(line), soft_wrap=True)
 
     def _close_phase(self) -> None:
-        if self._phase:
-            took = duration(time.monotonic() - self._began)
-            best = f"; best: {self._best}" if self._best and self._phase == "search" else ""
-            ended = f"{self._done} of {self._total} done" + self._troubles()
-            self._say(f"{self._phase} ended after {took}: {ended}{best}", stays=True)
+        if not self._phase:
+            return
+        snapshot, took = self._board.snapshot(), duration(time.monotonic() - self._began)
+        best = ""
+        if self._phase == "search" and snapshot["best"] is not None:
+            best = f"; best: {best_line(snapshot['best'])}"
+        self._say(f"{self._phase} ended after {took}: {_counts(snapshot)}{best}", stays=True)
+        if self._live is not None:  # in a pipe they stand above already
+            for failure in snapshot["failures"]:
+                if failure["name"].startswith("retrain") == (self._phase == "retrain"):
+                    self._say(f"  {_became(failure)}", stays=True)
         self._phase = ""
 
-    def _troubles(self) -> str:
-        failed = f", {self._failed} failed" if self._failed else ""
-        return failed + (f", {self._lost} lost and handed out again" if self._lost else "")
 
-    def _left(self) -> str:
-        seconds = self._seconds_left()
-        return "" if seconds is None else f", about {duration(seconds)} left"
-
-    def _seconds_left(self) -> float | None:
-        """From the median time of a job; None before the first has ended or when none is left."""
-        # A failed trial of the search is made up for by another one, a failed replicate is not.
-        closed = self._done + (self._failed if self._phase == "retrain" else 0)
-        jobs = self._total - closed
-        if not self._seconds or jobs <= 0:
-            return None
-        each, now = statistics.median(self._seconds), time.monotonic()
-        behind = sum(min(each, now - running.since) for running in self._running.values())
-        return max(0.0, each * jobs - behind) / min(jobs, self._concurrency)
-
-    # ---- the live view
-
-    def _view(self) -> RenderableType:
-        with self._lock:
-            head = Table.grid(padding=(0, 2))
-            head.add_row(
-                Text(self._phase or "starting", style="bold"),
-                ProgressBar(max(1, self._total), self._done, width=30),
-                Text(f"{self._done} of {self._total} done"),
-                Text(self._troubles().removeprefix(", "), style="yellow"),
-                Text(self._left().removeprefix(", "), style="dim"),
-            )
-            jobs = Table.grid(padding=(0, 2), pad_edge=True)
-            for name, running in list(self._running.items())[:_SHOWN]:
-                jobs.add_row(Text(name), *_state(running))
-            more = len(self._running) - _SHOWN
-            if more > 0:
-                jobs.add_row(Text(f"and {more} more", style="dim"))
-            shown: list[RenderableType] = [head]
-            if self._running:
-                shown.append(jobs)
-            if self._best is not None:
-                shown.append(Text(f"best so far: {self._best}", style="green"))
-        return Group(*shown)
+def _counts(snapshot: Mapping[str, Any]) -> str:
+    counts = snapshot["counts"]
+    return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
 
 
-def _state(running: _Running) -> tuple[Text, Text, Text]:
-    if not running.stage:
-        return Text("starting", style="dim"), Text(), Text()
-    validation = f"validation {percent(running.accuracy)}"
-    rung = running.stage.removeprefix("rung_")
-    stage = running.stage if rung == running.stage else f"fine_tune, rung {rung}"
-    return Text(stage), Text(f"epoch {running.epoch}"), Text(validation, style="dim")
-
-
-def _accuracies(result: Mapping[str, Any]) -> tuple[float, float]:
-    """On TEST2 before and after fine-tuning, in 0..1."""
-    return result["baseline"]["test2"]["accuracy"], result["test2_accuracy"]
+def _became(job: Mapping[str, Any]) -> str:
+    """What became of a job, as the board's `latest` has it."""
+    took = duration(job["seconds"])
+    match job["state"]:
+        case "lost":
+            return f"{job['name']} lost its worker after {took} ({job['reason']})"
+        case "pruned":
+            return f"{job['name']} stopped after {took}: {job['reason']}"
+        case "failed":
+            return f"{job['name']} failed after {took}: {job['reason']}"
+    return (
+        f"{job['name']} complete in {took}: TEST2, selection part, {percent(job['before'])} -> "
+        f"{percent(job['after'])}" + (", the best so far" if job["best"] else "")
+    )

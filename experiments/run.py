@@ -18,10 +18,12 @@ from data.cache import open_dataset, open_pack, save_pack
 from data.check import check
 from data.dataset import DataError, Dataset
 from data.synthetic import synthesize
+from experiments.board import Board, Outcome
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.findings import result_table
 from experiments.folder import NotARun, Run
+from experiments.heartbeat import Heartbeat
 from experiments.phases import Phases
 from experiments.progress import Progress
 from experiments.results import looks_so_far, weights_kept
@@ -39,6 +41,11 @@ from search.trainable import WorkerContext
 from search.tune import run_jobs
 
 DONE, TOO_MANY_FAILURES, INTERRUPTED = 0, 3, 75
+_OUTCOMES: Mapping[int, Outcome] = {
+    DONE: "complete",
+    TOO_MANY_FAILURES: "too many failures",
+    INTERRUPTED: "interrupted",
+}
 
 
 def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
@@ -137,8 +144,24 @@ class _Search:
             until_converged=experiment.until_converged,
         )
         self._extended(self.study.ending.wanted)
+        protocol = experiment.protocol
+        self.board = Board(
+            experiment.name,
+            self.experiment.trials,
+            {
+                "baseline": protocol.baseline.max_epochs,
+                "fine_tune": protocol.fine_tune.max_epochs,
+            },
+            self.study.trials(),
+        )
 
     def __call__(self) -> int:
+        with Heartbeat(self.run.status, self.board):
+            code = self._work()
+            self.board.close(_OUTCOMES[code])
+        return code
+
+    def _work(self) -> int:
         begin = time.monotonic()
         run, study = self.run, self.study
         self.console.print(f"run folder: {run.folder}")
@@ -160,6 +183,7 @@ class _Search:
         if not self.phases.finished:
             self.console.print("interrupted; the same command continues this run")
             return INTERRUPTED
+        self.board.enter("concluding")
         conclusion = Conclusion(
             self.experiment,
             run,
@@ -216,7 +240,8 @@ class _Search:
                 dtype=experiment.dtype,
             )
             self._say_choices(resources)
-            progress = Progress(self.console, resources.concurrency, self.study.trials())
+            self.board.concurrency = resources.concurrency
+            progress = Progress(self.console, self.board)
             self.phases.on_phase = progress.phase
             with progress, TensorBoardLog(self.run.tensorboard) as log:
                 if self.study.finished:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
+import re
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 
-from experiments import progress
+from experiments import board, progress
+from experiments.board import Board
 from experiments.progress import Progress
 from search.jobs import Job
+from search.records import TrialRecord
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, protocol_result
 
 pytestmark = pytest.mark.unit
@@ -28,8 +31,17 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    for module in (board, progress):
+        monkeypatch.setattr(module, "time", clock)
     return clock
+
+
+def progress_of(
+    console: Console, concurrency: int, trials: Sequence[TrialRecord] = ()
+) -> Progress:
+    told = Board("tests", 4, {"baseline": 15, "fine_tune": 12}, trials)
+    told.concurrency = concurrency
+    return Progress(console, told)
 
 
 def run(told: Progress, clock: Clock, done: Job, after: float, seconds: float = 30.0) -> None:
@@ -47,7 +59,7 @@ def test_a_pipe_gets_one_plain_flushed_line_per_event(clock: Clock) -> None:
             self.seen = self.getvalue()
 
     pipe = Pipe()
-    with Progress(Console(file=pipe, width=40), concurrency=2) as told:
+    with progress_of(Console(file=pipe, width=40), concurrency=2) as told:
         told.phase("search", total=4, done=0)
         run(told, clock, job(0), after=0.937)
         assert pipe.seen.splitlines() == [
@@ -75,36 +87,9 @@ def test_a_pipe_gets_one_plain_flushed_line_per_event(clock: Clock) -> None:
     assert all(c.isprintable() or c == "\n" for c in pipe.seen)
 
 
-def test_time_left_counts_what_runs_already(clock: Clock) -> None:
-    told = Progress(Console(file=io.StringIO()), concurrency=2)
-    told.phase("search", total=4, done=0)
-    run(told, clock, job(0), after=0.9, seconds=30)
-    assert told._seconds_left() == 45  # three jobs, two at once
-    told.started(job(1))
-    clock.now += 10
-    assert told._seconds_left() == 40
-    clock.now += 100  # longer than the median: counted as nearly done
-    assert told._seconds_left() == 30
-    told.ended(job(1), "failed", "diverged", None)
-    assert told._seconds_left() == 45  # the search makes up for it by another trial
-
-
-@pytest.mark.parametrize(("phase", "left"), [("search", 30.0), ("retrain", None)])
-def test_a_failed_replicate_is_not_waited_for(
-    clock: Clock, phase: Literal["search", "retrain"], left: float | None
-) -> None:
-    told = Progress(Console(file=io.StringIO()), concurrency=1)
-    told.phase(phase, total=2, done=0)
-    first, second = (job(0), job(1)) if phase == "search" else (job(0, 1), job(0, 2))
-    run(told, clock, first, after=0.9, seconds=30)
-    told.started(second)
-    told.ended(second, "failed", "diverged", None)
-    assert told._seconds_left() == left
-
-
 def test_a_repeat_in_the_middle_of_the_search_is_none_of_its_trials(clock: Clock) -> None:
     pipe = io.StringIO()
-    told = Progress(Console(file=pipe), concurrency=1)
+    told = progress_of(Console(file=pipe), concurrency=1)
     told.phase("search", total=4, done=0)
     run(told, clock, job(0), after=0.9, seconds=30)
     run(told, clock, job(0, replicate=1), after=0.95, seconds=90)
@@ -118,7 +103,7 @@ def test_a_repeat_in_the_middle_of_the_search_is_none_of_its_trials(clock: Clock
 def test_a_continued_run_knows_its_best_its_failures_and_its_times(clock: Clock) -> None:
     pipe = io.StringIO()
     trials = [complete(0, 0.8), failed(1, "diverged"), complete(2, 0.95)]
-    with Progress(Console(file=pipe), 1, trials) as told:
+    with progress_of(Console(file=pipe), 1, trials) as told:
         told.phase("search", total=4, done=2)
         run(told, clock, job(3), after=0.9)
         told.phase("retrain", total=1, done=0)
@@ -130,30 +115,27 @@ def test_a_continued_run_knows_its_best_its_failures_and_its_times(clock: Clock)
     assert "best" not in "".join(lines[3:])
 
 
-def test_a_terminal_shows_what_runs_and_keeps_only_troubles(clock: Clock) -> None:
+def test_a_terminal_keeps_phases_and_their_failures_above_the_view(clock: Clock) -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=110, height=30)
-    with Progress(console, concurrency=10) as told:
-        told.phase("search", total=24, done=0)
+    console = Console(file=screen, force_terminal=True, width=80, height=24)
+    with progress_of(console, concurrency=2) as told:
+        told.phase("search", total=2, done=0)
         run(told, clock, job(0), after=0.937)
-        for number in range(1, 11):
-            told.started(job(number))
-        told.epoch(job(1), "fine_tune", EPOCH)
-        told.epoch(job(3), "rung_1", EPOCH)
-        told.started(job(11))
-        told.ended(job(11), "failed", "diverged", None)
-        view = io.StringIO()
-        Console(file=view, width=110).print(told._view())
-    lines = [line.strip() for line in view.getvalue().splitlines()]
-    assert lines[0].startswith("search")
-    assert lines[0].endswith("1 of 24 done  1 failed  about 1 min 09 s left")
-    assert " ".join(lines[1].split()) == "trial-0001 fine_tune epoch 1 validation 62.50 %"
-    assert lines[2].split() == ["trial-0002", "starting"]
-    assert " ".join(lines[3].split()).startswith("trial-0003 fine_tune, rung 1 epoch 1")
-    assert lines[9] == "and 2 more"
-    assert lines[10] == ("best so far: trial-0000, 17.35 % -> 93.70 % on TEST2, selection part")
-    assert "trial-0011 failed after 0 s: diverged" in screen.getvalue()
-    assert "complete in" not in screen.getvalue()
+        told.started(job(1))
+        told.ended(job(1), "failed", "diverged", None)
+        assert "failed after" not in screen.getvalue()
+        told.phase("retrain", total=1, done=0)
+        told.started(job(0, replicate=1))
+    plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+    lines = [line.strip() for line in plain.splitlines()]
+    assert [line for line in lines if line.endswith("at once") or " after " in line] == [
+        "search: 0 of 2 done; 2 at once",
+        "search ended after 30 s: 1 of 2 done, 1 failed; best: trial-0000, 17.35 % -> 93.70 % "
+        "on TEST2, selection part",
+        "trial-0001 failed after 0 s: diverged",
+        "retrain: 0 of 1 done; 2 at once",
+        "retrain ended after 0 s: 0 of 1 done",
+    ]
 
 
 def test_a_broken_pipe_does_not_end_the_search(
@@ -168,13 +150,13 @@ def test_a_broken_pipe_does_not_end_the_search(
 
     console = Console(file=Broken())
     monkeypatch.setattr(console, "on_broken_pipe", gone)
-    with Progress(console, concurrency=1) as told:
+    with progress_of(console, concurrency=1) as told:
         told.phase("search", total=2, done=0)
         run(told, clock, job(0), after=0.9)
-    assert told._done == 1
+    assert told._board.snapshot()["counts"]["done"] == 1
 
 
 def test_an_event_out_of_turn_does_not_raise(clock: Clock) -> None:
-    told = Progress(Console(file=io.StringIO()), concurrency=1)
+    told = progress_of(Console(file=io.StringIO()), concurrency=1)
     told.epoch(job(7), "baseline", EPOCH)
     told.ended(job(7), "complete", "", {"test2_accuracy": 0.5})
