@@ -22,8 +22,9 @@ from model.device import Device
 from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network, allocate
-from model.stage import EpochRow, OnEpoch, StageResult, TensorSplit, run_stage
+from model.stage import OnEpoch, StageResult, run_stage
 from model.store import Entry, Store, content_key
+from model.training import EpochRow, TensorSplit
 
 
 @dataclass(frozen=True)

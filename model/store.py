@@ -1,6 +1,6 @@
 """Finished and partial stages, addressed by their content.
 
-A course (see `model.stage.Course`) owns one folder, named by its key. In it lie entries, each one
+A course (see `model.course.Course`) owns one folder, named by its key. In it lie entries, each one
 file of tensors and JSON: `state` (resumable, superseded as the stage goes on), `epochs-NNNN` (a
 rung's result) and `final`. Contract: any process may write any entry at any time. Entries are
 functions of their key, so two writers write the same; a reader sees a whole entry or none,

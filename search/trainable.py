@@ -22,8 +22,9 @@ from data.cache import open_pack
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import ProtocolData, ProtocolRun, StageReport, prepare, run_protocol
-from model.stage import StageResult, TrialDiverged
+from model.stage import StageResult
 from model.store import Store
+from model.training import TrialDiverged
 from search.jobs import Job
 
 REPORT = "report"

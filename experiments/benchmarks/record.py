@@ -33,8 +33,9 @@ from model.protocol import (
     division_of,
     prepare,
 )
-from model.stage import StageResult, TensorSplit
+from model.stage import StageResult
 from model.store import Store
+from model.training import TensorSplit
 from search.recording import (
     RecordedBaseline,
     RecordedFineTune,

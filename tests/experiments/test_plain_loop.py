@@ -18,6 +18,7 @@ from experiments.benchmarks.plain_loop import (
     random_affine,
     train_stage,
 )
+from model.course import Course
 from model.device import Device
 from model.hyperparameters import (
     Augmentation,
@@ -27,8 +28,9 @@ from model.hyperparameters import (
 )
 from model.network import allocate, initialise
 from model.optimiser import AdamW
-from model.stage import Course, StageResult, TensorSplit, run_stage
+from model.stage import StageResult, run_stage
 from model.store import Store
+from model.training import TensorSplit
 
 pytestmark = pytest.mark.unit
 

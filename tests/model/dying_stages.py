@@ -23,6 +23,7 @@ import torch
 
 import model.stage
 import model.store
+from model.course import Course
 from model.device import Device
 from model.hyperparameters import (
     Augmentation,
@@ -31,8 +32,9 @@ from model.hyperparameters import (
     StageHyperparameters,
 )
 from model.network import allocate, initialise
-from model.stage import Course, TensorSplit, run_stage
+from model.stage import run_stage
 from model.store import Store
+from model.training import TensorSplit
 
 EPOCHS = 5
 AUGMENTATION = Augmentation(rotation=10.0, translation=1.0, noise=0.02)

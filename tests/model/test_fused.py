@@ -14,12 +14,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from model import kernels
+from model.course import Course
 from model.device import Device
 from model.fused import normalise_pool_relu
 from model.hyperparameters import Schedule, StageHyperparameters
 from model.network import Network, allocate, initialise
 from model.protocol import ProtocolData, build
-from model.stage import Course, run_stage
+from model.stage import run_stage
 from model.store import Store
 
 pytestmark = pytest.mark.unit

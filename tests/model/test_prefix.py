@@ -24,8 +24,9 @@ from model.hyperparameters import (
 from model.network import allocate, initialise
 from model.prefix import FrozenPrefix
 from model.protocol import ProtocolData
-from model.stage import StageResult, TensorSplit, run_stage
+from model.stage import StageResult, run_stage
 from model.store import Store
+from model.training import TensorSplit
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import model.protocol
-import model.stage
+import model.training
 from data.dataset import Dataset, Division, Split
 from model.device import Device
 from model.evaluation import evaluate
@@ -29,8 +29,9 @@ from model.protocol import (
     prepare,
     run_protocol,
 )
-from model.stage import EpochRow, StageResult
+from model.stage import StageResult
 from model.store import Store
+from model.training import EpochRow
 
 pytestmark = pytest.mark.unit
 
@@ -143,13 +144,13 @@ def test_evaluations_are_those_of_the_returned_weights(
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Epochs computed from now on, by stage."""
     counts: Counter[str] = Counter()
-    original = model.stage._StageRun.epoch
+    original = model.training.StageRun.epoch
 
     def counted(self: Any, *args: Any) -> Any:
         counts[self.course.stage] += 1
         return original(self, *args)
 
-    monkeypatch.setattr(model.stage._StageRun, "epoch", counted)
+    monkeypatch.setattr(model.training.StageRun, "epoch", counted)
     return counts
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.stage as module
+import model.stage
+import model.training
+from model.course import Course
 from model.device import Device
 from model.evaluation import evaluate
 from model.hyperparameters import (
@@ -23,9 +25,10 @@ from model.hyperparameters import (
 )
 from model.network import Network, initialise
 from model.protocol import ProtocolData, build
-from model.stage import Course, EpochRow, StageResult, TensorSplit, TrialDiverged, run_stage
+from model.stage import StageResult, run_stage
 from model.stopping import Decisions
 from model.store import Store
+from model.training import EpochRow, TensorSplit, TrialDiverged
 
 pytestmark = pytest.mark.unit
 
@@ -207,7 +210,7 @@ def test_a_finished_stage_is_found_and_its_rows_replayed(
     seen: list[tuple[str, EpochRow]] = []
     first = run(course, on_epoch=lambda stage, row: seen.append((stage, dict(row))))
     assert seen == [("baseline", row) for row in first.history]
-    monkeypatch.delattr(module._StageRun, "epoch")
+    monkeypatch.delattr(model.training.StageRun, "epoch")
     again: list[tuple[str, EpochRow]] = []
     found = run(course, on_epoch=lambda stage, row: again.append((stage, row)))
     assert again == seen
@@ -310,19 +313,19 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
     undisturbed = run(course, store=other_store(store), **given)
     assert undisturbed.epochs == 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SAVE_EVERY", 0.0)
+        patch.setattr(model.stage, "SAVE_EVERY", 0.0)
         with pytest.raises(Killed):
             run(course, **given, **kill(number, patch))
     epochs: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = module._StageRun.epoch
+        original = model.training.StageRun.epoch
 
         def counted(*args: Any) -> EpochRow:
             row = original(*args)
             epochs.append(int(row["epoch"]))
             return row
 
-        patch.setattr(module._StageRun, "epoch", counted)
+        patch.setattr(model.training.StageRun, "epoch", counted)
         resumed = run(course, **given)
     assert numbers(resumed) == numbers(undisturbed)
     assert [p.name for p in store.path(course.key, "").iterdir()] == ["final"]
@@ -342,13 +345,13 @@ def test_frozen_layers_leave_a_fine_tune_as_they_entered(
 def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """All images that reach the augmentation, batch by batch."""
     batches: list[Tensor] = []
-    original = module.augment
+    original = model.training.augment
 
     def spy(images: Tensor, strengths: Any, generator: torch.Generator) -> Tensor:
         batches.append(images.clone())
         return original(images, strengths, generator)
 
-    monkeypatch.setattr(module, "augment", spy)
+    monkeypatch.setattr(model.training, "augment", spy)
     return batches
 
 
@@ -511,15 +514,15 @@ def test_divergence_names_epoch_and_losses_and_stores_nothing(
 def test_a_late_divergence_leaves_the_finite_epochs(
     course: Course, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
-    original, calls = module.augment, 0
+    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
+    original, calls = model.training.augment, 0
 
     def broken(images: Tensor, *rest: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return original(images, *rest) * (float("nan") if calls > 6 else 1)
 
-    monkeypatch.setattr(module, "augment", broken)
+    monkeypatch.setattr(model.training, "augment", broken)
     for epoch in (3, 3):  # three batches of an epoch; the second attempt begins at the third
         with pytest.raises(TrialDiverged, match=f"epoch {epoch}: training loss nan"):
             run(course)
