@@ -30,11 +30,6 @@ class Device:
         return torch.device(self.name)
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        """`torch.bfloat16` or `torch.float32`."""
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
-
-    @property
     def fuses(self) -> bool:
         """Whether blocks run the fused kernels, which are for one thread of a CPU."""
         return self.name == "cpu" and self.threads == 1
