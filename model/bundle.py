@@ -86,17 +86,8 @@ def save_bundle(
         dropout=hyperparameters.fine_tune.dropout,
     )
     states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
-    problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
-    if not is_replaceable(folder):
-        problems.append(f"{folder}: is no bundle, so it is not replaced")
-    if problems:
-        raise BundleError(problems)
-    contents = {
-        name: safetensors.torch.save(
-            {key: tensor.detach().cpu().contiguous() for key, tensor in states[stage].items()}
-        )
-        for stage, name in WEIGHTS.items()
-    }
+    _check_savable(folder, states, architecture)
+    contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
     record = Record(
         architecture=architecture,
         preprocessing=Preprocessing(size=dataset.image_size),
@@ -104,12 +95,7 @@ def save_bundle(
         hyperparameters=hyperparameters.to_flat(),
         protocol=protocol,
         dataset_digest=dataset.digest,
-        division=DivisionRecord(
-            holdout=protocol.holdout,
-            seed=protocol.division_seed,
-            test2_digest=dataset.splits["TEST2"].digest(),
-            held_out=tuple(division_of(dataset, protocol).held_out.tolist()),
-        ),
+        division=_division_record(dataset, protocol),
         metrics=tuple(dict(row) for row in metrics),
         versions=dict(versions),
         study=Origin(seed=seed, number=number, replicate=replicate),
@@ -118,6 +104,31 @@ def save_bundle(
     # Not pydantic's own JSON, which turns NaN into null without a word.
     text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False)
     publish(folder, {**contents, RECORD: text.encode()})
+
+
+def _check_savable(
+    folder: Path, states: Mapping[Stage, Mapping[str, Tensor]], architecture: Architecture
+) -> None:
+    problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
+    if not is_replaceable(folder):
+        problems.append(f"{folder}: is no bundle, so it is not replaced")
+    if problems:
+        raise BundleError(problems)
+
+
+def _serialised(weights: Mapping[str, Tensor]) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content: bytes = safetensors.torch.save(tensors)
+    return content
+
+
+def _division_record(dataset: Dataset, protocol: Protocol) -> DivisionRecord:
+    return DivisionRecord(
+        holdout=protocol.holdout,
+        seed=protocol.division_seed,
+        test2_digest=dataset.splits["TEST2"].digest(),
+        held_out=tuple(division_of(dataset, protocol).held_out.tolist()),
+    )
 
 
 def load_bundle(folder: Path) -> Bundle:
