@@ -236,6 +236,9 @@ def analyse(
 def analyse_run(run: Run) -> Analysis:
     """Explain the network that a finished run exported, from its folder alone.
 
+    Leaves this process with one thread for tensor operations. With 600 images of 28x28 it takes
+    0.6 s of processor time, 0.9 s more in a process that has computed nothing before.
+
     Raises:
         NotARun: the run has no dataset or bundle, or they are damaged or of different data.
     """
@@ -245,7 +248,8 @@ def analyse_run(run: Run) -> Analysis:
         dataset = open_pack(run.pack, record.dataset_digest)
     except (BundleError, DataError) as error:
         raise NotARun(f"{run.folder}: cannot be analysed: {error}") from None
-    device = choose_device()
+    # 0.6 s; on both cores of a busy machine it took 2.4 s.
+    device = choose_device(cpus=1)
     device.apply()
     return analyse(
         dataset,
