@@ -138,7 +138,7 @@ def test_splits_are_drawn_as_their_stage_draws_them(analysis: Analysis) -> None:
         ("TEST", "fine_tune"),
         ("TEST2", None),
     ]
-    assert strongest(train) > 0.2
+    assert strongest(train) > 0.15
     assert 0 < strongest(test) <= 0.1 + 1e-6
     assert {len(s.augmented) for s in test2.samples} == {0}
     pairs = [(s.first, s.second) for s in analysis.shifts]
