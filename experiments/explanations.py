@@ -51,20 +51,18 @@ def _schedule(schedule: Mapping[str, Any]) -> str:
     return (
         f"at most {schedule['max_epochs']} epochs, ended after {schedule['patience']} without a "
         f"lower validation loss; the learning rate is multiplied by {schedule['reduce_factor']:g} "
-        f"after {schedule['reduce_after']}"
+        f"after {schedule['reduce_after']} such"
     )
 
 
 def shift_lines(analysis: Analysis) -> list[str]:
     """Which two splits are furthest apart, by each measure."""
-    lines = []
-    for measure, name in (("intensity", "intensities"), ("mean_image", "mean images")):
-        far = max(analysis.shifts, key=lambda shift: getattr(shift, measure))
-        lines.append(
-            f"By their {name}, {far.first} and {far.second} are furthest apart: "
-            f"{getattr(far, measure):.3f} of the full range."
-        )
-    return lines
+    measures = {"intensity": "intensities", "mean_image": "mean images"}
+    far = {m: max(analysis.shifts, key=lambda s: float(getattr(s, m))) for m in measures}
+    pairs = {m: f"{shift.first} and {shift.second}" for m, shift in far.items()}
+    if len(set(pairs.values())) == 1:
+        return [f"By both measures, {pairs['intensity']} are furthest apart."]
+    return [f"By their {measures[m]}, {pair} are furthest apart." for m, pair in pairs.items()]
 
 
 def layer_lines(analysis: Analysis) -> list[str]:
@@ -92,8 +90,8 @@ def layer_lines(analysis: Analysis) -> list[str]:
     if more:
         lines.append(
             f"Though free to move, {_listed(more)} kept nearly the same representation (CKA "
-            f"{min(_cka(layer) for layer in leading):.3f} or more): freezing as far as there "
-            "should cost little."
+            f"{min(_cka(layer) for layer in leading):.3f} or more): by this measure, freezing as "
+            "far as there takes little away. The test of it are the trials that froze as much."
         )
     else:
         lines.append(

@@ -91,7 +91,7 @@ def write_report(
         answer=answer(result),
         data=data_view(result, analysis),
         protocol=protocol_lines(result),
-        configurations=_configurations(result),
+        **_configurations(result, space),
         lines=table_lines(result),
         intervals=accuracy_intervals(result["table"]),
         confusions=_confusions(result),
@@ -109,18 +109,20 @@ def write_report(
     write_atomically(path, page.encode())
 
 
-def _configurations(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Per hyperparameter its domain and its two values."""
+def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[dict[str, Any]]]:
+    """Per hyperparameter its domain and two values: what is searched or differs, and the rest."""
     winner, reference = result["winner"]["configuration"], result["reference"]["configuration"]
-    return [
-        {
+    found: dict[str, list[dict[str, Any]]] = {"compared": [], "fixed": []}
+    for name in reference:
+        line = {
             "name": name,
             "space": result["space"][name],
             "reference": reference[name],
             "winner": winner[name],
         }
-        for name in reference
-    ]
+        is_compared = name in space.distributions or reference[name] != winner[name]
+        found["compared" if is_compared else "fixed"].append(line)
+    return found
 
 
 def _confusions(result: Mapping[str, Any]) -> list[dict[str, str]]:

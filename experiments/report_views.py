@@ -38,6 +38,7 @@ def data_view(result: Mapping[str, Any], analysis: Analysis | None) -> dict[str,
         for split in counts
     ]
     view = {
+        "titles": ["Class", *((c["name"], c["what"]) for c in columns)],
         "columns": columns,
         "rows": rows,
         "samples": analysis is not None,

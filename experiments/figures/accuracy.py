@@ -73,7 +73,7 @@ def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: of `result.json`'s table.
     """
     lines = list(dict.fromkeys((r["configuration"], r["split"], r["part"]) for r in rows))
-    figure, axes = new_figure(7.2, 0.9 + 0.42 * len(lines))
+    figure, axes = new_figure(5.2, 0.9 + 0.46 * len(lines))
     for stage, marker, colour, shift in (
         ("before", "o", BEFORE, -0.12),
         ("after", "D", AFTER, 0.12),
@@ -93,7 +93,7 @@ def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
             capsize=3,
             label=f"{stage} fine-tuning",
         )
-    names = [f"{c}: {s}" + ("" if p == "all" else f", {p}") for c, s, p in lines]
+    names = [f"{c}\n{s}" + ("" if p == "all" else f" {p}") for c, s, p in lines]
     axes.set_yticks(range(len(lines)), names)
     axes.set(xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
     axes.set_xlabel("accuracy, %")

@@ -1,7 +1,4 @@
-"""Small images, several to a sheet, as `<img>` with the PNG in it, for the page to enlarge.
-
-Each pixel of the sheet is one of the image's; the page draws it as a square of whole pixels.
-"""
+"""Small images, several to a sheet, as `<img>` with the PNG in it; enlarged by whole factors."""
 
 from __future__ import annotations
 
@@ -17,36 +14,37 @@ from PIL import Image
 
 LARGEST = 64
 """Pixels of a side above which an image is reduced, so that the page stays small."""
+_GAP = 3
+"""Pixels of background between images."""
 
 
 def sheet(images: Sequence[NDArray[Any]], columns: int, side: int, alt: str) -> str:
-    """Images in rows of `columns`, a pixel of background between them.
+    """Images in rows of `columns`, the page's background between them.
 
     Args:
         images: at least one, [H, W] each and of one size: uint8 in 0..255 or floating in 0..1.
         columns: of the sheet; the last row may be shorter.
-        side: CSS pixels that an image's longer side gets at least, where that is no more than
-            LARGEST; a whole multiple of the image's own.
+        side: CSS pixels that an image's longer side gets at least: a whole multiple of its own.
         alt: what is seen.
     """
     tiles = [_reduced(_as_bytes(image)) for image in images]
-    height, width = tiles[0].shape
-    gap = 1
-    rows = -(-len(tiles) // columns)
-    columns = min(columns, len(tiles))
-    # Two channels, grey and opacity: between the tiles the page shows through.
-    pixels = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 2), np.uint8)
+    factor = max(1, -(-side // max(tiles[0].shape)))
+    height, width = (factor * n for n in tiles[0].shape)
+    rows, columns = -(-len(tiles) // columns), min(columns, len(tiles))
+    # Two channels, grey and opacity: between the images the page shows through.
+    shape = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 2)
+    pixels = np.zeros(shape, np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = i // columns * (height + gap), i % columns * (width + gap)
-        pixels[top : top + height, left : left + width, 0] = tile
-        pixels[top : top + height, left : left + width, 1] = 255
+        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
+        place = pixels[top : top + height, left : left + width]
+        place[:, :, 0] = tile.repeat(factor, 0).repeat(factor, 1)
+        place[:, :, 1] = 255
     buffer = io.BytesIO()
     Image.fromarray(pixels, "LA").save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
-    factor = max(1, -(-side // max(height, width)))
     return (
         f'<img class="pixels" src="data:image/png;base64,{data}" alt="{escape(alt)}" '
-        f'width="{factor * pixels.shape[1]}" height="{factor * pixels.shape[0]}">'
+        f'width="{pixels.shape[1]}" height="{pixels.shape[0]}">'
     )
 
 

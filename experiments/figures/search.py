@@ -12,6 +12,7 @@ from experiments.figures.style import (
     BEFORE,
     INK,
     MARK,
+    PAPER,
     grid,
     legend_above,
     new_figure,
@@ -29,7 +30,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
         trials: by number.
         winner: the number of the trial to be ringed.
     """
-    figure, axes = new_figure(7.2, 3.4)
+    figure, axes = new_figure(6.6, 3.4)
     branch = "sampled, shared baseline"
     ended = [
         (t.number, 100 * t.value, branch if t.branch_of is not None else t.role)
@@ -62,7 +63,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     axes.set_ylabel("TEST2 accuracy, %\n(selection part)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     grid(axes, "y")
-    legend_above(axes, 4)
+    legend_above(axes, 3)
     shared = sum(role == branch for *_, role in ended)
     pruned = sum(t.state == "pruned" for t in trials)
     alt = (
@@ -85,7 +86,7 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     Args:
         trials: by number.
     """
-    figure, axes = new_figure(6.8, 2.9)
+    figure, axes = new_figure(6.6, 2.9)
     complete = [t for t in trials if t.result is not None]
     own = [t for t in complete if t.branch_of is None]
     taken = [t for t in complete if t.branch_of is not None]
@@ -99,7 +100,8 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
         bottom=[baselines.get(n, 0.0) for n in fine_tunes],
         color=AFTER,
         hatch="////",
-        edgecolor="none",
+        edgecolor=PAPER,
+        linewidth=0,
         label="fine-tune",
     )
     if lost:

@@ -26,7 +26,7 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
     Args:
         splits: TRAIN, TEST, TEST2.
     """
-    figure, axes = new_figure(6.4, 2.9)
+    figure, axes = new_figure(5.4, 2.9)
     for split, (colour, style, width) in zip(splits, _LINES, strict=True):
         edges = np.linspace(0, 1, len(split.histogram) + 1)
         # A logarithmic scale has no place for an empty bin: its line is broken there.

@@ -19,12 +19,15 @@ from matplotlib.figure import Figure
 
 INK, BEFORE, AFTER, CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
 """Stand-ins for the page's text, its two series, a cell under text, and what stands out."""
+PAPER = "#010106"
+"""The page's background, for what is cut out of a colour."""
 _COLOURS = {
     INK: "currentColor",
     BEFORE: "var(--before, #b35c00)",
     AFTER: "var(--after, #0b5394)",
     CELL: "var(--cell, #6ba3d6)",
     MARK: "var(--mark, #8a2d5c)",
+    PAPER: "var(--paper, #ffffff)",
 }
 
 
