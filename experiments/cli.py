@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import logging
+import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -23,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # At INFO, `search.cluster` lets Ray and Optuna speak too.
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
+    )
+    if not options.verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     options.command = shlex.join(["shiftsearch", *arguments])
@@ -36,16 +44,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
-    import experiments.commands as commands
-
-    # Without markup: a path with brackets in it is printed as it is.
-    console = Console(soft_wrap=not sys.stdout.isatty(), markup=False)
+    module, _, function = options.run_command.rpartition(".")
+    commands = importlib.import_module(f"experiments.{module}")
+    # Without markup: a path with brackets in it is printed as it is. What libraries write when
+    # they may would tear a live view: plain lines then.
+    console = Console(
+        soft_wrap=not sys.stdout.isatty(),
+        markup=False,
+        force_terminal=False if options.verbose else None,
+    )
     try:
-        code: int = getattr(commands, options.run_command)(options, console)
+        code: int = getattr(commands, function)(options, console)
+        sys.stdout.flush()
     except commands.INPUT_ERRORS as error:
         for problem in getattr(error, "problems", None) or [str(error)]:
             print(problem, file=sys.stderr)
         return WRONG_INPUT
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"{error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -54,12 +71,25 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Of the whole command line; `run_command` is a module of this floor and its function."""
     parser = argparse.ArgumentParser(
         prog="shiftsearch",
         description="Find the hyperparameters that carry an image classifier to another domain.",
     )
+    parser.set_defaults(verbose=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_search(commands)
+    _add_inspection(commands)
+    _add_report_and_replay(commands)
+    _add_bundle_commands(commands)
+    _add_data_commands(commands)
+    return parser
 
+
+_Commands = argparse._SubParsersAction  # what add_subparsers returns has no public name
+
+
+def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
     search = commands.add_parser(
         "search", help="check the data, search, retrain the top, export the winner, report"
     )
@@ -80,11 +110,39 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
     )
-    search.set_defaults(run_command="search")
+    search.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also what Ray, its workers and Optuna say; plain lines instead of the live view",
+    )
+    search.set_defaults(run_command="commands.search")
 
+
+def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="how a run stands, running or not")
+    status.add_argument("run", metavar="RUN")
+    shown = status.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON document")
+    shown.add_argument("--watch", action="store_true", help="until the run ends or Ctrl+C")
+    status.set_defaults(run_command="inspection.status")
+
+    trials = commands.add_parser("trials", help="the trials of a run, running or not")
+    trials.add_argument("run", metavar="RUN")
+    trials.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        help="any column of trials.csv; accuracies best first, all else upwards, missing last; "
+        "default number, with --top test2_accuracy",
+    )
+    trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
+    trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
+    trials.set_defaults(run_command="trials_view.trials")
+
+
+def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run anew")
     report.add_argument("run", metavar="RUN")
-    report.set_defaults(run_command="report")
+    report.set_defaults(run_command="commands.report")
 
     replay = commands.add_parser("replay", help="rehearse settings on what past runs recorded")
     replay.add_argument("runs", nargs="+", metavar="RUN")
@@ -99,35 +157,38 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--workers", type=int, default=2)
     replay.add_argument("--trials", type=int, metavar="N", help="default: as the run")
     replay.add_argument("--target", type=float, help="TEST2 accuracy, selection part, 0..1")
-    replay.set_defaults(run_command="replay")
+    replay.set_defaults(run_command="commands.replay")
 
+
+def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
     evaluate.add_argument("bundle", metavar="BUNDLE")
     evaluate.add_argument("data", metavar="DATA", help="folder with TRAIN, TEST and TEST2")
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
-    evaluate.set_defaults(run_command="evaluate")
+    evaluate.set_defaults(run_command="commands.evaluate")
 
     predict = commands.add_parser("predict", help="class and probability of image files")
     predict.add_argument("bundle", metavar="BUNDLE")
     predict.add_argument("files", nargs="+", metavar="FILE")
-    predict.set_defaults(run_command="predict")
+    predict.set_defaults(run_command="commands.predict")
 
+
+def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     data = commands.add_parser("data", help="check, make or import image folders")
     kinds = data.add_subparsers(metavar="ACTION", required=True)
     check = kinds.add_parser("check", help="what a folder holds, and what is doubtful about it")
     check.add_argument("folder", metavar="DIR")
-    check.set_defaults(run_command="data_check")
+    check.set_defaults(run_command="commands.data_check")
     synthesize = kinds.add_parser("synthesize", help="write the synthetic default as a folder")
     synthesize.add_argument("folder", metavar="DIR")
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    synthesize.set_defaults(run_command="data_synthesize")
+    synthesize.set_defaults(run_command="commands.data_synthesize")
     imports = kinds.add_parser("import", help="from folders of PNG or JPEG, split/class/file")
     imports.add_argument("source", metavar="SOURCE")
     imports.add_argument("folder", metavar="DIR")
     imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    imports.set_defaults(run_command="data_import")
-    return parser
+    imports.set_defaults(run_command="commands.data_import")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments.board import Board
 from experiments.listeners import harmless
-from experiments.view import View, best_line, left, troubles
+from experiments.view import View, best_line, counts_line, left
 from experiments.wording import duration, percent
 from search.jobs import Job
 
@@ -74,7 +74,9 @@ class Progress:
         self._board.enter(name, total, done)
         self._phase, self._began = name, time.monotonic()
         snapshot = self._board.snapshot()
-        self._say(f"{name}: {_counts(snapshot)}; {snapshot['concurrency']} at once", stays=True)
+        self._say(
+            f"{name}: {counts_line(snapshot)}; {snapshot['concurrency']} at once", stays=True
+        )
 
     # ---- Listener
 
@@ -100,7 +102,7 @@ class Progress:
         snapshot = self._board.snapshot()
         about = left(snapshot)
         about = f", {about}" if about else ""
-        self._say(f"{_became(self._board.latest)}; {_counts(snapshot)}{about}", stays=False)
+        self._say(f"{_became(self._board.latest)}; {counts_line(snapshot)}{about}", stays=False)
 
     # ---- words
 
@@ -116,17 +118,12 @@ class Progress:
         best = ""
         if self._phase == "search" and snapshot["best"] is not None:
             best = f"; best: {best_line(snapshot['best'])}"
-        self._say(f"{self._phase} ended after {took}: {_counts(snapshot)}{best}", stays=True)
+        self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
         if self._live is not None:  # in a pipe they stand above already
             for failure in snapshot["failures"]:
                 if failure["name"].startswith("retrain") == (self._phase == "retrain"):
                     self._say(f"  {_became(failure)}", stays=True)
         self._phase = ""
-
-
-def _counts(snapshot: Mapping[str, Any]) -> str:
-    counts = snapshot["counts"]
-    return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
 
 
 def _became(job: Mapping[str, Any]) -> str:

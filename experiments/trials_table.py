@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.results import STAGES
 from model.hyperparameters import Hyperparameters
-from model.store import write_atomically
 from search.records import TrialRecord
+
+_STAGES = {"before": "baseline", "after": "fine_tune"}
 
 
 def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -25,8 +25,8 @@ def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
-    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in STAGES}
-    kinds |= {f"{stage}_epochs": "Int64" for stage in STAGES.values()} | {"seconds": "Float64"}
+    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _STAGES}
+    kinds |= {f"{stage}_epochs": "Int64" for stage in _STAGES.values()} | {"seconds": "Float64"}
     for name, value in Hyperparameters().to_flat().items():
         kinds[name] = "Int64" if isinstance(value, int) else "Float64"
     kinds["reason"] = "string"
@@ -48,7 +48,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     }
     if trial.result is None:
         return row
-    for when, stage in STAGES.items():
+    for when, stage in _STAGES.items():
         report = trial.result[stage]
         row[f"{stage}_epochs"] = report["epochs"]
         for split in ("test", "test2"):
@@ -58,4 +58,6 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
 
 def write_trials_csv(trials: Sequence[TrialRecord], path: Path) -> None:
     """`trials_frame` as UTF-8 CSV; missing values are empty cells."""
+    from model.store import write_atomically  # brings torch, for which a reader would wait
+
     write_atomically(path, trials_frame(trials).to_csv(index=False).encode())

@@ -32,7 +32,11 @@ class View:
     ) -> Iterator[RenderableType]:
         snapshot = self._snapshot
         height = console.height - 1 if console.is_terminal else _UNLIMITED
-        head = [_headline(snapshot), *(_cut(line) for line in _head(snapshot))]
+        head: list[RenderableType] = [_headline(snapshot)]
+        head += [_cut(line) for line in _head(snapshot)]
+        if "driver" in snapshot:
+            said = Text(snapshot["driver"]["text"], style="dim")
+            head = [_cut(Text(snapshot["run"])), *said.wrap(console, options.max_width), *head]
         tail = [_cut(Text(line)) for line in result_lines(snapshot)]
         running, ended = snapshot["running"], snapshot["ended"][::-1]
         failures = snapshot["failures"][::-1]
@@ -99,7 +103,8 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
     if snapshot["message"]:
         yield Text(snapshot["message"], style="red")
     if snapshot["best"] is not None:
-        yield Text(f"best so far: {best_line(snapshot['best'])}", style="green")
+        best = "best of the search" if snapshot["outcome"] == "complete" else "best so far"
+        yield Text(f"{best}: {best_line(snapshot['best'])}", style="green")
 
 
 def best_line(best: Mapping[str, Any]) -> str:
@@ -122,8 +127,16 @@ def left(snapshot: Mapping[str, Any]) -> str:
     return "" if seconds is None else f"about {duration(seconds)} left"
 
 
+def counts_line(snapshot: Mapping[str, Any]) -> str:
+    """How many jobs are done, and what went wrong."""
+    counts = snapshot["counts"]
+    return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
+
+
 def _places(snapshot: Mapping[str, Any]) -> str:
     """Workers and devices in use."""
+    if snapshot["concurrency"] is None:  # all that the study knows
+        return f"open trials: {snapshot['counts']['running']}"
     places = [
         f"{place['jobs']} on {place['node']} ({place['device']})" for place in snapshot["workers"]
     ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from ray._private import ray_constants
 
@@ -72,6 +73,9 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     stands in `folder`, which is ours alone, while the cluster is in use: a user's own `data.py`
     is never imported there.
 
+    Ray, its workers and Optuna say what they have to say where the root logger is at INFO, and
+    else are silent.
+
     Args:
         address: of an existing cluster, or None.
         folder: absolute; created when absent.
@@ -79,9 +83,10 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     before = Path.cwd()
     os.environ.update({k: v for k, v in _DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    talkative = logging.getLogger().isEnabledFor(logging.INFO)
     options: dict[str, Any] = {
         "configure_logging": False,
-        "log_to_driver": False,
+        "log_to_driver": talkative,
         "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
     }
     if address is None:
@@ -101,7 +106,8 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         options["address"] = address
     # Ray's own words (tokens, metrics it cannot find, a stack per failed trial) mean nothing to
     # who runs a search; what fails is told by its reason.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:
         try:
