@@ -7,7 +7,6 @@ with the nearest valid name for an unknown key.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from experiments.mapping import MappingError, read_mapping, set_value
 from model.hyperparameters import Protocol, Value, flatten
 from search.budget import Budget, FailurePolicy
 from search.policy import Policy
@@ -192,10 +192,13 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
         raise DefinitionError(
             [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
         )
-    raw = _read(path)
-    raw.setdefault("name", path.stem)
-    for override in overrides:
-        _override(raw, override)
+    try:
+        raw = read_mapping(path)
+        raw.setdefault("name", path.stem)
+        for override in overrides:
+            set_value(raw, override)
+    except MappingError as error:
+        raise DefinitionError([str(error)]) from None
     return build(raw, str(path))
 
 
@@ -224,65 +227,6 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
 def dump(experiment: Experiment) -> str:
     """The experiment as YAML, every key written out; `build` reads it back the same."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with two mends: `1e-3` is a number (as in YAML 1.2), a key given twice is refused."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Before merges: a merged key given again is an override.
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.composer.ComposerError(
-                    problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError([f"{path}: cannot be read: {error}"]) from None
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split())
-        raise DefinitionError([f"{path}: is not valid YAML: {text}"]) from None
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise DefinitionError([f"{path}: holds {type(raw).__name__}, but must be a mapping"])
-    return raw
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise DefinitionError([f"--set {override}: must have the form KEY=VALUE"])
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise DefinitionError([f"--set {override}: {text!r} is not a YAML value"]) from None
-    *parents, leaf = key.split(".")
-    node = raw
-    for parent in parents:
-        child = node.get(parent, {})
-        if not isinstance(child, dict):
-            raise DefinitionError([f"--set {override}: {parent} is not a mapping"])
-        # A copy: through an anchor, the same mapping may stand elsewhere too.
-        copy = dict(child)
-        node[parent] = copy
-        node = copy
-    node[leaf] = value
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
