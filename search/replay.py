@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from search.incumbents import incumbents
 from search.jobs import Job
 from search.settings import Settings
 from search.space import Space
@@ -163,11 +164,8 @@ def time_to_value(trials: Sequence[Replayed], target: float, *, held_out: bool) 
         target: an accuracy in 0..1.
         held_out: whether the target is on the held-out part, else on the selection part.
     """
-    best: Replayed | None = None
-    for trial in trials:
-        if best is None or trial.value > best.value:
-            best = trial
-            reached = trial.held_out if held_out else trial.value
-            if reached is not None and reached >= target:
-                return trial.seconds
+    for trial in incumbents(trials, lambda t: t.value):
+        reached = trial.held_out if held_out else trial.value
+        if reached is not None and reached >= target:
+            return trial.seconds
     return None

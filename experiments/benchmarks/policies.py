@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from experiments.benchmarks.timelines import Ended, Timeline, time_to_target
 from experiments.benchmarks.turns import Figure, print_figures
 from experiments.definition import load
 from search.budget import Budget
 from search.policy import Policy
 from search.recording import read_recording
-from search.replay import Replayed, Workers, replay
+from search.replay import Replayed, Workers, replay, time_to_value
 from search.samplers import question_seed
 from search.settings import Settings
 from search.space import REFERENCE, Space
@@ -178,14 +177,10 @@ def _replayed(number: int, seconds: float, e: Expected) -> Replayed:
     return Replayed(number, seconds, e.value, e.held_out)
 
 
-def timeline(trials: Sequence[Replayed]) -> Timeline:
-    """As the live benchmark has it; trials nobody scored count as 0 held out."""
-    return Timeline([Ended(t.seconds, t.value, t.held_out or 0.0) for t in trials])
-
-
 def times_to(searches: Sequence[Sequence[Replayed]], target: float) -> np.ndarray:
     """[seeds] seconds; infinite where the target was not reached."""
-    found = [time_to_target(timeline(s), target) if s else None for s in searches]
+    in_time = (sorted(search, key=lambda t: t.seconds) for search in searches)
+    found = [time_to_value(trials, target, held_out=True) for trials in in_time]
     return np.array([math.inf if t is None else t for t in found])
 
 

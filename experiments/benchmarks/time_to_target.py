@@ -32,7 +32,7 @@ from experiments.benchmarks.timelines import (
     Bounds,
     Timeline,
     bounds_of_time,
-    incumbents,
+    incumbents_of,
     median_bounds,
     ratio,
     read_timeline,
@@ -140,7 +140,7 @@ def score(run: Run, started: float) -> dict[str, Any]:
 
 def final_accuracy(timeline: Timeline) -> float:
     """The last incumbent's, on the held-out part, 0..1."""
-    return incumbents(timeline)[-1].held_out
+    return incumbents_of(timeline)[-1].held_out
 
 
 def compare(sides: Mapping[str, Sequence[Timeline]]) -> list[Figure]:
@@ -188,7 +188,7 @@ def _seconds(time_to: Bounds) -> str:
 
 
 def _told(name: str, seed: int, timeline: Timeline) -> Timeline:
-    last = incumbents(timeline)[-1]
+    last = incumbents_of(timeline)[-1]
     print(
         f"seed {seed}, {name}: {len(timeline.trials)} trials in "
         f"{max(t.seconds for t in timeline.trials):.0f} s; the last incumbent, from "

@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from search.incumbents import incumbents
+
 TIMELINE = "timeline.json"
 """In a search's folder; `{"started": Unix time, "trials": [{"ended", "selection", ...}, ...]}`."""
 
@@ -64,7 +66,7 @@ def read_timeline(path: Path) -> Timeline:
     return Timeline([Ended(t["ended"], t["selection"], t["held_out"]) for t in whole])
 
 
-def incumbents(timeline: Timeline) -> list[Ended]:
+def incumbents_of(timeline: Timeline) -> list[Ended]:
     """The trials that were best by selection when they ended, in time; the first of equals stays.
 
     Raises:
@@ -72,11 +74,8 @@ def incumbents(timeline: Timeline) -> list[Ended]:
     """
     if not timeline.trials:
         raise ValueError("a timeline needs at least one ended trial, got 0")
-    found: list[Ended] = []
-    for trial in sorted(timeline.trials, key=lambda t: t.seconds):
-        if not found or trial.selection > found[-1].selection:
-            found.append(trial)
-    return found
+    in_time = sorted(timeline.trials, key=lambda t: t.seconds)
+    return incumbents(in_time, lambda t: t.selection)
 
 
 def time_to_target(timeline: Timeline, target: float) -> float | None:
@@ -84,7 +83,7 @@ def time_to_target(timeline: Timeline, target: float) -> float | None:
 
     A later incumbent, better by selection, may lie below the target again: the first reach counts.
     """
-    reached = (t.seconds for t in incumbents(timeline) if t.held_out >= target)
+    reached = (t.seconds for t in incumbents_of(timeline) if t.held_out >= target)
     return next(reached, None)
 
 

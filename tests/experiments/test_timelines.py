@@ -14,7 +14,7 @@ from experiments.benchmarks.timelines import (
     Ended,
     Timeline,
     bounds_of_time,
-    incumbents,
+    incumbents_of,
     median_bounds,
     ratio,
     read_timeline,
@@ -35,9 +35,9 @@ TIMELINE = Timeline([BEST, FIRST, BETTER, EQUAL, WORSE])
 
 
 def test_incumbents_are_chosen_by_selection_alone_and_the_first_of_equals_stays() -> None:
-    assert incumbents(TIMELINE) == [FIRST, BETTER, BEST]
+    assert incumbents_of(TIMELINE) == [FIRST, BETTER, BEST]
     with pytest.raises(ValueError, match="at least one ended trial"):
-        incumbents(Timeline([]))
+        incumbents_of(Timeline([]))
 
 
 @pytest.mark.parametrize(
