@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_search(commands)
     _add_inspection(commands)
+    _add_steering(commands)
     _add_report_and_replay(commands)
     _add_bundle_commands(commands)
     _add_data_commands(commands)
@@ -137,6 +138,36 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
     trials.set_defaults(run_command="trials_view.trials")
+
+
+def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
+    enqueue = commands.add_parser("enqueue", help="have a live search try a configuration next")
+    enqueue.add_argument("run", metavar="RUN")
+    enqueue.add_argument("values", nargs="+", metavar="KEY=VALUE")
+    enqueue.add_argument(
+        "--from",
+        type=int,
+        dest="trial",
+        metavar="TRIAL",
+        help="what is left out is as in this trial; default: as in the reference configuration",
+    )
+    enqueue.set_defaults(run_command="steer.enqueue")
+
+    extend = commands.add_parser("extend", help="have a live search go on to more trials")
+    extend.add_argument("run", metavar="RUN")
+    extend.add_argument(
+        "--trials", type=int, required=True, metavar="N", help="complete ones wanted in all"
+    )
+    extend.set_defaults(run_command="steer.extend")
+
+    stop = commands.add_parser(
+        "stop", help="have a live search ask for no more: open trials end, the best are retrained"
+    )
+    stop.add_argument("run", metavar="RUN")
+    stop.add_argument(
+        "--now", action="store_true", help="interrupt it; the same command continues the run"
+    )
+    stop.set_defaults(run_command="steer.stop")
 
 
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:

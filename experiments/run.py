@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import WRITING, Store, write_atomically
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
+from search.jobs import Listener, Phase
 from search.journal import RunLock
 from search.records import TrialRecord
 from search.study import Study
@@ -171,8 +172,12 @@ class _Search:
             open_pack(run.pack, digest=self.dataset.digest)
         except DataError:
             save_pack(self.dataset, run.pack)
+        log = TensorBoardLog(
+            run.tensorboard, study.space, self.dataset.classes, lambda n: study.trials()[n]
+        )
+        log.mend(study.trials())
         if not self.phases.finished:
-            self._execute()
+            self._execute(log)
         if self.phases.stopped:
             self.console.print(
                 f"no more trials were asked for: {self.phases.stopped}", soft_wrap=True
@@ -224,7 +229,7 @@ class _Search:
             lambda result: weights_kept(Store(self.run.store), result),
         )
 
-    def _execute(self) -> None:
+    def _execute(self, log: TensorBoardLog) -> None:
         """Run what is missing on Ray."""
         experiment = self.experiment
         with cluster(self.address, self.run.ray):
@@ -242,8 +247,8 @@ class _Search:
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             progress = Progress(self.console, self.board)
-            self.phases.on_phase = progress.phase
-            with progress, TensorBoardLog(self.run.tensorboard) as log:
+            self.phases.on_phase = self._phase_teller(progress)
+            with progress, log:
                 if self.study.finished:
                     retraining = self.phases.retrain()
                     progress.phase("retrain", retraining.total, retraining.done)
@@ -253,9 +258,16 @@ class _Search:
                 steering = Steering(
                     self.run.commands, self.phases, self.study.space, self._say_steered
                 )
-                listeners = [progress, log]
+                listeners: list[Listener] = [progress, log]
                 run_jobs(self.phases, listeners, context, resources, self.run.ray, steering.poll)
                 steering.close("the search is over")
+
+    def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
+        def tell(name: Phase, total: int, done: int) -> None:
+            self.board.stopping(self.phases.stopped)
+            progress.phase(name, total, done)
+
+        return tell
 
     def _extended(self, trials: int) -> None:
         """Take over what the study wants, which may have been extended."""
@@ -265,10 +277,13 @@ class _Search:
         write_atomically(self.run.definition, dump(self.experiment).encode())
 
     def _say_steered(self, line: str) -> None:
-        """A request was answered; it may have been an extension."""
+        """A request was answered; it may have been an extension or a stop."""
         self.console.print(f"request: {line}", soft_wrap=True)
-        self._extended(self.study.ending.wanted)
-        self._write_definition()
+        if self.phases.searching:
+            self._extended(self.study.ending.wanted)
+            self._write_definition()
+            self.board.want(self.experiment.trials)
+            self.board.stopping(self.study.ending.reason)
 
     def _say_choices(self, resources: Resources) -> None:
         """Every automatic choice, once, with its reason."""
