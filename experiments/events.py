@@ -1,0 +1,147 @@
+"""TensorBoard's event files: appended to live, or written whole in one step.
+
+The names say the order in which TensorBoard reads a folder's files: by the time they were begun,
+and an `end` after the file that it ends. TensorBoard leaves a file for the next in order and never
+returns to it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from PIL.Image import Image
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from model.store import write_atomically
+
+Values = Sequence[Summary.Value]
+
+_FILES, _END = "*tfevents*", ".end"
+
+
+def scalar(tag: str, value: float, description: str = "") -> Summary.Value:
+    """A point of a curve; TensorBoard keeps float32.
+
+    Args:
+        tag: of the curve.
+        value: of the point.
+        description: Markdown; TensorBoard takes the first of a tag.
+    """
+    metadata = SummaryMetadata(summary_description=description) if description else None
+    return Summary.Value(tag=tag, simple_value=value, metadata=metadata)
+
+
+def image(tag: str, picture: Image, description: str = "") -> Summary.Value:
+    """A picture, kept as PNG."""
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    size = [str(side).encode() for side in picture.size]
+    metadata = image_metadata.create_summary_metadata(tag, description)
+    return Summary.Value(tag=tag, metadata=metadata, tensor=_strings([*size, png.getvalue()]))
+
+
+def text(tag: str, markdown: str) -> Summary.Value:
+    """A page of Markdown."""
+    metadata = text_metadata.create_summary_metadata(tag, "")
+    return Summary.Value(tag=tag, metadata=metadata, tensor=_strings([markdown.encode()]))
+
+
+class EventFile:
+    """A new event file at the end of a folder's; a reader sees each event as it is added.
+
+    Args:
+        folder: made when absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._records = RecordWriter((folder / _new_name()).open("wb"))
+        _begin(self._records)
+        self._records.flush()
+
+    def add(self, values: Values, step: int) -> None:
+        """Add values at one step."""
+        _add(self._records, values, step)
+        self._records.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._records.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_end(folder: Path, steps: Mapping[int, Values]) -> None:
+    """Write a folder's last event file, whole or not at all.
+
+    Args:
+        folder: made when absent.
+        steps: to the values at them.
+    """
+    content = io.BytesIO()
+    records = RecordWriter(content)
+    earlier = max((path.name for path in folder.glob(_FILES)), default="")
+    if not earlier:
+        _begin(records)  # purges what a TensorBoard that is running knows of an emptied folder
+    for step, values in steps.items():
+        _add(records, values, step)
+    write_atomically(folder / f"{earlier or _new_name()}{_END}", content.getvalue())
+
+
+def has_end(folder: Path) -> bool:
+    """Whether `write_end` was done in the folder since it was last emptied."""
+    return any(path.stat().st_size for path in folder.glob(f"*{_END}"))
+
+
+def empty(folder: Path) -> None:
+    """Take out all events; the folder need not be there.
+
+    The files stay, without content: a TensorBoard that is running never leaves a file that is
+    gone for a new one.
+    """
+    for path in folder.glob(_FILES):
+        os.truncate(path, 0)
+
+
+def _new_name() -> str:
+    return "events.out.tfevents.{:010d}.{:09d}".format(*divmod(time.time_ns(), 10**9))
+
+
+def _begin(records: RecordWriter) -> None:
+    now = time.time()
+    records.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+    start = SessionLog(status=SessionLog.START)
+    records.write(Event(wall_time=now, step=0, session_log=start).SerializeToString())
+
+
+def _add(records: RecordWriter, values: Values, step: int) -> None:
+    summary = Summary(value=values)
+    event = Event(wall_time=time.time(), step=step, summary=summary)
+    records.write(event.SerializeToString())
+
+
+def _strings(values: Sequence[bytes]) -> TensorProto:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(values))])
+    return TensorProto(dtype=DT_STRING, string_val=values, tensor_shape=shape)

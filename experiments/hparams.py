@@ -1,0 +1,160 @@
+"""What TensorBoard's HParams tab is told: one experiment, and a session for each trial.
+
+The protocol buffers are built here: TensorBoard's own helper imports TensorFlow. TensorBoard takes
+the first experiment and, of each session, the first start and end that it meets, and nothing can
+be changed afterwards; an end that is missing reads as unknown, which here means running. So what
+became of a trial is also a metric, `state`, of which the last value counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
+
+from model.hyperparameters import Value
+from search.records import TrialRecord
+from search.space import Space, describe
+
+STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
+"""The values of the metric `state`."""
+
+_STATE = "state"
+_METRICS = {
+    _STATE: "0 running (or waiting to be handed out again after its worker was lost), "
+    "1 complete, 2 pruned, 3 failed",
+    "final/test2_accuracy_after": "the objective: accuracy on TEST2's selection part after "
+    "fine-tuning, 0 to 1 (selected on)",
+    "final/test2_accuracy_before": "accuracy on TEST2's selection part before fine-tuning, 0 to 1",
+    "final/test_accuracy_after": "accuracy on TEST after fine-tuning, 0 to 1 (trained on)",
+    "final/test_accuracy_before": "accuracy on TEST before fine-tuning, 0 to 1 (selected on)",
+    "baseline_epochs": "epochs of the baseline",
+    "fine_tune_epochs": "epochs of the fine-tune",
+    "stopped_at": "baseline epochs of the rung at which a pruned trial was stopped",
+    "seconds": "from the first start to the end, by the driver's clock",
+}
+"""Tag to description; the part behind `final/` is the column's name in `trials.csv`."""
+
+_TEXTS = {
+    "role": "reference, point (known good, tried first) or sampled",
+    "branch_of": "the trial whose baseline it fine-tunes; none where it trained its own",
+}
+"""Columns beside the hyperparameters."""
+
+
+def description(tag: str) -> str:
+    """Of a metric, for its curve too."""
+    return _METRICS[tag]
+
+
+def experiment(space: Space) -> Summary.Value:
+    """Every searched hyperparameter with its type and domain, and the metrics."""
+    infos = [_hparam(name, domain) for name, domain in space.distributions.items()]
+    infos += [_text(name, text) for name, text in _TEXTS.items()]
+    metrics = [
+        api_pb2.MetricInfo(
+            name=api_pb2.MetricName(tag=tag),
+            display_name=tag.removeprefix("final/"),
+            description=text,
+        )
+        for tag, text in _METRICS.items()
+    ]
+    found = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return _value(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=found))
+
+
+def session_start(
+    space: Space,
+    configuration: Mapping[str, Value],
+    role: str,
+    branch_of: int | None,
+    seconds: float,
+) -> Summary.Value:
+    """The columns of a trial.
+
+    Args:
+        space: of the search.
+        configuration: what it lacks is shown as "none".
+        role: of the trial.
+        branch_of: the trial whose baseline it takes up; None is shown as "none".
+        seconds: when it began, Unix time.
+    """
+    info = SessionStartInfo(start_time_secs=seconds)
+    columns = {name: configuration.get(name) for name in space.distributions}
+    for name, number in columns.items():
+        if number is None:
+            info.hparams[name].string_value = "none"
+        else:
+            info.hparams[name].number_value = number
+    info.hparams["role"].string_value = role
+    info.hparams["branch_of"].string_value = "none" if branch_of is None else str(branch_of)
+    return _value(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
+
+
+def session_end(state: str, seconds: float) -> Summary.Value:
+    """What became of a trial that ended at `seconds`, Unix time: a pruned one did not fail."""
+    status = api_pb2.STATUS_FAILURE if state == "fail" else api_pb2.STATUS_SUCCESS
+    info = SessionEndInfo(status=status, end_time_secs=seconds)
+    return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
+
+
+def accuracies(result: Mapping[str, Any]) -> dict[str, float]:
+    """The `final/...` metrics of a `model.protocol.ProtocolResult.to_json`."""
+    return {
+        f"final/{split}_accuracy_{when}": result[stage][split]["accuracy"]
+        for stage, when in (("baseline", "before"), ("fine_tune", "after"))
+        for split in ("test", "test2")
+    }
+
+
+def metrics(trial: TrialRecord) -> dict[str, float]:
+    """Tag to value of an ended trial, as in `trials.csv`; what it does not have is left out."""
+    found: dict[str, float] = {_STATE: STATES[trial.state]}
+    if trial.seconds is not None:
+        found["seconds"] = trial.seconds
+    if trial.state == "pruned" and trial.rungs:
+        found["stopped_at"] = max(trial.rungs)
+    if trial.result is not None:
+        found |= accuracies(trial.result)
+        found |= {f"{s}_epochs": trial.result[s]["epochs"] for s in ("baseline", "fine_tune")}
+    return found
+
+
+def _hparam(name: str, domain: BaseDistribution) -> api_pb2.HParamInfo:
+    info = api_pb2.HParamInfo(
+        name=name, type=api_pb2.DATA_TYPE_FLOAT64, description=describe(domain), differs=True
+    )
+    if isinstance(domain, CategoricalDistribution):
+        info.domain_discrete.extend(domain.choices)
+    elif isinstance(domain, FloatDistribution | IntDistribution):
+        info.domain_interval.min_value = domain.low
+        info.domain_interval.max_value = domain.high
+    return info
+
+
+def _text(name: str, text: str) -> api_pb2.HParamInfo:
+    # Without a domain: one would have to know every value from the start.
+    return api_pb2.HParamInfo(
+        name=name, type=api_pb2.DATA_TYPE_STRING, description=text, differs=True
+    )
+
+
+def _value(tag: str, content: HParamsPluginData) -> Summary.Value:
+    return Summary.Value(
+        tag=tag,
+        metadata=metadata.create_summary_metadata(content),
+        tensor=metadata.NULL_TENSOR,
+    )
