@@ -54,6 +54,8 @@ class Replayed:
 
 
 Enough = Callable[[Sequence[Replayed]], bool]
+Course = Iterator[tuple[float, str, Expected]]
+"""What happens to a job, in order: seconds until then, kind, what its trial comes to."""
 
 
 def replay(
@@ -89,11 +91,16 @@ class _Simulation:
         self.now = 0.0
         self.study = Study(None, space, settings, {}, clock=lambda: self.now)
         self.ended: list[Replayed] = []
-        self._events: list[tuple[float, int, Job, Iterator[tuple[float, str, float]]]] = []
+        self._events: list[tuple[float, int, Job, Course]] = []
         self._order = itertools.count()
-        self._pending: dict[int, tuple[str, float]] = {}
+        self._pending: dict[int, tuple[str, Expected]] = {}
 
     def run(self) -> list[Replayed]:
+        """Ask while a worker is idle, go on to the next event, until none is left or it is enough.
+
+        Returns:
+            The complete trials in the order of their ends.
+        """
         self.now = self.workers.start
         idle = self.workers.count
         while True:
@@ -108,16 +115,14 @@ class _Simulation:
             else:
                 self._schedule(job, course, 0.0)
 
-    def _schedule(
-        self, job: Job, course: Iterator[tuple[float, str, float]], delay: float
-    ) -> None:
-        seconds, kind, value = next(course)
-        self._pending[job.number] = (kind, value)
+    def _schedule(self, job: Job, course: Course, delay: float) -> None:
+        seconds, kind, expected = next(course)
+        self._pending[job.number] = (kind, expected)
         at = self.now + delay + seconds * self.workers.slowness
         heapq.heappush(self._events, (at, next(self._order), job, course))
 
-    def _course(self, job: Job) -> Iterator[tuple[float, str, float]]:
-        """What happens to a job, in order: seconds until then, kind, value."""
+    def _course(self, job: Job) -> Course:
+        """Whole fine-tunes at its rungs, the end of a baseline of its own, the finish."""
         expected = self.surrogate(job.configuration)
         trained = 0.0
         if self.study.trials()[job.number].branch_of is None:
@@ -126,20 +131,19 @@ class _Simulation:
                 if rung >= epochs or rung not in expected.rungs:
                     continue
                 until = expected.baseline_seconds[rung - 1]
-                yield until - trained + expected.fine_tune_seconds, f"{rung}", expected.rungs[rung]
+                yield until - trained + expected.fine_tune_seconds, f"{rung}", expected
                 trained = until
-            yield expected.baseline_seconds[-1] - trained, "share", 0.0
-        yield expected.fine_tune_seconds, "finish", expected.value
+            yield expected.baseline_seconds[-1] - trained, "share", expected
+        yield expected.fine_tune_seconds, "finish", expected
 
     def _happen(self, job: Job) -> bool:
         """Tell the study; True when the job is closed."""
-        kind, value = self._pending[job.number]
+        kind, expected = self._pending[job.number]
         if kind == "share":
             self.study.share(job)
             return False
         if kind != "finish":
-            return self.study.reach(job, int(kind), value)
-        expected = self.surrogate(job.configuration)
+            return self.study.reach(job, int(kind), expected.rungs[int(kind)])
         self.study.finish(job, _result(expected))
         self.ended.append(Replayed(job.number, self.now, expected.value, expected.held_out))
         return True
