@@ -188,6 +188,7 @@ class _UpperGain(BaseImprovementEvaluator):
         pass
 
     def evaluate(self, trials: list[FrozenTrial], study_direction: StudyDirection) -> float:
+        """What more trials may still add, in 0..1; 1 while too few are complete to say."""
         complete = [t.value for t in trials if t.state == TrialState.COMPLETE]
         gain = expected_gain([value for value in complete if value is not None])
         return 1.0 if gain is None else gain.interval[1]
