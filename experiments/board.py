@@ -6,15 +6,15 @@ JSON values: the live view, `RUN/status.json` and `shiftsearch status` show noth
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Any, Literal
 
+from experiments.pace import Pace
+from experiments.tally import Counts, RunningJob
 from experiments.wording import one_line
 from search.jobs import Job
 from search.records import TrialRecord
@@ -27,20 +27,6 @@ Outcome = Literal["complete", "interrupted", "too many failures", "error"]
 
 _KEPT = 5
 """Ended jobs, and failures, that the snapshot holds."""
-
-
-@dataclass
-class _Running:
-    """A job under way; `since` by the monotonic clock, in seconds."""
-
-    job: Job
-    since: float
-    at: str
-    stage: str = ""
-    epoch: int = 0
-    accuracy: float | None = None
-    node: str = ""
-    device: str = ""
 
 
 class Board:
@@ -73,22 +59,17 @@ class Board:
         self._began = self._phase_began = time.monotonic()
         self._outcome: Outcome | None = None
         self._message = self._stop_reason = ""
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, RunningJob] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._failures: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._best: dict[str, Any] | None = None
-        self._seconds: list[float] = []
-        self._before = Counter(t.state for t in trials)
-        self._counts = self._counts_before(wanted)
+        self._pace = Pace()
+        self._search = Counts(wanted)
+        self._retrain: Counts | None = None
         for trial in trials:
             self._recall(trial)
         self.version, self.concurrency = 0, 1
         self.latest: Mapping[str, Any] = {}
-
-    def _counts_before(self, wanted: int) -> dict[str, int]:
-        pruned = self._before["pruned"]
-        counts = {"wanted": wanted, "done": self._before["complete"] + pruned, "pruned": pruned}
-        return counts | {"failed": self._before["fail"], "lost": 0}
 
     def _recall(self, trial: TrialRecord) -> None:
         """What a trial of an earlier call would have told."""
@@ -96,9 +77,10 @@ class Board:
         if state not in ("complete", "pruned", "failed"):
             return
         job = Job("search", trial.number, 0, {}, role=trial.role, branch_of=trial.branch_of)
+        self._search.add(state)
         self._note(job, state, trial.reason, trial.result, trial.seconds or 0.0)
-        if trial.result is not None:
-            self._seconds.append(trial.seconds or 0.0)
+        if state == "complete":
+            self._pace.note(trial.seconds or 0.0, branch=trial.branch_of is not None)
 
     # ---- the run
 
@@ -113,16 +95,16 @@ class Board:
         with self._lock:
             self._phase, self._phase_began = phase, time.monotonic()
             if wanted is not None:
-                before = self._counts_before(wanted) if phase == "search" else {}
-                self._counts = {"pruned": 0, "failed": 0, **before, "wanted": wanted, "done": done}
-                self._counts["lost"] = 0
+                if phase == "retrain":
+                    self._retrain = Counts(wanted)
+                self._current.wanted, self._current.done = wanted, done
                 self._running.clear()
             self.version += 1
 
     def want(self, wanted: int) -> None:
         """The phase under way is to come to so many complete jobs."""
         with self._lock:
-            self._counts["wanted"] = wanted
+            self._current.wanted = wanted
             self.version += 1
 
     def stopping(self, reason: str) -> None:
@@ -146,7 +128,7 @@ class Board:
     def started(self, job: Job) -> None:
         """It runs."""
         with self._lock:
-            self._running[job.name] = _Running(job, time.monotonic(), _now())
+            self._running[job.name] = RunningJob(job, time.monotonic())
             self.version += 1
 
     def placed(self, job: Job, node: str, device: str) -> None:
@@ -172,12 +154,10 @@ class Board:
             running = self._running.pop(job.name, None)
             seconds = time.monotonic() - running.since if running else 0.0
             own = job.phase == self._phase  # not a repeat in the middle of the search
-            counted = {"pruned": ("done", "pruned"), "failed": ("failed",), "lost": ("lost",)}
             if own or state == "lost":
-                for count in counted.get(state, ("done",)):
-                    self._counts[count] += 1
+                self._current.add(state)
             if own and state in ("complete", "pruned"):
-                self._seconds.append(seconds)
+                self._pace.note(seconds, branch=job.branch_of is not None)
             self._note(job, state, detail, result, seconds)
             self.version += 1
 
@@ -214,8 +194,10 @@ class Board:
 
         Keys, beside `schema`: name, phase, outcome (null until it ended), message (of an error),
         stop_reason (empty while jobs are asked for), seconds (since the driver started),
-        phase_seconds, seconds_left (null where unknown), concurrency, counts (wanted, done,
-        pruned, failed, lost, running), running, workers, best, ended and failures (newest last).
+        phase_seconds, seconds_left (of the phase; null where unknown), concurrency, counts of the
+        search (wanted, done, of these pruned, failed, lost) and how many jobs are running,
+        retrain (its counts, null before it), running, workers, best, ended and failures (newest
+        last).
         """
         with self._lock:
             now = time.monotonic()
@@ -231,34 +213,14 @@ class Board:
                 "phase_seconds": round(now - self._phase_began, 1),
                 "seconds_left": None if left is None else round(left, 1),
                 "concurrency": self.concurrency,
-                "counts": {**self._counts, "running": len(self._running)},
-                "running": [self._shown(r, now) for r in self._running.values()],
+                "counts": {**asdict(self._search), "running": len(self._running)},
+                "retrain": None if self._retrain is None else asdict(self._retrain),
+                "running": [r.to_json(now, self._max_epochs) for r in self._running.values()],
                 "workers": self._workers(),
                 "best": self._best,
                 "ended": list(self._ended),
                 "failures": list(self._failures),
             }
-
-    def _shown(self, running: _Running, now: float) -> dict[str, Any]:
-        job, stage = running.job, running.stage
-        # At a rung, a whole fine-tune is made.
-        most = self._max_epochs.get("fine_tune" if stage.startswith("rung_") else stage)
-        return {
-            "name": job.name,
-            "phase": job.phase,
-            "trial": job.number,
-            "replicate": job.replicate,
-            "role": job.role,
-            "branch_of": job.branch_of,
-            "stage": stage,
-            "epoch": running.epoch,
-            "max_epochs": most,
-            "validation_accuracy": running.accuracy,
-            "node": running.node,
-            "device": running.device,
-            "since": running.at,
-            "seconds": round(now - running.since, 1),
-        }
 
     def _workers(self) -> list[dict[str, Any]]:
         places = Counter((r.node, r.device) for r in self._running.values() if r.node)
@@ -268,17 +230,17 @@ class Board:
         ]
 
     def _seconds_left(self, now: float) -> float | None:
-        """From the median time of a job; None before the first has ended or when none is left."""
-        # A failed trial of the search is made up for by another one, a failed replicate is not.
-        counts = self._counts
-        closed = counts["done"] + (counts["failed"] if self._phase == "retrain" else 0)
-        jobs = counts["wanted"] - closed
-        if self._phase not in ("search", "retrain") or not self._seconds or jobs <= 0:
+        if self._phase not in ("search", "retrain"):
             return None
-        each = statistics.median(self._seconds)
-        behind = sum(min(each, now - running.since) for running in self._running.values())
-        return max(0.0, each * jobs - behind) / min(jobs, self.concurrency)
+        # A failed trial of the search is made up for by another one, a failed replicate is not.
+        counts, retraining = self._current, self._phase == "retrain"
+        jobs = counts.wanted - counts.done - (counts.failed if retraining else 0)
+        running = [(now - r.since, r.job.branch_of is not None) for r in self._running.values()]
+        return self._pace.seconds_left(jobs, running, self.concurrency, branching=not retraining)
 
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    @property
+    def _current(self) -> Counts:
+        """Of the phase under way."""
+        if self._phase == "retrain" and self._retrain is not None:
+            return self._retrain
+        return self._search

@@ -13,6 +13,11 @@ from rich.text import Text
 from experiments.wording import duration, interval, percent
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
+_RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline": 0}
+_ENDED = {"ended": 10, "TEST2, selection part": 21, "in": 8, "": 0}
+_FAILURES = {"failures": 10, "reason": 0}
+"""Columns and the widths that they have at least, in characters."""
+
 _UNLIMITED = 1000
 """Lines of what is no terminal."""
 
@@ -32,7 +37,7 @@ class View:
     ) -> Iterator[RenderableType]:
         snapshot = self._snapshot
         height = console.height - 1 if console.is_terminal else _UNLIMITED
-        head: list[RenderableType] = [_headline(snapshot)]
+        head: list[RenderableType] = [_headline(snapshot, bar=console.is_terminal)]
         head += [_cut(line) for line in _head(snapshot)]
         if "driver" in snapshot:
             said = Text(snapshot["driver"]["text"], style="dim")
@@ -46,9 +51,10 @@ class View:
         ended = ended[: min(_MOST_ENDED, max(0, room - min(len(running), _LEAST_RUNNING)))]
         room -= len(ended)
         yield from head
-        yield from _block("running", _running_rows(running, max(1, room)))
-        yield from _block("ended", [_ended_row(job) for job in ended])
-        yield from _block("failures", [_failure_row(job) for job in failures])
+        best = (snapshot["best"] or {}).get("name")
+        yield from _block(_RUNNING, _running_rows(running, max(1, room)))
+        yield from _block(_ENDED, [_ended_row(job, job["name"] == best) for job in ended])
+        yield from _block(_FAILURES, [_failure_row(job) for job in failures])
         yield from tail
 
 
@@ -57,33 +63,32 @@ def _cut(line: Text) -> Text:
     return line
 
 
-def _block(title: str, rows: Sequence[Sequence[Text]]) -> Iterator[RenderableType]:
-    if not rows:
-        return
-    yield Text(title, style="bold")
-    table = Table.grid(padding=(0, 2, 0, 0))
-    widths = len(rows[0])
-    for index in range(widths + 1):
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if index == widths else None)
-    for row in rows:
-        table.add_row("", *row)
-    yield table
+def _block(headers: Mapping[str, int], rows: Sequence[Sequence[Text]]) -> Iterator[Table]:
+    """A table, or nothing where there are no rows; columns keep their places while rows change."""
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for header, width in headers.items():
+            table.add_column(header, no_wrap=True, overflow="ellipsis", min_width=width)
+        for row in rows:
+            table.add_row(*row)
+        yield table
 
 
 # ---- above
 
 
-def _headline(snapshot: Mapping[str, Any]) -> RenderableType:
-    counts, phase = snapshot["counts"], snapshot["phase"]
+def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
+    counts, phase = current_counts(snapshot), snapshot["phase"]
     words = {"concluding": "scoring, exporting, reporting", "ended": snapshot["outcome"]}
     row: list[RenderableType] = [Text(words.get(phase) or phase, style="bold")]
     grid = Table.grid(padding=(0, 2, 0, 0))
     if phase != "concluding":
-        row += [
-            ProgressBar(max(1, counts["wanted"]), counts["done"], width=24),
-            Text(f"{counts['done']} of {counts['wanted']} done"),
-        ]
-    row.append(Text(left(snapshot), style="dim"))
+        row += [ProgressBar(max(1, counts["wanted"]), counts["done"], width=24)] * bar
+        row.append(Text(f"{counts['done']} of {counts['wanted']} done"))
+    took = (
+        f"in {duration(snapshot['seconds'])}" if phase == "ended" and snapshot["seconds"] else ""
+    )
+    row.append(Text(took or left(snapshot), style="dim"))
     for _ in row:
         grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_row(*row)
@@ -91,12 +96,12 @@ def _headline(snapshot: Mapping[str, Any]) -> RenderableType:
 
 
 def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
-    counts = snapshot["counts"]
+    counts = current_counts(snapshot)
     pruned = [f"{counts['pruned']} stopped at a rung"] if counts["pruned"] else []
     trouble = [*pruned, *troubles(counts)]
     if trouble:
         yield Text(", ".join(trouble), style="yellow")
-    if counts["running"]:
+    if snapshot["counts"]["running"]:
         yield Text(_places(snapshot), style="dim")
     if snapshot["stop_reason"]:
         yield Text(f"no more trials are asked for: {snapshot['stop_reason']}")
@@ -115,6 +120,13 @@ def best_line(best: Mapping[str, Any]) -> str:
     )
 
 
+def current_counts(snapshot: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of the phase under way: retraining's, else the search's."""
+    counts = snapshot["retrain"] if snapshot["phase"] == "retrain" else None
+    found: Mapping[str, int] = counts or snapshot["counts"]
+    return found
+
+
 def troubles(counts: Mapping[str, int]) -> list[str]:
     """What went wrong so far, in words."""
     lost = [f"{counts['lost']} lost and handed out again"] if counts["lost"] else []
@@ -124,12 +136,14 @@ def troubles(counts: Mapping[str, int]) -> list[str]:
 def left(snapshot: Mapping[str, Any]) -> str:
     """How long it still takes, in words; empty where unknown."""
     seconds = snapshot["seconds_left"]
-    return "" if seconds is None else f"about {duration(seconds)} left"
+    if seconds is None:
+        return ""
+    return f"about {duration(seconds)} left" if seconds >= 5 else "a few seconds left"
 
 
 def counts_line(snapshot: Mapping[str, Any]) -> str:
     """How many jobs are done, and what went wrong."""
-    counts = snapshot["counts"]
+    counts = current_counts(snapshot)
     return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
 
 
@@ -150,39 +164,38 @@ def _places(snapshot: Mapping[str, Any]) -> str:
 def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[Text]]:
     """Those that fit, the longest under way first, and how many do not."""
     shown = running if len(running) <= most else running[: most - 1]
-    rows = []
-    places = len({(job["node"], job["device"]) for job in running}) > 1
-    for job in shown:
-        stage, epoch = job["stage"], ""
-        if stage:
-            rung = stage.removeprefix("rung_")
-            stage = stage if rung == stage else f"fine_tune, rung {rung}"
-            epoch = f"epoch {job['epoch']}"
-            epoch += f" of {job['max_epochs']}" if job["max_epochs"] else ""
-        accuracy = job["validation_accuracy"]
-        rows.append(
-            [
-                Text(job["name"]),
-                Text(stage or "starting", style="" if stage else "dim"),
-                Text(epoch),
-                Text("" if accuracy is None else percent(accuracy)),
-                Text(duration(job["seconds"]), style="dim"),
-                Text(_origin(job), style="dim"),
-                *([Text(f"{job['node']} {job['device']}", style="dim")] if places else []),
-            ]
-        )
+    rows = [
+        [
+            Text(job["name"]),
+            Text(_stage(job["stage"]), style="" if job["stage"] else "dim"),
+            Text(_epoch(job)),
+            Text(percent(job["validation_accuracy"]) if job["stage"] else ""),
+            Text(duration(job["seconds"]), style="dim"),
+            Text(_origin(job), style="dim"),
+        ]
+        for job in shown
+    ]
     if len(shown) < len(running):
-        cells = len(rows[0]) if rows else 1
-        more = Text(f"and {len(running) - len(shown)} more", style="dim")
-        rows.append([more, *([Text()] * (cells - 1))])
+        rows.append([Text(f"and {len(running) - len(shown)} more", style="dim")])
     return rows
 
 
+def _stage(stage: str) -> str:
+    rung = stage.removeprefix("rung_")
+    return (stage if rung == stage else f"fine_tune, rung {rung}") or "starting"
+
+
+def _epoch(job: Mapping[str, Any]) -> str:
+    if not job["stage"]:
+        return ""
+    return f"{job['epoch']}" + (f" of {job['max_epochs']}" if job["max_epochs"] else "")
+
+
 def _origin(job: Mapping[str, Any]) -> str:
-    return "" if job["branch_of"] is None else f"branch of {job['branch_of']}"
+    return "its own" if job["branch_of"] is None else f"of trial {job['branch_of']}"
 
 
-def _ended_row(job: Mapping[str, Any]) -> list[Text]:
+def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
     what = f"{percent(job['before'])} -> {percent(job['after'])}"
     if job["state"] == "pruned":
         what = job["reason"]
@@ -190,7 +203,7 @@ def _ended_row(job: Mapping[str, Any]) -> list[Text]:
         Text(job["name"]),
         Text(what),
         Text(duration(job["seconds"]), style="dim"),
-        Text("best so far" if job["best"] else "", style="green"),
+        Text("best" if best else "", style="green"),
     ]
 
 

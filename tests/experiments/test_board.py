@@ -144,8 +144,16 @@ def test_a_continued_run_knows_what_came_before(clock: Clock) -> None:
     made.enter("search", wanted=8, done=3)
     assert made.snapshot()["counts"]["failed"] == 1
     assert made.snapshot()["seconds_left"] == 27.5 * 5
-    made.enter("retrain", wanted=2, done=0)
-    assert (made.snapshot()["counts"]["failed"], made.snapshot()["counts"]["pruned"]) == (0, 0)
+    made.enter("retrain", wanted=2, done=1)
+    made.ended(job(2, 1), "failed", "diverged", None)
+    assert made.snapshot()["retrain"] == {
+        "wanted": 2,
+        "done": 1,
+        "pruned": 0,
+        "failed": 1,
+        "lost": 0,
+    }
+    assert made.snapshot()["counts"]["done"] == 3  # the search's stay
 
 
 def test_time_left_counts_what_runs_already(clock: Clock) -> None:
@@ -161,6 +169,9 @@ def test_time_left_counts_what_runs_already(clock: Clock) -> None:
     assert made.snapshot()["seconds_left"] == 45  # the search makes up for it by another trial
     made.want(8)
     assert made.snapshot()["seconds_left"] == 105
+    made.started(replace(job(2), branch_of=0))
+    made.ended(replace(job(2), branch_of=0), "complete", "", protocol_result(0.1, 0.2))
+    assert made.snapshot()["seconds_left"] == 45  # six, each as long as the median of 30 and 0
     made.enter("concluding")
     assert made.snapshot()["seconds_left"] is None
 

@@ -1,0 +1,73 @@
+"""What a board remembers of the jobs under way, and how many came to what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from search.jobs import Job
+
+
+@dataclass
+class Counts:
+    """Jobs of a phase; `done` are complete or pruned, `lost` were handed out again."""
+
+    wanted: int
+    done: int = 0
+    pruned: int = 0
+    failed: int = 0
+    lost: int = 0
+
+    def add(self, state: str) -> None:
+        """One more came to `state`: complete, pruned, failed or lost."""
+        self.done += state in ("complete", "pruned")
+        self.pruned += state == "pruned"
+        self.failed += state == "failed"
+        self.lost += state == "lost"
+
+
+@dataclass
+class RunningJob:
+    """A job under way.
+
+    Attributes:
+        since: by the monotonic clock, in seconds.
+        accuracy: of the last epoch on the stage's validation images; None before it.
+    """
+
+    job: Job
+    since: float
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    stage: str = ""
+    epoch: int = 0
+    accuracy: float | None = None
+    node: str = ""
+    device: str = ""
+
+    def to_json(self, now: float, max_epochs: Mapping[str, int]) -> dict[str, Any]:
+        """As it stands in a snapshot.
+
+        Args:
+            now: by the monotonic clock, in seconds.
+            max_epochs: of each stage.
+        """
+        job, stage = self.job, self.stage
+        return {
+            "name": job.name,
+            "phase": job.phase,
+            "trial": job.number,
+            "replicate": job.replicate,
+            "role": job.role,
+            "branch_of": job.branch_of,
+            "stage": stage,
+            "epoch": self.epoch,
+            # At a rung, a whole fine-tune is made.
+            "max_epochs": max_epochs.get("fine_tune" if stage.startswith("rung_") else stage),
+            "validation_accuracy": self.accuracy,
+            "node": self.node,
+            "device": self.device,
+            "since": self.at.isoformat(timespec="seconds"),
+            "seconds": round(now - self.since, 1),
+        }
