@@ -88,7 +88,7 @@ def story(run: Path) -> Story:
         "result": timeless({k: v for k, v in result.items() if k not in _OF_THE_CALL}),
         "bundle": {p.name: p.read_bytes() for p in sorted((run / "best").iterdir())},
         "store": stored(run),
-        "curves": {p.name: steps(p) for p in (run / "tensorboard").iterdir()},
+        "curves": {p.name: steps(p) for p in (run / "tensorboard").iterdir() if p.is_dir()},
     }
 
 
@@ -102,11 +102,11 @@ def check_whole(run: Path, trials: int) -> None:
 
 
 def files(run: Path) -> dict[str, str]:
-    """Relative path to digest of every file of a run, the lock's note of its holder left out."""
+    """Relative path to digest of every file of a run, but for what tells of its driver."""
     return {
         str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(run.rglob("*"))
-        if p.is_file() and p.name != "run.lock"
+        if p.is_file() and p.name not in ("run.lock", "status.json")
     }
 
 
