@@ -221,6 +221,7 @@ def test_a_whole_network_agrees_with_itself_unfused(size: tuple[int, int]) -> No
         torch.testing.assert_close(fast.eval()(images), slow.eval()(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow(reason="two threads wait for each other, busily, on a loaded machine")
 def test_a_stage_fuses_on_one_thread_alone_and_runs_on_two(
     small_data: ProtocolData, device: Device, tmp_path: Path
 ) -> None:
