@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from experiments.figures.accuracy import accuracy_intervals, confusion_matrix
-from experiments.figures.search import search_history
+from experiments.figures.change import class_changes
+from experiments.figures.images import sheet
+from experiments.figures.search import search_history, time_used
+from experiments.figures.shift import intensity_histogram
+from tests.experiments.made_analysis import made_analysis
 from tests.experiments.protocol_results import branch, complete, confusion, failed, pruned, rows
 
 pytestmark = pytest.mark.unit
@@ -73,8 +82,8 @@ def test_search_history_names_what_occurs_and_nothing_else() -> None:
 
 def test_accuracy_intervals_has_a_line_per_images_scored() -> None:
     root = parse(accuracy_intervals(rows("reference", 0.17, 0.8185, held_out=542)))
-    lines = ["reference: TEST", "reference: TEST2, selection", "reference: TEST2, held-out"]
-    assert [t for t in texts(root) if t.startswith("reference")] == lines
+    assert texts(root).count("reference") == 3
+    assert [t for t in texts(root) if "TEST" in t] == ["TEST", "TEST2 selection", "TEST2 held-out"]
     spoken = "reference, TEST2 held-out, after fine-tuning: 81.35 % [77.85, 84.40]"
     assert spoken in (root.get("aria-label") or "")
 
@@ -86,3 +95,52 @@ def test_figures_of_one_page_share_no_ids() -> None:
     assert ids[0]
     assert not ids[0] & ids[1]
     assert figures[0] == confusion_matrix(matrix, list("abc"), "first")  # repeatable
+
+
+def test_class_changes_names_both_shares_and_leaves_out_absent_classes() -> None:
+    before = [[30, 60, 0], [0, 0, 0], [90, 0, 0]]
+    after = [[81, 9, 0], [0, 0, 0], [45, 0, 45]]
+    root = parse(class_changes(before, after, ["a", "none", "c"], "The <winner>"))
+    assert [t for t in texts(root) if "n = " in t] == ["a (n = 90)", "c (n = 90)"]
+    assert root.get("aria-label") == (
+        "The <winner>, accuracy in % by class: a 33.3 to 90.0 of 90 images; "
+        "c 0.0 to 50.0 of 90 images."
+    )
+
+
+def test_time_used_counts_a_shared_baseline_once() -> None:
+    trials = [complete(0, 0.8), branch(1, 0.9, root=0), pruned(2, {1: 0.6}), failed(3, "x")]
+    root = parse(time_used(trials))
+    legend = {"baseline", "fine-tune", "took up another trial's baseline"}
+    assert {*legend, "no result: time from start to end"} <= set(texts(root))
+    assert root.get("aria-label") == (
+        "Time used: 14 s for 1 baselines and 36 s for 2 fine-tunes, 1 of them of another "
+        "trial's baseline; 2 trials without a result."
+    )
+
+
+def test_intensities_of_all_splits_are_told_apart_by_their_lines() -> None:
+    splits = made_analysis("ab").splits
+    figure = intensity_histogram(splits)
+    root = parse(figure)
+    assert {"TRAIN", "TEST", "TEST2"} <= set(texts(root))
+    assert "TEST2 mean 0.375, sd 0.188" in (root.get("aria-label") or "")
+    assert len(set(re.findall(r"stroke-dasharray: ([^;]+)", figure))) == 2
+
+
+def test_a_sheet_keeps_pixels_and_reduces_what_is_large() -> None:
+    dark, light = np.zeros((2, 3), np.uint8), np.ones((2, 3), np.float32)
+    image = sheet([dark, light, light], 2, 9, 'a "b"')
+    picture = decoded(image)
+    assert 'alt="a &quot;b&quot;"' in image
+    assert picture.shape == (2 * 6 + 3, 2 * 9 + 3, 2)
+    assert picture[0, 0].tolist() == [0, 255]
+    assert picture[5, 12].tolist() == [255, 255]
+    assert picture[0, 10].tolist() == picture[8, 12].tolist() == [0, 0]  # the page shows through
+    assert decoded(sheet([np.zeros((200, 100), np.uint8)], 1, 56, "large")).shape == (64, 32, 2)
+
+
+def decoded(image: str) -> NDArray[np.uint8]:
+    """[H, W, grey and opacity] of an `<img>`."""
+    _, _, data = image.partition("base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition('"')[0]))))
