@@ -75,7 +75,7 @@ def constant(configuration: dict[str, Value]) -> float:
 
 
 @pytest.mark.parametrize(("truth", "name"), [(by_rate, RATE), (by_rotation, ROTATION)])
-@pytest.mark.slow("150 looks at 40 trials: 0.5 s on a core of its own")
+@pytest.mark.slow(reason="150 looks at 40 trials: 0.5 s on a core of its own")
 def test_what_was_planted_stands_out_alone(truth: Truth, name: str) -> None:
     found = found_in(trials_of(truth, 40))
     assert found.shares[0].name == name
@@ -86,7 +86,7 @@ def test_what_was_planted_stands_out_alone(truth: Truth, name: str) -> None:
     assert (found.trials, found.best, found.baselines, found.outside) == (40, 20, 40, 0)
 
 
-@pytest.mark.slow("150 looks at 36 trials: 0.5 s on a core of its own")
+@pytest.mark.slow(reason="150 looks at 36 trials: 0.5 s on a core of its own")
 def test_luck_of_few_baselines_is_not_taken_for_their_hyperparameters() -> None:
     """Six baselines of six fine-tunes; with trials shuffled one by one, rotation stands out."""
     lucky = found_in(trials_of(constant, 36, branches=6, seed=3, luck=0.05))
