@@ -84,7 +84,7 @@ class Conclusion:
             result = {**self._conclude(winner), "fingerprint": fingerprint}
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
-        trials, space = self.study.trials(), self.study.space
+        trials, space = self.study.trials(), self.experiment.search_space()
         write_report(result, trials, space, explained(run), run.report)
         return dict(result)
 
