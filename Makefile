@@ -10,7 +10,7 @@ STAMP    := .venv/.installed
 .NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration campaigns campaigns-short bench clean
+.PHONY: help install demo test check unit integration campaigns campaigns-short browser bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ install: $(STAMP) ## set up .venv
 demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
 	@.venv/bin/shiftsearch search demo
 
-test: check unit integration campaigns-short ## everything before a commit
+test: check unit integration campaigns-short browser ## everything before a commit
 
 check: $(STAMP) ## lint, format, types
 	@$(PY) -m ruff check --quiet .
@@ -39,6 +39,9 @@ campaigns: $(STAMP) ## kills and search quality, in full
 
 campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
 	@$(PY) -m pytest -q -m campaign --timeout=600
+
+browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
+	@$(PY) -m pytest -q -m browser --timeout=300
 
 bench: $(STAMP) ## training throughput, overhead and calibration, beside their plain twins
 	@$(PY) experiments/benchmarks/run.py
@@ -69,14 +72,14 @@ check_python = $(call refuse,$(or $(shell $(PYTHON) -c '$(PYTHON_PROBE)' 2>/dev/
 $(STAMP): pyproject.toml constraints.txt
 	@:$(check_python)
 ifneq ($(TORCH),installed)
-	@echo 'Setting up .venv (once). About 70 packages come: 300 MB to download, 1.2 GB on disk, and torch.'
+	@echo 'Setting up .venv (once). About 80 packages come: 300 MB to download, 1.2 GB on disk, and torch.'
 	@echo 'torch on Linux is the CUDA build unless you say otherwise: several GB. The CPU build is'
 	@echo '200 MB (750 MB on disk). To choose it, stop now and add one of these to the make command:'
 	@echo '  PIP_ARGS="--extra-index-url <the CPU index named on the PyTorch install page>"'
 	@echo '  PIP_ARGS="--find-links DIR"   a folder that holds the torch wheel you want'
 	@echo '  TORCH=installed               the torch that $(PYTHON) already has'
 else
-	@echo 'Setting up .venv (once) around the torch that $(PYTHON) has; about 70 further packages'
+	@echo 'Setting up .venv (once) around the torch that $(PYTHON) has; about 80 further packages'
 	@echo 'come: 300 MB to download, 1.2 GB on disk.'
 endif
 	@$(PYTHON) -m venv $(if $(filter installed,$(TORCH)),--system-site-packages) .venv
