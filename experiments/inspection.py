@@ -33,7 +33,7 @@ def status(options: Namespace, console: Console) -> int:
     elif options.watch and not _over(document):
         _watch(run, document, console)
     else:
-        console.print(View(document))
+        console.print(View(document), crop=False)
     return 0
 
 
@@ -54,7 +54,7 @@ def _watch(run: Run, document: dict[str, Any], console: Console) -> None:
                 document = status_of(run, watched=first)
     except KeyboardInterrupt:
         return
-    console.print(View(document))
+    console.print(View(document), crop=False)
 
 
 def _over(document: dict[str, Any]) -> bool:

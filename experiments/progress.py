@@ -41,7 +41,7 @@ class Progress:
             self._live = Live(
                 console=console,
                 get_renderable=lambda: View(board.snapshot()),
-                refresh_per_second=2,
+                refresh_per_second=1,
                 transient=True,
             )
 

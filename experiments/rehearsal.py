@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -75,14 +73,11 @@ def _read(run: Run) -> tuple[list[TrialRecord], dict[str, str]]:
     for path in (run.definition, run.journal):
         if not path.is_file():
             raise NotARun(f"{run.folder}: is not a run; it has no {path.name}")
-    with TemporaryDirectory() as folder:
-        # A copy, for opening a journal may mend it, which only its driver may do.
-        copy = Path(shutil.copy(run.journal, folder))
-        try:
-            return stored_trials(copy), stored_identity(copy)
-        except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
-            reason = f"{type(error).__name__}: {error}"
-            raise NotARun(f"{run.journal}: holds no study ({reason})") from None
+    try:
+        return stored_trials(run.journal), stored_identity(run.journal)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
+        reason = f"{type(error).__name__}: {error}"
+        raise NotARun(f"{run.journal}: holds no study ({reason})") from None
 
 
 def policies_of(

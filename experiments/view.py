@@ -13,9 +13,8 @@ from rich.text import Text
 from experiments.wording import duration, interval, percent
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
-_RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline": 0}
+_RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline of": 0}
 _ENDED = {"ended": 10, "TEST2, selection part": 21, "in": 8, "": 0}
-_FAILURES = {"failures": 10, "reason": 0}
 """Columns and the widths that they have at least, in characters."""
 
 _UNLIMITED = 1000
@@ -26,7 +25,7 @@ class View:
     """A snapshot, or the document of `experiments.status`, for rich.
 
     No more lines than the terminal has: of the jobs that run, end or fail, the others are counted
-    or left out. No line is wrapped.
+    or left out. No line is wrapped; in a pipe none is cut either, tables apart.
     """
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
@@ -38,15 +37,18 @@ class View:
         snapshot = self._snapshot
         height = console.height - 1 if console.is_terminal else _UNLIMITED
         head: list[RenderableType] = [_headline(snapshot, bar=console.is_terminal)]
-        head += [_cut(line) for line in _head(snapshot)]
+        cut = _cut if console.is_terminal else _whole
+        head += [cut(line) for line in _head(snapshot)]
         if "driver" in snapshot:
             said = Text(snapshot["driver"]["text"], style="dim")
-            head = [_cut(Text(snapshot["run"])), *said.wrap(console, options.max_width), *head]
-        tail = [_cut(Text(line)) for line in result_lines(snapshot)]
+            told = said.wrap(console, options.max_width) if console.is_terminal else [_whole(said)]
+            head = [cut(Text(snapshot["run"])), *told, *head]
+        tail = [_whole(Text(line)) for line in result_lines(snapshot)]  # with paths, to be copied
         running, ended = snapshot["running"], snapshot["ended"][::-1]
         failures = snapshot["failures"][::-1]
         room = height - len(head) - len(tail) - sum(map(bool, (running, ended, failures)))
-        failures = failures[: min(_MOST_FAILURES, max(0, room - _LEAST_RUNNING))]
+        most = _MOST_FAILURES if console.is_terminal else len(failures)
+        failures = failures[: min(most, max(0, room - _LEAST_RUNNING))]
         room -= len(failures)
         ended = ended[: min(_MOST_ENDED, max(0, room - min(len(running), _LEAST_RUNNING)))]
         room -= len(ended)
@@ -54,7 +56,9 @@ class View:
         best = (snapshot["best"] or {}).get("name")
         yield from _block(_RUNNING, _running_rows(running, max(1, room)))
         yield from _block(_ENDED, [_ended_row(job, job["name"] == best) for job in ended])
-        yield from _block(_FAILURES, [_failure_row(job) for job in failures])
+        if failures:
+            yield Text("failures", style="bold")
+            yield from (cut(_failure(job)) for job in failures)
         yield from tail
 
 
@@ -63,14 +67,20 @@ def _cut(line: Text) -> Text:
     return line
 
 
+def _whole(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
+
+
 def _block(headers: Mapping[str, int], rows: Sequence[Sequence[Text]]) -> Iterator[Table]:
     """A table, or nothing where there are no rows; columns keep their places while rows change."""
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for header, width in headers.items():
-            table.add_column(header, no_wrap=True, overflow="ellipsis", min_width=width)
+            # Only a column that might be wrapped gives way where there is too little room.
+            table.add_column(header, no_wrap=width > 0, min_width=width)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(_cut, row))
         yield table
 
 
@@ -85,10 +95,10 @@ def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
     if phase != "concluding":
         row += [ProgressBar(max(1, counts["wanted"]), counts["done"], width=24)] * bar
         row.append(Text(f"{counts['done']} of {counts['wanted']} done"))
-    took = (
-        f"in {duration(snapshot['seconds'])}" if phase == "ended" and snapshot["seconds"] else ""
-    )
-    row.append(Text(took or left(snapshot), style="dim"))
+    about = left(snapshot)
+    if phase == "ended" and snapshot["seconds"] is not None:
+        about = f"in {duration(snapshot['seconds'])}"
+    row.append(Text(about, style="dim"))
     for _ in row:
         grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_row(*row)
@@ -192,7 +202,7 @@ def _epoch(job: Mapping[str, Any]) -> str:
 
 
 def _origin(job: Mapping[str, Any]) -> str:
-    return "its own" if job["branch_of"] is None else f"of trial {job['branch_of']}"
+    return "" if job["branch_of"] is None else f"trial {job['branch_of']}"
 
 
 def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
@@ -207,9 +217,10 @@ def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
     ]
 
 
-def _failure_row(job: Mapping[str, Any]) -> list[Text]:
+def _failure(job: Mapping[str, Any]) -> Text:
     state = "lost its worker" if job["state"] == "lost" else job["state"]
-    return [Text(job["name"]), Text(f"{state}: {job['reason']}", style="yellow")]
+    reason = job["reason"].removeprefix("worker lost: ")
+    return Text.assemble(f"{job['name']}  ", (f"{state}: {reason}", "yellow"))
 
 
 # ---- below: what `experiments.status` adds

@@ -67,5 +67,18 @@ def accuracy(configuration: Mapping[str, Value]) -> float:
 
 def protocol_result(value: float) -> dict[str, Any]:
     """4 baseline epochs in 8 s, and 2 s of fine-tuning."""
-    baseline = {"epochs": 4, "seconds": 8.0, "test2": {"accuracy": 0.2}}
-    return {"test2_accuracy": value, "baseline": baseline, "fine_tune": {"seconds": 2.0}}
+    return {
+        "test2_accuracy": value,
+        "baseline": {
+            "epochs": 4,
+            "seconds": 8.0,
+            "test": {"accuracy": 0.5},
+            "test2": {"accuracy": 0.2},
+        },
+        "fine_tune": {
+            "epochs": 3,
+            "seconds": 2.0,
+            "test": {"accuracy": 0.9},
+            "test2": {"accuracy": value},
+        },
+    }

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 
-from search.journal import RunLock, RunLocked, open_journal
+from search.journal import RunLock, RunLocked, open_journal, read_journal
+from search.records import stored_trials
 from tests.search.fake_study import drive, open_study, summary
 
 pytestmark = pytest.mark.unit
@@ -36,6 +38,24 @@ def test_a_whole_journal_is_not_touched_by_opening(tmp_path: Path) -> None:
     content = path.read_bytes()
     open_journal(path)
     assert path.read_bytes() == content
+
+
+def test_a_reader_sees_what_is_whole_and_can_write_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 2)
+    ended = stored_trials(path)
+    assert ended == open_study(path).trials()
+    with path.open("ab") as file:
+        file.write(b'{"op_code":')  # the driver's next line, half written
+    content = path.read_bytes()
+    assert stored_trials(path) == ended
+    with pytest.raises(PermissionError, match="opened to be read"):
+        optuna.load_study(study_name=None, storage=read_journal(path)).ask()
+    assert path.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["study.journal"]
+    with pytest.raises(FileNotFoundError):
+        stored_trials(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.parametrize("dangling", [False, True])
