@@ -17,11 +17,12 @@ from typing import Self
 
 from PIL.Image import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -32,16 +33,21 @@ Values = Sequence[Summary.Value]
 _FILES, _END = "*tfevents*", ".end"
 
 
-def scalar(tag: str, value: float, description: str = "") -> Summary.Value:
+def scalar(tag: str, value: float, description: str | None) -> Summary.Value:
     """A point of a curve; TensorBoard keeps float32.
+
+    Not by `simple_value`, of which TensorBoard's fast reader drops the description.
 
     Args:
         tag: of the curve.
         value: of the point.
-        description: Markdown; TensorBoard takes the first of a tag.
+        description: Markdown; of every first point of a file's curve, and of no other need be.
     """
-    metadata = SummaryMetadata(summary_description=description) if description else None
-    return Summary.Value(tag=tag, simple_value=value, metadata=metadata)
+    metadata = None
+    if description is not None:
+        metadata = scalar_metadata.create_summary_metadata(tag, description)
+    tensor = TensorProto(dtype=DT_FLOAT, float_val=[value])
+    return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def image(tag: str, picture: Image, description: str = "") -> Summary.Value:

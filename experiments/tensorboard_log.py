@@ -111,14 +111,17 @@ class TensorBoardLog:
         file = self._open.get(job.name)
         if file is None:  # could not be opened, which was said then
             return
-        is_baseline = stage == "baseline"
-        trained = "TRAIN" if is_baseline else job.fine_tune_on
-        validated = "TEST" if is_baseline else "TEST2's selection part"
+        epoch, is_baseline = int(row["epoch"]), stage == "baseline"
+        about = {
+            "trained": "TRAIN" if is_baseline else job.fine_tune_on,
+            "validated": "TEST" if is_baseline else "TEST2's selection part",
+        }
         points = [
-            scalar(f"{stage}/{name}", row[name], text.format(trained=trained, validated=validated))
+            # TensorBoard takes the first description, and every byte costs time.
+            scalar(f"{stage}/{name}", row[name], text.format(**about) if epoch == 1 else None)
             for name, text in _CURVES.items()
         ]
-        file.add(points, step=int(row["epoch"]))
+        file.add(points, epoch)
 
     @harmless
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:

@@ -256,7 +256,7 @@ def test_mending_ends_what_a_killed_driver_left_and_touches_nothing_else(tmp_pat
         log.epoch(job(number), "baseline", EPOCH)
     log.ended(job(0), "complete", "", trials[0].result)
     with EventFile(tmp_path / "trial-0003") as curves_alone:  # as an older version left it
-        curves_alone.add([scalar("baseline/train_loss", 1.5)], step=1)
+        curves_alone.add([scalar("baseline/train_loss", 1.5, "")], step=1)
     trials[2] = replace(trials[2], state="running", result=None, value=None)
     kept = {p: p.read_bytes() for p in tmp_path.rglob("*tfevents*")}
 

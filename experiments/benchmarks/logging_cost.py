@@ -1,0 +1,145 @@
+"""What TensorBoard's files cost the driver, per trial: time by part, bytes, share of a trial.
+
+Feeds one log with made rows of so many epochs, as the driver would hear them, without Ray and
+without training, then mends a run whose folders were deleted.
+
+    python -m experiments.benchmarks.logging_cost
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from experiments.tensorboard_log import TensorBoardLog
+from model.hyperparameters import Hyperparameters
+from search.jobs import Job
+from search.records import TrialRecord
+from search.space import Space
+
+BOUND = 0.02
+"""Share of a trial that its logging may cost."""
+MOST_BYTES = 1_000_000
+"""That a trial may leave on disk."""
+
+_SPACE = {
+    stage: {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "dropout": {"low": 0.2, "high": 0.6, "step": 0.1},
+        "augmentation": {"rotation": {"low": 0, "high": 15}, "noise": {"low": 0, "high": 0.1}},
+    }
+    for stage in ("baseline", "fine_tune")
+}
+
+
+@dataclass
+class Cost:
+    """Of one trial.
+
+    Attributes:
+        seconds: by part, "start", "epochs" (together) and "end".
+        size: bytes on disk.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def total(self) -> float:
+        """Seconds of all parts."""
+        return sum(self.seconds.values())
+
+
+def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[list[Cost], float]:
+    """The costs of logging each trial, then the seconds to mend them all from nothing.
+
+    Args:
+        root: an empty folder.
+        trials: complete.
+        classes: of their confusion matrices.
+    """
+    space, names = Space.parse(_SPACE), [f"class {i}" for i in range(classes)]
+    log = TensorBoardLog(root / "live", space, names, lambda number: trials[number])
+    log.mend([])
+    costs = [_log_one(log, trial) for trial in trials]
+    begin = time.perf_counter()
+    TensorBoardLog(root / "mended", space, names, lambda number: trials[number]).mend(trials)
+    return costs, time.perf_counter() - begin
+
+
+def _log_one(log: TensorBoardLog, trial: TrialRecord) -> Cost:
+    job = Job("search", trial.number, 0, trial.configuration)
+    result = trial.result or {}
+    cost = Cost()
+    begin = time.perf_counter()
+    log.started(job)
+    started = time.perf_counter()
+    for stage in ("baseline", "fine_tune"):
+        for epoch in range(1, result[stage]["epochs"] + 1):
+            log.epoch(job, stage, _row(epoch))
+    trained = time.perf_counter()
+    log.ended(job, "complete", "", result)
+    ended = time.perf_counter()
+    cost.seconds = {
+        "start": started - begin,
+        "epochs": trained - started,
+        "end": ended - trained,
+    }
+    cost.size = sum(path.stat().st_size for path in (log.root / job.name).iterdir())
+    return cost
+
+
+def _row(epoch: int) -> dict[str, float]:
+    return {
+        "epoch": epoch,
+        "train_loss": 1 / epoch,
+        "train_accuracy": 1 - 1 / (1 + epoch),
+        "validation_loss": 1.5 / epoch,
+        "validation_accuracy": 1 - 1.5 / (2 + epoch),
+        "learning_rate": 1e-3,
+        "images_per_second": 2900.0 + epoch,
+    }
+
+
+def _trial(number: int, epochs: int, classes: int) -> TrialRecord:
+    """Complete, with a confusion matrix that has a count in every cell."""
+    row = [[90 if i == j else 1 + (i + j) % 9 for j in range(classes)] for i in range(classes)]
+    parts = {split: {"accuracy": 0.9, "confusion": row} for split in ("test", "test2")}
+    stage = {"epochs": epochs // 2, **parts}
+    result: dict[str, Any] = {"test2_accuracy": 0.9, "baseline": stage, "fine_tune": stage}
+    configuration = Hyperparameters().to_flat()
+    return TrialRecord(number, "complete", "sampled", 0.9, configuration, result, "", 6.0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and say by the exit code whether the bounds hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=30, help="of a trial, both stages together")
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=6.0, help="that a trial takes")
+    options = parser.parse_args(argv)
+    trials = [_trial(n, options.epochs, options.classes) for n in range(options.trials)]
+    with tempfile.TemporaryDirectory() as folder:
+        costs, mending = measure(Path(folder), trials, options.classes)
+    print(f"{options.trials} trials of {options.epochs} epochs, {options.classes} classes")
+    for part in costs[0].seconds:
+        each = [1e3 * cost.seconds[part] for cost in costs]
+        print(f"{part:7s}{median(each):8.2f} ms (median), at most {max(each):.2f} ms")
+    total, size = median(c.total for c in costs), median(c.size for c in costs)
+    share = total / options.seconds
+    print(f"in all {1e3 * total:8.2f} ms, {share:.2%} of a trial of {options.seconds:g} s")
+    print(f"on disk {size / 1e3:.1f} kB a trial")
+    print(f"mending all of them from nothing {mending:.2f} s")
+    return 0 if share <= BOUND and size <= MOST_BYTES else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
