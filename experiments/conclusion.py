@@ -82,10 +82,14 @@ class Conclusion:
             if winner is None:
                 return None
             result = {**self._conclude(winner), "fingerprint": fingerprint}
+            explanation = explained(run)
+            result["analysis"] = None if explanation is None else explanation.to_json()
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
+        else:
+            explanation = explained(run)
         trials, space = self.study.trials(), self.experiment.search_space()
-        write_report(result, trials, space, explained(run), run.report)
+        write_report(result, trials, space, explanation, run.report)
         return dict(result)
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:
