@@ -70,7 +70,9 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
 
 def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     if status["outcome"] is not None:
-        return Sign(False, f"ended at {_moment(status['written'])}", 0.0)
+        again = status["outcome"] in ("interrupted", "error")
+        text = f"ended at {_moment(status['written'])}"
+        return Sign(False, f"{text}; the same command continues this run" if again else text, 0.0)
     moved = watched is not None and status["beat"] != watched
     try:
         modified = run.status.stat().st_mtime

@@ -113,6 +113,9 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(", ".join(trouble), style="yellow")
     if snapshot["counts"]["running"]:
         yield Text(_places(snapshot), style="dim")
+    if snapshot["retrain"] is not None and snapshot["outcome"] not in (None, "complete"):
+        retrain = snapshot["retrain"]
+        yield Text(f"retraining: {retrain['done']} of {retrain['wanted']} done")
     if snapshot["stop_reason"]:
         yield Text(f"no more trials are asked for: {snapshot['stop_reason']}")
     if snapshot["message"]:

@@ -185,6 +185,7 @@ def test_watching_ends_with_the_run_and_says_each_change_once_in_a_pipe(
         "search: 3 of 8 done",
     ]
     assert lines[3] == str(run.folder)
+    assert lines[4].endswith("; the same command continues this run")
     assert lines[5].startswith("interrupted")
 
 

@@ -110,4 +110,4 @@ def test_retraining_has_counts_of_its_own_and_the_end_says_how_it_ended() -> Non
     lines = lines_of(board.snapshot())
     assert lines[0].startswith("error")
     assert "1 of 1 done  in 0 s" in lines[0]
-    assert lines[1] == "OSError: no space left"
+    assert lines[1:3] == ["retraining: 1 of 4 done", "OSError: no space left"]
