@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from experiments.results import (
     weights_of,
 )
 from experiments.retrain import Candidate, Retraining
+from experiments.tensorboard_winner import winner_folder, write_winner
 from model.bundle import save_bundle
 from model.device import choose_device
 from model.hyperparameters import Hyperparameters
@@ -76,8 +78,8 @@ class Conclusion:
         # By their states too: a spent budget lets the same number be asked for in two calls.
         states = [trial.state for trial in self.study.trials()]
         fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
-        result = json.loads(run.result.read_text()) if run.result.exists() else None
-        if result is None or result["fingerprint"] != fingerprint or not run.bundle.exists():
+        result, explanation = self._found(fingerprint), None
+        if result is None:
             winner = self.retraining.winner()
             if winner is None:
                 return None
@@ -86,11 +88,20 @@ class Conclusion:
             result["analysis"] = None if explanation is None else explanation.to_json()
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
-        else:
-            explanation = explained(run)
+            shutil.rmtree(winner_folder(run.tensorboard), ignore_errors=True)
+        explanation = explanation or explained(run)
+        if explanation is not None and not winner_folder(run.tensorboard).exists():
+            write_winner(run.tensorboard, explanation)
         trials, space = self.study.trials(), self.experiment.search_space()
         write_report(result, trials, space, explanation, run.report)
-        return dict(result)
+        return result
+
+    def _found(self, fingerprint: str) -> dict[str, Any] | None:
+        """What an earlier call concluded from the same trainings."""
+        if not (self.run.result.exists() and self.run.bundle.exists()):
+            return None
+        result: dict[str, Any] = json.loads(self.run.result.read_text())
+        return result if result["fingerprint"] == fingerprint else None
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:
         titled = self._titled(winner)

@@ -21,6 +21,11 @@ _ACROSS = 4
 """Mistakes beside each other."""
 
 
+def winner_folder(root: Path) -> Path:
+    """Where the winner's lies under the run's TensorBoard folder."""
+    return root / "winner"
+
+
 @harmless
 def write_winner(root: Path, analysis: Analysis, /) -> None:
     """Write the winner's folder anew.
@@ -29,7 +34,7 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
         root: the run's TensorBoard folder.
         analysis: of the exported network.
     """
-    a, folder = analysis, root / "winner"
+    a, folder = analysis, winner_folder(root)
     values = [_samples(split, a.classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
     values.append(_shown(a.feature_maps, a.classes))
