@@ -354,7 +354,7 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def execute(driver: Any) -> None:
+    def execute(driver: Any, *_: object) -> None:
         """What Ray would do."""
         while (job := driver.phases.ask()) is not None:
             result = protocol_result(0.2, 0.9)
