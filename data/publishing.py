@@ -1,13 +1,17 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+WRITING = ".writing-"
+"""How the name of a file begins while it is written."""
 
 
 @contextmanager
@@ -28,4 +32,20 @@ def written_beside(target: Path) -> Iterator[Path]:
         os.replace(beside, target)  # noqa: PTH105 - says that an empty target is replaced
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; a reader, or a crash, meets the old or the new, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
         raise

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from data.dataset import Dataset
+from data.publishing import write_atomically
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.outlook import outlook
@@ -35,7 +36,7 @@ from model.bundle import save_bundle
 from model.device import choose_device
 from model.hyperparameters import Hyperparameters
 from model.protocol import division_of
-from model.store import Store, content_key, write_atomically
+from model.store import Store, content_key
 from search.study import Study
 
 _SELECTION = 1  # TEST2's selection part, as `parts_of` orders them

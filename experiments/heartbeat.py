@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from data.publishing import write_atomically
 from experiments.board import Board
 from experiments.signs import this_process
-from model.store import write_atomically
 
 _LOG = logging.getLogger(__name__)
 

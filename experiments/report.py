@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from data.publishing import write_atomically
 from experiments.analysis import Analysis, analyse_run
 from experiments.explanations import frozen_rows, protocol_lines
 from experiments.figures.accuracy import accuracy_intervals, confusion_matrix
@@ -20,7 +21,6 @@ from experiments.outlook import outlook_lines
 from experiments.report_views import data_view, features_view, mistakes_view
 from experiments.results import STAGES
 from experiments.wording import duration, interval, one_line, percent
-from model.store import write_atomically
 from search.records import TrialRecord
 from search.space import Space
 

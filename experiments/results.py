@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.dataset import Dataset
+from data.publishing import write_atomically
 from data.tensors import to_device
 from experiments.retrain import Candidate
 from experiments.statistics import paired_bootstrap, wilson
@@ -28,7 +29,7 @@ from model.device import Device
 from model.evaluation import Evaluation, correct, predict, summarise
 from model.hyperparameters import Protocol
 from model.protocol import build, division_of
-from model.store import Store, write_atomically
+from model.store import Store
 
 STAGES = {"before": "baseline", "after": "fine_tune"}
 RESAMPLES = 10_000

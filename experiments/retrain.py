@@ -16,9 +16,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from data.publishing import write_atomically
 from experiments.definition import Retrain
 from model.hyperparameters import Value
-from model.store import content_key, write_atomically
+from model.store import content_key
 from search.jobs import Job
 from search.records import TrialRecord, best_families
 from search.space import REFERENCE

@@ -17,6 +17,7 @@ from rich.console import Console
 from data.cache import open_dataset, open_pack, save_pack
 from data.check import check
 from data.dataset import DataError, Dataset
+from data.publishing import WRITING, write_atomically
 from data.synthetic import synthesize
 from experiments.board import Board, Outcome
 from experiments.conclusion import Conclusion
@@ -32,7 +33,7 @@ from experiments.steering import Steering
 from experiments.tensorboard_log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
-from model.store import WRITING, Store, write_atomically
+from model.store import Store
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
 from search.jobs import Listener, Phase
 from search.journal import RunLock

@@ -15,12 +15,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from data.publishing import write_atomically
 from experiments.definition import MAX_TRIALS
-from experiments.phases import Phases
-from model.store import write_atomically
 from search.space import Space
+
+if TYPE_CHECKING:  # brings torch, for which who only sends would wait
+    from experiments.phases import Phases
 
 _EVERY = 1.0
 """Seconds between two looks of the driver into the folder."""

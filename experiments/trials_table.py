@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from data.publishing import write_atomically
 from model.hyperparameters import Hyperparameters
 from search.records import TrialRecord
 
@@ -58,6 +59,4 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
 
 def write_trials_csv(trials: Sequence[TrialRecord], path: Path) -> None:
     """`trials_frame` as UTF-8 CSV; missing values are empty cells."""
-    from model.store import write_atomically  # brings torch, for which a reader would wait
-
     write_atomically(path, trials_frame(trials).to_csv(index=False).encode())

@@ -13,9 +13,9 @@ from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from data.dataset import MAX_PROBLEMS
+from data.publishing import write_atomically
 from model.hyperparameters import Frozen, Protocol, Value
 from model.network import DENSE, FILTERS, allocate
-from model.store import write_atomically
 
 SCHEMA = 1
 RECORD = "bundle.json"

@@ -14,8 +14,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,11 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from data.publishing import write_atomically
+
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"shiftsearch entry 1\n"
 _DIGEST_BYTES = 32
-WRITING = ".writing-"
-"""How the name of a file begins while it is written."""
 
 
 def canonical_json(value: object) -> str:
@@ -100,22 +98,6 @@ class Store:
         """Remove an entry that is superseded; absent is fine."""
         with contextlib.suppress(FileNotFoundError):
             self.path(course, name).unlink()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a reader, or a crash, meets the old or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def _checksum(payload: bytes) -> bytes:

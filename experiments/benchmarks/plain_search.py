@@ -25,13 +25,13 @@ from ray.tune.search.optuna import OptunaSearch
 
 from data.cache import open_dataset
 from data.dataset import Dataset
+from data.publishing import write_atomically
 from experiments.benchmarks.plain_loop import ImageSet, PlainNetwork, evaluate, train_stage
 from experiments.benchmarks.timelines import TIMELINE
 from experiments.definition import load
 from model.device import available_cpus
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import division_of
-from model.store import write_atomically
 from search.space import Space
 
 METRIC, WEIGHTS = "test2_accuracy", "weights.pt"

@@ -27,6 +27,7 @@ from typing import Any
 import optuna
 
 from data.cache import open_dataset
+from data.publishing import write_atomically
 from experiments.benchmarks.timelines import (
     TIMELINE,
     Bounds,
@@ -45,7 +46,7 @@ from experiments.results import parts_of, weights_of
 from model.device import choose_device
 from model.evaluation import evaluate
 from model.protocol import build
-from model.store import Store, write_atomically
+from model.store import Store
 from search.journal import open_journal
 
 CPUS = 2

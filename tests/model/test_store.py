@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.store import Entry, Store, content_key, write_atomically
+from data.publishing import write_atomically
+from model.store import Entry, Store, content_key
 
 pytestmark = pytest.mark.unit
 
