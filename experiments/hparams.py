@@ -8,7 +8,7 @@ became of a trial is also a metric, `state`, of which the last value counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -41,18 +41,29 @@ _METRICS = {
     "final/test2_accuracy_before": "accuracy on TEST2's selection part before fine-tuning, 0 to 1",
     "final/test_accuracy_after": "accuracy on TEST after fine-tuning, 0 to 1 (trained on)",
     "final/test_accuracy_before": "accuracy on TEST before fine-tuning, 0 to 1 (selected on)",
-    "baseline_epochs": "epochs of the baseline",
-    "fine_tune_epochs": "epochs of the fine-tune",
-    "stopped_at": "baseline epochs of the rung at which a pruned trial was stopped",
-    "seconds": "from the first start to the end, by the driver's clock",
+    "final/baseline_epochs": "epochs of the baseline",
+    "final/fine_tune_epochs": "epochs of the fine-tune",
+    "final/stopped_at": "baseline epochs of the rung at which a pruned trial was stopped",
+    "final/seconds": "from the first start to the end, by the driver's clock",
 }
 """Tag to description; the part behind `final/` is the column's name in `trials.csv`."""
 
 _TEXTS = {
-    "role": "reference, point (known good, tried first) or sampled",
-    "branch_of": "the trial whose baseline it fine-tunes; none where it trained its own",
+    "role": (
+        "reference, point (known good, tried first) or sampled",
+        ("reference", "point", "sampled"),
+    ),
+    # Not all numbers that there may be, but ten: from there on TensorBoard offers no boxes to
+    # tick but a regular expression, and without any it offers nothing.
+    "branch_of": (
+        "the trial whose baseline it fine-tunes; none where it trained its own",
+        ("none", *(str(number) for number in range(9))),
+    ),
 }
-"""Columns beside the hyperparameters."""
+"""Columns beside the hyperparameters: their description and values."""
+
+_FIRST = ("baseline.learning_rate", "fine_tune.learning_rate", "fine_tune.frozen_layers", *_TEXTS)
+"""Columns that are shown before any is asked for; TensorBoard shows five."""
 
 
 def description(tag: str) -> str:
@@ -63,7 +74,9 @@ def description(tag: str) -> str:
 def experiment(space: Space) -> Summary.Value:
     """Every searched hyperparameter with its type and domain, and the metrics."""
     infos = [_hparam(name, domain) for name, domain in space.distributions.items()]
-    infos += [_text(name, text) for name, text in _TEXTS.items()]
+    infos += [_text(name, *about) for name, about in _TEXTS.items()]
+    for info in infos:
+        info.differs = info.name in _FIRST  # TensorBoard puts these first
     metrics = [
         api_pb2.MetricInfo(
             name=api_pb2.MetricName(tag=tag),
@@ -124,18 +137,20 @@ def metrics(trial: TrialRecord) -> dict[str, float]:
     """Tag to value of an ended trial, as in `trials.csv`; what it does not have is left out."""
     found: dict[str, float] = {_STATE: STATES[trial.state]}
     if trial.seconds is not None:
-        found["seconds"] = trial.seconds
+        found["final/seconds"] = trial.seconds
     if trial.state == "pruned" and trial.rungs:
-        found["stopped_at"] = max(trial.rungs)
+        found["final/stopped_at"] = max(trial.rungs)
     if trial.result is not None:
         found |= accuracies(trial.result)
-        found |= {f"{s}_epochs": trial.result[s]["epochs"] for s in ("baseline", "fine_tune")}
+        found |= {
+            f"final/{s}_epochs": trial.result[s]["epochs"] for s in ("baseline", "fine_tune")
+        }
     return found
 
 
 def _hparam(name: str, domain: BaseDistribution) -> api_pb2.HParamInfo:
     info = api_pb2.HParamInfo(
-        name=name, type=api_pb2.DATA_TYPE_FLOAT64, description=describe(domain), differs=True
+        name=name, type=api_pb2.DATA_TYPE_FLOAT64, description=describe(domain)
     )
     if isinstance(domain, CategoricalDistribution):
         info.domain_discrete.extend(domain.choices)
@@ -145,11 +160,10 @@ def _hparam(name: str, domain: BaseDistribution) -> api_pb2.HParamInfo:
     return info
 
 
-def _text(name: str, text: str) -> api_pb2.HParamInfo:
-    # Without a domain: one would have to know every value from the start.
-    return api_pb2.HParamInfo(
-        name=name, type=api_pb2.DATA_TYPE_STRING, description=text, differs=True
-    )
+def _text(name: str, text: str, values: Sequence[str]) -> api_pb2.HParamInfo:
+    info = api_pb2.HParamInfo(name=name, type=api_pb2.DATA_TYPE_STRING, description=text)
+    info.domain_discrete.extend(values)
+    return info
 
 
 def _value(tag: str, content: HParamsPluginData) -> Summary.Value:
