@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from experiments.analysis import Analysis, BlockMaps, FeatureMaps, Mistake, Sample, SplitSummary
@@ -18,7 +17,7 @@ from experiments.wording import percent
 _MOST_CLASSES = 20
 """Classes whose samples are shown."""
 _ACROSS = 4
-"""Mistakes beside each other."""
+"""Channels, and mistakes, beside each other."""
 
 
 def winner_folder(root: Path) -> Path:
@@ -91,18 +90,16 @@ def _shown(maps: FeatureMaps, classes: tuple[str, ...]) -> Summary.Value:
 
 def _feature_maps(maps: FeatureMaps, block: BlockMaps) -> Summary.Value:
     highest = max(float(block.before.max()), float(block.after.max())) or 1.0
-    rows = [
-        [Tile((channel / highest).astype(np.float32)) for channel in channels]
-        for channels in (block.before, block.after)
-    ]
+    rows, titles = [], []
+    for first in range(0, len(block.channels), _ACROSS):
+        few = slice(first, first + _ACROSS)
+        for when, channels in (("before", block.before), ("after", block.after)):
+            named = zip(block.channels[few], channels[few] / highest, strict=True)
+            rows.append([Tile(pixels, f"channel {name}") for name, pixels in named])
+            titles.append(when)
     return image(
         f"feature_maps/{block.name.replace(' ', '_')}",
-        grid(
-            rows,
-            row_titles=["before", "after"],
-            column_titles=[f"channel {channel}" for channel in block.channels],
-            side=84,
-        ),
+        grid(rows, row_titles=titles, side=84),
         f"{block.name}'s output for image {maps.index} of TEST2, before and after fine-tuning, "
         f"on one scale: black is 0, white {highest:.3g}",
     )
