@@ -18,9 +18,10 @@ from experiments.figures.search import search_history, time_used
 from experiments.findings import answer, table_lines
 from experiments.folder import NotARun, Run
 from experiments.outlook import outlook_lines
-from experiments.report_views import data_view, features_view, mistakes_view
+from experiments.report_views import data_view, features_view, importance_view, mistakes_view
 from experiments.results import STAGES
 from experiments.wording import duration, interval, one_line, percent
+from search.importance import importances
 from search.records import TrialRecord
 from search.space import Space
 
@@ -35,7 +36,6 @@ _SECTIONS = {
     "search": "Search",
     "importance": "What mattered in the search",
     "retraining": "Retraining, noise and outlook",
-    "advice": "What the data recommends next",
     "provenance": "Provenance",
 }
 """Anchor, which names the template too, to title; in the page's order."""
@@ -70,6 +70,8 @@ def write_report(
             the page then says.
         path: of the page; replaced in one step.
     """
+    winner = result["winner"]["number"]
+    importance = importances(trials, space, result["search"]["seed"])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -98,11 +100,12 @@ def write_report(
         mistakes=analysis and mistakes_view(analysis),
         features=analysis and features_view(analysis),
         frozen=frozen_rows(trials),
-        history=search_history(trials, result["winner"]["number"]),
+        history=search_history(trials, winner),
         time=time_used(trials),
         failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
         stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
         branches=sum(t.branch_of is not None for t in trials),
+        mattered=importance_view(trials, space, importance, winner),
         outlook=outlook_lines(result),
         looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from experiments.analysis import Analysis, BlockMaps, SplitSummary
 from experiments.explanations import layer_lines, shift_lines
+from experiments.figures.coordinates import MAX_COORDINATES, parallel_coordinates
 from experiments.figures.images import sheet
+from experiments.figures.importance import importance_bars, shown_first, slices
 from experiments.figures.shift import intensity_histogram
+from search.importance import LEAST, Importance
+from search.records import TrialRecord
+from search.space import Space
 
 SHOWN = 12
 """Classes whose samples are shown: more would make the page long and heavy."""
@@ -149,3 +154,32 @@ def _block_view(block: BlockMaps) -> dict[str, str]:
         )
         view[when] = sheet([m / scale for m in maps], _MAP_COLUMNS, _MAP, alt)
     return view
+
+
+def importance_view(
+    trials: Sequence[TrialRecord], space: Space, importance: Importance | None, winner: int
+) -> dict[str, Any]:
+    """The figures of what mattered; None where there is nothing to draw."""
+    names = shown_first(space)
+    ranked = names if importance is None else [share.name for share in importance.shares]
+    is_drawn = bool(names) and sum(t.value is not None for t in trials) > 1
+    drawn: dict[str, Any] = {
+        "bars": None,
+        "slices": None,
+        "parallel": None,
+        "least": LEAST,
+        "coordinates": MAX_COORDINATES,
+    }
+    if is_drawn:
+        drawn["slices"] = slices(trials, space, names, winner)
+        drawn["parallel"] = parallel_coordinates(trials, space, ranked, winner)
+    if importance is None:
+        return drawn
+    return drawn | {
+        "bars": importance_bars(importance),
+        "trials": importance.trials,
+        "baselines": importance.baselines,
+        "best": importance.best,
+        "outside": importance.outside,
+        "out": [share.name for share in importance.shares if share.stands_out],
+    }

@@ -42,7 +42,6 @@ SECTIONS = [
     "Search",
     "What mattered in the search",
     "Retraining, noise and outlook",
-    "What the data recommends next",
     "Provenance",
 ]
 
@@ -132,9 +131,9 @@ def test_the_page_is_accessible(html: str) -> None:
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert len(found.alts) == 10
+    assert len(found.alts) == 13
     assert all(alt and len(alt) > 40 for alt in found.alts)
-    assert len(set(found.alts)) == 10
+    assert len(set(found.alts)) == 13
     assert all(len(image["alt"] or "") > 15 for image in found.images)
     scrolled = [a for _, a in found.attributes if a.get("class") == "scroll"]
     assert scrolled
@@ -213,6 +212,8 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
         "Time this call 7 min 13 s",
         "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
+        "What sets the better 8 of 16 trials (1 baseline) apart from all",
+        "Beyond chance: none of them. Left out: 1 outside of the space searched.",
         "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
         assert expected in found.text
@@ -223,12 +224,13 @@ def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: 
     without = Page(html).text
     assert not any(w in without for w in ("another trial trained", "rung", "No more trials"))
     result, trials = finished_run()
-    trials += [branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
+    trials = [*trials[:9], branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
     result["search"]["stopped"] = "the budget is spent"
     text = Page(html_of((result, trials), tmp_path)).text
     assert "1 trial fine-tunes a baseline that another trial trained." in text
+    assert "Shares of importance are not given: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
-    assert "and why Trial Reason 20 stopped at the rung of 3 epochs" in text
+    assert "too low there to go on. Trial Reason 20 stopped at the rung of 3 epochs" in text
 
 
 @draws
@@ -258,6 +260,7 @@ def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
     assert "Noise between seeds is unknown" in found.text
     assert "What more trials would gain is unknown" in found.text
     assert "retrained configuration comes within" not in found.text
+    assert "Not shown: nothing was searched, or fewer than two trials are complete." in found.text
 
 
 @draws
