@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -80,6 +79,7 @@ class Conclusion:
         states = [trial.state for trial in self.study.trials()]
         fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
         result, explanation = self._found(fingerprint), None
+        anew = result is None
         if result is None:
             winner = self.retraining.winner()
             if winner is None:
@@ -89,9 +89,8 @@ class Conclusion:
             result["analysis"] = None if explanation is None else explanation.to_json()
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
-            shutil.rmtree(winner_folder(run.tensorboard), ignore_errors=True)
         explanation = explanation or explained(run)
-        if explanation is not None and not winner_folder(run.tensorboard).exists():
+        if explanation is not None and (anew or not winner_folder(run.tensorboard).exists()):
             write_winner(run.tensorboard, explanation)
         trials, space = self.study.trials(), self.experiment.search_space()
         write_report(result, trials, space, explanation, run.report)
