@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from data.publishing import write_atomically
+from experiments.advice import advice
 from experiments.analysis import Analysis, analyse_run
 from experiments.explanations import frozen_rows, protocol_lines
 from experiments.figures.accuracy import accuracy_intervals, confusion_matrix
@@ -36,6 +37,7 @@ _SECTIONS = {
     "search": "Search",
     "importance": "What mattered in the search",
     "retraining": "Retraining, noise and outlook",
+    "advice": "What the data recommends next",
     "provenance": "Provenance",
 }
 """Anchor, which names the template too, to title; in the page's order."""
@@ -106,6 +108,7 @@ def write_report(
         stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
         branches=sum(t.branch_of is not None for t in trials),
         mattered=importance_view(trials, space, importance, winner),
+        advice=advice(result, trials, space, importance, analysis),
         outlook=outlook_lines(result),
         looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
     )

@@ -42,6 +42,7 @@ SECTIONS = [
     "Search",
     "What mattered in the search",
     "Retraining, noise and outlook",
+    "What the data recommends next",
     "Provenance",
 ]
 
@@ -213,6 +214,8 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "Time this call 7 min 13 s",
         "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
         "What sets the better 8 of 16 trials (1 baseline) apart from all",
+        "Use the winner, trial 17: +14.32 points [+11.19, +17.44] over the reference",
+        "Rests on: difference 0.1432, low 0.1119, high 0.1744, n 542",
         "Beyond chance: none of them. Left out: 1 outside of the space searched.",
         "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
