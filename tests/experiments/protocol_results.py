@@ -206,6 +206,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "part": "selection",
         },
         "exported": {"number": 17, "replicate": 2, "bundle": "best"},
+        "analysis": None,
         "held_out_looks": [
             {"configuration": c, "replicate": r, "stage": s, "purpose": "final evaluation"}
             for c in ("reference", "winner")
