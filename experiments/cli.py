@@ -125,7 +125,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     shown = status.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON document")
     shown.add_argument("--watch", action="store_true", help="until the run ends or Ctrl+C")
-    status.set_defaults(run_command="inspection.status")
+    status.set_defaults(run_command="live.inspection.status")
 
     trials = commands.add_parser("trials", help="the trials of a run, running or not")
     trials.add_argument("run", metavar="RUN")
@@ -137,7 +137,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
-    trials.set_defaults(run_command="trials_view.trials")
+    trials.set_defaults(run_command="live.trials_view.trials")
 
 
 def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -151,14 +151,14 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
         metavar="TRIAL",
         help="what is left out is as in this trial; default: as in the reference configuration",
     )
-    enqueue.set_defaults(run_command="steer.enqueue")
+    enqueue.set_defaults(run_command="live.steer.enqueue")
 
     extend = commands.add_parser("extend", help="have a live search go on to more trials")
     extend.add_argument("run", metavar="RUN")
     extend.add_argument(
         "--trials", type=int, required=True, metavar="N", help="complete ones wanted in all"
     )
-    extend.set_defaults(run_command="steer.extend")
+    extend.set_defaults(run_command="live.steer.extend")
 
     stop = commands.add_parser(
         "stop", help="have a live search ask for no more: open trials end, the best are retrained"
@@ -167,7 +167,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
     stop.add_argument(
         "--now", action="store_true", help="interrupt it; the same command continues the run"
     )
-    stop.set_defaults(run_command="steer.stop")
+    stop.set_defaults(run_command="live.steer.stop")
 
 
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:

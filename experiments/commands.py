@@ -18,10 +18,10 @@ from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
-from experiments.findings import result_table
 from experiments.folder import NotARun, Run
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
-from experiments.report import explained, write_report
+from experiments.report.findings import result_table
+from experiments.report.page import explained, write_report
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
 from experiments.trials_table import write_trials_csv

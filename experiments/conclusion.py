@@ -12,7 +12,7 @@ from data.publishing import write_atomically
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.outlook import outlook
-from experiments.report import explained, write_report
+from experiments.report.page import explained, write_report
 from experiments.results import (
     STAGES,
     Part,
@@ -30,7 +30,7 @@ from experiments.results import (
     weights_of,
 )
 from experiments.retrain import Candidate, Retraining
-from experiments.tensorboard_winner import winner_folder, write_winner
+from experiments.tensorboard.winner import winner_folder, write_winner
 from model.bundle import save_bundle
 from model.device import choose_device
 from model.hyperparameters import Hyperparameters

@@ -19,18 +19,18 @@ from data.check import check
 from data.dataset import DataError, Dataset
 from data.publishing import WRITING, write_atomically
 from data.synthetic import synthesize
-from experiments.board import Board, Outcome
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
-from experiments.findings import result_table
 from experiments.folder import NotARun, Run
-from experiments.heartbeat import Heartbeat
+from experiments.live.board import Board, Outcome
+from experiments.live.heartbeat import Heartbeat
+from experiments.live.progress import Progress
+from experiments.live.steering import Steering
 from experiments.phases import Phases
-from experiments.progress import Progress
+from experiments.report.findings import result_table
 from experiments.results import looks_so_far, weights_kept
 from experiments.retrain import Retraining
-from experiments.steering import Steering
-from experiments.tensorboard_log import TensorBoardLog
+from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import Store

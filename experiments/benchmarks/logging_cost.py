@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.tensorboard_log import TensorBoardLog
+from experiments.tensorboard.log import TensorBoardLog
 from model.hyperparameters import Hyperparameters
 from search.jobs import Job
 from search.records import TrialRecord

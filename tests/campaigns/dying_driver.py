@@ -48,7 +48,7 @@ def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
     return lambda _, job, stage, row: (job.phase, stage, row["epoch"]) == (phase, "fine_tune", 1)
 
 
-_LISTENER = "experiments.tensorboard_log:TensorBoardLog"
+_LISTENER = "experiments.tensorboard.log:TensorBoardLog"
 
 POINTS = {
     "locking": Point("search.stored_study", "open_journal"),

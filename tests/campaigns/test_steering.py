@@ -13,7 +13,7 @@ import pytest
 
 from experiments.cli import INTERRUPTED, main
 from experiments.folder import Run
-from experiments.status import status_of
+from experiments.live.status import status_of
 from tests.campaigns.conftest import Bench
 from tests.campaigns.runs import trials_of
 

@@ -1,0 +1,246 @@
+"""The one state of a search under way that every view of it is drawn from.
+
+A `Board` hears what the jobs' listeners hear, and the phases; `snapshot` is all of it as plain
+JSON values: the live view, `RUN/status.json` and `shiftsearch status` show nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from experiments.live.pace import Pace
+from experiments.live.tally import Counts, RunningJob
+from experiments.wording import one_line
+from search.jobs import Job
+from search.records import TrialRecord
+
+SCHEMA = 1
+"""Of the snapshot; raised when a field changes its meaning or goes."""
+
+Phase = Literal["starting", "search", "retrain", "concluding", "ended"]
+Outcome = Literal["complete", "interrupted", "too many failures", "error"]
+
+_KEPT = 5
+"""Ended jobs, and failures, that the snapshot holds."""
+
+
+class Board:
+    """A `search.jobs.Listener` that remembers.
+
+    Contract: told by the driver's one thread; any thread takes snapshots. Nothing in it raises
+    on events out of turn.
+
+    Args:
+        name: of the experiment.
+        wanted: trials that are to be complete in the end.
+        max_epochs: of each stage, `baseline` and `fine_tune`.
+        trials: known when the run is continued: their best, times and failures count.
+
+    Attributes:
+        version: counts what it was told.
+        concurrency: jobs at once, for the time left.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wanted: int,
+        max_epochs: Mapping[str, int],
+        trials: Sequence[TrialRecord] = (),
+    ) -> None:
+        self._name, self._max_epochs = name, dict(max_epochs)
+        self._lock = threading.Lock()
+        self._phase: Phase = "starting"
+        self._began = self._phase_began = time.monotonic()
+        self._outcome: Outcome | None = None
+        self._message = self._stop_reason = ""
+        self._running: dict[str, RunningJob] = {}
+        self._ended: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._failures: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._best: dict[str, Any] | None = None
+        self._pace = Pace()
+        self._search = Counts(wanted)
+        self._retrain: Counts | None = None
+        for trial in trials:
+            self._recall(trial)
+        self.version, self.concurrency = 0, 1
+        self.latest: Mapping[str, Any] = {}
+
+    def _recall(self, trial: TrialRecord) -> None:
+        """What a trial of an earlier call would have told."""
+        state = {"fail": "failed"}.get(trial.state, trial.state)
+        if state not in ("complete", "pruned", "failed"):
+            return
+        job = Job("search", trial.number, 0, {}, role=trial.role, branch_of=trial.branch_of)
+        self._search.add(state)
+        self._note(job, state, trial.reason, trial.result, trial.seconds or 0.0)
+        if state == "complete":
+            self._pace.note(trial.seconds or 0.0, branch=trial.branch_of is not None)
+
+    # ---- the run
+
+    def enter(self, phase: Phase, wanted: int | None = None, done: int = 0) -> None:
+        """A phase begins.
+
+        Args:
+            phase: its name.
+            wanted: jobs that are to be complete at its end; None where it has none of its own.
+            done: of these, complete already.
+        """
+        with self._lock:
+            self._phase, self._phase_began = phase, time.monotonic()
+            if wanted is not None:
+                if phase == "retrain":
+                    self._retrain = Counts(wanted)
+                self._current.wanted, self._current.done = wanted, done
+                self._running.clear()
+            self.version += 1
+
+    def want(self, wanted: int) -> None:
+        """The phase under way is to come to so many complete jobs."""
+        with self._lock:
+            self._current.wanted = wanted
+            self.version += 1
+
+    def stopping(self, reason: str) -> None:
+        """No more jobs are asked for, for a reason in words; empty: they are after all."""
+        with self._lock:
+            if reason != self._stop_reason:
+                self._stop_reason = reason
+                self.version += 1
+
+    def close(self, outcome: Outcome, message: str = "") -> None:
+        """The driver ends; the first outcome told stays."""
+        with self._lock:
+            if self._outcome is None:
+                self._phase, self._outcome = "ended", outcome
+                self._message = one_line(message)
+                self._running.clear()
+                self.version += 1
+
+    # ---- Listener
+
+    def started(self, job: Job) -> None:
+        """It runs."""
+        with self._lock:
+            self._running[job.name] = RunningJob(job, time.monotonic())
+            self.version += 1
+
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """Where it runs."""
+        with self._lock:
+            if job.name in self._running:
+                running = self._running[job.name]
+                running.node, running.device = node, device
+                self.version += 1
+
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        """How far it is."""
+        with self._lock:
+            if job.name in self._running:
+                running = self._running[job.name]
+                running.stage, running.epoch = stage, int(row["epoch"])
+                running.accuracy = row["validation_accuracy"]
+                self.version += 1
+
+    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+        """What became of it."""
+        with self._lock:
+            running = self._running.pop(job.name, None)
+            seconds = time.monotonic() - running.since if running else 0.0
+            own = job.phase == self._phase  # not a repeat in the middle of the search
+            if own or state == "lost":
+                self._current.add(state)
+            if own and state in ("complete", "pruned"):
+                self._pace.note(seconds, branch=job.branch_of is not None)
+            self._note(job, state, detail, result, seconds)
+            self.version += 1
+
+    def _note(
+        self,
+        job: Job,
+        state: str,
+        detail: str,
+        result: Mapping[str, Any] | None,
+        seconds: float,
+    ) -> None:
+        """Keep the job among the ended or the failures, and as the best if it is."""
+        before = None if result is None else result["baseline"]["test2"]["accuracy"]
+        after = None if result is None else result["test2_accuracy"]
+        known = None if self._best is None else self._best["after"]
+        best = job.phase == "search" and after is not None and (known is None or after > known)
+        shown = {"name": job.name, "trial": job.number, "before": before, "after": after}
+        if best:
+            self._best = shown
+        self.latest = {
+            **shown,
+            "state": state,
+            "branch_of": job.branch_of,
+            "reason": one_line(detail),
+            "seconds": round(seconds, 1),
+            "best": best,
+        }
+        (self._failures if state in ("failed", "lost") else self._ended).append(dict(self.latest))
+
+    # ---- what the views see
+
+    def snapshot(self) -> dict[str, Any]:
+        """All of it as JSON values; accuracies in 0..1 on TEST2's selection part.
+
+        Keys, beside `schema`: name, phase, outcome (null until it ended), message (of an error),
+        stop_reason (empty while jobs are asked for), seconds (since the driver started),
+        phase_seconds, seconds_left (of the phase; null where unknown), concurrency, counts of the
+        search (wanted, done, of these pruned, failed, lost) and how many jobs are running,
+        retrain (its counts, null before it), running, workers, best, ended and failures (newest
+        last).
+        """
+        with self._lock:
+            now = time.monotonic()
+            left = self._seconds_left(now)
+            return {
+                "schema": SCHEMA,
+                "name": self._name,
+                "phase": self._phase,
+                "outcome": self._outcome,
+                "message": self._message,
+                "stop_reason": self._stop_reason,
+                "seconds": round(now - self._began, 1),
+                "phase_seconds": round(now - self._phase_began, 1),
+                "seconds_left": None if left is None else round(left, 1),
+                "concurrency": self.concurrency,
+                "counts": {**asdict(self._search), "running": len(self._running)},
+                "retrain": None if self._retrain is None else asdict(self._retrain),
+                "running": [r.to_json(now, self._max_epochs) for r in self._running.values()],
+                "workers": self._workers(),
+                "best": self._best,
+                "ended": list(self._ended),
+                "failures": list(self._failures),
+            }
+
+    def _workers(self) -> list[dict[str, Any]]:
+        places = Counter((r.node, r.device) for r in self._running.values() if r.node)
+        return [
+            {"node": node, "device": device, "jobs": jobs}
+            for (node, device), jobs in sorted(places.items())
+        ]
+
+    def _seconds_left(self, now: float) -> float | None:
+        if self._phase not in ("search", "retrain"):
+            return None
+        # A failed trial of the search is made up for by another one, a failed replicate is not.
+        counts, retraining = self._current, self._phase == "retrain"
+        jobs = counts.wanted - counts.done - (counts.failed if retraining else 0)
+        running = [(now - r.since, r.job.branch_of is not None) for r in self._running.values()]
+        return self._pace.seconds_left(jobs, running, self.concurrency, branching=not retraining)
+
+    @property
+    def _current(self) -> Counts:
+        """Of the phase under way."""
+        if self._phase == "retrain" and self._retrain is not None:
+            return self._retrain
+        return self._search

@@ -1,0 +1,84 @@
+"""`RUN/status.json`, written by the driver while it lives.
+
+The search takes no part: a thread writes what the `Board` shows, every two seconds while anything
+changes and every ten as a sign of life. Readers: `experiments.live.signs`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from data.publishing import write_atomically
+from experiments.live.board import Board
+from experiments.live.signs import this_process
+
+_LOG = logging.getLogger(__name__)
+
+EVERY, AT_LEAST_EVERY = 2.0, 10.0
+"""Seconds between two writings while anything changes, and while nothing does."""
+
+
+class Heartbeat:
+    """A context manager around the driver's work: writes `status.json` until the work ends.
+
+    What the file cannot take (a full disk) is logged once; the search goes on. An exception that
+    passes closes the board: KeyboardInterrupt as interrupted, any other as an error.
+    """
+
+    def __init__(self, path: Path, board: Board) -> None:
+        self._path, self._board = path, board
+        self._process, self._beat, self._complained = this_process(), 0, False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="status.json", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._board.close("interrupted")
+        elif error is not None:
+            self._board.close("error", f"{type(error).__name__}: {error}")
+        self._over.set()
+        self._thread.join(timeout=AT_LEAST_EVERY)
+        if not self._thread.is_alive():  # else it hangs in the file system, and so would we
+            self._write()
+
+    def _run(self) -> None:
+        version, written = self._board.version, time.monotonic()
+        while not self._over.wait(EVERY):
+            now = time.monotonic()
+            if self._board.version != version or now - written > AT_LEAST_EVERY - EVERY:
+                version, written = self._board.version, now
+                self._write()
+
+    def _write(self) -> None:
+        try:
+            self._beat += 1
+            content = {
+                **self._board.snapshot(),
+                "written": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "beat": self._beat,
+                "process": self._process,
+            }
+            write_atomically(self._path, json.dumps(content, indent=1, allow_nan=False).encode())
+        except Exception as error:
+            if not self._complained:
+                _LOG.warning("%s cannot be written (%s); the search goes on", self._path, error)
+            self._complained = True
+        else:
+            self._complained = False

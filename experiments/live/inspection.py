@@ -1,0 +1,61 @@
+"""The command `status`: how a run stands, once or until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from experiments.folder import NotARun, Run
+from experiments.live.status import status_of
+from experiments.live.view import View, counts_line
+
+INPUT_ERRORS = (NotARun,)
+"""What is wrong with what the user gave; one line."""
+
+_EVERY = 1.0
+"""Seconds between two looks of --watch."""
+
+
+def status(options: Namespace, console: Console) -> int:
+    """`shiftsearch status`."""
+    run = Run(Path(options.run).expanduser().absolute())
+    document = status_of(run)
+    if options.json:
+        print(json.dumps(document, indent=1, allow_nan=False))
+    elif options.watch and not _over(document):
+        _watch(run, document, console)
+    else:
+        console.print(View(document), crop=False)
+    return 0
+
+
+def _watch(run: Run, document: dict[str, Any], console: Console) -> None:
+    """Draw it anew until the run has ended; in a pipe, a line whenever the counts change."""
+    first, said = document["beat"], ""
+    live = Live(console=console, auto_refresh=False, transient=True)
+    try:
+        with live if console.is_terminal else contextlib.nullcontext():
+            while not _over(document):
+                line = f"{document['phase']}: {counts_line(document)}"
+                if console.is_terminal:
+                    live.update(View(document), refresh=True)
+                elif line != said:
+                    console.print(Text(line), soft_wrap=True)
+                    said = line
+                time.sleep(_EVERY)
+                document = status_of(run, watched=first)
+    except KeyboardInterrupt:
+        return
+    console.print(View(document), crop=False)
+
+
+def _over(document: dict[str, Any]) -> bool:
+    return document["outcome"] is not None or document["driver"]["alive"] is False

@@ -1,0 +1,142 @@
+"""What a person sees while a search runs: a live view in a terminal, plain lines elsewhere.
+
+The live view redraws one screen in place, and only phases are printed above it, with their
+failures when they end. In a pipe or a log file there is one line per event and no control
+character.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from experiments.live.board import Board
+from experiments.live.listeners import harmless
+from experiments.live.view import View, best_line, counts_line, left
+from experiments.wording import duration, percent
+from search.jobs import Job
+
+
+class Progress:
+    """A `search.jobs.Listener` and a context manager around everything it is told.
+
+    It passes everything on to the board first, and shows what stands there then.
+
+    Args:
+        console: where to write; a live view if it is a terminal.
+        board: of the run.
+    """
+
+    def __init__(self, console: Console, board: Board) -> None:
+        self._console, self._board = console, board
+        self._phase, self._began = "", 0.0
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(
+                console=console,
+                get_renderable=lambda: View(board.snapshot()),
+                refresh_per_second=1,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    @harmless
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._close_phase()
+
+    @harmless
+    def phase(self, name: Literal["search", "retrain"], total: int, done: int) -> None:
+        """A phase begins.
+
+        Args:
+            name: of the jobs' phase.
+            total: jobs that are to be complete at its end.
+            done: of these, complete already.
+        """
+        self._close_phase()
+        self._board.enter(name, total, done)
+        self._phase, self._began = name, time.monotonic()
+        snapshot = self._board.snapshot()
+        self._say(
+            f"{name}: {counts_line(snapshot)}; {snapshot['concurrency']} at once", stays=True
+        )
+
+    # ---- Listener
+
+    @harmless
+    def started(self, job: Job) -> None:
+        """Pass it on."""
+        self._board.started(job)
+
+    @harmless
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """Pass it on."""
+        self._board.placed(job, node, device)
+
+    @harmless
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        """Pass it on."""
+        self._board.epoch(job, stage, row)
+
+    @harmless
+    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+        """Pass it on, and say what became of it."""
+        self._board.ended(job, state, detail, result)
+        snapshot = self._board.snapshot()
+        about = left(snapshot)
+        about = f", {about}" if about else ""
+        self._say(f"{_became(self._board.latest)}; {counts_line(snapshot)}{about}", stays=False)
+
+    # ---- words
+
+    def _say(self, line: str, *, stays: bool) -> None:
+        """A plain line; in a terminal only what `stays`, above the live view."""
+        if self._live is None or stays:
+            self._console.print(Text(line), soft_wrap=True)
+
+    def _close_phase(self) -> None:
+        if not self._phase:
+            return
+        snapshot, took = self._board.snapshot(), duration(time.monotonic() - self._began)
+        best = ""
+        if self._phase == "search" and snapshot["best"] is not None:
+            best = f"; best: {best_line(snapshot['best'])}"
+        self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
+        if self._live is not None:  # in a pipe they stand above already
+            for failure in snapshot["failures"]:
+                if failure["name"].startswith("retrain") == (self._phase == "retrain"):
+                    self._say(f"  {_became(failure)}", stays=True)
+        self._phase = ""
+
+
+def _became(job: Mapping[str, Any]) -> str:
+    """What became of a job, as the board's `latest` has it."""
+    took = duration(job["seconds"])
+    match job["state"]:
+        case "lost":
+            return f"{job['name']} lost its worker after {took} ({job['reason']})"
+        case "pruned":
+            return f"{job['name']} stopped after {took}: {job['reason']}"
+        case "failed":
+            return f"{job['name']} failed after {took}: {job['reason']}"
+    return (
+        f"{job['name']} complete in {took}: TEST2, selection part, {percent(job['before'])} -> "
+        f"{percent(job['after'])}" + (", the best so far" if job["best"] else "")
+    )

@@ -1,0 +1,175 @@
+"""How a run stands, for anyone: from what its driver writes while it lives, else from its study.
+
+Nothing here takes the run's lock or writes, and Ray and torch stay out: an answer takes a moment,
+on the driver's machine or on another one that sees the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.folder import NotARun, Run
+from experiments.live.board import Board
+from experiments.live.signs import Sign, read_status, sign_of_life, this_process
+from search.records import TrialRecord, stored_trials
+
+
+def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
+    """All there is to say about a run, as one JSON document.
+
+    The keys of `experiments.live.board.Board.snapshot`, and:
+
+    - `run`: its folder;
+    - `source`: "status.json", or "study.journal" where the driver left none or is gone; then
+      nothing is known of single jobs, and `counts.running` are open trials;
+    - `written`, `beat`: of `status.json`, null without one;
+    - `driver`: `alive` (null where that cannot be told) and `text`, which says why;
+    - `result`: of a run that is complete, else null.
+
+    Args:
+        run: running or not.
+        watched: the `beat` that was seen first, by a reader who looks again and again.
+
+    Raises:
+        experiments.folder.NotARun: the folder is none, or its study cannot be read.
+    """
+    if not run.journal.is_file():
+        raise NotARun(f"{run.folder}: is not a run; it has no {run.journal.name}")
+    status = read_status(run.status)
+    known: dict[str, Any] = {"run": str(run.folder), "source": run.status.name}
+    if status is None:
+        sign = Sign(
+            None,
+            f"no {run.status.name} yet, or of an older version; this is what the study says",
+            0.0,
+        )
+        snapshot = _from_study(run)
+        known |= {"source": run.journal.name, "written": None, "beat": None}
+    else:
+        sign = _sign(run, status, watched)
+        snapshot = {k: v for k, v in status.items() if k != "process"}
+        if status["outcome"] is None and sign.alive is False:
+            snapshot = {**_from_study(run), "written": status["written"], "beat": status["beat"]}
+            known["source"] = run.journal.name
+    complete = snapshot["outcome"] == "complete"
+    return {
+        "schema": snapshot["schema"],
+        **known,
+        **snapshot,
+        "driver": {"alive": sign.alive, "text": sign.text},
+        "result": _result(run) if complete else None,
+    }
+
+
+def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
+    if status["outcome"] is not None:
+        again = status["outcome"] in ("interrupted", "error")
+        text = f"ended at {_moment(status['written'])}"
+        return Sign(False, f"{text}; the same command continues this run" if again else text, 0.0)
+    moved = watched is not None and status["beat"] != watched
+    try:
+        modified = run.status.stat().st_mtime
+    except OSError:  # replaced this very moment
+        modified = time.time()
+    sign = sign_of_life(status, modified, time.time(), this_process(), moved)
+    if sign.alive is False:
+        text = f"no sign of its driver since {_moment(status['written'])} ({sign.text})"
+        return Sign(False, f"{text}; the same command continues this run", sign.age)
+    return sign
+
+
+def _moment(written: str) -> str:
+    return datetime.fromisoformat(written).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def trials_of(run: Run) -> list[TrialRecord]:
+    """The study's trials as they are now.
+
+    Raises:
+        experiments.folder.NotARun: the folder holds no study.
+    """
+    try:
+        return stored_trials(run.journal)
+    except FileNotFoundError:
+        raise NotARun(f"{run.folder}: is not a run; it has no {run.journal.name}") from None
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
+        reason = f"{type(error).__name__}: {error}"
+        raise NotARun(f"{run.journal}: holds no study ({reason})") from None
+
+
+def _from_study(run: Run) -> dict[str, Any]:
+    """A snapshot of what study and definition say; no job is seen to run."""
+    trials = trials_of(run)
+    definition = _definition(run)
+    board = Board(str(definition.get("name", "")), int(definition.get("trials", 0)), {}, trials)
+    snapshot = board.snapshot()
+    counts = snapshot["counts"]
+    counts["running"] = sum(trial.state == "running" for trial in trials)
+    ended = counts["done"] >= counts["wanted"] or bool(_stopped(run))
+    if ended and run.result.is_file() and not counts["running"]:
+        board.close("complete")
+        snapshot = {**board.snapshot(), "stop_reason": _stopped(run)}
+    else:
+        snapshot["phase"] = "search"
+    unknown = dict.fromkeys(("seconds", "phase_seconds", "concurrency"))
+    return {**snapshot, **unknown}
+
+
+def _definition(run: Run) -> Mapping[str, Any]:
+    try:
+        read = yaml.safe_load(run.definition.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return read if isinstance(read, Mapping) else {}
+
+
+def _read_result(run: Run) -> dict[str, Any] | None:
+    try:
+        read: dict[str, Any] = json.loads(run.result.read_text())
+    except (OSError, ValueError):
+        return None
+    return read
+
+
+def _stopped(run: Run) -> str:
+    """Why a run that came to its end asked for no more trials."""
+    return str((_read_result(run) or {}).get("search", {}).get("stopped", ""))
+
+
+def _result(run: Run) -> dict[str, Any] | None:
+    """The final accuracies of `result.json`, and where what was made lies."""
+    result = _read_result(run)
+    if result is None:
+        return None
+
+    def place(path: Path) -> str | None:
+        return str(path) if path.exists() else None
+
+    return {
+        "winner": _final(result, "winner"),
+        "reference": _final(result, "reference"),
+        "comparison": result["comparison"],
+        "report": place(run.report),
+        "bundle": place(run.bundle),
+    }
+
+
+def _final(result: Mapping[str, Any], configuration: str) -> dict[str, Any] | None:
+    """After fine-tuning on TEST2's held-out part, or its selection part where none is held out."""
+    rows = {
+        row["part"]: row
+        for row in result["table"]
+        if (row["configuration"], row["stage"], row["split"]) == (configuration, "after", "TEST2")
+    }
+    row = rows.get("held-out", next(iter(rows.values()), None))
+    if row is None:
+        return None
+    kept = ("part", "label", "n", "accuracy", "interval")
+    return {"number": result[configuration]["number"], **{key: row[key] for key in kept}}

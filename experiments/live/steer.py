@@ -1,0 +1,97 @@
+"""`shiftsearch enqueue`, `extend` and `stop`: what another terminal asks of a live search."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.definition import DefinitionError, load
+from experiments.folder import NotARun, Run
+from experiments.live.status import status_of, trials_of
+from experiments.live.steering import send
+from search.space import SpaceError
+
+
+class Refused(ValueError):  # noqa: N818, named by its cause
+    """Nothing was done; the message says why."""
+
+
+INPUT_ERRORS = (DefinitionError, NotARun, Refused, SpaceError)
+
+WAIT = 30.0
+"""Seconds for the driver to take up a request: it may be starting Ray, or writing the report."""
+
+
+def enqueue(options: Namespace, console: Console) -> int:
+    """`shiftsearch enqueue`."""
+    run = _live(options.run)
+    # Checked here as well, so that what is wrong is told at once, a line for each problem.
+    space = load(str(run.definition)).search_space()
+    base = {} if options.trial is None else _of_trial(run, options.trial)
+    point = space.point({**base, **_assignments(options.values)}, "enqueue")
+    return _ask(run, "enqueue", {"configuration": point}, console)
+
+
+def extend(options: Namespace, console: Console) -> int:
+    """`shiftsearch extend`."""
+    return _ask(_live(options.run), "extend", {"trials": options.trials}, console)
+
+
+def stop(options: Namespace, console: Console) -> int:
+    """`shiftsearch stop`."""
+    return _ask(_live(options.run), "stop", {"now": options.now}, console)
+
+
+def _live(folder: str) -> Run:
+    """The run, unless it is known that no driver works on it."""
+    run = Run(Path(folder).expanduser().absolute())
+    status = status_of(run)
+    if status["driver"]["alive"] is False:
+        raise Refused(
+            f"{run.folder}: no search runs here ({status['driver']['text']}); "
+            f"`shiftsearch search --run {folder}` continues it, and --trials N extends it"
+        )
+    return run
+
+
+def _of_trial(run: Run, number: int) -> Mapping[str, Any]:
+    """The configuration of a trial."""
+    trials = trials_of(run)
+    if not 0 <= number < len(trials) or not trials[number].configuration:
+        raise Refused(f"--from {number}: must be a trial of this run, 0 to {len(trials) - 1}")
+    return trials[number].configuration
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, float]:
+    """`KEY=VALUE` texts as flat names to numbers, which all hyperparameters are."""
+    found: dict[str, float] = {}
+    problems = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not equals or not key or number != number:
+            problems.append(f"enqueue: {text} must have the form KEY=NUMBER")
+        elif key in found:
+            problems.append(f"enqueue: {key} is given twice")
+        else:
+            found[key] = int(number) if number.is_integer() else number
+    if problems:
+        raise DefinitionError(problems)
+    return found
+
+
+def _ask(run: Run, command: str, arguments: Mapping[str, Any], console: Console) -> int:
+    answer = send(run.commands, command, arguments, WAIT)
+    if answer is None:
+        raise Refused(f"{run.folder}: no driver took the request within {WAIT:.0f} s; withdrawn")
+    if not answer.accepted:
+        raise Refused(f"{command}: {answer.text}")
+    console.print(f"{command}: {answer.text}", soft_wrap=True)
+    return 0

@@ -1,0 +1,131 @@
+"""The command `trials`: the study's trials, sorted, cut to the first few, fit to the width."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.folder import NotARun, Run
+from experiments.live.status import trials_of
+from experiments.trials_table import trials_frame
+from experiments.wording import duration, percent
+
+_PADDING = 2
+_OBJECTIVE = "test2_accuracy"
+_ACCURACIES = ("test2_accuracy_before", "test2_accuracy_after")
+
+
+class WrongOption(ValueError):  # noqa: N818, named by its cause
+    """There are no such rows or columns; the message says what there is."""
+
+
+INPUT_ERRORS = (NotARun, WrongOption)
+"""What is wrong with what the user gave; each is one line."""
+
+
+def trials(options: Namespace, console: Console) -> int:
+    """`shiftsearch trials`."""
+    run = Run(Path(options.run).expanduser().absolute())
+    rows = arranged(trials_frame(trials_of(run)), options.sort, options.top)
+    if options.csv:
+        sys.stdout.write(rows.to_csv(index=False))
+    elif rows.empty:
+        console.print("no trials yet")
+    else:
+        console.print(trials_table(rows, console.width, options.sort), soft_wrap=False)
+    return 0
+
+
+def arranged(frame: pd.DataFrame, sort: str | None, top: int | None) -> pd.DataFrame:
+    """Rows in order, missing values last, ties by number; the first `top` of them.
+
+    Accuracies are sorted best first, everything else upwards.
+
+    Args:
+        frame: of `experiments.trials_table.trials_frame`.
+        sort: a column; None is the number, or with `top` the objective.
+        top: how many rows to keep; None keeps all.
+
+    Raises:
+        WrongOption: there is no such column, naming the nearest one; or `top` is below 1.
+    """
+    if top is not None and top < 1:
+        raise WrongOption(f"--top {top}: must be at least 1")
+    column = sort or ("number" if top is None else _OBJECTIVE)
+    if column not in frame.columns:
+        (nearest,) = difflib.get_close_matches(column, list(frame.columns), n=1, cutoff=0.0)
+        raise WrongOption(f"--sort {column}: trials.csv has no such column; nearest: {nearest}")
+    rows = frame.sort_values(
+        column, ascending="accuracy" not in column, na_position="last", kind="stable"
+    )
+    return rows if top is None else rows.head(top)
+
+
+def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Table:
+    """The columns that matter to most, then hyperparameters that differ, as many as fit.
+
+    Args:
+        rows: arranged.
+        width: of the terminal, in characters.
+        first: a column that is shown in any case, for the rows are sorted by it.
+    """
+    columns: dict[str, list[str]] = {
+        "trial": [str(n) for n in rows["number"]],
+        "state": list(rows["state"]),
+        "role": [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)],
+        "TEST2\nbefore": [_cell(v, _ACCURACIES[0]) for v in rows[_ACCURACIES[0]]],
+        "TEST2\nafter": [_cell(v, _ACCURACIES[1]) for v in rows[_ACCURACIES[1]]],
+        "epochs": [
+            "" if pd.isna(b) else f"{b}+{f}"
+            for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)
+        ],
+        "time": [_cell(v, "seconds") for v in rows["seconds"]],
+    }
+    shown = {"number", "state", "role", "branch_of", _OBJECTIVE, *_ACCURACIES, "seconds"}
+    more = [name for name in rows.columns if "." in name and rows[name].nunique(dropna=False) > 1]
+    more = [name for name in more if not rows[name].isna().all()]
+    if first is not None and first not in shown:
+        more = [first, *(name for name in more if name != first)]
+    left = width - sum(_width(header, cells) for header, cells in columns.items())
+    for name in more:
+        header, cells = name.replace(".", "\n"), [_cell(v, name) for v in rows[name]]
+        left -= _width(header, cells)
+        if left < 0 and name != first:
+            break
+        columns[header] = cells
+    table = Table(box=None, pad_edge=False, padding=(0, _PADDING, 0, 0))
+    for header in columns:
+        left_aligned = header in ("state", "role", "reason")
+        table.add_column(Text(header), no_wrap=True, justify="left" if left_aligned else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _role(role: Any, root: Any) -> str:
+    if not pd.isna(root):
+        return f"branch of {root}"
+    return "" if pd.isna(role) or role == "sampled" else str(role)
+
+
+def _cell(value: Any, column: str) -> str:
+    if pd.isna(value):
+        return ""
+    if "accuracy" in column:
+        return percent(float(value))
+    if column == "seconds":
+        return duration(float(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _width(header: str, cells: Sequence[str]) -> int:
+    return max(map(len, [*header.split("\n"), *cells])) + _PADDING

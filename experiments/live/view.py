@@ -1,0 +1,246 @@
+"""One screen about a search, drawn from a board's snapshot: while it runs and from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from experiments.wording import duration, interval, percent
+
+_MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
+_RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline of": 0}
+_ENDED = {"ended": 10, "TEST2, selection part": 21, "in": 8, "": 0}
+"""Columns and the widths that they have at least, in characters."""
+
+_UNLIMITED = 1000
+"""Lines of what is no terminal."""
+
+
+class View:
+    """A snapshot, or the document of `experiments.live.status`, for rich.
+
+    No more lines than the terminal has: of the jobs that run, end or fail, the others are counted
+    or left out. No line is wrapped; in a pipe none is cut either, tables apart.
+    """
+
+    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+        self._snapshot = snapshot
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        snapshot = self._snapshot
+        height = console.height - 1 if console.is_terminal else _UNLIMITED
+        head: list[RenderableType] = [_headline(snapshot, bar=console.is_terminal)]
+        cut = _cut if console.is_terminal else _whole
+        head += [cut(line) for line in _head(snapshot)]
+        if "driver" in snapshot:
+            said = Text(snapshot["driver"]["text"], style="dim")
+            told = said.wrap(console, options.max_width) if console.is_terminal else [_whole(said)]
+            head = [cut(Text(snapshot["run"])), *told, *head]
+        tail = [_whole(Text(line)) for line in result_lines(snapshot)]  # with paths, to be copied
+        running, ended = snapshot["running"], snapshot["ended"][::-1]
+        failures = snapshot["failures"][::-1]
+        room = height - len(head) - len(tail) - sum(map(bool, (running, ended, failures)))
+        most = _MOST_FAILURES if console.is_terminal else len(failures)
+        failures = failures[: min(most, max(0, room - _LEAST_RUNNING))]
+        room -= len(failures)
+        ended = ended[: min(_MOST_ENDED, max(0, room - min(len(running), _LEAST_RUNNING)))]
+        room -= len(ended)
+        yield from head
+        best = (snapshot["best"] or {}).get("name")
+        yield from _block(_RUNNING, _running_rows(running, max(1, room)))
+        yield from _block(_ENDED, [_ended_row(job, job["name"] == best) for job in ended])
+        if failures:
+            yield Text("failures", style="bold")
+            yield from (cut(_failure(job)) for job in failures)
+        yield from tail
+
+
+def _cut(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _whole(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
+
+
+def _block(headers: Mapping[str, int], rows: Sequence[Sequence[Text]]) -> Iterator[Table]:
+    """A table, or nothing where there are no rows; columns keep their places while rows change."""
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for header, width in headers.items():
+            # Only a column that might be wrapped gives way where there is too little room.
+            table.add_column(header, no_wrap=width > 0, min_width=width)
+        for row in rows:
+            table.add_row(*map(_cut, row))
+        yield table
+
+
+# ---- above
+
+
+def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
+    counts, phase = current_counts(snapshot), snapshot["phase"]
+    words = {"concluding": "scoring, exporting, reporting", "ended": snapshot["outcome"]}
+    row: list[RenderableType] = [Text(words.get(phase) or phase, style="bold")]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    if phase != "concluding":
+        row += [ProgressBar(max(1, counts["wanted"]), counts["done"], width=24)] * bar
+        row.append(Text(f"{counts['done']} of {counts['wanted']} done"))
+    about = left(snapshot)
+    if phase == "ended" and snapshot["seconds"] is not None:
+        about = f"in {duration(snapshot['seconds'])}"
+    row.append(Text(about, style="dim"))
+    for _ in row:
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row(*row)
+    return grid
+
+
+def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
+    counts = current_counts(snapshot)
+    pruned = [f"{counts['pruned']} stopped at a rung"] if counts["pruned"] else []
+    trouble = [*pruned, *troubles(counts)]
+    if trouble:
+        yield Text(", ".join(trouble), style="yellow")
+    if snapshot["counts"]["running"]:
+        yield Text(_places(snapshot), style="dim")
+    if snapshot["retrain"] is not None and snapshot["outcome"] not in (None, "complete"):
+        retrain = snapshot["retrain"]
+        yield Text(f"retraining: {retrain['done']} of {retrain['wanted']} done")
+    if snapshot["stop_reason"]:
+        yield Text(f"no more trials are asked for: {snapshot['stop_reason']}")
+    if snapshot["message"]:
+        yield Text(snapshot["message"], style="red")
+    if snapshot["best"] is not None:
+        best = "best of the search" if snapshot["outcome"] == "complete" else "best so far"
+        yield Text(f"{best}: {best_line(snapshot['best'])}", style="green")
+
+
+def best_line(best: Mapping[str, Any]) -> str:
+    """The best trial: accuracies before and after fine-tuning."""
+    return (
+        f"{best['name']}, {percent(best['before'])} -> {percent(best['after'])} on TEST2, "
+        "selection part"
+    )
+
+
+def current_counts(snapshot: Mapping[str, Any]) -> Mapping[str, int]:
+    """Of the phase under way: retraining's, else the search's."""
+    counts = snapshot["retrain"] if snapshot["phase"] == "retrain" else None
+    found: Mapping[str, int] = counts or snapshot["counts"]
+    return found
+
+
+def troubles(counts: Mapping[str, int]) -> list[str]:
+    """What went wrong so far, in words."""
+    lost = [f"{counts['lost']} lost and handed out again"] if counts["lost"] else []
+    return [*([f"{counts['failed']} failed"] if counts["failed"] else []), *lost]
+
+
+def left(snapshot: Mapping[str, Any]) -> str:
+    """How long it still takes, in words; empty where unknown."""
+    seconds = snapshot["seconds_left"]
+    if seconds is None:
+        return ""
+    return f"about {duration(seconds)} left" if seconds >= 5 else "a few seconds left"
+
+
+def counts_line(snapshot: Mapping[str, Any]) -> str:
+    """How many jobs are done, and what went wrong."""
+    counts = current_counts(snapshot)
+    return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
+
+
+def _places(snapshot: Mapping[str, Any]) -> str:
+    """Workers and devices in use."""
+    if snapshot["concurrency"] is None:  # all that the study knows
+        return f"open trials: {snapshot['counts']['running']}"
+    places = [
+        f"{place['jobs']} on {place['node']} ({place['device']})" for place in snapshot["workers"]
+    ]
+    workers = f"{snapshot['counts']['running']} of {snapshot['concurrency']} workers busy"
+    return f"{workers}: {', '.join(places)}" if places else workers
+
+
+# ---- rows
+
+
+def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[Text]]:
+    """Those that fit, the longest under way first, and how many do not."""
+    shown = running if len(running) <= most else running[: most - 1]
+    rows = [
+        [
+            Text(job["name"]),
+            Text(_stage(job["stage"]), style="" if job["stage"] else "dim"),
+            Text(_epoch(job)),
+            Text(percent(job["validation_accuracy"]) if job["stage"] else ""),
+            Text(duration(job["seconds"]), style="dim"),
+            Text(_origin(job), style="dim"),
+        ]
+        for job in shown
+    ]
+    if len(shown) < len(running):
+        rows.append([Text(f"and {len(running) - len(shown)} more", style="dim")])
+    return rows
+
+
+def _stage(stage: str) -> str:
+    rung = stage.removeprefix("rung_")
+    return (stage if rung == stage else f"fine_tune, rung {rung}") or "starting"
+
+
+def _epoch(job: Mapping[str, Any]) -> str:
+    if not job["stage"]:
+        return ""
+    return f"{job['epoch']}" + (f" of {job['max_epochs']}" if job["max_epochs"] else "")
+
+
+def _origin(job: Mapping[str, Any]) -> str:
+    return "" if job["branch_of"] is None else f"trial {job['branch_of']}"
+
+
+def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
+    what = f"{percent(job['before'])} -> {percent(job['after'])}"
+    if job["state"] == "pruned":
+        what = job["reason"]
+    return [
+        Text(job["name"]),
+        Text(what),
+        Text(duration(job["seconds"]), style="dim"),
+        Text("best" if best else "", style="green"),
+    ]
+
+
+def _failure(job: Mapping[str, Any]) -> Text:
+    state = "lost its worker" if job["state"] == "lost" else job["state"]
+    reason = job["reason"].removeprefix("worker lost: ")
+    return Text.assemble(f"{job['name']}  ", (f"{state}: {reason}", "yellow"))
+
+
+# ---- below: what `experiments.live.status` adds
+
+
+def result_lines(document: Mapping[str, Any]) -> list[str]:
+    """What came out, and where it lies; nothing while it runs."""
+    result = document.get("result")
+    if result is None:
+        return []
+    lines = []
+    for name in ("winner", "reference"):
+        row = result[name]
+        if row is not None:
+            lines.append(
+                f"{name}: trial {row['number']}, {percent(row['accuracy'])} "
+                f"{interval(row['interval'])} on TEST2 ({row['label']}, n = {row['n']})"
+            )
+    places = (("report", result["report"]), ("model", result["bundle"]))
+    return lines + [f"{name}: {path}" for name, path in places if path]

@@ -1,0 +1,66 @@
+"""What the data of a run recommends next; each sentence stands on numbers of this run.
+
+A rule speaks only where its numbers carry it, and is silent otherwise. Trials were not run to test
+the advice: what goes with good accuracy is not thereby its cause, and the sentences say no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.report import advice_on_result, advice_on_trials
+from experiments.report.analysis import Analysis
+from search.importance import Importance
+from search.records import TrialRecord
+from search.space import Space
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One recommendation.
+
+    Attributes:
+        sentence: what to do and why, with its numbers.
+        evidence: what it rests on, name to number: shares in 0..1, counts, values.
+    """
+
+    sentence: str
+    evidence: Mapping[str, float]
+
+
+def advice(
+    result: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    space: Space,
+    importance: Importance | None,
+    analysis: Analysis | None,
+) -> list[Advice]:
+    """Which configuration to use, whether to go on, what to change, which images to look at.
+
+    Args:
+        result: `result.json`.
+        trials: of the study.
+        space: that was searched.
+        importance: of its hyperparameters; None where there are too few trials.
+        analysis: what explains the winner; None where the run's data or model is gone.
+    """
+    said: Iterator[tuple[str, dict[str, float]]] = (
+        found
+        for rule in (
+            advice_on_result.which_to_use(result),
+            advice_on_result.images_needed(result),
+            advice_on_result.cheaper_alike(result, trials),
+            advice_on_result.search_flattered(result),
+            advice_on_result.more_trials(result),
+            advice_on_trials.wider_domains(result, trials, space),
+            advice_on_trials.fix(result, importance),
+            advice_on_trials.freeze(result, trials, importance, analysis),
+            advice_on_trials.longer_stages(result, trials),
+            advice_on_trials.lower_rates(trials, space),
+            advice_on_result.weakest_class(result),
+        )
+        for found in rule
+    )
+    return [Advice(*found) for found in said]

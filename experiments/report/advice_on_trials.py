@@ -1,0 +1,249 @@
+"""Recommendations from the search's trials: what to widen, fix, freeze, lengthen or lower."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from optuna.distributions import FloatDistribution, IntDistribution
+from scipy.stats import binom, fisher_exact
+
+from experiments.report.advice_on_result import Said
+from experiments.report.analysis import Analysis
+from experiments.report.explanations import ALIKE, FROZEN
+from experiments.report.figures.scales import Scale, best_quarter, number
+from experiments.wording import interval, percent
+from model.hyperparameters import Value
+from search.importance import LEAST, Importance
+from search.records import TrialRecord
+from search.space import Space, SpaceError, domain_values
+
+_EDGE = 0.05
+_LEVEL = 0.01
+"""Chance of so many of the best trials at an edge, were all values alike likely: there are two
+edges of many hyperparameters."""
+_FEW = 3
+_LISTED = 6
+
+
+def wider_domains(
+    result: Mapping[str, Any], trials: Sequence[TrialRecord], space: Space
+) -> Iterator[Said]:
+    """Where the winner and at least half of the best trials lie at the same end of a domain.
+
+    The end is the outer 5 % of a range (of its logarithm where it is searched so), or the last
+    step. Of a baseline's hyperparameters each baseline counts once.
+    """
+    chosen = result["winner"]["configuration"]
+    for name, domain in space.distributions.items():
+        if not isinstance(domain, FloatDistribution | IntDistribution) or domain.single():
+            continue
+        best = _best_apart(trials, name)
+        if len(best) < _FEW:
+            continue
+        steps = domain_values(domain)
+        expected = _EDGE if steps is None else 1 / len(steps)
+        for end in (0.0, 1.0):
+            width = _EDGE if steps is None else 1e-9
+            at_end = [t for t in best if _at(domain, t.configuration[name], end, width)]
+            if not _at(domain, chosen[name], end, width) or 2 * len(at_end) < len(best):
+                continue
+            if binom.sf(len(at_end) - 1, len(best), expected) > _LEVEL:
+                continue
+            yield from _widened(name, domain, end, chosen[name], (len(at_end), len(best)))
+
+
+def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
+    """The best quarter of trials; for the baseline's hyperparameters of the best of each."""
+    complete = sorted(
+        (t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number)
+    )
+    if name.startswith("baseline."):
+        first: dict[int, TrialRecord] = {}
+        for trial in complete:
+            first.setdefault(trial.root, trial)
+        complete = list(first.values())
+    return best_quarter(complete)
+
+
+def _at(
+    domain: FloatDistribution | IntDistribution, value: Value, end: float, width: float
+) -> bool:
+    return abs(Scale(domain).place(value) - end) <= width
+
+
+def _widened(
+    name: str,
+    domain: FloatDistribution | IntDistribution,
+    end: float,
+    winner: Value,
+    counts: tuple[int, int],
+) -> Iterator[Said]:
+    """To three times as far, or two steps or a quarter of the range more, or half of that."""
+    low, high = domain.low, domain.high
+    side, bound = ("high", high) if end else ("low", low)
+    if domain.log:
+        wanted = high * 3 if end else low / 3
+    else:
+        step = 2 * domain.step if domain.step is not None else (high - low) / 4
+        wanted = bound + step if end else bound - step
+    allowed = [v for v in (wanted, (wanted + bound) / 2) if _is_valid(name, v)]
+    if not allowed:
+        return
+    new = number(allowed[0])
+    yield (
+        f"Widen {name} to {new} in a new run, with --set space.{name}.{side}={new}: the winner's "
+        f"{number(winner)} and {counts[0]} of the best {counts[1]} lie at the end of its domain, "
+        f"{number(bound)}.",
+        {"winner": winner, "end": bound, "at_end": counts[0], "best": counts[1]},
+    )
+
+
+def _is_valid(name: str, value: float) -> bool:
+    try:
+        Space.parse({name: value})
+    except SpaceError:
+        return False
+    return True
+
+
+def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[Said]:
+    """Hyperparameters whose share is small even at the upper end of its interval."""
+    if importance is None or not any(s.stands_out for s in importance.shares):
+        return
+    equal = 1 / len(importance.shares)
+    small = [
+        s
+        for s in importance.shares
+        if not s.stands_out and s.interval[1] < equal and s.independent >= LEAST
+    ]
+    if not small:
+        return
+    chosen = result["winner"]["configuration"]
+    named = [
+        f"{s.name} at {number(chosen[s.name])} (share {percent(s.share)} {interval(s.interval)}, "
+        f"n = {s.independent})"
+        for s in small
+    ]
+    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+    yield (
+        f"Fix what hardly set the better half of trials apart, for a smaller space, at the "
+        f"winner's values: {'; '.join(named[:_LISTED])}{more}. Each interval ends below an equal "
+        f"share, {percent(equal)}.",
+        {s.name: s.interval[1] for s in small},
+    )
+
+
+def freeze(
+    result: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    importance: Importance | None,
+    analysis: Analysis | None,
+) -> Iterator[Said]:
+    """What accuracy went with how many frozen layers, and layers that hardly moved though free."""
+    values: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial.value is not None:
+            values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
+    medians = {frozen: median(v) for frozen, v in values.items() if len(v) >= _FEW}
+    if len(medians) < 2:
+        return
+    shares = [] if importance is None else importance.shares
+    if any(s.name == FROZEN and s.stands_out for s in shares):
+        best, worst = (
+            max(medians, key=lambda f: (medians[f], f)),
+            min(medians, key=medians.__getitem__),
+        )
+        yield (
+            f"Freeze {_layers(best)}: the {len(values[best])} trials that did had the highest "
+            f"median accuracy, {percent(medians[best])}; the {len(values[worst])} that froze "
+            f"{_layers(worst)} had the lowest, {percent(medians[worst])}. They differ in other "
+            "hyperparameters too.",
+            {"frozen": best, "median": medians[best], "n": len(values[best])},
+        )
+    yield from _freeze_what_stayed(result, values, medians, analysis)
+
+
+def _freeze_what_stayed(
+    result: Mapping[str, Any],
+    values: Mapping[int, Sequence[float]],
+    medians: Mapping[int, float],
+    analysis: Analysis | None,
+) -> Iterator[Said]:
+    """Leading layers that were free and kept their representation, if trials bear it out."""
+    noise = result.get("outlook", {}).get("noise")
+    if analysis is None or noise is None:
+        return
+    alike = []
+    for layer in analysis.layers[:-1]:  # the head is never frozen
+        if layer.cka is None or layer.cka < ALIKE:
+            break
+        alike.append(layer)
+    now, stayed = sum(layer.frozen for layer in analysis.layers), len(alike)
+    if stayed <= now or not {now, stayed} <= medians.keys():
+        return
+    if medians[stayed] < medians[now] - noise["sd"]:
+        return
+    least = min(layer.cka or 0.0 for layer in alike)
+    yield (
+        f"Try freezing {_layers(stayed)} in place of {now}: though free, the exported model's "
+        f"first {stayed} kept a CKA of {least:.3f} or more on {analysis.cka_images} images, and "
+        f"the {len(values[stayed])} trials that froze {stayed} had a median accuracy of "
+        f"{percent(medians[stayed])}, against {percent(medians[now])} (n = {len(values[now])}); "
+        f"the noise between seeds is {100 * noise['sd']:.2f} points.",
+        {"frozen": stayed, "cka": least, "median": medians[stayed], "now": medians[now]},
+    )
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'' if count == 1 else 's'}" if count else "no layer"
+
+
+def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[Said]:
+    """Stages that were still getting better in their last epochs, in most of the best trials."""
+    for stage in ("baseline", "fine_tune"):
+        most = result["protocol"][stage]["max_epochs"]
+        # A shared baseline is one; a stage of fewer than three epochs ends in its last two anyway.
+        best = [t for t in _best_apart(trials, f"{stage}.") if t.result is not None]
+        if len(best) < _FEW or most < 3:
+            continue
+        reports = [t.result[stage] for t in best if t.result is not None]
+        late = sum(r["epochs"] == most and r["best_epoch"] >= most - 1 for r in reports)
+        if 2 * late <= len(best):
+            continue
+        yield (
+            f"Raise protocol.{stage}.max_epochs above {most} in a new run: in {late} of the best "
+            f"{len(best)} trials the lowest validation loss came in the last two of {most} "
+            "epochs, so the stage was cut short.",
+            {"late": late, "best": len(best), "max_epochs": most},
+        )
+
+
+def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[Said]:
+    """Learning rates whose upper third failed more often than the rest; workers' losses apart."""
+    for name, domain in space.distributions.items():
+        if not name.endswith(".learning_rate") or not isinstance(domain, FloatDistribution):
+            continue
+        if domain.single():
+            continue
+        ended = [
+            t for t in trials if t.state in ("complete", "pruned", "fail") and t.configuration
+        ]
+        ended = [t for t in ended if not t.reason.startswith("lost its worker")]
+        high = [t for t in ended if Scale(domain).place(t.configuration[name]) > 2 / 3]
+        rest = [t for t in ended if Scale(domain).place(t.configuration[name]) <= 2 / 3]
+        failed, others = (sum(t.state == "fail" for t in group) for group in (high, rest))
+        counts = [[failed, len(high) - failed], [others, len(rest) - others]]
+        if failed < _FEW or fisher_exact(counts, alternative="greater").pvalue > _LEVEL:
+            continue
+        cut = domain.low + (domain.high - domain.low) * 2 / 3
+        if domain.log:
+            cut = math.exp(math.log(domain.low) + math.log(domain.high / domain.low) * 2 / 3)
+        yield (
+            f"Lower the upper end of {name}, {number(domain.high)}, in a new run: above "
+            f"{number(cut)}, {failed} of {len(high)} trials failed, below {others} of "
+            f"{len(rest)}.",
+            {"failed": failed, "n": len(high), "failed_below": others, "n_below": len(rest)},
+        )

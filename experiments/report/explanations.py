@@ -1,0 +1,127 @@
+"""The report's paragraphs: the protocol, the shift and what fine-tuning changed, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from experiments.report.analysis import Analysis, LayerChange
+from experiments.wording import percent
+from search.records import TrialRecord
+
+ALIKE = 0.95
+"""Linear CKA from which a layer is called little changed; a convention, not a test."""
+FROZEN = "fine_tune.frozen_layers"
+
+
+def protocol_lines(result: Mapping[str, Any]) -> list[str]:
+    """The protocol with its numbers, a sentence or two per step."""
+    dataset, protocol, division = (result[k] for k in ("dataset", "protocol", "division"))
+    n = {split: sum(counts) for split, counts in dataset["counts"].items()}
+    height, width = dataset["image_size"]
+    classes = len(dataset["classes"])
+    source, learnt = protocol["fine_tune_on"], n["TEST"]
+    if source != "TEST":
+        learnt += n["TRAIN"]
+    held_out = (
+        f"{division['held_out_n']} are held out, touched by no training, stopping or ranking"
+        if division["held_out_n"]
+        else "none is held out"
+    )
+    return [
+        f"Network: three blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 max-pooling "
+        f"(32, 64, 128 filters), a dense layer of 512 with dropout, and one of {classes} outputs; "
+        f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
+        f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
+        f"TEST; {_schedule(protocol['baseline'])}.",
+        f"Fine-tune: from the baseline's best weights, the first layers frozen, trained on the "
+        f"{learnt} images of {source}, stopped on the {division['selection_n']} of TEST2's "
+        f"selection part; {_schedule(protocol['fine_tune'])}.",
+        f"TEST2 is divided once, class by class (seed {division['seed']}): "
+        f"{division['selection_n']} images to select on; {held_out}.",
+        f"Search: every trial is one configuration through both stages, ranked by its accuracy on "
+        f"the selection part. The best are trained again as {result['retrain']['replicates']} new "
+        "replicates, whose mean alone chooses the winner; the reference configuration gets as "
+        "many.",
+    ]
+
+
+def _schedule(schedule: Mapping[str, Any]) -> str:
+    return (
+        f"at most {schedule['max_epochs']} epochs, ended after {schedule['patience']} without a "
+        f"lower validation loss; the learning rate is multiplied by {schedule['reduce_factor']:g} "
+        f"after {schedule['reduce_after']} such"
+    )
+
+
+def shift_lines(analysis: Analysis) -> list[str]:
+    """Which two splits are furthest apart, by each measure."""
+    measures = {"intensity": "intensities", "mean_image": "mean images"}
+    far = {m: max(analysis.shifts, key=lambda s: float(getattr(s, m))) for m in measures}
+    pairs = {m: f"{shift.first} and {shift.second}" for m, shift in far.items()}
+    if len(set(pairs.values())) == 1:
+        return [f"By both measures, {pairs['intensity']} are furthest apart."]
+    return [f"By their {measures[m]}, {pair} are furthest apart." for m, pair in pairs.items()]
+
+
+def layer_lines(analysis: Analysis) -> list[str]:
+    """What the change of representation says about freezing."""
+    frozen = [layer.name for layer in analysis.layers if layer.frozen]
+    free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
+    lines = [
+        f"Frozen in this model: {_listed(frozen)}; their outputs are the same by construction."
+        if frozen
+        else "Nothing was frozen in this model."
+    ]
+    if not free:
+        return lines
+    least, most = max(free, key=_cka), min(free, key=_cka)
+    lines.append(
+        f"Of the layers that were trained, {least.name} changed least (CKA {_cka(least):.3f}) and "
+        f"{most.name} most (CKA {_cka(most):.3f})."
+    )
+    leading = []
+    for layer in analysis.layers:
+        if not layer.frozen and (layer.cka is None or layer.cka < ALIKE):
+            break
+        leading.append(layer)
+    more = [layer.name for layer in leading if not layer.frozen and layer.name != "head"]
+    if more:
+        lines.append(
+            f"Though free to move, {_listed(more)} kept nearly the same representation (CKA "
+            f"{min(_cka(layer) for layer in leading):.3f} or more): by this measure, freezing as "
+            "far as there takes little away. The test of it are the trials that froze as much."
+        )
+    else:
+        lines.append(
+            f"The first trained layer, {free[0].name}, moved to CKA {_cka(free[0]):.3f}, below "
+            f"{ALIKE}: freezing it as well would forbid a change that fine-tuning made."
+        )
+    return lines
+
+
+def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """What the search found for each number of frozen layers: n, median and best value."""
+    values: dict[int, list[float]] = {}
+    for trial in trials:
+        if trial.value is not None:
+            values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
+    return [
+        {
+            "frozen": frozen,
+            "n": len(found),
+            "median": percent(median(found)),
+            "best": percent(max(found)),
+        }
+        for frozen, found in sorted(values.items())
+    ]
+
+
+def _cka(layer: LayerChange) -> float:
+    return 0.0 if layer.cka is None else layer.cka
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

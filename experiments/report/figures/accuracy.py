@@ -1,0 +1,123 @@
+"""Figures of accuracies: with their intervals, and as confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.patches import Rectangle
+
+from experiments.report.figures.style import (
+    AFTER,
+    BEFORE,
+    CELL,
+    INK,
+    grid,
+    legend_above,
+    new_figure,
+    plain,
+    to_svg,
+)
+from experiments.wording import interval, percent
+
+_COUNTED = 30
+"""Classes up to which a confusion matrix shows its counts; above, a count has no room."""
+
+
+def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
+    """Heat map of [classes][classes] counts; row: true class, shaded by its share of the row.
+
+    Args:
+        counts: of images.
+        classes: their names.
+        title: what was classified by what, for the text alternative.
+    """
+    size = len(classes)
+    side = min(7.0, 1.1 + 0.36 * size)
+    figure, axes = new_figure(side, side)
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            if count == 0:
+                continue
+            share = count / sum(line)
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=share, linewidth=0)
+            )
+            if size <= _COUNTED:
+                axes.text(
+                    column,
+                    row,
+                    f"{count}",
+                    ha="center",
+                    va="center",
+                    size=9 if size <= 12 else 6,
+                    color=INK,
+                )
+    axes.spines[:].set(visible=True, color=INK, alpha=0.25)
+    # Every n-th class, so that names of many classes do not lie on each other.
+    shown = range(0, size, 1 + size // _COUNTED)
+    names = [plain(classes[i]) for i in shown]
+    axes.set_xticks(shown, names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(shown, names)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=0)
+    return to_svg(figure, f"{title}: {_confusion_in_words(counts, classes)}")
+
+
+def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracies before and after fine-tuning with their intervals.
+
+    Args:
+        rows: of `result.json`'s table.
+    """
+    lines = list(dict.fromkeys((r["configuration"], r["split"], r["part"]) for r in rows))
+    figure, axes = new_figure(5.2, 0.9 + 0.46 * len(lines))
+    for stage, marker, colour, shift in (
+        ("before", "o", BEFORE, -0.12),
+        ("after", "D", AFTER, 0.12),
+    ):
+        found = [r for r in rows if r["stage"] == stage]
+        places = [lines.index((r["configuration"], r["split"], r["part"])) for r in found]
+        values = [100 * r["accuracy"] for r in found]
+        below = [v - 100 * r["interval"][0] for v, r in zip(values, found, strict=True)]
+        above = [100 * r["interval"][1] - v for v, r in zip(values, found, strict=True)]
+        axes.errorbar(
+            values,
+            [place + shift for place in places],
+            xerr=[below, above],
+            fmt=marker,
+            color=colour,
+            markersize=6,
+            capsize=3,
+            label=f"{stage} fine-tuning",
+        )
+    names = [f"{c}\n{s}" + ("" if p == "all" else f" {p}") for c, s, p in lines]
+    axes.set_yticks(range(len(lines)), names)
+    axes.set(xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
+    axes.set_xlabel("accuracy, %")
+    axes.tick_params(axis="y", length=0)
+    grid(axes, "x")
+    legend_above(axes, 2)
+    words = [
+        f"{r['configuration']}, {r['split']} {r['part']}, {r['stage']} fine-tuning: "
+        f"{percent(r['accuracy'])} {interval(r['interval'])}"
+        for r in rows
+    ]
+    return to_svg(figure, "Accuracies with 95 % intervals. " + "; ".join(words) + ".")
+
+
+def _confusion_in_words(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    right = sum(line[i] for i, line in enumerate(counts))
+    words = f"{right} of {sum(map(sum, counts))} images are on the diagonal."
+    mistakes = [
+        (count, -i, -j)
+        for i, line in enumerate(counts)
+        for j, count in enumerate(line)
+        if i != j and count
+    ]
+    if mistakes:
+        count, i, j = max(mistakes)
+        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {count} times."
+    return words

@@ -1,0 +1,110 @@
+"""Parallel coordinates: every trial as a line over its hyperparameters to its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from experiments.report.figures.scales import Scale, best_quarter, value_range
+from experiments.report.figures.style import AFTER, BEFORE, INK, PAPER, new_figure, to_svg
+from experiments.wording import percent
+from search.records import TrialRecord
+from search.space import Space
+
+MAX_COORDINATES = 10
+"""Hyperparameters that there is room for, beside accuracy."""
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "winner": {"color": INK, "lw": 2.4, "marker": "o", "markersize": 5, "zorder": 5},
+    "reference": {"color": BEFORE, "lw": 1.8, "ls": "--", "marker": "D", "zorder": 4},
+    "best": {"color": AFTER, "lw": 1.3, "alpha": 0.85, "zorder": 3},
+    "other": {"color": INK, "lw": 0.7, "alpha": 0.2, "zorder": 1},
+}
+
+
+def parallel_coordinates(
+    trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int
+) -> str:
+    """The best quarter of the trials stands out, winner and reference among all.
+
+    Args:
+        trials: of the study, one of them complete.
+        space: that was searched.
+        names: searched hyperparameters, most important first; `MAX_COORDINATES` are shown.
+        winner: number of the trial drawn strongest.
+    """
+    shown = list(names[:MAX_COORDINATES])
+    scales = [Scale(space.distributions[name]) for name in shown]
+    complete = [t for t in trials if t.value is not None]
+    top = best_quarter(trials)
+    values = [t.value or 0.0 for t in complete]
+    low, high = min(values), max(values)
+    accuracy = (high - low) or 1.0
+    kinds = {t.number: _kind(t, top, winner) for t in complete}
+    figure, axes = new_figure(max(4.6, 1.0 + 0.82 * (len(shown) + 1)), 4.0)
+    for trial in complete:
+        heights = [
+            scale.place(trial.configuration[name])
+            if kinds[trial.number] in ("winner", "reference")
+            else scale.spread(trial.configuration[name], trial.number)
+            for name, scale in zip(shown, scales, strict=True)
+        ]
+        heights.append(((trial.value or 0.0) - low) / accuracy)
+        axes.plot(range(len(heights)), heights, **_STYLES[kinds[trial.number]])
+    for place, scale in enumerate(scales):
+        for at, text in zip(*scale.ticks(6), strict=True):
+            _beside(axes, place, at, text)
+    for value in {low, high}:
+        _beside(axes, len(shown), (value - low) / accuracy, f"{100 * value:.1f} %")
+    for place in range(len(shown) + 1):
+        axes.axvline(place, color=INK, alpha=0.4, lw=0.8, zorder=0)
+    axes.set_xticks(
+        range(len(shown) + 1), [*("\n".join(n.split(".")) for n in shown), "TEST2\naccuracy"]
+    )
+    axes.set(xlim=(-0.15, len(shown) + 0.6), yticks=[])
+    axes.tick_params(axis="x", length=0, labelsize=8)
+    _legend(axes, set(kinds.values()), len(top))
+    alt = (
+        f"Parallel coordinates of {len(complete)} trials over {len(shown)} of {len(names)} "
+        f"hyperparameters and TEST2 accuracy, {percent(low)} to {percent(high)}. The middle half "
+        f"of the best {len(top)} went with: "
+        + "; ".join(f"{name} {value_range(name, top)}" for name in shown)
+        + "."
+    )
+    return to_svg(figure, alt)
+
+
+def _kind(trial: TrialRecord, top: Sequence[TrialRecord], winner: int) -> str:
+    if trial.number == winner:
+        return "winner"
+    if trial.role == "reference":
+        return "reference"
+    return "best" if trial in top else "other"
+
+
+def _beside(axes: Axes, place: int, at: float, text: str) -> None:
+    """A value named beside its axis, readable over the lines."""
+    cut = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+    axes.text(place + 0.06, at, text, size=8, color=INK, va="center", bbox=cut, zorder=6)
+
+
+def _legend(axes: Axes, kinds: set[str], best: int) -> None:
+    """An entry per kind of line that occurs."""
+    names = {"best": f"the best {best}", "other": "other trials"}
+    handles = [
+        Line2D([], [], label=names.get(kind, kind), **style)
+        for kind, style in _STYLES.items()
+        if kind in kinds
+    ]
+    axes.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=4,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+    )

@@ -1,0 +1,46 @@
+"""What the shift looks like: the splits' intensities over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.report.analysis import SplitSummary
+from experiments.report.figures.style import (
+    AFTER,
+    BEFORE,
+    INK,
+    grid,
+    legend_above,
+    new_figure,
+    to_svg,
+)
+
+_LINES = ((INK, "-", 1.2), (BEFORE, "--", 1.8), (AFTER, ":", 2.4))
+
+
+def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
+    """Share of each split's pixels by intensity, on a logarithmic scale.
+
+    Args:
+        splits: TRAIN, TEST, TEST2.
+    """
+    figure, axes = new_figure(5.4, 2.9)
+    for split, (colour, style, width) in zip(splits, _LINES, strict=True):
+        edges = np.linspace(0, 1, len(split.histogram) + 1)
+        # A logarithmic scale has no place for an empty bin: its line is broken there.
+        shares = np.where(split.histogram > 0, 100 * split.histogram, np.nan)
+        axes.stairs(
+            shares, edges, baseline=None, color=colour, ls=style, lw=width, label=split.name
+        )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.minorticks_off()
+    axes.set(xlim=(0, 1))
+    axes.set_xlabel("intensity, 0 black to 1 white")
+    axes.set_ylabel("pixels, %")
+    grid(axes, "y")
+    legend_above(axes, len(splits))
+    words = "; ".join(f"{s.name} mean {s.mean:.3f}, sd {s.sd:.3f}" for s in splits)
+    return to_svg(figure, f"Intensity histogram of each split, shares of all pixels. {words}.")

@@ -1,0 +1,187 @@
+"""Curves, a row of the HParams table and confusion matrices of every job, for TensorBoard.
+
+`tensorboard --logdir RUN/tensorboard` shows them within seconds. One folder per job, named by the
+job and never by its parameters. A worker that takes a job up again reports all its epochs anew, so
+a job's folder is emptied when it starts: no step twice.
+
+The run's root holds the experiment, written once. A trial's folder holds its session's start and
+its curves, written live, and an end: status, metrics and confusion matrices, drawn from the
+study's record in one file, which is there whole or not at all. So what a killed driver left
+without an end is known by a look at the names, and `mend` writes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from experiments.live.listeners import harmless
+from experiments.tensorboard import hparams
+from experiments.tensorboard.events import (
+    EventFile,
+    Values,
+    empty,
+    has_end,
+    image,
+    scalar,
+    write_end,
+)
+from experiments.tensorboard.pictures import confusion_matrix
+from search.jobs import Job
+from search.records import TrialRecord
+from search.space import Space
+
+_ENDED = ("complete", "pruned", "fail")
+_STAGES = {"before": "baseline", "after": "fine_tune"}
+_CURVES = {
+    "train_loss": "mean cross-entropy over the epoch, in nats, on {trained}",
+    "train_accuracy": "over the epoch, 0 to 1, on {trained}",
+    "validation_loss": "mean cross-entropy after the epoch, in nats, on {validated}",
+    "validation_accuracy": "after the epoch, 0 to 1, on {validated}",
+    "learning_rate": "of the epoch",
+    "images_per_second": "in training, over the epoch",
+}
+
+
+class TensorBoardLog:
+    """A `search.jobs.Listener`; a context manager that closes what is still open.
+
+    Contract: one process writes a run's folder, the driver. Call `mend` before the first job.
+
+    Args:
+        root: the run's TensorBoard folder.
+        space: of the search; its searched hyperparameters are the table's columns.
+        classes: names, for confusion matrices.
+        trial: the study's record of a number; asked when a trial has ended.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        space: Space,
+        classes: Sequence[str],
+        trial: Callable[[int], TrialRecord],
+    ) -> None:
+        self.root, self._space, self._classes, self._trial = root, space, classes, trial
+        self._open: dict[str, EventFile] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    @harmless
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    @harmless
+    def mend(self, trials: Sequence[TrialRecord]) -> None:
+        """Write what is missing: the experiment, and the end of every trial that has ended.
+
+        Args:
+            trials: of the study, by number; at the start of a new one, none that have ended.
+        """
+        if not has_end(self.root):
+            write_end(self.root, {0: [hparams.experiment(self._space)]})
+        for trial in trials:
+            if trial.state in _ENDED and not has_end(self._folder(trial)):
+                self._end(trial)
+
+    # ---- Listener
+
+    @harmless
+    def started(self, job: Job) -> None:
+        """Empty the job's folder, open it for writing, and open its session."""
+        self._close(job)
+        folder = self.root / job.name
+        empty(folder)
+        self._open[job.name] = file = EventFile(folder)
+        if job.phase == "search":
+            start = hparams.session_start(
+                self._space, job.configuration, job.role, job.branch_of, time.time()
+            )
+            file.add([start, *_metrics({"state": hparams.STATES["running"]})], step=0)
+
+    @harmless
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """Nothing yet."""
+
+    @harmless
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        """One point of every curve of the stage."""
+        file = self._open.get(job.name)
+        if file is None:  # could not be opened, which was said then
+            return
+        epoch, is_baseline = int(row["epoch"]), stage == "baseline"
+        about = {
+            "trained": "TRAIN" if is_baseline else job.fine_tune_on,
+            "validated": "TEST" if is_baseline else "TEST2's selection part",
+        }
+        points = [
+            # TensorBoard takes the first description, and every byte costs time.
+            scalar(f"{stage}/{name}", row[name], text.format(**about) if epoch == 1 else None)
+            for name, text in _CURVES.items()
+        ]
+        file.add(points, epoch)
+
+    @harmless
+    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+        """End a trial's session; of a retraining, note the final accuracies. Close the folder.
+
+        The trial of a lost worker is open still, unless it was lost too often and failed.
+        """
+        if job.phase == "retrain" and result is not None and job.name in self._open:
+            self._open[job.name].add(_metrics(hparams.accuracies(result)), step=1)
+        self._close(job)
+        if job.phase == "search":
+            trial = self._trial(job.number)
+            if trial.state in _ENDED:
+                self._end(trial)
+
+    # ---- files
+
+    def _end(self, trial: TrialRecord) -> None:
+        """Everything of a trial but its curves; its start too, in case that is missing."""
+        now = time.time()
+        start = hparams.session_start(
+            self._space,
+            trial.configuration,
+            trial.role,
+            trial.branch_of,
+            now - (trial.seconds or 0.0),
+        )
+        end = hparams.session_end(trial.state, now)
+        values = [start, end, *_metrics(hparams.metrics(trial)), *self._confusions(trial)]
+        write_end(self._folder(trial), {1: values})
+
+    def _confusions(self, trial: TrialRecord) -> Values:
+        if trial.result is None:
+            return []
+        return [
+            image(
+                f"confusion/{split}_{when}",
+                confusion_matrix(trial.result[stage][split]["confusion"], self._classes),
+                f"images of {images}, {when} fine-tuning",
+            )
+            for split, images in (("test2", "TEST2's selection part"), ("test", "TEST"))
+            for when, stage in _STAGES.items()
+        ]
+
+    def _folder(self, trial: TrialRecord) -> Path:
+        return self.root / Job("search", trial.number, 0, {}).name
+
+    def _close(self, job: Job) -> None:
+        file = self._open.pop(job.name, None)
+        if file is not None:
+            file.close()
+
+
+def _metrics(values: Mapping[str, float]) -> Values:
+    return [scalar(tag, value, hparams.description(tag)) for tag, value in values.items()]

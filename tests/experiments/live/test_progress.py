@@ -1,0 +1,162 @@
+"""Plain lines in a pipe, a calm view in a terminal, and no exception from either."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from experiments.live import board, progress
+from experiments.live.board import Board
+from experiments.live.progress import Progress
+from search.jobs import Job
+from search.records import TrialRecord
+from tests.experiments.protocol_results import EPOCH, complete, failed, job, protocol_result
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    """`time.monotonic` under the test's control, in seconds."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (board, progress):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def progress_of(
+    console: Console, concurrency: int, trials: Sequence[TrialRecord] = ()
+) -> Progress:
+    told = Board("tests", 4, {"baseline": 15, "fine_tune": 12}, trials)
+    told.concurrency = concurrency
+    return Progress(console, told)
+
+
+def run(told: Progress, clock: Clock, done: Job, after: float, seconds: float = 30.0) -> None:
+    told.started(done)
+    told.epoch(done, "baseline", EPOCH)
+    clock.now += seconds
+    told.ended(done, "complete", "", protocol_result(0.1735, after))
+
+
+def test_a_pipe_gets_one_plain_flushed_line_per_event(clock: Clock) -> None:
+    class Pipe(io.StringIO):
+        seen = ""
+
+        def flush(self) -> None:
+            self.seen = self.getvalue()
+
+    pipe = Pipe()
+    with progress_of(Console(file=pipe, width=40), concurrency=2) as told:
+        told.phase("search", total=4, done=0)
+        run(told, clock, job(0), after=0.937)
+        assert pipe.seen.splitlines() == [
+            "search: 0 of 4 done; 2 at once",
+            "trial-0000 complete in 30 s: TEST2, selection part, 17.35 % -> 93.70 %, "
+            "the best so far; 1 of 4 done, about 45 s left",
+        ]
+        told.started(job(1))
+        told.ended(job(1), "failed", "loss [red]nan[/red]\n\x1b[31m at epoch 3", None)
+        told.started(job(2))
+        clock.now += 3
+        told.ended(job(2), "lost", "node died", None)
+        told.phase("retrain", total=2, done=1)
+    lines = pipe.seen.splitlines()
+    assert lines[2].startswith("trial-0001 failed after 0 s: loss [red]nan[/red] [31m at epoch 3;")
+    assert lines[3].startswith("trial-0002 lost its worker after 3 s (node died); ")
+    assert "1 of 4 done, 1 failed, 1 lost and handed out again" in lines[3]
+    assert lines[4] == (
+        "search ended after 33 s: 1 of 4 done, 1 failed, 1 lost and handed out again; "
+        "best: trial-0000, 17.35 % -> 93.70 % on TEST2, selection part"
+    )
+    assert lines[5] == "retrain: 1 of 2 done; 2 at once"
+    assert lines[6].startswith("retrain ended")
+    assert len(lines) == 7
+    assert all(c.isprintable() or c == "\n" for c in pipe.seen)
+
+
+def test_a_repeat_in_the_middle_of_the_search_is_none_of_its_trials(clock: Clock) -> None:
+    pipe = io.StringIO()
+    told = progress_of(Console(file=pipe), concurrency=1)
+    told.phase("search", total=4, done=0)
+    run(told, clock, job(0), after=0.9, seconds=30)
+    run(told, clock, job(0, replicate=1), after=0.95, seconds=90)
+    told.started(job(0, replicate=2))
+    told.ended(job(0, replicate=2), "failed", "diverged", None)
+    lines = pipe.getvalue().splitlines()
+    assert lines[2].endswith("17.35 % -> 95.00 %; 1 of 4 done, about 1 min 30 s left")
+    assert lines[3].endswith("failed after 0 s: diverged; 1 of 4 done, about 1 min 30 s left")
+
+
+def test_a_continued_run_knows_its_best_its_failures_and_its_times(clock: Clock) -> None:
+    pipe = io.StringIO()
+    trials = [complete(0, 0.8), failed(1, "diverged"), complete(2, 0.95)]
+    with progress_of(Console(file=pipe), 1, trials) as told:
+        told.phase("search", total=4, done=2)
+        run(told, clock, job(3), after=0.9)
+        told.phase("retrain", total=1, done=0)
+        run(told, clock, job(3, replicate=1), after=0.99)  # a replicate is no incumbent
+    lines = pipe.getvalue().splitlines()
+    assert lines[0] == "search: 2 of 4 done, 1 failed; 1 at once"
+    assert lines[1].endswith("17.35 % -> 90.00 %; 3 of 4 done, 1 failed, about 28 s left")
+    assert "best: trial-0002, 17.00 % -> 95.00 % on TEST2, selection part" in lines[2]
+    assert "best" not in "".join(lines[3:])
+
+
+def test_a_terminal_keeps_phases_and_their_failures_above_the_view(clock: Clock) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=24)
+    with progress_of(console, concurrency=2) as told:
+        told.phase("search", total=2, done=0)
+        run(told, clock, job(0), after=0.937)
+        told.started(job(1))
+        told.ended(job(1), "failed", "diverged", None)
+        assert "failed after" not in screen.getvalue()
+        told.phase("retrain", total=1, done=0)
+        told.started(job(0, replicate=1))
+    plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+    lines = [line.strip() for line in plain.splitlines()]
+    assert [line for line in lines if line.endswith("at once") or " after " in line] == [
+        "search: 0 of 2 done; 2 at once",
+        "search ended after 30 s: 1 of 2 done, 1 failed; best: trial-0000, 17.35 % -> 93.70 % "
+        "on TEST2, selection part",
+        "trial-0001 failed after 0 s: diverged",
+        "retrain: 0 of 1 done; 2 at once",
+        "retrain ended after 0 s: 0 of 1 done",
+    ]
+
+
+def test_a_broken_pipe_does_not_end_the_search(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    def gone() -> None:  # as rich does it, without touching this process's own output
+        raise SystemExit(1)
+
+    console = Console(file=Broken())
+    monkeypatch.setattr(console, "on_broken_pipe", gone)
+    with progress_of(console, concurrency=1) as told:
+        told.phase("search", total=2, done=0)
+        run(told, clock, job(0), after=0.9)
+    assert told._board.snapshot()["counts"]["done"] == 1
+
+
+def test_an_event_out_of_turn_does_not_raise(clock: Clock) -> None:
+    told = progress_of(Console(file=io.StringIO()), concurrency=1)
+    told.epoch(job(7), "baseline", EPOCH)
+    told.ended(job(7), "complete", "", {"test2_accuracy": 0.5})

@@ -1,0 +1,192 @@
+"""Requests as files: done or refused by the driver, answered, withdrawn when nobody is there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.definition import Retrain
+from experiments.live.steering import Answer, Steering, send
+from experiments.phases import Phases
+from experiments.retrain import Retraining
+from search.records import TrialRecord
+from tests.search.fake_study import POINT, SPACE, drive, next_job, open_study
+
+pytestmark = pytest.mark.unit
+
+
+class Driver:
+    """The driver's side over a study of six trials, two of them ended and one open."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("experiments.live.steering._EVERY", 0.0)
+        self.commands = folder / "commands"
+        self.study = open_study(folder / "study.journal", 6)
+        drive(self.study, 2)
+        self.job = next_job(self.study)
+        self.said: list[str] = []
+
+        def make(trials: list[TrialRecord], wanted: Retrain) -> Retraining:
+            return Retraining(
+                trials, wanted, "TEST", None, folder / "retrain.json", lambda _: True
+            )
+
+        self.phases = Phases(self.study, make, Retrain())  # type: ignore[arg-type]
+
+    def steering(self) -> Steering:
+        return Steering(self.commands, self.phases, SPACE, self.said.append)
+
+    def after(self, command: str, **arguments: Any) -> Answer | None:
+        """The answer that another process gets while the driver polls."""
+        steering = self.steering()
+        found: list[Answer | None] = []
+        client = threading.Thread(
+            target=lambda: found.append(send(self.commands, command, arguments, wait=5))
+        )
+        client.start()
+        while client.is_alive():
+            steering.poll()
+            client.join(0.01)
+        return found[0]
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    return Driver(tmp_path, monkeypatch)
+
+
+def test_enqueue(driver: Driver) -> None:
+    assert driver.after("enqueue", configuration=POINT) == Answer(True, "is trial 3")
+    assert dict(driver.study.trials()[3].configuration) == POINT
+    assert driver.said == ["enqueue: is trial 3"]
+
+
+def test_enqueue_is_checked_against_the_space(driver: Driver) -> None:
+    wrong = {"baseline.dropout": 0.35, "baseline.momentum": 0.9, "fine_tune.frozen_layers": 9}
+    answer = driver.after("enqueue", configuration=wrong)
+    assert answer is not None
+    assert not answer.accepted
+    assert "baseline.dropout: 0.35 is outside the space" in answer.text
+    assert "baseline.momentum: is not a hyperparameter" in answer.text
+    assert "frozen_layers: 9: " in answer.text
+    assert len(driver.study.trials()) == 3
+
+
+def test_extend_and_stop(driver: Driver) -> None:
+    assert driver.after("extend", trials=9) == Answer(True, "9 trials are wanted")
+    assert driver.study.ending.wanted == 9
+    answer = driver.after("extend", trials=9)
+    assert answer == Answer(False, "trials is 9, but must be above 9, those wanted")
+    answer = driver.after("stop", now=False)
+    assert answer is not None
+    assert answer.accepted
+    assert driver.study.ending.reason == "stopped by request"
+
+
+def test_stop_now_answers_and_then_interrupts(driver: Driver) -> None:
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    try:
+        answer = driver.after("stop", now=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert answer is not None
+    assert answer.accepted
+    assert interrupts == [signal.SIGINT]
+    assert not driver.study.ending.reason  # the next call goes on
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("enqueue", {"configuration": POINT}), ("extend", {"trials": 9}), ("stop", {"now": False})],
+)
+def test_while_the_best_are_retrained_only_an_interrupt_is_taken(
+    driver: Driver, command: str, arguments: Mapping[str, Any]
+) -> None:
+    driver.phases.retrain()
+    answer = driver.after(command, **arguments)
+    assert answer == Answer(False, "the search is over and the best are being retrained")
+    assert driver.study.ending.wanted == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not a request: "),
+        ("[]", "not a request: "),
+        ('{"command": "extend", "arguments": {}}', "not a request: 'trials'"),
+        ('{"command": "extend", "arguments": {"trials": "9"}}', "trials is '9', but must be"),
+        ('{"command": "extend", "arguments": {"trials": 1000000}}', "at most 100000"),
+        ('{"command": "pause", "arguments": {}}', "pause is not one of enqueue, extend, stop"),
+        ('{"command": "enqueue", "arguments": {"configuration": [1]}}', "not a request: "),
+    ],
+)
+def test_a_request_that_is_none_is_refused(driver: Driver, text: str, said: str) -> None:
+    steering = driver.steering()
+    driver.commands.mkdir()
+    (driver.commands / "1.request.json").write_text(text)
+    steering.poll()
+    answer = json.loads((driver.commands / "1.answer.json").read_text())
+    assert not answer["accepted"]
+    assert said in answer["text"]
+    assert driver.study.ending.wanted == 6
+
+
+def test_a_request_is_answered_once(driver: Driver) -> None:
+    driver.after("extend", trials=9)
+    driver.steering().poll()
+    assert len(driver.said) == 1
+
+
+def test_without_a_driver_the_request_is_withdrawn(tmp_path: Path) -> None:
+    assert send(tmp_path / "commands", "extend", {"trials": 9}, wait=0.2) is None
+    assert list((tmp_path / "commands").iterdir()) == []
+
+
+def test_what_lay_there_before_the_driver_began_is_refused(driver: Driver) -> None:
+    driver.commands.mkdir()
+    request = {"command": "stop", "arguments": {"now": False}}
+    (driver.commands / "1.request.json").write_text(json.dumps(request))
+    driver.steering().poll()
+    answer = json.loads((driver.commands / "1.answer.json").read_text())
+    assert answer == {"accepted": False, "text": "it was made before this driver began"}
+    assert not driver.study.ending.reason
+
+
+def test_a_request_that_was_taken_and_not_answered_is_told(tmp_path: Path) -> None:
+    def take() -> None:
+        while not (found := list(tmp_path.glob("*.request.json"))):
+            pass
+        found[0].rename(tmp_path / "1.taken.json")
+
+    driver = threading.Thread(target=take)
+    driver.start()
+    answer = send(tmp_path, "extend", {"trials": 9}, wait=0.2)
+    driver.join()
+    assert answer is not None
+    assert not answer.accepted
+    assert "gave no answer" in answer.text
+
+
+def test_a_full_disk_does_not_end_the_search(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steering = driver.steering()
+    driver.commands.mkdir()
+    (driver.commands / "1.request.json").write_text(
+        '{"command": "stop", "arguments": {"now": false}}'
+    )
+    monkeypatch.setattr("experiments.live.steering.write_atomically", _full)
+    steering.poll()
+    assert driver.study.ending.reason == "stopped by request"
+    assert driver.said
+
+
+def _full(path: Path, content: bytes) -> None:
+    raise OSError(28, "No space left on device", str(path))

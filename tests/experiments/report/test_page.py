@@ -1,0 +1,284 @@
+"""The page says what `result.json`, the trials and the analysis hold, and stands alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from experiments.report.analysis import Analysis
+from experiments.report.page import write_report
+from search.records import TrialRecord
+from search.space import Space
+from tests.experiments.protocol_results import (
+    branch,
+    confusion,
+    finished_run,
+    pruned,
+    reference_only,
+)
+from tests.experiments.report.made_analysis import made_analysis
+
+pytestmark = pytest.mark.unit
+
+draws = pytest.mark.slow(reason="draws all figures of a page")
+
+SPACE = Space.parse({"fine_tune": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}})
+SECTIONS = [
+    "Data",
+    "Protocol and configuration",
+    "Accuracies before and after fine-tuning",
+    "Confusion matrices",
+    "Change of each class",
+    "Most confident mistakes",
+    "What fine-tuning changed inside",
+    "Search",
+    "What mattered in the search",
+    "Retraining, noise and outlook",
+    "What the data recommends next",
+    "Provenance",
+]
+
+
+class Page(HTMLParser):
+    """What a reader meets: headings, text, pictures; fails on tags that do not match."""
+
+    VOID = frozenset({"meta", "br", "img", "wbr"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[tuple[int, str]] = []
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+        self.alts = [a.get("aria-label") for tag, a in self.attributes if tag == "svg"]
+        self.images = [a for tag, a in self.attributes if tag == "img"]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append((int(tag[1]), ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open and re.fullmatch("h[1-6]", self.open[-1]):
+            level, text = self.headings.pop()
+            self.headings.append((level, text + data))
+
+
+def html_of(
+    run: tuple[dict[str, Any], list[TrialRecord]], folder: Path, analysis: Analysis | None = None
+) -> str:
+    result, trials = run
+    write_report(result, trials, SPACE, analysis, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run with a winner, failures, a held-out part and an analysis."""
+    return html_of(finished_run(), tmp_path_factory.mktemp("report"), made_analysis("012345"))
+
+
+def test_the_page_answers_first_and_stands_alone(html: str) -> None:
+    found = Page(html)
+    answer = found.text.index("The winner, trial 17, is right on 95.67 % [93.61, 97.09] of 542")
+    assert answer < found.text.index("Contents")
+    assert "The reference configuration is right on 81.35 %" in found.text
+    assert "+14.32 points [+11.19, +17.44]; the winner is better." in found.text
+    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    assert re.findall(r"(?:src|href)=\"(?!#|data:image/png)[^\"]*|url\((?!#)[^)]*", html) == []
+    assert "@import" not in html
+    assert re.findall(r"\son\w+=", html) == []
+
+
+def test_every_section_is_there_and_reached_from_the_contents(html: str) -> None:
+    found = Page(html)
+    assert [text for level, text in found.headings if level == 2][2:] == SECTIONS
+    ids = [a["id"] for _, a in found.attributes if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = [str(a["href"]) for tag, a in found.attributes if tag == "a"]
+    assert len(links) == len(SECTIONS)
+    assert {link[1:] for link in links} <= set(ids)
+    named = [str(a["aria-labelledby"]) for _, a in found.attributes if "aria-labelledby" in a]
+    assert set(named) <= set(ids)
+    assert {"header", "main", "nav"} <= set(found.tags)
+
+
+def test_the_page_is_accessible(html: str) -> None:
+    found = Page(html)
+    levels = [level for level, _ in found.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(found.alts) == 13
+    assert all(alt and len(alt) > 40 for alt in found.alts)
+    assert len(set(found.alts)) == 13
+    assert all(len(image["alt"] or "") > 15 for image in found.images)
+    scrolled = [a for _, a in found.attributes if a.get("class") == "scroll"]
+    assert scrolled
+    assert all(a.get("tabindex") == "0" and a.get("aria-labelledby") for a in scrolled)
+
+
+def test_each_image_is_drawn_in_whole_pixels_of_its_own(html: str) -> None:
+    images = Page(html).images
+    # Two samples of six classes from three splits, a mean of each split, two mistakes, an image
+    # and its maps from three blocks before and after.
+    assert len(images) == 18 + 3 + 2 + 1 + 6
+    sizes = set()
+    for image in images:
+        _, _, data = str(image["src"]).partition("base64,")
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert (str(picture.width), str(picture.height)) == (image["width"], image["height"])
+            sizes.add(picture.size)
+    assert (84, 84) in sizes  # a mistake: 28 pixels, each three wide
+    assert (3 * 56 + 2 * 3, 2 * 56 + 3) in sizes  # two of TRAIN, each with two draws beside it
+
+
+def test_the_page_shows_what_explains_the_winner(html: str) -> None:
+    found = Page(html)
+    for expected in (
+        "Class TRAIN as stored, then 2 times as augmented in the winner's baseline TEST as stored",
+        "all 4800 1080 1080",
+        "mean of 540 images; intensity mean 0.375, sd 0.188",
+        "of the 541 images of the selection part, so that nothing of the held-out part is shown",
+        "TRAIN TEST2 0.2500 0.0312",
+        "By their intensities, TRAIN and TEST2 are furthest apart.",
+        "By their mean images, TRAIN and TEST are furthest apart.",
+        "trained on the 1080 images of TEST, stopped on the 541 of TEST2's selection part",
+        "542 are held out, touched by no training, stopping or ranking",
+        "trial 17, replicate 2, is wrong on 36 of 540 images",
+        "repaired 7 answers and broke 3. Here are the 2 of them that it is surest of.",
+        "0 taken for 1 probability 0.875; before: 0 at 0.500; image 40 of TEST2",
+        "Image 99 of TEST2 (selection part), class 1 : taken for 0 before and for 1 after",
+        "block 1 frozen 1.000 0.00 % 0.00 %",
+        "block 3 trained 0.625 10.00 % 250.00 %",
+        "head trained - - -",
+        "Frozen in this model: block 1;",
+        "block 2 changed least (CKA 0.975) and dense 512 most (CKA 0.500)",
+        "Though free to move, block 2 kept nearly the same representation (CKA 0.975 or more)",
+        "Frozen layers Trials Median Best 0 1 97.22 % 97.22 % 2 16",
+    ):
+        assert expected in found.text
+    assert "of class 3 from TRAIN, each as stored and 2 times augmented" in html
+    assert "3 27.8 to 93.3 of 90 images" in html
+    assert "8 feature maps of block 2 before fine-tuning" in html
+
+
+@draws
+def test_without_data_or_model_the_page_says_so_once_a_section(html: str, tmp_path: Path) -> None:
+    found = Page(html_of(finished_run(), tmp_path))
+    assert found.text.count("Not shown: the run's dataset or exported model is gone") == 3
+    assert found.images == []
+    assert "all 4800 1080 1080" in found.text
+    assert "Frozen layers Trials Median Best" in found.text
+    assert "Not shown" not in Page(html).text
+
+
+def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None:
+    found = Page(html)
+    for expected in (
+        "baseline epoch 3: training loss nan <script>alert(1)</script>",
+        "shiftsearch search digits6 --data <DIR>",
+        "0 reference TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4 times",
+        "17 winner TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
+        "6 of the reference (final evaluation); 6 of the winner (final evaluation)",
+        "0123456789abcdef0123456789abcdef",
+        "fine_ tune. learning_ rate 0.0001 0.001235",
+        "Not searched, and the same in both: baseline.learning_rate 0.001,",
+        "17 complete, 0 pruned and 1 failed trials (17 asked for)",
+        "torch 2.13.0",
+        "2 trials at once: 2 cores",
+        "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
+        "Time this call 7 min 13 s",
+        "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
+        "What sets the better 8 of 16 trials (1 baseline) apart from all",
+        "Use the winner, trial 17: +14.32 points [+11.19, +17.44] over the reference",
+        "Rests on: difference 0.1432, low 0.1119, high 0.1744, n 542",
+        "Beyond chance: none of them. Left out: 1 outside of the space searched.",
+        "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
+    ):
+        assert expected in found.text
+
+
+@draws
+def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: Path) -> None:
+    without = Page(html).text
+    assert not any(w in without for w in ("another trial trained", "rung", "No more trials"))
+    result, trials = finished_run()
+    trials = [*trials[:9], branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
+    result["search"]["stopped"] = "the budget is spent"
+    text = Page(html_of((result, trials), tmp_path)).text
+    assert "1 trial fine-tunes a baseline that another trial trained." in text
+    assert "Shares of importance are not given: fewer than 16 trials" in text
+    assert "No more trials were asked for: the budget is spent." in text
+    assert "too low there to go on. Trial Reason 20 stopped at the rung of 3 epochs" in text
+
+
+@draws
+def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
+    page = html_of(finished_run(held_out=0), tmp_path, made_analysis("012345"))
+    found = Page(page)
+    assert "Nothing was held out (holdout 0)" in found.text
+    assert "is right on 96.17 % [94.20, 97.49] of 541 TEST2 images (selected on)" in found.text
+    assert "TEST2's selection part" in found.text
+    assert "541 images to select on; none is held out." in found.text
+    assert "nothing of the held-out part is shown" not in found.text
+    assert "TEST2 held-out" not in found.text
+    assert "Looks at the held-out part none" in found.text
+
+
+@draws
+def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
+    run = reference_only()
+    del run[0]["search"]["stopped"]  # of a run that an older version concluded
+    found = Page(html_of(run, tmp_path))
+    assert "No more trials" not in found.text
+    assert "The reference configuration is right on 93.70 %" in found.text
+    assert "Only the reference configuration was run" in found.text
+    assert "The winner, trial" not in found.text.partition("Contents")[0]
+    assert "Failed trials" not in found.text
+    assert "Warning" not in found.text
+    assert "Noise between seeds is unknown" in found.text
+    assert "What more trials would gain is unknown" in found.text
+    assert "retrained configuration comes within" not in found.text
+    assert "Not shown: nothing was searched, or fewer than two trials are complete." in found.text
+
+
+@draws
+def test_hostile_and_many_class_names_do_no_harm(tmp_path: Path) -> None:
+    classes = ['<img src=x onerror="alert(1)">', "a $cheap$ one", *(f"n{i}" for i in range(28))]
+    result, trials = finished_run()
+    result["dataset"] |= {
+        "classes": classes,
+        "counts": {split: [9] * 30 for split in ("TRAIN", "TEST", "TEST2")},
+    }
+    matrices = {"before": confusion(30, 25), "after": confusion(30, 84)}
+    result["confusion"] |= {"reference": matrices, "winner": matrices}
+    found = Page(html_of((result, trials), tmp_path, made_analysis(classes, mistakes=12)))
+    assert "<img src=x onerror=" in found.text
+    assert all("onerror" not in attributes for _, attributes in found.attributes)
+    assert "images of the first 12 classes" in found.text
+    assert len(found.images) == 12 * 3 + 3 + 12 + 1 + 6
+    assert "n27 9 9 9" in found.text
