@@ -36,6 +36,7 @@ from model.device import choose_device
 from model.hyperparameters import Hyperparameters
 from model.protocol import division_of
 from model.store import Store, content_key
+from search.records import best_trials
 from search.study import Study
 
 _SELECTION = 1  # TEST2's selection part, as `parts_of` orders them
@@ -213,7 +214,8 @@ class Conclusion:
         }
 
     def _search_summary(self) -> dict[str, Any]:
-        trials, best = self.study.trials(), next(iter(self.study.best()), None)
+        trials = self.study.trials()
+        best = next(iter(best_trials(trials)), None)
         finished = [t.result for t in trials if t.result is not None]
         # By key: a stage that several trials share was paid for once.
         paid = {r[s]["key"]: r[s]["seconds"] for r in finished for s in STAGES.values()}

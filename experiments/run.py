@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,13 +21,15 @@ from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.folder import NotARun, Run
+from experiments.last_words import say_failures, say_next
 from experiments.live.board import Board, Outcome
 from experiments.live.heartbeat import Heartbeat
+from experiments.live.listeners import harmless
 from experiments.live.progress import Progress
 from experiments.live.steering import Steering
 from experiments.phases import Phases
 from experiments.report.findings import result_table
-from experiments.results import looks_so_far, weights_kept
+from experiments.results import weights_kept
 from experiments.retrain import Retraining
 from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
@@ -179,13 +180,12 @@ class _Search:
         log.mend(study.trials())
         if not self.phases.finished:
             self._execute(log)
-        if self.phases.stopped:
-            self.console.print(
-                f"no more trials were asked for: {self.phases.stopped}", soft_wrap=True
-            )
+        if stopped := self.phases.stopped:
+            self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
         write_trials_csv(study.trials(), run.trials)
         if study.finished and study.gave_up:
-            return self._too_many_failures()
+            say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            return TOO_MANY_FAILURES
         if not self.phases.finished:
             self.console.print("interrupted; the same command continues this run")
             return INTERRUPTED
@@ -210,7 +210,7 @@ class _Search:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
         self.console.print(result_table(result))
-        self._say_next(result)
+        say_next(self.console, self.experiment, run)
         return DONE
 
     def _tidy(self) -> None:
@@ -277,6 +277,7 @@ class _Search:
     def _write_definition(self) -> None:
         write_atomically(self.run.definition, dump(self.experiment).encode())
 
+    @harmless
     def _say_steered(self, line: str) -> None:
         """A request was answered; it may have been an extension or a stop."""
         self.console.print(f"request: {line}", soft_wrap=True)
@@ -296,36 +297,3 @@ class _Search:
             self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
         for reason in self.reasons:
             self.console.print(reason)
-
-    def _too_many_failures(self) -> int:
-        failed = [t for t in self.study.trials() if t.state == "fail"]
-        self.console.print(
-            f"too many trials failed: {len(failed)} of {len(self.study.trials())} "
-            f"(failures.max_share is {self.experiment.failures.max_share:g}); the last:",
-            style="red",
-        )
-        for trial in failed[-3:]:
-            self.console.print(f"  trial {trial.number}: {trial.reason}")
-        return TOO_MANY_FAILURES
-
-    def _say_next(self, result: Mapping[str, Any]) -> None:
-        """The bundle, the looks, and the three commands that a user wants next."""
-        bundle = self.run.bundle
-        data, synthetic = self.experiment.data, self.experiment.synthetic
-        made = ""
-        if data == "synthetic":
-            data = f"{self.run.folder}-data"
-            made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
-            made += f" --size {synthetic.size} && "
-        looks = len(looks_so_far(self.run.looks))
-        self.console.print(f"looks at the held-out part so far: {looks}")
-        lines = [
-            f"model:  {bundle}",
-            f"report: {self.run.report}",
-            "next:",
-            f"  tensorboard --logdir {self.run.tensorboard}",
-            f"  {made}shiftsearch evaluate {bundle} {data}",
-            f"  shiftsearch predict {bundle} IMAGE...",
-        ]
-        for line in lines:
-            self.console.print(line, soft_wrap=True, highlight=False)

@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 from model.hyperparameters import Value
 from search.ending import Ending
 from search.jobs import Job
-from search.records import TrialRecord, best_trials, record_of, stage_values
+from search.records import TrialRecord, record_of, stage_values
 from search.samplers import StageSampler
 from search.settings import Settings
 from search.space import REFERENCE, Space
@@ -246,10 +246,6 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
         return [record_of(t) for t in self._stored.trials()]
-
-    def best(self, count: int = 1) -> list[TrialRecord]:
-        """The best complete trials of distinct configurations, best first, ties by number."""
-        return best_trials(self.trials(), count)
 
     # ---- Optuna
 

@@ -6,7 +6,7 @@ time. Of TEST2 it sees the selection part alone, so that making it is no look at
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -14,25 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.cache import open_pack
 from data.dataset import SPLITS, DataError, Dataset
 from data.tensors import to_device
 from experiments.folder import NotARun, Run
 from experiments.report.answers import (
-    MAX_MISTAKES,
-    Mistake,
     Predictions,
     predictions_of,
     surest_repair,
 )
+from experiments.report.inside import FeatureMaps, LayerChange, block_maps, layer_changes
 from experiments.report.split_summary import (
-    BINS,
-    DRAWS,
-    SAMPLES_PER_CLASS,
-    Image,
-    Sample,
     Shift,
     SplitSummary,
     shift_between,
@@ -41,102 +35,11 @@ from experiments.report.split_summary import (
 from model.bundle import load_bundle
 from model.bundle_format import BundleError
 from model.device import Device, choose_device
-from model.evaluation import BATCH, predict
+from model.evaluation import predict
 from model.hyperparameters import Hyperparameters, Protocol
-from model.network import FILTERS, Network
 from model.protocol import build, division_of
-from model.representation import (
-    LAYER_NAMES,
-    layer_features,
-    layer_modules,
-    linear_cka,
-    relative_change,
-)
 
-MAP_CHANNELS = 8
 MAX_CKA_IMAGES = 1000
-
-__all__ = [
-    "BINS",
-    "DRAWS",
-    "MAP_CHANNELS",
-    "MAX_MISTAKES",
-    "SAMPLES_PER_CLASS",
-    "Analysis",
-    "BlockMaps",
-    "FeatureMaps",
-    "Image",
-    "LayerChange",
-    "Mistake",
-    "Predictions",
-    "Sample",
-    "Shift",
-    "SplitSummary",
-    "analyse",
-    "analyse_run",
-]
-
-
-@dataclass(frozen=True)
-class BlockMaps:
-    """What a block makes of one image: its output after pooling and ReLU, hence >= 0.
-
-    Attributes:
-        name: "block 1", "block 2" or "block 3".
-        channels: which MAP_CHANNELS channels: those with the largest mean after fine-tuning, the
-            largest first; the same ones before and after.
-        before, after: [MAP_CHANNELS, H / 2^i, W / 2^i] float32 >= 0, for block i; draw both on
-            one scale.
-    """
-
-    name: str
-    channels: tuple[int, ...]
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class FeatureMaps:
-    """The blocks' view of one image of TEST2's selection part.
-
-    Attributes:
-        index: position in TEST2.
-        image: [H, W] uint8 in 0..255 or float32 in 0..1, as stored.
-        label: true class, position in `Analysis.classes`.
-        before, after: classes predicted before and after fine-tuning. The image is the repaired
-            one with the highest probability after fine-tuning; without a repaired one, the first.
-        blocks: block 1 to 3.
-    """
-
-    index: int
-    image: Image
-    label: int
-    before: int
-    after: int
-    blocks: tuple[BlockMaps, ...]
-
-
-@dataclass(frozen=True)
-class LayerChange:
-    """What fine-tuning changed in a layer.
-
-    Attributes:
-        name: "block 1", "block 2", "block 3", "dense 512" or "head".
-        frozen: whether fine-tuning left it frozen: then `cka` of it and of all layers before it
-            is 1 and both changes are 0.
-        cka: linear CKA, 0..1, between the layer's outputs before and after fine-tuning on
-            TEST2's selection part; None where an output does not depend on the image.
-        weight_change: |after - before| / |before| over all trained parameters together, >= 0;
-            None where the baseline's are all 0.
-        statistics_change: the same over batch normalisation's running means and variances; None
-            for layers without them.
-    """
-
-    name: str
-    frozen: bool
-    cka: float | None
-    weight_change: float | None
-    statistics_change: float | None
 
 
 @dataclass(frozen=True)
@@ -224,9 +127,9 @@ def analyse(
             label=int(part.labels[shown]),
             before=int(probabilities[0][shown].argmax()),
             after=int(probabilities[1][shown].argmax()),
-            blocks=_block_maps(pair, images[shown : shown + 1]),
+            blocks=block_maps(pair, images[shown : shown + 1]),
         ),
-        layers=_layer_changes(
+        layers=layer_changes(
             pair, images[few.to(images.device)], hyperparameters.fine_tune.frozen_layers
         ),
         cka_images=len(few),
@@ -275,40 +178,3 @@ def _summaries(
         summarise_split(name, dataset.splits[name], parts.get(name), size, stages.get(name))
         for name in SPLITS
     )
-
-
-def _block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
-    """Of one image, [1, 1, H, W]."""
-    found = []
-    both = zip(*(layer_features(network, image, BATCH) for network in pair), strict=True)
-    for name, features in zip(LAYER_NAMES[: len(FILTERS)], both, strict=False):
-        before, after = (f[0].cpu() for f in features)
-        order = torch.argsort(after.mean(dim=(1, 2)), descending=True, stable=True)
-        channels = order[:MAP_CHANNELS]
-        maps = [f[channels].contiguous().numpy() for f in (before, after)]
-        found.append(BlockMaps(name, tuple(channels.tolist()), *maps))
-    return tuple(found)
-
-
-def _layer_changes(
-    pair: Sequence[Network], images: Tensor, frozen: int
-) -> tuple[LayerChange, ...]:
-    """Of every layer, on [n, 1, H, W] images, one layer's features at a time."""
-    features = zip(*(layer_features(network, images, BATCH) for network in pair), strict=True)
-    alignments = [linear_cka(x, y) for x, y in features]
-    modules = zip(*(layer_modules(network) for network in pair), strict=True)
-    return tuple(
-        LayerChange(
-            name=name,
-            frozen=i < frozen,
-            cka=alignments[i],
-            weight_change=relative_change(x.parameters(), y.parameters()),
-            statistics_change=relative_change(_statistics(x), _statistics(y)),
-        )
-        for i, (name, (x, y)) in enumerate(zip(LAYER_NAMES, modules, strict=True))
-    )
-
-
-def _statistics(layer: nn.Module) -> list[Tensor]:
-    """Batch normalisation's running means and variances, without its count of batches."""
-    return [buffer for buffer in layer.buffers() if buffer.is_floating_point()]

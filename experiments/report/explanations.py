@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from experiments.report.analysis import Analysis, LayerChange
+from experiments.report.analysis import Analysis
+from experiments.report.inside import LayerChange
 from experiments.wording import percent
 from search.records import TrialRecord
 

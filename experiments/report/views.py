@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.report.analysis import Analysis, BlockMaps, SplitSummary
+from experiments.report.analysis import Analysis
 from experiments.report.explanations import layer_lines, shift_lines
 from experiments.report.figures.coordinates import MAX_COORDINATES, parallel_coordinates
 from experiments.report.figures.images import sheet
 from experiments.report.figures.importance import importance_bars, shown_first, slices
 from experiments.report.figures.shift import intensity_histogram
+from experiments.report.inside import BlockMaps
+from experiments.report.split_summary import SplitSummary
 from search.importance import LEAST, Importance
 from search.records import TrialRecord
 from search.space import Space

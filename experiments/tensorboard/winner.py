@@ -9,14 +9,10 @@ from pathlib import Path
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from experiments.live.listeners import harmless
-from experiments.report.analysis import (
-    Analysis,
-    BlockMaps,
-    FeatureMaps,
-    Mistake,
-    Sample,
-    SplitSummary,
-)
+from experiments.report.analysis import Analysis
+from experiments.report.answers import Mistake
+from experiments.report.inside import BlockMaps, FeatureMaps
+from experiments.report.split_summary import Sample, SplitSummary
 from experiments.tensorboard.events import EventFile, empty, image, scalar, text
 from experiments.tensorboard.pictures import Tile, confusion_matrix, grid
 from experiments.wording import percent

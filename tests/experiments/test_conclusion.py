@@ -44,9 +44,6 @@ class Searched:
     def trials(self) -> list[TrialRecord]:
         return list(self._records)
 
-    def best(self) -> list[TrialRecord]:
-        return [self._records[-1]]
-
 
 class Retrained:
     """What `Conclusion` asks of `experiments.retrain.Retraining`; the last one won."""

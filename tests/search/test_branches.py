@@ -19,7 +19,7 @@ from search.budget import Budget, FailurePolicy, trainings
 from search.jobs import Job
 from search.journal import open_journal
 from search.policy import Policy
-from search.records import best_families, stage_values, stored_trials
+from search.records import best_families, best_trials, stage_values, stored_trials
 from search.space import REFERENCE, Space
 from search.study import Study
 from tests.search.fake_study import SPACE, next_job, open_study, result_of, summary
@@ -359,7 +359,7 @@ def test_a_stopped_trial_is_pruned_with_its_values_and_done(path: Path) -> None:
     record = stored_trials(path)[1]
     assert (record.value, record.last_value, record.rungs) == (None, 0.8, {1: 0.7, 3: 0.8})
     assert record.reason == "stopped at the rung of 3 epochs: 0.8000"
-    assert 1 not in [t.number for t in study.best(5)]
+    assert 1 not in [t.number for t in best_trials(study.trials(), 5)]
     with pytest.raises(ValueError, match="PRUNED"):
         optuna.load_study(study_name="tests", storage=open_journal(path)).tell(1, 0.5)
 
@@ -491,5 +491,5 @@ def test_the_best_of_each_baseline_comes_before_the_second_best_of_one(path: Pat
     roots = len({t.root for t in trials})
     chosen = best_families(trials, roots + 2)
     assert len({t.root for t in chosen[:roots]}) == roots
-    assert chosen[0].number == study.best()[0].number
+    assert chosen[0].number == best_trials(study.trials())[0].number
     assert len({t.number for t in chosen}) == roots + 2

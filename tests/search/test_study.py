@@ -16,7 +16,7 @@ import pytest
 from search.budget import FailurePolicy
 from search.journal import open_journal
 from search.policy import Policy
-from search.records import stored_trials
+from search.records import best_trials, stored_trials
 from search.space import REFERENCE, Space
 from search.stored_study import StudyMismatch
 from search.study import MAX_LOSSES, Study
@@ -108,7 +108,7 @@ def test_pruned_trials_count_as_done_but_are_never_best(path: Path) -> None:
     assert again.finished
     assert [t.state for t in again.trials()] == ["complete", "complete", "pruned"]
     assert again.trials()[2].value is None
-    assert [t.number for t in again.best(3)] == [1, 0]
+    assert [t.number for t in best_trials(again.trials(), 3)] == [1, 0]
 
 
 def test_best_are_distinct_configurations_ties_by_number(path: Path) -> None:
@@ -116,11 +116,11 @@ def test_best_are_distinct_configurations_ties_by_number(path: Path) -> None:
     study = open_study(path, trials=4, points=(POINT, {**POINT, "baseline.dropout": 0.1}))
     for value in (0.7, 0.8, 0.8, 0.9):
         study.finish(next_job(study), {"test2_accuracy": value})
-    assert [t.number for t in study.best(10)] == [3, 1, 2, 0]
+    assert [t.number for t in best_trials(study.trials(), 10)] == [3, 1, 2, 0]
     nothing_searched = open_study(path.with_name("other"), trials=4, space=Space.parse({}))
     for value in (0.7, 0.8, 0.8, 0.6):
         nothing_searched.finish(next_job(nothing_searched), {"test2_accuracy": value})
-    assert [t.number for t in nothing_searched.best(10)] == [1]
+    assert [t.number for t in best_trials(nothing_searched.trials(), 10)] == [1]
 
 
 def test_a_point_given_twice_is_tried_once(path: Path) -> None:
@@ -334,7 +334,7 @@ def test_2_3_a_value_that_is_not_finite_fails_the_trial(path: Path, value: float
     assert trial.reason == f"test2_accuracy is {value}, but must be finite"
     assert study.missing == 2
     drive(study)
-    assert sorted(t.number for t in study.best(5)) == [1, 2]
+    assert sorted(t.number for t in best_trials(study.trials(), 5)) == [1, 2]
     assert valid_json(path)
 
 

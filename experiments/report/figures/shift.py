@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.report.analysis import SplitSummary
 from experiments.report.figures.style import (
     AFTER,
     BEFORE,
@@ -16,6 +15,7 @@ from experiments.report.figures.style import (
     new_figure,
     to_svg,
 )
+from experiments.report.split_summary import SplitSummary
 
 _LINES = ((INK, "-", 1.2), (BEFORE, "--", 1.8), (AFTER, ":", 2.4))
 

@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.report.analysis import (
-    Analysis,
-    BlockMaps,
-    FeatureMaps,
-    LayerChange,
-    Mistake,
-    Predictions,
-    Sample,
-    Shift,
-    SplitSummary,
-)
+from experiments.report.analysis import Analysis
+from experiments.report.answers import Mistake, Predictions
+from experiments.report.inside import BlockMaps, FeatureMaps, LayerChange
+from experiments.report.split_summary import Sample, Shift, SplitSummary
 from model.evaluation import Evaluation
 from tests.experiments.protocol_results import confusion
 

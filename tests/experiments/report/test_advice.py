@@ -24,7 +24,8 @@ from experiments.report.advice_on_trials import (
     lower_rates,
     wider_domains,
 )
-from experiments.report.analysis import Analysis, LayerChange
+from experiments.report.analysis import Analysis
+from experiments.report.inside import LayerChange
 from search.importance import Importance, Share
 from search.records import TrialRecord
 from search.space import Space

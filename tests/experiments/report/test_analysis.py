@@ -15,7 +15,9 @@ from torch import Tensor
 from data.cache import save_pack
 from data.dataset import Dataset, Split
 from experiments.folder import NotARun, Run
-from experiments.report.analysis import MAP_CHANNELS, Analysis, SplitSummary, analyse, analyse_run
+from experiments.report.analysis import Analysis, analyse, analyse_run
+from experiments.report.inside import MAP_CHANNELS
+from experiments.report.split_summary import SplitSummary
 from model.bundle import save_bundle
 from model.device import Device
 from model.evaluation import evaluate

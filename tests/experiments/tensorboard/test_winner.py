@@ -12,16 +12,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from experiments.report.analysis import (
-    Analysis,
-    BlockMaps,
-    FeatureMaps,
-    LayerChange,
-    Mistake,
-    Predictions,
-    Sample,
-    SplitSummary,
-)
+from experiments.report.analysis import Analysis
+from experiments.report.answers import Mistake, Predictions
+from experiments.report.inside import BlockMaps, FeatureMaps, LayerChange
+from experiments.report.split_summary import Sample, SplitSummary
 from experiments.tensorboard.winner import write_winner
 from model.evaluation import Evaluation
 

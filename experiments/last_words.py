@@ -1,0 +1,44 @@
+"""What a search says in the terminal when it ends, below the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.definition import Experiment
+from experiments.folder import Run
+from experiments.results import looks_so_far
+from search.records import TrialRecord
+
+
+def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:
+    """Why the search gave up: how many trials failed, and the last reasons."""
+    failed = [t for t in trials if t.state == "fail"]
+    console.print(
+        f"too many trials failed: {len(failed)} of {len(trials)} "
+        f"(failures.max_share is {max_share:g}); the last:",
+        style="red",
+    )
+    for trial in failed[-3:]:
+        console.print(f"  trial {trial.number}: {trial.reason}")
+
+
+def say_next(console: Console, experiment: Experiment, run: Run) -> None:
+    """The bundle, the looks, and the three commands that a user wants next."""
+    data, synthetic, made = experiment.data, experiment.synthetic, ""
+    if data == "synthetic":
+        data = f"{run.folder}-data"
+        made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
+        made += f" --size {synthetic.size} && "
+    console.print(f"looks at the held-out part so far: {len(looks_so_far(run.looks))}")
+    lines = [
+        f"model:  {run.bundle}",
+        f"report: {run.report}",
+        "next:",
+        f"  tensorboard --logdir {run.tensorboard}",
+        f"  {made}shiftsearch evaluate {run.bundle} {data}",
+        f"  shiftsearch predict {run.bundle} IMAGE...",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
