@@ -153,17 +153,18 @@ def test_2_2_every_report_is_heard_in_order(troubled: Search) -> None:
     epochs = [("epoch", ("baseline", n)) for n in range(1, EPOCHS + 1)]
     heard = troubled.heard.of(0)
     assert heard[0][0] == "started"
-    assert heard[1:-1] == epochs
+    assert heard[1] == ("placed", ("here", "none"))
+    assert heard[2:-1] == epochs
     assert heard[-1] == ("ended", ("complete", "", result_of(troubled.trial(0).configuration)))
     of_killed = [kind if kind != "ended" else what[0] for kind, what in troubled.heard.of(5)]
-    lost = ["started", "epoch", "epoch", "lost"]
-    assert of_killed == [*lost, "started", *["epoch"] * EPOCHS, "complete"]
+    lost = ["started", "placed", "epoch", "epoch", "lost"]
+    assert of_killed == [*lost, "started", "placed", *["epoch"] * EPOCHS, "complete"]
 
 
 def test_every_start_is_ended_exactly_once(troubled: Search) -> None:
     for number in range(11):
         kinds = [kind for kind, _ in troubled.heard.of(number) if kind != "epoch"]
-        assert kinds == ["started", "ended"] * (len(kinds) // 2)
+        assert kinds == ["started", "placed", "ended"] * (len(kinds) // 3)
     ends = {n: what[0] for kind, n, what in troubled.heard.heard if kind == "ended"}
     assert {n for n, state in ends.items() if state == "failed"} | {4, 7} == set(FAILED)
 
