@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from experiments.benchmarks.turns import Figure, spread
 from experiments.tensorboard.log import TensorBoardLog
 from model.hyperparameters import Hyperparameters
 from search.jobs import Job
@@ -72,6 +73,30 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
     begin = time.perf_counter()
     TensorBoardLog(root / "mended", space, names, lambda number: trials[number]).mend(trials)
     return costs, time.perf_counter() - begin
+
+
+def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figure]:
+    """For `make bench`: of a trial of 6 s."""
+    records = [_trial(n, epochs, classes) for n in range(trials)]
+    with tempfile.TemporaryDirectory() as folder:
+        costs, _ = measure(Path(folder), records, classes)
+    shares, sizes = [c.total / 6.0 for c in costs], [c.size for c in costs]
+    return [
+        Figure(
+            "TensorBoard's files, share of a trial of 6 s",
+            spread(shares, ".2%"),
+            f"{trials} trials",
+            f"at most {BOUND:.0%}",
+            median(shares) <= BOUND,
+        ),
+        Figure(
+            "TensorBoard's files, bytes a trial",
+            spread(sizes, ".0f"),
+            f"{trials} trials",
+            f"at most {MOST_BYTES}",
+            max(sizes) <= MOST_BYTES,
+        ),
+    ]
 
 
 def _log_one(log: TensorBoardLog, trial: TrialRecord) -> Cost:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from data.synthetic import synthesize
-from experiments.benchmarks import overhead, policies, synthetic_bands, throughput
+from experiments.benchmarks import logging_cost, overhead, policies, synthetic_bands, throughput
 from experiments.benchmarks.turns import Figure, print_figures
 from model.hyperparameters import Schedule
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts: dict[str, Callable[[], list[Figure]]] = {
         "throughput": lambda: throughput.measure(synthesize(), seeds, epochs),
         "overhead": lambda: overhead.measure(overhead.TRIALS, overhead_epochs, overhead.PAIRS),
+        "logging": logging_cost.figures,
         "policies, by replay": lambda: policies.measure(
             policies.parser().parse_args(["--seeds", str(replays)])
         ),

@@ -1,0 +1,71 @@
+"""How long the report of a large run takes to build: a run's own trials, repeated and jittered.
+
+python -m experiments.benchmarks.report_time RUN --trials 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from experiments.definition import load
+from experiments.folder import Run
+from experiments.report.page import explained, write_report
+from search.records import TrialRecord, stored_trials
+
+BOUND = 10.0
+"""Seconds, analysis included."""
+
+
+def repeated(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
+    """So many trials: copies of those given, families kept, values and learning rates moved."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number, trial in enumerate(islice(cycle(trials), count)):
+        shift = number - trial.number
+        configuration = dict(trial.configuration)
+        for stage in ("baseline", "fine_tune"):
+            configuration[f"{stage}.learning_rate"] *= float(rng.uniform(0.9, 1.1)) if shift else 1
+        found.append(
+            replace(
+                trial,
+                number=number,
+                configuration=configuration,
+                value=None if trial.value is None else trial.value * float(rng.uniform(0.95, 1)),
+                branch_of=None if trial.branch_of is None else trial.branch_of + shift,
+            )
+        )
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and say by the exit code whether the bound holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="a finished run, read only")
+    parser.add_argument("--trials", type=int, default=100)
+    options = parser.parse_args(argv)
+    run = Run(options.run.absolute())
+    trials = repeated(stored_trials(run.journal), options.trials)
+    result, space = json.loads(run.result.read_text()), load(str(run.definition)).search_space()
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        wall, processor = time.perf_counter(), time.process_time()
+        write_report(result, trials, space, explained(run), page)
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        size = page.stat().st_size
+    print(f"{len(trials)} trials: {wall:.1f} s, {processor:.1f} s of processor time")
+    print(f"{size / 1e3:.0f} kB")
+    return 0 if wall <= BOUND else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
