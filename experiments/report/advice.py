@@ -6,8 +6,7 @@ the advice: what goes with good accuracy is not thereby its cause, and the sente
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.report import advice_on_result, advice_on_trials
@@ -17,27 +16,16 @@ from search.records import TrialRecord
 from search.space import Space
 
 
-@dataclass(frozen=True)
-class Advice:
-    """One recommendation.
-
-    Attributes:
-        sentence: what to do and why, with its numbers.
-        evidence: what it rests on, name to number: shares in 0..1, counts, values.
-    """
-
-    sentence: str
-    evidence: Mapping[str, float]
-
-
 def advice(
     result: Mapping[str, Any],
     trials: Sequence[TrialRecord],
     space: Space,
     importance: Importance | None,
     analysis: Analysis | None,
-) -> list[Advice]:
+) -> list[str]:
     """Which configuration to use, whether to go on, what to change, which images to look at.
+
+    Each is a sentence that holds the numbers it stands on.
 
     Args:
         result: `result.json`.
@@ -46,21 +34,17 @@ def advice(
         importance: of its hyperparameters; None where there are too few trials.
         analysis: what explains the winner; None where the run's data or model is gone.
     """
-    said: Iterator[tuple[str, dict[str, float]]] = (
-        found
-        for rule in (
-            advice_on_result.which_to_use(result),
-            advice_on_result.images_needed(result),
-            advice_on_result.cheaper_alike(result, trials),
-            advice_on_result.search_flattered(result),
-            advice_on_result.more_trials(result),
-            advice_on_trials.wider_domains(result, trials, space),
-            advice_on_trials.fix(result, importance),
-            advice_on_trials.freeze(result, trials, importance, analysis),
-            advice_on_trials.longer_stages(result, trials),
-            advice_on_trials.lower_rates(trials, space),
-            advice_on_result.weakest_class(result),
-        )
-        for found in rule
+    rules = (
+        advice_on_result.which_to_use(result),
+        advice_on_result.images_needed(result),
+        advice_on_result.cheaper_alike(result, trials),
+        advice_on_result.search_flattered(result),
+        advice_on_result.more_trials(result),
+        advice_on_trials.wider_domains(result, trials, space),
+        advice_on_trials.fix(result, importance),
+        advice_on_trials.freeze(result, trials, importance, analysis),
+        advice_on_trials.longer_stages(result, trials),
+        advice_on_trials.lower_rates(trials, space),
+        advice_on_result.weakest_class(result),
     )
-    return [Advice(*found) for found in said]
+    return [sentence for rule in rules for sentence in rule]

@@ -10,15 +10,14 @@ from experiments.statistics import wilson
 from experiments.wording import duration, interval, percent, points
 from search.records import TrialRecord
 
-Said = tuple[str, dict[str, float]]
-"""A sentence and the numbers it rests on."""
-
 _MOST_IMAGES = 100
 """Times the images at hand up to which a number of images needed is worth saying."""
 _SAVES = 0.1
+_ENOUGH = 20
+"""Complete trials below which nobody is told to stop; the search's own `until_converged` neither."""
 
 
-def which_to_use(result: Mapping[str, Any]) -> Iterator[Said]:
+def which_to_use(result: Mapping[str, Any]) -> Iterator[str]:
     """The winner or the reference configuration, by their paired interval."""
     found = result["comparison"]
     if found is None:
@@ -27,25 +26,22 @@ def which_to_use(result: Mapping[str, Any]) -> Iterator[Said]:
     where = f"on {found['n']} images of TEST2's {found['part']} part"
     where += ", which it was selected on, so this flatters" if found["part"] != "held-out" else ""
     difference = points(found["difference"], found["interval"])
-    numbers = {"difference": found["difference"], "low": low, "high": high, "n": found["n"]}
     number = result["winner"]["number"]
     if low > 0:
         yield (
             f"Use the winner, trial {number}: {difference} over the reference configuration "
-            f"{where}.",
-            numbers,
+            f"{where}."
         )
     elif high < 0:
-        yield f"Keep the reference configuration: the winner is {difference} {where}.", numbers
+        yield f"Keep the reference configuration: the winner is {difference} {where}."
     else:
         yield (
             f"Keep the reference configuration until more is known: trial {number}, the winner, "
-            f"is {difference} {where}, and the interval holds 0.",
-            numbers,
+            f"is {difference} {where}, and the interval holds 0."
         )
 
 
-def images_needed(result: Mapping[str, Any]) -> Iterator[Said]:
+def images_needed(result: Mapping[str, Any]) -> Iterator[str]:
     """How many images would tell winner and reference apart, were the difference as measured.
 
     The interval's half width h falls with the root of n: it equals the difference d at
@@ -66,12 +62,11 @@ def images_needed(result: Mapping[str, Any]) -> Iterator[Said]:
         f"{found['n']}: the interval is {100 * (high - low) / 2:.2f} points to each side and "
         f"narrows with the root of n, to the difference itself, "
         f"{100 * found['difference']:.2f} points, at {found['n']} x {ratio:.2f}^2, if that "
-        "difference is right.",
-        {"images": n, "n": found["n"], "ratio": ratio},
+        "difference is right."
     )
 
 
-def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[Said]:
+def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
     """The reference, or the one trained fastest, among what the noise cannot tell apart."""
     alike, noise = _outlook(result, "indistinguishable"), _outlook(result, "noise")
     if not alike or noise is None:
@@ -90,8 +85,7 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
             f"on the winner: the images tell it from the reference configuration, trial "
             f"{reference}, but {why}."
             if is_better
-            else f"Prefer the reference configuration, trial {reference}, which is known: {why}.",
-            {"sd": noise["sd"], "trials": len(group)},
+            else f"Prefer the reference configuration, trial {reference}, which is known: {why}."
         )
         return
     took = {t.number: _stages_seconds(t) for t in trials if t.number in group and t.result}
@@ -102,8 +96,7 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
         return
     yield (
         f"Where training time counts, prefer trial {fastest}: {why}, and its two stages took "
-        f"{duration(took[fastest])} against {duration(took[winner])} of trial {winner}.",
-        {"seconds": took[fastest], "winner_seconds": took[winner], "sd": noise["sd"]},
+        f"{duration(took[fastest])} against {duration(took[winner])} of trial {winner}."
     )
 
 
@@ -113,7 +106,7 @@ def _stages_seconds(trial: TrialRecord) -> float:
     return float(stages["baseline"]["seconds"] + stages["fine_tune"]["seconds"])
 
 
-def search_flattered(result: Mapping[str, Any]) -> Iterator[Said]:
+def search_flattered(result: Mapping[str, Any]) -> Iterator[str]:
     """How far the search's own value of the winner was above its new replicates."""
     noise = _outlook(result, "noise")
     winner = next((c for c in result["retrain"]["candidates"] if c["role"] == "winner"), None)
@@ -126,35 +119,38 @@ def search_flattered(result: Mapping[str, Any]) -> Iterator[Said]:
         f"Judge configurations by replicates, not by their value in the search: trial "
         f"{winner['number']} had {percent(winner['search_value'])} there and "
         f"{percent(winner['mean'])} as the mean of {len(winner['replicates'])} new replicates, "
-        f"{100 * drop:.2f} points less.",
-        {"search": winner["search_value"], "replicates": winner["mean"], "drop": drop},
+        f"{100 * drop:.2f} points less."
     )
 
 
-def more_trials(result: Mapping[str, Any]) -> Iterator[Said]:
-    """Whether more trials of this search gain more than the noise between seeds."""
+def more_trials(result: Mapping[str, Any]) -> Iterator[str]:
+    """Whether more trials of this search gain more than the noise between seeds.
+
+    Not to stop on few trials, nor where the best values are equal without being perfect: then a
+    gain of 0 says only that the estimate has nothing to go by.
+    """
     noise, gain = _outlook(result, "noise"), _outlook(result, "expected_gain")
     if noise is None or gain is None:
         return
+    search = result["search"]
+    is_known = search["complete"] >= _ENOUGH and (gain["gain"] > 0 or search["best_value"] == 1)
     expected = f"{100 * gain['gain']:.2f} points {interval(gain['interval'])}"
     against = f"the noise between seeds, {100 * noise['sd']:.2f} points"
-    numbers = {"gain": gain["gain"], "high": gain["interval"][1], "sd": noise["sd"]}
-    if gain["interval"][1] < noise["sd"]:
+    if is_known and gain["interval"][1] < noise["sd"]:
         yield (
             f"Stop searching this space: {gain['more']} more trials are expected to add "
-            f"{expected}, even at most less than {against}.",
-            numbers,
+            f"{expected}, if they are as good as the past ones; even the upper end is below "
+            f"{against}."
         )
     elif gain["gain"] > noise["sd"]:
-        total = result["search"]["complete"] + result["search"]["pruned"] + gain["more"]
+        total = search["complete"] + search["pruned"] + gain["more"]
         yield (
             f"Search on, with --trials {total}: {gain['more']} more trials are expected to add "
-            f"{expected}, more than {against}.",
-            numbers,
+            f"{expected}, if they are as good as the past ones: more than {against}."
         )
 
 
-def weakest_class(result: Mapping[str, Any]) -> Iterator[Said]:
+def weakest_class(result: Mapping[str, Any]) -> Iterator[str]:
     """A class that is worse than all together, beyond what the worst of so many is by chance."""
     confusion, classes = result["confusion"], result["dataset"]["classes"]
     name = "winner" if "winner" in confusion else "reference"
@@ -173,8 +169,7 @@ def weakest_class(result: Mapping[str, Any]) -> Iterator[Said]:
         f"is right on {right} of {n} of them, {percent(right / n)} {interval(bounds)} (interval "
         f"for the worst of {len(scored)} classes), and on {percent(overall)} of all; "
         f"{rows[worst][mistaken]} were taken for {classes[mistaken]}. Selected on: "
-        f"{confusion['split']}, {confusion['part']} part, one replicate.",
-        {"right": right, "n": n, "overall": overall, "low": bounds[0], "high": bounds[1]},
+        f"{confusion['split']}, {confusion['part']} part, one replicate."
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.stats import binom, fisher_exact
 
-from experiments.report.advice_on_result import Said
 from experiments.report.analysis import Analysis
 from experiments.report.explanations import ALIKE, FROZEN
 from experiments.report.figures.scales import Scale, best_quarter, number
@@ -30,7 +29,7 @@ _LISTED = 6
 
 def wider_domains(
     result: Mapping[str, Any], trials: Sequence[TrialRecord], space: Space
-) -> Iterator[Said]:
+) -> Iterator[str]:
     """Where the winner and at least half of the best trials lie at the same end of a domain.
 
     The end is the outer 5 % of a range (of its logarithm where it is searched so), or the last
@@ -52,7 +51,8 @@ def wider_domains(
                 continue
             if binom.sf(len(at_end) - 1, len(best), expected) > _LEVEL:
                 continue
-            yield from _widened(name, domain, end, chosen[name], (len(at_end), len(best)))
+            counts = f"{len(at_end)} of {_the_best(name, best)}"
+            yield from _widened(name, domain, end, chosen[name], counts)
 
 
 def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
@@ -68,6 +68,11 @@ def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
     return best_quarter(complete)
 
 
+def _the_best(name: str, best: Sequence[TrialRecord]) -> str:
+    """What `_best_apart` found: `the best 6 baselines`."""
+    return f"the best {len(best)} {'baselines' if name.startswith('baseline.') else 'trials'}"
+
+
 def _at(
     domain: FloatDistribution | IntDistribution, value: Value, end: float, width: float
 ) -> bool:
@@ -79,8 +84,8 @@ def _widened(
     domain: FloatDistribution | IntDistribution,
     end: float,
     winner: Value,
-    counts: tuple[int, int],
-) -> Iterator[Said]:
+    counts: str,
+) -> Iterator[str]:
     """To three times as far, or two steps or a quarter of the range more, or half of that."""
     low, high = domain.low, domain.high
     side, bound = ("high", high) if end else ("low", low)
@@ -95,9 +100,7 @@ def _widened(
     new = number(allowed[0])
     yield (
         f"Widen {name} to {new} in a new run, with --set space.{name}.{side}={new}: the winner's "
-        f"{number(winner)} and {counts[0]} of the best {counts[1]} lie at the end of its domain, "
-        f"{number(bound)}.",
-        {"winner": winner, "end": bound, "at_end": counts[0], "best": counts[1]},
+        f"{number(winner)} and {counts} lie at the end of its domain, {number(bound)}."
     )
 
 
@@ -109,7 +112,7 @@ def _is_valid(name: str, value: float) -> bool:
     return True
 
 
-def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[Said]:
+def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[str]:
     """Hyperparameters whose share is small even at the upper end of its interval."""
     if importance is None or not any(s.stands_out for s in importance.shares):
         return
@@ -131,8 +134,7 @@ def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[Sa
     yield (
         f"Fix what hardly set the better half of trials apart, for a smaller space, at the "
         f"winner's values: {'; '.join(named[:_LISTED])}{more}. Each interval ends below an equal "
-        f"share, {percent(equal)}.",
-        {s.name: s.interval[1] for s in small},
+        f"share, {percent(equal)}."
     )
 
 
@@ -141,27 +143,29 @@ def freeze(
     trials: Sequence[TrialRecord],
     importance: Importance | None,
     analysis: Analysis | None,
-) -> Iterator[Said]:
+) -> Iterator[str]:
     """What accuracy went with how many frozen layers, and layers that hardly moved though free."""
     values: dict[int, list[float]] = {}
     for trial in trials:
         if trial.value is not None:
             values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
-    medians = {frozen: median(v) for frozen, v in values.items() if len(v) >= _FEW}
+    medians = {frozen: median(v) for frozen, v in sorted(values.items()) if len(v) >= _FEW}
     if len(medians) < 2:
         return
     shares = [] if importance is None else importance.shares
     if any(s.name == FROZEN and s.stands_out for s in shares):
-        best, worst = (
-            max(medians, key=lambda f: (medians[f], f)),
-            min(medians, key=medians.__getitem__),
-        )
+        best = max(medians, key=lambda f: (medians[f], f))
+        others = [
+            f"{percent(m)} with {_layers(f)} (n = {len(values[f])})"
+            for f, m in medians.items()
+            if f != best
+        ]
+        rare = [f"{_layers(f)} (n = {len(v)})" for f, v in sorted(values.items()) if len(v) < _FEW]
         yield (
-            f"Freeze {_layers(best)}: the {len(values[best])} trials that did had the highest "
-            f"median accuracy, {percent(medians[best])}; the {len(values[worst])} that froze "
-            f"{_layers(worst)} had the lowest, {percent(medians[worst])}. They differ in other "
-            "hyperparameters too.",
-            {"frozen": best, "median": medians[best], "n": len(values[best])},
+            f"Freeze {_layers(best)}: the {len(values[best])} complete trials that did had the "
+            f"highest median accuracy, {percent(medians[best])}, against {', '.join(others)}"
+            + (f"; too few to compare: {', '.join(rare)}" if rare else "")
+            + ". They differ in other hyperparameters too."
         )
     yield from _freeze_what_stayed(result, values, medians, analysis)
 
@@ -171,7 +175,7 @@ def _freeze_what_stayed(
     values: Mapping[int, Sequence[float]],
     medians: Mapping[int, float],
     analysis: Analysis | None,
-) -> Iterator[Said]:
+) -> Iterator[str]:
     """Leading layers that were free and kept their representation, if trials bear it out."""
     noise = result.get("outlook", {}).get("noise")
     if analysis is None or noise is None:
@@ -192,8 +196,7 @@ def _freeze_what_stayed(
         f"first {stayed} kept a CKA of {least:.3f} or more on {analysis.cka_images} images, and "
         f"the {len(values[stayed])} trials that froze {stayed} had a median accuracy of "
         f"{percent(medians[stayed])}, against {percent(medians[now])} (n = {len(values[now])}); "
-        f"the noise between seeds is {100 * noise['sd']:.2f} points.",
-        {"frozen": stayed, "cka": least, "median": medians[stayed], "now": medians[now]},
+        f"the noise between seeds is {100 * noise['sd']:.2f} points."
     )
 
 
@@ -201,7 +204,7 @@ def _layers(count: int) -> str:
     return f"{count} layer{'' if count == 1 else 's'}" if count else "no layer"
 
 
-def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[Said]:
+def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
     """Stages that were still getting better in their last epochs, in most of the best trials."""
     for stage in ("baseline", "fine_tune"):
         most = result["protocol"][stage]["max_epochs"]
@@ -214,15 +217,17 @@ def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
         if 2 * late <= len(best):
             continue
         yield (
-            f"Raise protocol.{stage}.max_epochs above {most} in a new run: in {late} of the best "
-            f"{len(best)} trials the lowest validation loss came in the last two of {most} "
-            "epochs, so the stage was cut short.",
-            {"late": late, "best": len(best), "max_epochs": most},
+            f"Raise protocol.{stage}.max_epochs above {most} in a new run: in {late} of "
+            f"{_the_best(f'{stage}.', best)} the lowest validation loss came in the last two of "
+            f"{most} epochs, so the stage was cut short."
         )
 
 
-def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[Said]:
-    """Learning rates whose upper third failed more often than the rest; workers' losses apart."""
+def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
+    """Learning rates whose upper third failed more often than the rest; workers' losses apart.
+
+    A shared baseline is one trial, that which trained it: its fine-tunes are not drawn apart.
+    """
     for name, domain in space.distributions.items():
         if not name.endswith(".learning_rate") or not isinstance(domain, FloatDistribution):
             continue
@@ -232,6 +237,8 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[Said]:
             t for t in trials if t.state in ("complete", "pruned", "fail") and t.configuration
         ]
         ended = [t for t in ended if not t.reason.startswith("lost its worker")]
+        if name.startswith("baseline."):
+            ended = [t for t in ended if t.branch_of is None]
         high = [t for t in ended if Scale(domain).place(t.configuration[name]) > 2 / 3]
         rest = [t for t in ended if Scale(domain).place(t.configuration[name]) <= 2 / 3]
         failed, others = (sum(t.state == "fail" for t in group) for group in (high, rest))
@@ -244,6 +251,5 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[Said]:
         yield (
             f"Lower the upper end of {name}, {number(domain.high)}, in a new run: above "
             f"{number(cut)}, {failed} of {len(high)} trials failed, below {others} of "
-            f"{len(rest)}.",
-            {"failed": failed, "n": len(high), "failed_below": others, "n_below": len(rest)},
+            f"{len(rest)}."
         )
