@@ -14,7 +14,7 @@ _MOST_IMAGES = 100
 """Times the images at hand up to which a number of images needed is worth saying."""
 _SAVES = 0.1
 _ENOUGH = 20
-"""Complete trials below which nobody is told to stop; the search's own `until_converged` neither."""
+"""Complete trials below which nobody is told to stop, as of a search `until_converged`."""
 
 
 def which_to_use(result: Mapping[str, Any]) -> Iterator[str]:
