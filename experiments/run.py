@@ -157,6 +157,8 @@ class _Search:
             },
             self.study.trials(),
         )
+        # Before anyone sees this driver live: what is asked while Ray starts is asked of it.
+        self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
     def __call__(self) -> int:
         with Heartbeat(self.run.status, self.board):
@@ -180,6 +182,7 @@ class _Search:
         log.mend(study.trials())
         if not self.phases.finished:
             self._execute(log)
+        self.steering.close("the search is over")
         if stopped := self.phases.stopped:
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
         write_trials_csv(study.trials(), run.trials)
@@ -256,12 +259,9 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                steering = Steering(
-                    self.run.commands, self.phases, self.study.space, self._say_steered
-                )
                 listeners: list[Listener] = [progress, log]
-                run_jobs(self.phases, listeners, context, resources, self.run.ray, steering.poll)
-                steering.close("the search is over")
+                poll = self.steering.poll
+                run_jobs(self.phases, listeners, context, resources, self.run.ray, poll)
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:

@@ -52,7 +52,8 @@ def run_jobs(
         context: for the workers.
         resources: from `fit_resources`.
         folder: for what Ray writes; nothing in it is needed afterwards.
-        on_step: called in every step of Ray's loop, about ten times a second. Must not raise.
+        on_step: called in every step of Ray's loop, about ten times a second. What it raises
+            ends this call, as what the source raises does.
     """
     bridge = _Bridge(source, listeners, context, resources.concurrency)
     leg = f"leg-{time.time_ns()}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.publishing import write_atomically
 from experiments.definition import MAX_TRIALS
+from experiments.wording import one_line
 from search.space import Space
 
 if TYPE_CHECKING:  # brings torch, for which who only sends would wait
@@ -92,7 +93,11 @@ class Steering:
         self.close("it was made before this driver began")
 
     def poll(self) -> None:
-        """Answer every open request; looks at most once a second."""
+        """Answer every open request; looks at most once a second.
+
+        Raises:
+            OSError: the study's journal cannot be written.
+        """
         if time.monotonic() - self._looked < _EVERY:
             return
         self._looked = time.monotonic()
@@ -107,21 +112,25 @@ class Steering:
         self._answer_all(lambda command, arguments: Answer(False, why))
 
     def _answer_all(self, do: Callable[[str, Mapping[str, Any]], Answer]) -> None:
-        for request in sorted(self._folder.glob(f"*{_REQUEST}")):
+        for request in self._requests():
             name = request.name.removesuffix(_REQUEST)
             taken = request.with_name(f"{name}{_TAKEN}")
             try:
                 if not _rename(request, taken):
                     continue  # withdrawn meanwhile
-                found = json.loads(taken.read_text())
-                answer = do(found["command"], found["arguments"])
-                command = found["command"]
-            except Exception as error:  # whatever lies there must not end the search
-                answer, command = Answer(False, f"not a request: {error}"), name
+            except OSError:  # not ours to take; who made it withdraws it
+                continue
+            command, answer = _carried_out(taken, name, do)
             self._tell(f"{command}: {'' if answer.accepted else 'refused: '}{answer.text}")
             with contextlib.suppress(OSError):  # a full disk: the search goes on without it
                 text = json.dumps({"accepted": answer.accepted, "text": answer.text})
                 write_atomically(request.with_name(f"{name}{_ANSWER}"), text.encode())
+
+    def _requests(self) -> list[Path]:
+        try:
+            return sorted(self._folder.glob(f"*{_REQUEST}"))
+        except OSError:  # a file server that is away for a moment
+            return []
 
     def _do(self, command: str, arguments: Mapping[str, Any]) -> Answer:
         try:
@@ -142,7 +151,9 @@ class Steering:
                             False, f"trials is {trials!r}, but must be at most {MAX_TRIALS}"
                         )
                     study.ending.extend(trials)
-                    return Answer(True, f"{trials} trials are wanted")
+                    why = study.stop_reason
+                    idle = f", but no more are asked for in this call: {why}" if why else ""
+                    return Answer(True, f"{trials} trials are wanted{idle}")
                 case "stop":
                     study.ending.stop()
                     return Answer(
@@ -151,6 +162,27 @@ class Steering:
             return Answer(False, f"{command} is not one of enqueue, extend, stop")
         except ValueError as error:
             return Answer(False, "; ".join(getattr(error, "problems", None) or [str(error)]))
+
+
+def _carried_out(
+    taken: Path, name: str, do: Callable[[str, Mapping[str, Any]], Answer]
+) -> tuple[str, Answer]:
+    """The request's command, or the request's name where it has none, and what became of it.
+
+    Raises:
+        OSError: the study's journal cannot be written: the search must end before it writes on.
+    """
+    try:
+        found = json.loads(taken.read_text())
+        command, arguments = str(found["command"]), found["arguments"]
+    except Exception as error:  # whatever lies there must not end the search
+        return name, Answer(False, f"not a request: {error}")
+    try:
+        return one_line(command), do(command, arguments)
+    except OSError:
+        raise
+    except Exception as error:
+        return name, Answer(False, f"not a request: {error}")
 
 
 def _await(path: Path, wait: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from experiments.definition import Retrain
 from experiments.live.steering import Answer, Steering, send
@@ -188,5 +189,44 @@ def test_a_full_disk_does_not_end_the_search(
     assert driver.said
 
 
-def _full(path: Path, content: bytes) -> None:
+def test_a_study_that_cannot_be_written_ends_the_search(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line may stand in the journal, and what is written behind it would be lost."""
+    steering = driver.steering()
+    request(driver, "extend", trials=9)
+    monkeypatch.setattr(JournalFileBackend, "append_logs", _full)
+    with pytest.raises(OSError, match="No space left"):
+        steering.poll()
+
+
+def test_a_request_that_cannot_be_taken_is_left_alone(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another user's folder, or on a file server that is away: no word every second."""
+    steering = driver.steering()
+    request(driver, "extend", trials=9)
+    for method in ("rename", "glob"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, _full)
+            steering.poll()
+    assert driver.said == []
+    steering.poll()
+    assert driver.said == ["extend: 9 trials are wanted"]
+
+
+def test_who_extends_a_search_that_ends_is_told_so(driver: Driver) -> None:
+    driver.after("stop", now=False)
+    assert driver.after("extend", trials=9) == Answer(
+        True, "9 trials are wanted, but no more are asked for in this call: stopped by request"
+    )
+
+
+def request(driver: Driver, command: str, **arguments: Any) -> None:
+    driver.commands.mkdir()
+    text = json.dumps({"command": command, "arguments": arguments})
+    (driver.commands / "1.request.json").write_text(text)
+
+
+def _full(path: Path, content: object) -> None:
     raise OSError(28, "No space left on device", str(path))
