@@ -112,10 +112,10 @@ def _from_study(run: Run) -> dict[str, Any]:
     snapshot = board.snapshot()
     counts = snapshot["counts"]
     counts["running"] = sum(trial.state == "running" for trial in trials)
-    ended = counts["done"] >= counts["wanted"] or bool(_stopped(run))
-    if ended and run.result.is_file() and not counts["running"]:
+    concluded = _concluded(run, counts)
+    if concluded is not None:
         board.close("complete")
-        snapshot = {**board.snapshot(), "stop_reason": _stopped(run)}
+        snapshot = {**board.snapshot(), "stop_reason": concluded.get("stopped", "")}
     else:
         snapshot["phase"] = "search"
     unknown = dict.fromkeys(("seconds", "phase_seconds", "concurrency"))
@@ -138,9 +138,13 @@ def _read_result(run: Run) -> dict[str, Any] | None:
     return read
 
 
-def _stopped(run: Run) -> str:
-    """Why a run that came to its end asked for no more trials."""
-    return str((_read_result(run) or {}).get("search", {}).get("stopped", ""))
+def _concluded(run: Run, counts: Mapping[str, int]) -> Mapping[str, Any] | None:
+    """The search as `result.json` has it; None where that was written before trials now there."""
+    search: Mapping[str, Any] = (_read_result(run) or {}).get("search", {})
+    done = search.get("complete", 0) + search.get("pruned", 0)
+    then = {"wanted": search.get("asked"), "done": done, "failed": search.get("failed")}
+    same = all(counts[key] == value for key, value in then.items())
+    return search if same and not counts["running"] else None
 
 
 def _result(run: Run) -> dict[str, Any] | None:

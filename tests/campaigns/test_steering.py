@@ -13,6 +13,7 @@ import pytest
 
 from experiments.cli import INTERRUPTED, main
 from experiments.folder import Run
+from experiments.live.signs import read_status
 from experiments.live.status import status_of
 from tests.campaigns.conftest import Bench
 from tests.campaigns.runs import trials_of
@@ -23,7 +24,7 @@ POINT = {"baseline.dropout": 0.3, "fine_tune.frozen_layers": 1, "fine_tune.learn
 
 
 def begin(bench: Bench, name: str) -> subprocess.Popen[bytes]:
-    """A driver as a user starts it, its Ray up and trials under way."""
+    """A driver as a user starts it; its Ray is not up yet."""
     with bench.starter.log.open("a") as log:
         driver = subprocess.Popen(
             [sys.executable, "-m", "experiments.cli", *bench.command(name)],
@@ -31,14 +32,18 @@ def begin(bench: Bench, name: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
         )
-    run = Run(bench.run(name))
 
-    def under_way() -> bool:
+    def alive() -> bool:
         assert driver.poll() is None, bench.starter.said()
-        return run.status.exists() and status_of(run)["counts"]["running"] > 0
+        status = read_status(Run(bench.run(name)).status)
+        return status is not None and status["process"]["pid"] == driver.pid
 
-    wait_for(under_way)
+    wait_for(alive)
     return driver
+
+
+def under_way(run: Path) -> bool:
+    return bool(status_of(Run(run))["counts"]["running"] > 0)
 
 
 def wait_for(true: Callable[[], bool]) -> None:
@@ -56,6 +61,7 @@ def test_steering(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     run = bench.run("steered")
     driver = begin(bench, "steered")
     assert main(["extend", str(run), "--trials", "200"]) == 0
+    wait_for(lambda: under_way(run))
     assert main(["enqueue", str(run), *(f"{k}={v}" for k, v in POINT.items())]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "extend: 200 trials are wanted"

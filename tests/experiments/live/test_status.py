@@ -74,6 +74,7 @@ def left_by(run: Run, **changes: Any) -> None:
 
 def finish(run: Run) -> None:
     result, _ = finished_run()
+    result["search"] |= {"asked": 8, "complete": 8, "pruned": 0, "failed": 0}
     run.result.write_text(json.dumps(result))
     run.report.write_text("report")
     run.bundle.mkdir()
@@ -145,6 +146,21 @@ def test_a_finished_run_shows_its_outcome_and_what_was_made(
         f"report: {run.report}",
         f"model: {run.bundle}",
     ]
+
+
+@pytest.mark.parametrize("then", [{"asked": 6, "complete": 6}, {"complete": 6, "stopped": "so"}])
+def test_a_run_that_went_on_after_its_result_is_not_complete(
+    then: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was extended, or stopped and continued, and killed while the best were retrained."""
+    run = stored_run(tmp_path / "run")
+    finish(run)
+    result = json.loads(run.result.read_text())
+    run.result.write_text(json.dumps(result | {"search": result["search"] | then}))
+    left_by(run, process=this_process() | {"started": "1"})
+    document = status(run, capsys)
+    assert (document["phase"], document["outcome"]) == ("search", None)
+    assert (document["result"], document["stop_reason"]) == (None, "")
 
 
 def test_a_run_without_status_and_result_is_open(
