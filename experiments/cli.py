@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     commands = importlib.import_module(f"experiments.{module}")
     # Without markup: a path with brackets in it is printed as it is. What libraries write when
     # they may would tear a live view: plain lines then.
-    console = Console(
+    console = _Console(
         soft_wrap=not sys.stdout.isatty(),
         markup=False,
         force_terminal=False if options.verbose else None,
@@ -60,14 +60,28 @@ def _run(options: argparse.Namespace) -> int:
         for problem in getattr(error, "problems", None) or [str(error)]:
             print(problem, file=sys.stderr)
         return WRONG_INPUT
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain again at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head` has seen enough
+        _silence()
         return 0
     except OSError as error:
         print(f"{error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
         return INTERRUPTED if full else WRONG_INPUT
     return code
+
+
+class _Console(Console):
+    """Falls silent when its reader has gone (`| head`); rich would end the process, a search too."""
+
+    def on_broken_pipe(self) -> None:
+        """Write no more."""
+        self.quiet = True
+        _silence()
+
+
+def _silence() -> None:
+    """Write to nowhere from now on; Python would complain again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

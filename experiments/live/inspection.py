@@ -43,7 +43,7 @@ def _watch(run: Run, document: dict[str, Any], console: Console) -> None:
     live = Live(console=console, auto_refresh=False, transient=True)
     try:
         with live if console.is_terminal else contextlib.nullcontext():
-            while not _over(document):
+            while not _over(document) and not console.quiet:  # so is one whose reader has gone
                 line = f"{document['phase']}: {counts_line(document)}"
                 if console.is_terminal:
                     live.update(View(document), refresh=True)

@@ -15,16 +15,13 @@ _Self = TypeVar("_Self")
 def harmless(
     method: Callable[Concatenate[_Self, _P], None],
 ) -> Callable[Concatenate[_Self, _P], None]:
-    """Of a listener's method: what it raises is logged, and the search goes on.
-
-    SystemExit too: rich raises it when the reader of a pipe is gone (`| head`), and falls silent.
-    """
+    """Of a listener's method: what it raises is logged, and the search goes on."""
 
     @functools.wraps(method)
     def wrapper(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
-        except (Exception, SystemExit):
+        except Exception:
             _LOG.warning("%s failed; the search goes on", method.__qualname__, exc_info=True)
 
     return wrapper

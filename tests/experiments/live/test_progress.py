@@ -138,24 +138,6 @@ def test_a_terminal_keeps_phases_and_their_failures_above_the_view(clock: Clock)
     ]
 
 
-def test_a_broken_pipe_does_not_end_the_search(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    class Broken(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    def gone() -> None:  # as rich does it, without touching this process's own output
-        raise SystemExit(1)
-
-    console = Console(file=Broken())
-    monkeypatch.setattr(console, "on_broken_pipe", gone)
-    with progress_of(console, concurrency=1) as told:
-        told.phase("search", total=2, done=0)
-        run(told, clock, job(0), after=0.9)
-    assert told._board.snapshot()["counts"]["done"] == 1
-
-
 def test_an_event_out_of_turn_does_not_raise(clock: Clock) -> None:
     told = progress_of(Console(file=io.StringIO()), concurrency=1)
     told.epoch(job(7), "baseline", EPOCH)

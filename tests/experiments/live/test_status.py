@@ -337,9 +337,16 @@ def test_looking_brings_neither_torch_nor_ray_and_a_closed_pipe_is_no_error(
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     command = [sys.executable, "-c", code, str(run.folder)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    command = [sys.executable, "-m", "experiments.cli", "trials", str(run.folder), "--csv"]
-    reader, writer = os.pipe()
-    os.close(reader)
-    ended = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE)
-    os.close(writer)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    left_by(run)  # by this process, which lives: it could be watched for long
+    for command in (["trials", "--csv"], ["status"], ["status", "--watch"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = subprocess.run(
+            [sys.executable, "-m", "experiments.cli", *command, str(run.folder)],
+            env=environment,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=20,
+        )
+        os.close(writer)
+        assert (ended.returncode, ended.stderr) == (0, b"")
