@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _Console(Console):
-    """Falls silent when its reader has gone (`| head`); rich would end the process, a search too."""
+    """Falls silent when its reader has gone (`| head`); rich ends the process, and a search."""
 
     def on_broken_pipe(self) -> None:
         """Write no more."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.results import looks_so_far
+from experiments.wording import one_line
 from search.records import TrialRecord
 
 
@@ -21,7 +22,7 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
         style="red",
     )
     for trial in failed[-3:]:
-        console.print(f"  trial {trial.number}: {trial.reason}")
+        console.print(f"  trial {trial.number}: {one_line(trial.reason)}")
 
 
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from experiments.folder import NotARun, Run
 from experiments.live.status import trials_of
 from experiments.trials_table import trials_frame
-from experiments.wording import duration, percent
+from experiments.wording import duration, one_line, percent
 
 _PADDING = 2
 _OBJECTIVE = "test2_accuracy"
@@ -124,7 +124,7 @@ def _cell(value: Any, column: str) -> str:
         return percent(float(value))
     if column == "seconds":
         return duration(float(value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 
 def _width(header: str, cells: Sequence[str]) -> int:

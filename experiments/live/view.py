@@ -17,6 +17,9 @@ _RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "
 _ENDED = {"ended": 10, "TEST2, selection part": 21, "in": 8, "": 0}
 """Columns and the widths that they have at least, in characters."""
 
+_WIDE = 70
+"""Characters from which on there is room for a bar beside its words."""
+
 _UNLIMITED = 1000
 """Lines of what is no terminal."""
 
@@ -36,7 +39,8 @@ class View:
     ) -> Iterator[RenderableType]:
         snapshot = self._snapshot
         height = console.height - 1 if console.is_terminal else _UNLIMITED
-        head: list[RenderableType] = [_headline(snapshot, bar=console.is_terminal)]
+        bar = console.is_terminal and options.max_width >= _WIDE
+        head: list[RenderableType] = [_headline(snapshot, bar=bar)]
         cut = _cut if console.is_terminal else _whole
         head += [cut(line) for line in _head(snapshot)]
         if "driver" in snapshot:
@@ -98,10 +102,11 @@ def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
     about = left(snapshot)
     if phase == "ended" and snapshot["seconds"] is not None:
         about = f"in {duration(snapshot['seconds'])}"
-    row.append(Text(about, style="dim"))
-    for _ in row:
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row(*row)
+    for cell in row:  # what follows them gives way where there is too little room
+        width = len(cell) if isinstance(cell, Text) else None
+        grid.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row(*row, Text(about, style="dim"))
     return grid
 
 

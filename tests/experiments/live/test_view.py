@@ -62,6 +62,14 @@ def test_it_fits_and_every_job_is_shown_or_counted(jobs: int, width: int, height
     assert jobs == 0 or shown + len(more) >= 1
 
 
+@pytest.mark.parametrize("width", [40, 60, 69, 70])
+def test_a_narrow_screen_says_how_far_it_is(width: int) -> None:
+    (line, *_) = lines_of(busy(3), width)
+    assert line.startswith("search")
+    assert "3 of 40 done" in line
+    assert ("━" in line) == (width == 70)
+
+
 def test_what_a_screen_says() -> None:
     lines = [" ".join(line.split()) for line in lines_of(busy(3), width=120)]
     assert lines[0].startswith("search ━")
