@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.stats import binom, fisher_exact
 
 from experiments.report.analysis import Analysis
-from experiments.report.explanations import ALIKE, FROZEN
+from experiments.report.explanations import ALIKE, ENOUGH, FROZEN
 from experiments.report.figures.scales import Scale, best_quarter, number
 from experiments.wording import interval, percent
 from model.hyperparameters import Value
@@ -178,7 +178,7 @@ def _freeze_what_stayed(
 ) -> Iterator[str]:
     """Leading layers that were free and kept their representation, if trials bear it out."""
     noise = result.get("outlook", {}).get("noise")
-    if analysis is None or noise is None:
+    if analysis is None or noise is None or analysis.cka_images < ENOUGH:
         return
     alike = []
     for layer in analysis.layers[:-1]:  # the head is never frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from experiments.report.figures.search import search_history, time_used
 from experiments.report.findings import answer, table_lines
 from experiments.report.views import data_view, features_view, importance_view, mistakes_view
 from experiments.results import STAGES
-from experiments.wording import duration, interval, one_line, percent
+from experiments.wording import duration, interval, one_line, percent, unbroken
 from search.importance import importances
 from search.records import TrialRecord
 from search.space import Space
@@ -82,9 +82,10 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "interval": interval,
-        "duration": duration,
+        "percent": _unbroken(percent),
+        "interval": _unbroken(interval),
+        "duration": _unbroken(duration),
+        "unbroken": unbroken,
         "value": _value,
         "title_case": _title_case,
     }
@@ -152,6 +153,11 @@ def _confusions(result: Mapping[str, Any]) -> list[dict[str, str]]:
         )
         found.append({"name": name, **figures})
     return found
+
+
+def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
+    """What it writes, kept on one line."""
+    return lambda value: unbroken(write(value))
 
 
 def _value(value: object) -> str:

@@ -22,7 +22,7 @@ from experiments.report.figures.style import (
 from experiments.wording import interval, percent
 from search.importance import Importance
 from search.records import TrialRecord
-from search.space import Space, describe
+from search.space import Space
 
 _FIRST = ("learning_rate", "dropout", "frozen_layers", "augmentation")
 _WIDTH = 9.2
@@ -118,14 +118,14 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
     top = best_quarter(trials)
     chosen = [t for t in complete if t.number == winner]
     words = [
-        f"{name}, {describe(space.distributions[name])}: the middle half of the best {len(top)} "
-        + value_range(name, top)
+        f"{name} {value_range(name, top)}"
         + "".join(f", the winner {number(t.configuration[name])}" for t in chosen)
         for name in names
     ]
     alt = (
         f"TEST2 accuracy of {len(complete)} trials, {floor:.2f} % to {best:.2f} %, against "
-        f"{len(names)} hyperparameters. {'. '.join(words)}."
+        f"{len(names)} hyperparameters. The middle half of the best {len(top)} went with: "
+        f"{'; '.join(words)}."
     )
     return to_svg(figure, alt)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from html import escape
 
@@ -16,6 +17,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from experiments.wording import one_line
 
 INK, BEFORE, AFTER, CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
 """Stand-ins for the page's text, its two series, a cell under text, and what stands out."""
@@ -29,6 +32,7 @@ _COLOURS = {
     MARK: "var(--mark, #8a2d5c)",
     PAPER: "var(--paper, #ffffff)",
 }
+_LONGEST = 20  # characters of a name
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -96,8 +100,10 @@ def legend_above(axes: Axes, columns: int) -> None:
 
 
 def plain(name: str) -> str:
-    """A name that matplotlib draws as it is: a pair of $ would be mathematics."""
-    return name.replace("$", r"\$")
+    """A name on one line, cut where it would leave no room for the figure, that means itself."""
+    line = one_line(name)
+    shown = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return shown.replace("$", r"\$")  # for matplotlib a pair of $ is mathematics
 
 
 def to_svg(figure: Figure, alt: str) -> str:
@@ -105,7 +111,11 @@ def to_svg(figure: Figure, alt: str) -> str:
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     # The salt makes ids repeatable, and different in every figure of a page.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}):
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's fonts draw the text
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     _, _, text = buffer.getvalue().partition("<svg ")
     _, _, text = text.partition(">")  # its attributes, replaced below
@@ -114,8 +124,21 @@ def to_svg(figure: Figure, alt: str) -> str:
     text = re.sub(r"font-family: [^;]*; ", "", text)
     for stand_in, colour in _COLOURS.items():
         text = text.replace(stand_in, colour)
+    text = re.sub(r"(?<= [xyd]=\")[^\"]*", _rounded, text)
+    text = re.sub(r'<use [^>]*(style="[^"]*")/>(?:\s*<use [^>]*\1/>)+', _styled_once, text)
+    text = re.sub(r">\s+<", "><", text)
     width, height = 72 * figure.get_size_inches()
     return (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
         f'style="max-width: {width:g}pt">{text}'
     )
+
+
+def _rounded(places: re.Match[str]) -> str:
+    """To hundredths of a point, which nobody sees."""
+    return re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", places[0])
+
+
+def _styled_once(markers: re.Match[str]) -> str:
+    """Markers of one series, with their style around them in place of in each."""
+    return f"<g {markers[1]}>{markers[0].replace(f' {markers[1]}', '')}</g>"

@@ -36,6 +36,7 @@ from tests.experiments.protocol_results import (
     finished_run,
     reference_only,
 )
+from tests.experiments.report.made_analysis import made_analysis
 
 pytestmark = pytest.mark.unit
 
@@ -206,16 +207,12 @@ def test_fix_wants_a_small_upper_end_beside_something_that_stands_out() -> None:
 
 
 def layered(frozen: int, *alike: float) -> Analysis:
-    """An analysis of which the layers alone are read."""
     names = ("block 1", "block 2", "block 3", "dense 512", "head")
     layers = tuple(
         LayerChange(name, i < frozen, cka, 0.1, None)
         for i, (name, cka) in enumerate(zip(names, alike, strict=True))
     )
-    found = object.__new__(Analysis)
-    object.__setattr__(found, "layers", layers)
-    object.__setattr__(found, "cka_images", 600)
-    return found
+    return replace(made_analysis("ab"), layers=layers, cka_images=600)
 
 
 def test_freeze_quotes_the_counts_when_they_stand_out() -> None:
@@ -240,6 +237,8 @@ def test_freeze_what_stayed_alike_if_trials_bear_it_out() -> None:
     assert said.startswith("Try freezing 2 layers in place of 0: though free")
     assert "CKA of 0.970 or more on 600 images" in said
     assert list(freeze(result_with(), trials, None, layered(2, 1, 1, 0.7, 0.5, 0.4))) == []
+    few = replace(alike, cka_images=40)  # on which CKA lies high
+    assert list(freeze(result_with(), trials, None, few)) == []
     worse = [replace(t, value=0.8) if t.configuration[FROZEN] == 2 else t for t in trials]
     assert list(freeze(result_with(), worse, None, alike)) == []
 

@@ -51,6 +51,22 @@ def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_of_any_length_and_script_leave_room_for_the_matrix() -> None:
+    counts = [[90, 0, 0], [0, 90, 0], [0, 0, 90]]
+    root = parse(confusion_matrix(counts, ["x" * 300, "two\nlines", "日本語"], "Matrix"))
+    assert [t for t in texts(root) if t.isdigit()] == ["90"] * 3
+    assert {"x" * 19 + "…", "two lines", "日本語"} <= set(texts(root))
+
+
+def test_markers_of_a_series_share_their_style_and_places_are_rounded() -> None:
+    trials = [complete(n, 0.9 + n / 1000) for n in range(50)]
+    figure = search_history(trials, winner=0)
+    assert 50 <= figure.count("<use ") < 70
+    assert len(re.findall("<use [^>]*style", figure)) < 20
+    assert re.findall(r" [xyd]=\"[^\"]*\d\.\d{3}", figure) == []
+
+
 def test_confusion_matrix_of_many_classes_thins_its_names_and_leaves_out_counts() -> None:
     root = parse(confusion_matrix(confusion(100, 90), [f"n{i}" for i in range(100)], "Matrix"))
     assert [t for t in texts(root) if t.isdigit()] == []

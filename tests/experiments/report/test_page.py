@@ -178,7 +178,7 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
         "Frozen in this model: block 1;",
         "block 2 changed least (CKA 0.975) and dense 512 most (CKA 0.500)",
         "Though free to move, block 2 kept nearly the same representation (CKA 0.975 or more)",
-        "Frozen layers Trials Median Best 0 1 97.22 % 97.22 % 2 16",
+        "Frozen layers Complete Stopped or failed Median Best 0 1 0 97.22 % 97.22 % 2 16 1",
     ):
         assert expected in found.text
     assert "of class 3 from TRAIN, each as stored and 2 times augmented" in html
@@ -192,7 +192,7 @@ def test_without_data_or_model_the_page_says_so_once_a_section(html: str, tmp_pa
     assert found.text.count("Not shown: the run's dataset or exported model is gone") == 3
     assert found.images == []
     assert "all 4800 1080 1080" in found.text
-    assert "Frozen layers Trials Median Best" in found.text
+    assert "Frozen layers Complete" in found.text
     assert "Not shown" not in Page(html).text
 
 
@@ -205,7 +205,7 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "17 winner TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
         "6 of the reference (final evaluation); 6 of the winner (final evaluation)",
         "0123456789abcdef0123456789abcdef",
-        "fine_ tune. learning_ rate 0.0001 0.001235",
+        "fine_ tune. learning_ rate 0.0001 0.0001 0.001235",
         "Not searched, and the same in both: baseline.learning_rate 0.001,",
         "17 complete, 0 pruned and 1 failed trials (17 asked for)",
         "torch 2.13.0",
@@ -215,8 +215,7 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
         "What sets the better 8 of 16 trials (1 baseline) apart from all",
         "Use the winner, trial 17: +14.32 points [+11.19, +17.44] over the reference",
-        "Rests on: difference 0.1432, low 0.1119, high 0.1744, n 542",
-        "Beyond chance: none of them. Left out: 1 outside of the space searched.",
+        "Beyond it: none of them. Left out: 1 outside of the space searched.",
         "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
         assert expected in found.text

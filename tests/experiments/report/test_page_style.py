@@ -7,8 +7,11 @@ from importlib.resources import files
 
 import pytest
 
+from experiments.wording import unbroken
+
 pytestmark = pytest.mark.unit
 
+KEPT = "\N{NO-BREAK SPACE}"
 CSS = (files("experiments.report") / "templates" / "style.css").read_text()
 SCHEMES = [
     dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", block))
@@ -48,6 +51,16 @@ def test_text_stands_out_by_4_5_and_marks_by_3(scheme: dict[str, str]) -> None:
     texts += [(ink, blended(scheme["cell"], share / 10, paper)) for share in range(11)]
     assert min(contrast(*pair) for pair in texts) >= 4.5
     assert min(contrast(scheme[c], paper) for c in ("before", "after", "mark")) >= 3
+
+
+def test_numbers_stay_with_their_units() -> None:
+    said = unbroken("1 min 42 s of 12 s, 2 h 05 min; 97.17 % [95.41, -8.27] of 3 trials")
+    assert said.count(KEPT) == 9
+    assert (
+        f"1{KEPT}min{KEPT}42{KEPT}s of 12{KEPT}s, 2{KEPT}h{KEPT}05{KEPT}min; 97.17{KEPT}%" in said
+    )
+    assert "of 3 trials" in said
+    assert f"[95.41,{KEPT}-8.27]" in said
 
 
 def test_both_schemes_set_every_colour() -> None:

@@ -1,0 +1,56 @@
+"""What the sentences on freezing say, and when they say nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from experiments.report.analysis import Analysis
+from experiments.report.explanations import frozen_rows, layer_lines
+from tests.experiments.protocol_results import complete, failed, pruned, waiting
+from tests.experiments.report.made_analysis import made_analysis
+
+pytestmark = pytest.mark.unit
+
+
+def with_layers(frozen: int, *cka: float | None) -> Analysis:
+    made = made_analysis("ab")
+    layers = [
+        replace(layer, frozen=i < frozen, cka=value)
+        for i, (layer, value) in enumerate(zip(made.layers, cka, strict=True))
+    ]
+    return replace(made, layers=tuple(layers))
+
+
+def test_layers_that_stayed_are_named_with_the_least_of_theirs() -> None:
+    said = layer_lines(with_layers(1, 1.0, 0.98, 0.96, 0.5, 0.3))
+    assert "Though free to move, block 2 and block 3 kept" in said[-1]
+    assert "(CKA 0.960 or more)" in said[-1]
+    assert "dense 512 most" not in said[1]
+    assert "head most (CKA 0.300)" in said[1]
+
+
+def test_a_first_layer_that_moved_is_named_and_the_head_is_never_one() -> None:
+    said = layer_lines(with_layers(1, 1.0, 0.9, 0.99, 0.99, 0.99))
+    assert "The first trained layer, block 2, moved to CKA 0.900, below 0.95" in said[-1]
+    # All that can be frozen is: nothing about freezing the head, nor of one layer as two.
+    assert len(layer_lines(with_layers(4, 1.0, 1.0, 1.0, 1.0, 0.99))) == 1
+    assert len(layer_lines(with_layers(4, 1.0, 1.0, 1.0, 1.0, 0.5))) == 1
+    # Where the first has none, the second is not called the first.
+    assert not any("first" in s for s in layer_lines(with_layers(0, None, 0.5, 0.5, 0.5, 0.5)))
+
+
+def test_on_few_images_nothing_is_concluded() -> None:
+    few = replace(with_layers(0, 0.99, 0.98, 0.7, 0.5, 0.4), cka_images=40)
+    assert layer_lines(few)[1:] == ["On 40 images CKA lies too high to be judged by."]
+
+
+def test_rows_count_what_ended_without_a_value() -> None:
+    name = "fine_tune.frozen_layers"
+    trials = [complete(0, 0.9), complete(1, 0.8), pruned(2, {1: 0.4}), failed(3, "x"), waiting(4)]
+    alone = replace(pruned(5, {1: 0.4}), configuration={name: 4})
+    assert frozen_rows([*trials, alone]) == [
+        {"frozen": 2, "n": 2, "ended": 2, "median": "85.00 %", "best": "90.00 %"},
+        {"frozen": 4, "n": 0, "ended": 1, "median": "-", "best": "-"},
+    ]
