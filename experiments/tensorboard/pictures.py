@@ -30,6 +30,8 @@ _COUNTED = 30
 """Classes up to which a confusion matrix shows its counts; above, a count has no room."""
 _LONGEST = 14
 """Letters of a class name that are shown."""
+_NO_LETTER = "\U0010ffff"
+"""That no font has."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     """[classes][classes] counts, true class down, predicted across, shaded by share of the row."""
     size = len(counts)
     cell = 28 if size <= 15 else 20 if size <= _COUNTED else max(3, 600 // size)
-    names = [_shortened(name) for name in classes] if size <= _COUNTED else []
+    names = [_shortened(name) for name in written(classes)] if size <= _COUNTED else []
     widest = max((_letters(name, _SMALL).shape[1] for name in names), default=0)
     is_upright = widest > cell - 2
     # The names' room, and beside it that of the axis' own name.
@@ -77,6 +79,18 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
                 x, y = left + j * cell + cell // 2, top + at
                 _write(canvas, _letters(str(count), _SMALL), x, y, is_light=shares[i, j] > 0.7)
     return _picture(canvas)
+
+
+def written(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names as the font can write them: `class 3`, counted from 0, for one whose letters it lacks.
+
+    It has those of ASCII; all others would be the same box.
+    """
+    lacking = _letters(_NO_LETTER, _SMALL)
+    return tuple(
+        f"class {i}" if any(np.array_equal(_letters(c, _SMALL), lacking) for c in name) else name
+        for i, name in enumerate(classes)
+    )
 
 
 def grid(

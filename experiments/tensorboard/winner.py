@@ -14,7 +14,7 @@ from experiments.report.answers import Mistake
 from experiments.report.inside import BlockMaps, FeatureMaps
 from experiments.report.split_summary import Sample, SplitSummary
 from experiments.tensorboard.events import EventFile, empty, image, scalar, text
-from experiments.tensorboard.pictures import Tile, confusion_matrix, grid
+from experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
 from experiments.wording import percent
 
 _MOST_CLASSES = 20
@@ -36,16 +36,16 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
         root: the run's TensorBoard folder.
         analysis: of the exported network.
     """
-    a, folder = analysis, winner_folder(root)
-    values = [_samples(split, a.classes) for split in a.splits]
+    a, folder, classes = analysis, winner_folder(root), written(analysis.classes)
+    values = [_samples(split, classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
-    values.append(_shown(a.feature_maps, a.classes))
+    values.append(_shown(a.feature_maps, classes))
     for when, evaluation in (("before", a.predictions.before), ("after", a.predictions.after)):
-        picture = confusion_matrix(evaluation.confusion, a.classes)
+        picture = confusion_matrix(evaluation.confusion, classes)
         about = f"images of TEST2's selection part, {when} fine-tuning; exported replicate"
         values.append(image(f"confusion/test2_{when}", picture, about))
     if a.predictions.mistakes:
-        values.append(_mistakes(a.predictions.mistakes, a.classes))
+        values.append(_mistakes(a.predictions.mistakes, classes))
     values.append(text("representation/layers", _layer_table(a)))
     empty(folder)
     with EventFile(folder) as file:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from experiments.tensorboard.pictures import Tile, confusion_matrix, grid
+from experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
 
 pytestmark = pytest.mark.unit
 
@@ -69,3 +69,12 @@ def test_a_grid_shows_every_image_enlarged_under_its_titles() -> None:
     enlarged = luminance(grid([[Tile(ramp)]], side=50))
     inside = enlarged[8 : 8 + 28, 8 : 8 + 56]
     assert (inside == ramp.repeat(7, 0).repeat(7, 1)).all()
+
+
+def test_classes_whose_letters_the_font_lacks_are_told_apart_by_number() -> None:
+    names = ("Käse", "漢字", "naïve 2", "ボ", "Ёж")
+    assert written(names) == ("Käse", "class 1", "naïve 2", "class 3", "class 4")
+    counts = [[1, 0], [0, 1]]
+    assert confusion_matrix(counts, ["漢", "字"]) == confusion_matrix(
+        counts, ["class 0", "class 1"]
+    )
