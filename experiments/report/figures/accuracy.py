@@ -55,7 +55,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
                 )
     axes.spines[:].set(visible=True, color=INK, alpha=0.25)
     # Every n-th class, so that names of many classes do not lie on each other.
-    shown = range(0, size, 1 + size // _COUNTED)
+    shown = range(0, size, 1 + (size - 1) // _COUNTED)
     names = [plain(classes[i]) for i in shown]
     axes.set_xticks(shown, names, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(shown, names)
