@@ -6,6 +6,7 @@ changes and every ten as a sign of life. Readers: `experiments.live.signs`.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -68,6 +69,8 @@ class Heartbeat:
 
     def _write(self) -> None:
         try:
+            if not self._path.parent.is_dir():  # else one file would make a folder of it again
+                raise FileNotFoundError(errno.ENOENT, "the run folder is gone")
             self._beat += 1
             content = {
                 **self._board.snapshot(),

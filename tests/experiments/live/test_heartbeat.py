@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shutil
 import os
 import subprocess
 import sys
@@ -105,6 +106,18 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_search(
         f"{tmp_path}/status.json cannot be written ([Errno 28] No space left on device); the "
         "search goes on"
     ]
+
+
+def test_a_run_folder_that_was_deleted_stays_so(
+    board: Board, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder with a status and no study would be refused by the next start."""
+    run = tmp_path / "run"
+    run.mkdir()
+    with Heartbeat(run / "status.json", board):
+        shutil.rmtree(run)
+    assert not run.exists()
+    assert "the run folder is gone" in caplog.text
 
 
 def status_by(**process: object) -> dict[str, Any]:
