@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,14 +28,20 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
         splits: TRAIN, TEST, TEST2.
     """
     figure, axes = new_figure(5.4, 2.9)
+    lowest, highest = 100.0, 0.0
     for split, (colour, style, width) in zip(splits, _LINES, strict=True):
         edges = np.linspace(0, 1, len(split.histogram) + 1)
         # A logarithmic scale has no place for an empty bin: its line is broken there.
         shares = np.where(split.histogram > 0, 100 * split.histogram, np.nan)
+        lowest = min(lowest, float(np.nanmin(shares)))
+        highest = max(highest, float(np.nanmax(shares)))
         axes.stairs(
             shares, edges, baseline=None, color=colour, ls=style, lw=width, label=split.name
         )
     axes.set_yscale("log")
+    # At least from a power of ten to the next: between two there is no tick.
+    lowest = min(lowest, 10.0 ** (math.ceil(math.log10(highest)) - 1))
+    axes.set(ylim=(0.8 * lowest, 1.25 * max(highest, 10 * lowest)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set(xlim=(0, 1))

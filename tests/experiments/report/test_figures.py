@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,14 @@ def test_intensities_of_all_splits_are_told_apart_by_their_lines() -> None:
     assert {"TRAIN", "TEST", "TEST2"} <= set(texts(root))
     assert "TEST2 mean 0.375, sd 0.188" in (root.get("aria-label") or "")
     assert len(set(re.findall(r"stroke-dasharray: ([^;]+)", figure))) == 2
+
+
+def test_flat_intensities_have_a_scale() -> None:
+    splits = made_analysis("ab").splits  # 1.6 % in every bin but one
+    root = parse(intensity_histogram(splits))
+    assert {"1", "10"} <= set(texts(root))
+    black = [replace(s, histogram=np.eye(64)[0]) for s in splits]
+    assert {"10", "100", "1000"} & set(texts(parse(intensity_histogram(black)))) == {"10", "100"}
 
 
 def test_a_sheet_keeps_pixels_and_reduces_what_is_large() -> None:
