@@ -36,7 +36,7 @@ from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import Store
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
-from search.jobs import Listener, Phase
+from search.jobs import Phase
 from search.journal import RunLock
 from search.records import TrialRecord
 from search.study import Study
@@ -184,6 +184,7 @@ class _Search:
             self._execute(log)
         self.steering.close("the search is over")
         if stopped := self.phases.stopped:
+            self.board.stopping(stopped)
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
         write_trials_csv(study.trials(), run.trials)
         if study.finished and study.gave_up:
@@ -251,17 +252,16 @@ class _Search:
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             progress = Progress(self.console, self.board)
-            self.phases.on_phase = self._phase_teller(progress)
+            self.phases.on_phase = tell = self._phase_teller(progress)
             with progress, log:
                 if self.study.finished:
                     retraining = self.phases.retrain()
-                    progress.phase("retrain", retraining.total, retraining.done)
+                    tell("retrain", retraining.total, retraining.done)
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                listeners: list[Listener] = [progress, log]
                 poll = self.steering.poll
-                run_jobs(self.phases, listeners, context, resources, self.run.ray, poll)
+                run_jobs(self.phases, [progress, log], context, resources, self.run.ray, poll)
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import shutil
 import os
+import shutil
 import subprocess
 import sys
 import time
