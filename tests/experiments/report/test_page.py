@@ -201,8 +201,8 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
     for expected in (
         "baseline epoch 3: training loss nan <script>alert(1)</script>",
         "shiftsearch search digits6 --data <DIR>",
-        "0 reference TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4 times",
-        "17 winner TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
+        "0 reference fine-tuned on TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4 times",
+        "17 winner fine-tuned on TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
         "6 of the reference (final evaluation); 6 of the winner (final evaluation)",
         "0123456789abcdef0123456789abcdef",
         "fine_ tune. learning_ rate 0.0001 0.0001 0.001235",
