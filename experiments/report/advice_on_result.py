@@ -62,7 +62,7 @@ def images_needed(result: Mapping[str, Any]) -> Iterator[str]:
         f"{found['n']}: the interval is {100 * (high - low) / 2:.2f} points to each side and "
         f"narrows with the root of n, to the difference itself, "
         f"{100 * found['difference']:.2f} points, at {found['n']} x {ratio:.2f}^2, if that "
-        "difference is right."
+        "difference is right; even then it excludes 0 only every other time."
     )
 
 

@@ -34,7 +34,7 @@ def class_changes(
     """
     counts = [sum(row) for row in before]
     shown = [i for i, n in enumerate(counts) if n]
-    figure, axes = new_figure(4.6, 1.0 + 0.3 * len(shown))
+    figure, axes = new_figure(4.9, 1.0 + 0.3 * len(shown))
     words = []
     for place, i in enumerate(shown):
         low, high = before[i][i] / counts[i], after[i][i] / counts[i]

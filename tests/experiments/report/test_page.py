@@ -139,6 +139,9 @@ def test_the_page_is_accessible(html: str) -> None:
     scrolled = [a for _, a in found.attributes if a.get("class") == "scroll"]
     assert scrolled
     assert all(a.get("tabindex") == "0" and a.get("aria-labelledby") for a in scrolled)
+    wide = [a for _, a in found.attributes if "wide" in str(a.get("class"))]
+    assert len(wide) == 5
+    assert all(a.get("tabindex") == "0" for a in wide)
 
 
 def test_each_image_is_drawn_in_whole_pixels_of_its_own(html: str) -> None:
