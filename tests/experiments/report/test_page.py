@@ -204,7 +204,7 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
     for expected in (
         "baseline epoch 3: training loss nan <script>alert(1)</script>",
         "shiftsearch search digits6 --data <DIR>",
-        "0 reference fine-tuned on TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4 times",
+        "0 reference fine-tuned on TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4",
         "17 winner fine-tuned on TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
         "6 of the reference (final evaluation); 6 of the winner (final evaluation)",
         "0123456789abcdef0123456789abcdef",
