@@ -146,8 +146,8 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     trials.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="any column of trials.csv; accuracies best first, all else upwards, missing last; "
-        "default number, with --top test2_accuracy",
+        help="any column of trials.csv, or the end of its name; accuracies best first, all else "
+        "upwards, missing last; default number, with --top test2_accuracy",
     )
     trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")

@@ -30,7 +30,7 @@ from experiments.results import (
     weights_of,
 )
 from experiments.retrain import Candidate, Retraining
-from experiments.tensorboard.winner import winner_folder, write_winner
+from experiments.tensorboard.winner import has_winner, write_winner
 from model.bundle import save_bundle
 from model.device import choose_device
 from model.hyperparameters import Hyperparameters
@@ -91,7 +91,7 @@ class Conclusion:
             text = json.dumps(result, indent=1, allow_nan=False)
             write_atomically(run.result, text.encode())
         explanation = explanation or explained(run)
-        if explanation is not None and (anew or not winner_folder(run.tensorboard).exists()):
+        if explanation is not None and (anew or not has_winner(run.tensorboard)):
             write_winner(run.tensorboard, explanation)
         trials, space = self.study.trials(), self.experiment.search_space()
         write_report(result, trials, space, explanation, run.report)

@@ -7,6 +7,7 @@ on the driver's machine or on another one that sees the run folder.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
         snapshot = {k: v for k, v in status.items() if k != "process"}
         if status["outcome"] is None and sign.alive is False:
             snapshot = {**_from_study(run), "written": status["written"], "beat": status["beat"]}
+            if snapshot["outcome"] is None:  # of retraining the study knows nothing
+                snapshot |= {"phase": status["phase"], "retrain": status["retrain"]}
             known["source"] = run.journal.name
     complete = snapshot["outcome"] == "complete"
     return {
@@ -72,7 +75,7 @@ def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     if status["outcome"] is not None:
         again = status["outcome"] in ("interrupted", "error")
         text = f"ended at {_moment(status['written'])}"
-        return Sign(False, f"{text}; the same command continues this run" if again else text, 0.0)
+        return Sign(False, f"{text}; {_command(run)}" if again else text, 0.0)
     moved = watched is not None and status["beat"] != watched
     try:
         modified = run.status.stat().st_mtime
@@ -81,8 +84,12 @@ def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     sign = sign_of_life(status, modified, time.time(), this_process(), moved)
     if sign.alive is False:
         text = f"no sign of its driver since {_moment(status['written'])} ({sign.text})"
-        return Sign(False, f"{text}; the same command continues this run", sign.age)
+        return Sign(False, f"{text}; {_command(run)}", sign.age)
     return sign
+
+
+def _command(run: Run) -> str:
+    return f"`shiftsearch search --run {shlex.quote(str(run.folder))}` continues it"
 
 
 def _moment(written: str) -> str:

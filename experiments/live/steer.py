@@ -22,8 +22,8 @@ class Refused(ValueError):  # noqa: N818, named by its cause
 
 INPUT_ERRORS = (DefinitionError, NotARun, Refused, SpaceError)
 
-WAIT = 30.0
-"""Seconds for the driver to take up a request: it may be starting Ray, or writing the report."""
+WAIT = 90.0
+"""Seconds for the driver to take up a request: Ray may start, and NFS shows new files late."""
 
 
 def enqueue(options: Namespace, console: Console) -> int:
@@ -55,6 +55,8 @@ def _live(folder: str) -> Run:
             f"{run.folder}: no search runs here ({status['driver']['text']}); "
             f"`shiftsearch search --run {folder}` continues it, and --trials N extends it"
         )
+    if status["phase"] == "concluding":
+        raise Refused(f"{run.folder}: the search is over, its result is being written")
     return run
 
 

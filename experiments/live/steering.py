@@ -143,7 +143,7 @@ class Steering:
             match command:
                 case "enqueue":
                     point = self._space.point(arguments["configuration"], "configuration")
-                    return Answer(True, f"is trial {study.enqueue(point)}")
+                    return Answer(True, f"will be trial {study.enqueue(point)}")
                 case "extend":
                     trials = arguments["trials"]
                     if not isinstance(trials, int) or trials > MAX_TRIALS:
@@ -151,6 +151,7 @@ class Steering:
                             False, f"trials is {trials!r}, but must be at most {MAX_TRIALS}"
                         )
                     study.ending.extend(trials)
+                    study.ending.resume()
                     why = study.stop_reason
                     idle = f", but no more are asked for in this call: {why}" if why else ""
                     return Answer(True, f"{trials} trials are wanted{idle}")

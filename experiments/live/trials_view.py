@@ -22,6 +22,14 @@ from experiments.wording import duration, one_line, percent
 _PADDING = 2
 _OBJECTIVE = "test2_accuracy"
 _ACCURACIES = ("test2_accuracy_before", "test2_accuracy_after")
+_HEADINGS = {
+    "trial": "number",
+    "before": _ACCURACIES[0],
+    "after": _ACCURACIES[1],
+    "epochs": "baseline_epochs",
+    "time": "seconds",
+}
+"""What the table calls a column of `trials.csv`, taken by --sort too."""
 
 
 class WrongOption(ValueError):  # noqa: N818, named by its cause
@@ -35,35 +43,52 @@ INPUT_ERRORS = (NotARun, WrongOption)
 def trials(options: Namespace, console: Console) -> int:
     """`shiftsearch trials`."""
     run = Run(Path(options.run).expanduser().absolute())
-    rows = arranged(trials_frame(trials_of(run)), options.sort, options.top)
+    frame = trials_frame(trials_of(run))
+    column = column_of(frame, options.sort)
+    rows = arranged(frame, column, options.top)
     if options.csv:
         sys.stdout.write(rows.to_csv(index=False))
     elif rows.empty:
         console.print("no trials yet")
     else:
-        console.print(trials_table(rows, console.width, options.sort), soft_wrap=False)
+        console.print(trials_table(rows, console.width, column), soft_wrap=False)
     return 0
 
 
-def arranged(frame: pd.DataFrame, sort: str | None, top: int | None) -> pd.DataFrame:
+def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
+    """The column that `--sort` names: by its name, its heading or the end of its dotted name.
+
+    Raises:
+        WrongOption: there is no such column, or several, naming the nearest.
+    """
+    column = _HEADINGS.get(sort or "", sort)
+    if column is None or column in frame.columns:
+        return column
+    ends = [name for name in frame.columns if name.endswith(f".{column}")]
+    if len(ends) == 1:
+        return ends[0]
+    names = ends or difflib.get_close_matches(column, list(frame.columns), n=1, cutoff=0.0)
+    raise WrongOption(
+        f"--sort {sort}: trials.csv has no such column; nearest: {' and '.join(names)}"
+    )
+
+
+def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.DataFrame:
     """Rows in order, missing values last, ties by number; the first `top` of them.
 
     Accuracies are sorted best first, everything else upwards.
 
     Args:
         frame: of `experiments.trials_table.trials_frame`.
-        sort: a column; None is the number, or with `top` the objective.
+        column: one of it; None is the number, or with `top` the objective.
         top: how many rows to keep; None keeps all.
 
     Raises:
-        WrongOption: there is no such column, naming the nearest one; or `top` is below 1.
+        WrongOption: `top` is below 1.
     """
     if top is not None and top < 1:
         raise WrongOption(f"--top {top}: must be at least 1")
-    column = sort or ("number" if top is None else _OBJECTIVE)
-    if column not in frame.columns:
-        (nearest,) = difflib.get_close_matches(column, list(frame.columns), n=1, cutoff=0.0)
-        raise WrongOption(f"--sort {column}: trials.csv has no such column; nearest: {nearest}")
+    column = column or ("number" if top is None else _OBJECTIVE)
     rows = frame.sort_values(
         column, ascending="accuracy" not in column, na_position="last", kind="stable"
     )
@@ -102,7 +127,15 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
         if left < 0 and name != first:
             break
         columns[header] = cells
-    table = Table(box=None, pad_edge=False, padding=(0, _PADDING, 0, 0))
+    hidden = sum(name.replace(".", "\n") not in columns for name in more)
+    caption = f"{hidden} more columns differ; a wider terminal or --csv shows them"
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, _PADDING, 0, 0),
+        caption=Text(caption) if hidden else None,
+        caption_justify="left",
+    )
     for header in columns:
         left_aligned = header in ("state", "role", "reason")
         table.add_column(Text(header), no_wrap=True, justify="left" if left_aligned else "right")

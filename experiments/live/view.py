@@ -154,6 +154,8 @@ def troubles(counts: Mapping[str, int]) -> list[str]:
 def left(snapshot: Mapping[str, Any]) -> str:
     """How long it still takes, in words; empty where unknown."""
     seconds = snapshot["seconds_left"]
+    if snapshot["stop_reason"] and snapshot["phase"] == "search":
+        return f"stopping, {snapshot['counts']['running']} still running"
     if seconds is None:
         return ""
     return f"about {duration(seconds)} left" if seconds >= 5 else "a few seconds left"

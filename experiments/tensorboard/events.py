@@ -108,8 +108,9 @@ def write_end(folder: Path, steps: Mapping[int, Values]) -> None:
     """
     content = io.BytesIO()
     records = RecordWriter(content)
-    earlier = max((path.name for path in folder.glob(_FILES)), default="")
-    if not earlier:
+    files = list(folder.glob(_FILES))
+    earlier = max((path.name for path in files), default="")
+    if not any(path.stat().st_size for path in files):
         _begin(records)  # purges what a TensorBoard that is running knows of an emptied folder
     for step, values in steps.items():
         _add(records, values, step)

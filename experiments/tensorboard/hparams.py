@@ -34,10 +34,10 @@ STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
 
 _STATE = "state"
 _METRICS = {
-    _STATE: "0 running (or waiting to be handed out again after its worker was lost), "
-    "1 complete, 2 pruned, 3 failed",
     "final/test2_accuracy_after": "the objective: accuracy on TEST2's selection part after "
     "fine-tuning, 0 to 1 (selected on)",
+    _STATE: "0 running (or waiting to be handed out again after its worker was lost), "
+    "1 complete, 2 pruned, 3 failed",
     "final/test2_accuracy_before": "accuracy on TEST2's selection part before fine-tuning, 0 to 1",
     "final/test_accuracy_after": "accuracy on TEST after fine-tuning, 0 to 1 (trained on)",
     "final/test_accuracy_before": "accuracy on TEST before fine-tuning, 0 to 1 (selected on)",
@@ -46,7 +46,8 @@ _METRICS = {
     "final/stopped_at": "baseline epochs of the rung at which a pruned trial was stopped",
     "final/seconds": "from the first start to the end, by the driver's clock",
 }
-"""Tag to description; the part behind `final/` is the column's name in `trials.csv`."""
+"""Tag to description; the part behind `final/` is the column's name in `trials.csv`. TensorBoard
+shows the first one until others are ticked."""
 
 _TEXTS = {
     "role": (

@@ -13,7 +13,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.answers import Mistake
 from experiments.report.inside import BlockMaps, FeatureMaps
 from experiments.report.split_summary import Sample, SplitSummary
-from experiments.tensorboard.events import EventFile, empty, image, scalar, text
+from experiments.tensorboard.events import empty, has_end, image, scalar, text, write_end
 from experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
 from experiments.wording import percent
 
@@ -23,8 +23,12 @@ _ACROSS = 4
 """Channels, and mistakes, beside each other."""
 
 
-def winner_folder(root: Path) -> Path:
-    """Where the winner's lies under the run's TensorBoard folder."""
+def has_winner(root: Path) -> bool:
+    """Whether the winner's folder is written, whole, under the run's TensorBoard folder."""
+    return has_end(_folder(root))
+
+
+def _folder(root: Path) -> Path:
     return root / "winner"
 
 
@@ -36,7 +40,7 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
         root: the run's TensorBoard folder.
         analysis: of the exported network.
     """
-    a, folder, classes = analysis, winner_folder(root), written(analysis.classes)
+    a, folder, classes = analysis, _folder(root), written(analysis.classes)
     values = [_samples(split, classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
     values.append(_shown(a.feature_maps, classes))
@@ -48,10 +52,10 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
         values.append(_mistakes(a.predictions.mistakes, classes))
     values.append(text("representation/layers", _layer_table(a)))
     empty(folder)
-    with EventFile(folder) as file:
-        file.add(values, step=0)
-        for step, point in _curve(a):
-            file.add([point], step)
+    steps = {0: values}
+    for step, point in _curve(a):
+        steps.setdefault(step, []).append(point)
+    write_end(folder, steps)
 
 
 def _samples(split: SplitSummary, classes: tuple[str, ...]) -> Summary.Value:

@@ -23,6 +23,7 @@ from experiments.folder import Run
 from experiments.live.board import SCHEMA, Board
 from experiments.live.heartbeat import Heartbeat
 from experiments.live.signs import this_process
+from experiments.live.trials_view import WrongOption, column_of
 from experiments.trials_table import trials_frame
 from search.records import stored_trials
 from tests.experiments.protocol_results import finished_run, job
@@ -118,12 +119,12 @@ def test_a_dead_driver_s_run_is_told_from_its_study(
     assert document["driver"]["alive"] is False
     text = document["driver"]["text"]
     assert text.startswith("no sign of its driver since 2026-11-23 04:00:00 UTC (process ")
-    assert text.endswith("; the same command continues this run")
+    assert text.endswith(f"; `shiftsearch search --run {run.folder}` continues it")
     assert (document["source"], document["outcome"]) == ("study.journal", None)
     assert document["counts"]["done"] == 8  # the study went on after the last sign
     assert (document["running"], document["seconds_left"]) == ([], None)
     lines = lines_of(["status", str(run.folder), "--watch"], capsys)  # nothing to wait for
-    assert " ".join(lines).count("the same command continues this run") == 1
+    assert " ".join(lines).count("continues it") == 1
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with-status", "older-version"])
@@ -201,7 +202,7 @@ def test_watching_ends_with_the_run_and_says_each_change_once_in_a_pipe(
         "search: 3 of 8 done",
     ]
     assert lines[3] == str(run.folder)
-    assert lines[4].endswith("; the same command continues this run")
+    assert lines[4].endswith(f"; `shiftsearch search --run {run.folder}` continues it")
     assert lines[5].startswith("interrupted")
 
 
@@ -250,7 +251,8 @@ def test_the_table_fits_and_shows_what_it_is_sorted_by(
         assert all(len(line) <= width for line in lines)
         assert lines[1].split()[:6] == ["trial", "state", "role", "before", "after", "epochs"]
         assert lines[1].split()[7] == column
-        assert len(lines) == 2 + 8
+        more = " ".join(lines[10:])
+        assert more.startswith("2 more columns differ; a wider") == (width == 80), more
     assert lines[1].split()[7:] == ["batch_size", "dropout", "frozen_layers"]  # those that vary
 
 
@@ -303,8 +305,8 @@ def test_a_journal_is_read_whole_while_its_driver_writes(tmp_path: Path) -> None
         ("status {at}/bad", "{at}/bad/study.journal: holds no study (JSONDecodeError: "),
         ("trials {at}/run --top 0", "--top 0: must be at least 1"),
         (
-            "trials {at}/run --sort frozen_layers",
-            "--sort frozen_layers: trials.csv has no such column; nearest: fine_tune.",
+            "trials {at}/run --sort frozen_layer",
+            "--sort frozen_layer: trials.csv has no such column; nearest: fine_tune.",
         ),
     ],
 )
@@ -350,3 +352,32 @@ def test_looking_brings_neither_torch_nor_ray_and_a_closed_pipe_is_no_error(
         )
         os.close(writer)
         assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("named", "column"),
+    [("after", "test2_accuracy_after"), ("time", "seconds"), ("frozen_layers", None)],
+)
+def test_trials_are_sorted_by_what_the_table_calls_its_columns(
+    tmp_path: Path, named: str, column: str | None
+) -> None:
+    frame = trials_frame(stored_trials(stored_run(tmp_path / "run").journal))
+    assert column_of(frame, named) == (column or f"fine_tune.{named}")
+
+
+def test_an_ambiguous_column_names_all_it_could_be(tmp_path: Path) -> None:
+    frame = trials_frame(stored_trials(stored_run(tmp_path / "run").journal))
+    with pytest.raises(WrongOption, match=r"baseline\.dropout and fine_tune\.dropout"):
+        column_of(frame, "dropout")
+
+
+def test_a_driver_that_died_while_retraining_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored_run(tmp_path / "run")
+    retrain = {"wanted": 4, "done": 1, "pruned": 0, "failed": 0, "lost": 0}
+    left_by(run, process=this_process() | {"started": "1"}, phase="retrain", retrain=retrain)
+    document = status(run, capsys)
+    assert document["driver"]["alive"] is False
+    assert (document["phase"], document["retrain"]) == ("retrain", retrain)
+    assert "1 of 4 done" in " ".join(lines_of(["status", str(run.folder)], capsys))

@@ -16,6 +16,7 @@ from experiments.definition import Retrain
 from experiments.live.steering import Answer, Steering, send
 from experiments.phases import Phases
 from experiments.retrain import Retraining
+from search.budget import Budget
 from search.records import TrialRecord
 from tests.search.fake_study import POINT, SPACE, drive, next_job, open_study
 
@@ -63,9 +64,9 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 def test_enqueue(driver: Driver) -> None:
-    assert driver.after("enqueue", configuration=POINT) == Answer(True, "is trial 3")
+    assert driver.after("enqueue", configuration=POINT) == Answer(True, "will be trial 3")
     assert dict(driver.study.trials()[3].configuration) == POINT
-    assert driver.said == ["enqueue: is trial 3"]
+    assert driver.said == ["enqueue: will be trial 3"]
 
 
 def test_enqueue_is_checked_against_the_space(driver: Driver) -> None:
@@ -215,10 +216,16 @@ def test_a_request_that_cannot_be_taken_is_left_alone(
     assert driver.said == ["extend: 9 trials are wanted"]
 
 
-def test_who_extends_a_search_that_ends_is_told_so(driver: Driver) -> None:
+def test_extending_takes_a_stop_back(driver: Driver) -> None:
     driver.after("stop", now=False)
+    assert driver.after("extend", trials=9) == Answer(True, "9 trials are wanted")
+    assert not driver.study.ending.reason
+
+
+def test_who_extends_a_search_that_ends_is_told_so(driver: Driver) -> None:
+    driver.study.ending._budget = Budget(6, seconds=0.0)
     assert driver.after("extend", trials=9) == Answer(
-        True, "9 trials are wanted, but no more are asked for in this call: stopped by request"
+        True, "9 trials are wanted, but no more are asked for in this call: the budget is spent"
     )
 
 
