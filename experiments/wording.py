@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 _TOGETHER = re.compile(
     r"(?<=\d) (?=%|(?:s|min|h)\b)|(?<=\d h) (?=\d)|(?<=\d min) (?=\d)|(?<=\d,) (?=[+-]?[\d.]+\])"
+    r"|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)"
 )
-"""Spaces within `97.17 %`, `3 min 20 s` and `[95.41, 98.27]`."""
+"""Spaces within `97.17 %`, `3 min 20 s`, `[95.41, 98.27]` and `n = 541`."""
 
 
 def percent(share: float | None) -> str:
@@ -37,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 def unbroken(text: str) -> str:
-    """With spaces that no line breaks at within percentages, durations and intervals."""
+    """With spaces that no line breaks at within percentages, durations, intervals and counts."""
     return _TOGETHER.sub("\N{NO-BREAK SPACE}", text)
 
 

@@ -107,6 +107,7 @@ def write_report(
         time=time_used(trials),
         failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
         stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
+        complete=sum(t.state == "complete" for t in trials),
         branches=sum(t.branch_of is not None for t in trials),
         mattered=importance_view(trials, space, importance, winner),
         advice=advice(result, trials, space, importance, analysis),

@@ -1,4 +1,4 @@
-"""Each rule speaks on a made case that carries it, with its numbers, and not on its opposite."""
+"""Each rule on trials speaks on a made case that carries it, with its numbers, or is silent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import numpy as np
 import pytest
 
 from experiments.report.advice import advice
-from experiments.report.advice_on_result import (
-    cheaper_alike,
-    images_needed,
-    more_trials,
-    search_flattered,
-    weakest_class,
-    which_to_use,
-)
 from experiments.report.advice_on_trials import (
     fix,
     freeze,
@@ -31,7 +23,6 @@ from search.records import TrialRecord
 from search.space import Space
 from tests.experiments.protocol_results import (
     complete,
-    confusion,
     failed,
     finished_run,
     reference_only,
@@ -56,107 +47,6 @@ SPACE = Space.parse(
 def result_with(**changes: Any) -> dict[str, Any]:
     result, _ = finished_run()
     return result | changes
-
-
-def comparison(difference: float, low: float, high: float, part: str = "held-out") -> Any:
-    return {"part": part, "n": 500, "difference": difference, "interval": [low, high]}
-
-
-def outlook(sd: float, gain: float, high: float, alike: tuple[int, ...] = ()) -> dict[str, Any]:
-    return {
-        "noise": {"sd": sd, "degrees": 4, "interval": [sd / 2, 2 * sd]},
-        "expected_gain": {"more": 20, "gain": gain, "interval": [gain / 2, high]},
-        "indistinguishable": list(alike),
-    }
-
-
-# ---- the final numbers
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "begins"),
-    [
-        (0.01, 0.05, "Use the winner, trial 17: +2.00 points [+1.00, +5.00]"),
-        (-0.05, -0.01, "Keep the reference configuration: the winner is"),
-        (-0.01, 0.05, "Keep the reference configuration until more is known"),
-    ],
-)
-def test_which_to_use_follows_the_interval(low: float, high: float, begins: str) -> None:
-    (said,) = which_to_use(result_with(comparison=comparison(0.02, low, high)))
-    assert said.startswith(begins)
-    assert "on 500 images" in said
-    assert "flatters" not in said
-    (on_selection,) = which_to_use(
-        result_with(comparison=comparison(0.02, low, high, "selection"))
-    )
-    assert "flatters" in on_selection
-
-
-def test_images_needed_grow_with_the_square_of_width_over_difference() -> None:
-    (said,) = images_needed(result_with(comparison=comparison(0.01, -0.01, 0.03)))
-    assert "about 2000 images in place of 500" in said
-    assert "at 500 x 2.00^2, if that difference is right; even then it excludes 0 only" in said
-    for told in (comparison(0.02, 0.01, 0.03), comparison(-0.01, -0.03, 0.01)):
-        assert list(images_needed(result_with(comparison=told))) == []
-    # A difference of nothing is no reason to collect 5000000 images.
-    assert list(images_needed(result_with(comparison=comparison(1e-4, -0.01, 0.0102)))) == []
-
-
-def test_cheaper_alike_prefers_the_reference_then_the_faster() -> None:
-    _, trials = finished_run()
-    slow = complete(17, 0.97)
-    assert slow.result is not None
-    slow = replace(
-        slow, result=slow.result | {"baseline": slow.result["baseline"] | {"seconds": 60}}
-    )
-    timed = [*trials[:17], slow]
-    told = result_with(outlook=outlook(0.01, 0.0, 0.001, (1,)))
-    (said,) = cheaper_alike(told, timed)
-    assert said.startswith("Where training time counts, prefer trial 1: trials 1 and 17 are")
-    assert "took 32 s against 1 min 18 s of trial 17" in said
-    assert list(cheaper_alike(told, trials)) == []  # as fast as the winner
-    assert list(cheaper_alike(result_with(outlook=outlook(0.01, 0, 0.1)), timed)) == []
-    known = outlook(0.01, 0.0, 0.001, (0,))
-    (said,) = cheaper_alike(result_with(outlook=known, comparison=comparison(0, -0.1, 0.1)), timed)
-    assert said.startswith("Prefer the reference configuration, trial 0, which is known")
-    (said,) = cheaper_alike(result_with(outlook=known), timed)  # images tell them apart
-    assert said.startswith("Retrain with more than 3 replicates")
-
-
-def test_search_flattered_quotes_a_drop_above_the_noise_alone() -> None:
-    (said,) = search_flattered(result_with())  # 97.22 % in the search, 96.17 % after; noise 0.71
-    assert "97.22 % there and 96.17 % as the mean of 3 new replicates, 1.05 points" in said
-    assert list(search_flattered(result_with(outlook=outlook(0.02, 0, 0)))) == []
-
-
-def test_more_trials_only_where_gain_and_noise_are_apart() -> None:
-    old = result_with()["search"] | {"complete": 20}
-    (stop,) = more_trials(result_with(outlook=outlook(0.01, 0.002, 0.008), search=old))
-    assert stop.startswith("Stop searching this space: 20 more trials are expected to add 0.20")
-    young = old | {"complete": 19}
-    assert list(more_trials(result_with(outlook=outlook(0.01, 0.002, 0.008), search=young))) == []
-    # The best values are equal: a gain of 0 is no knowledge, unless nothing is left to gain.
-    equal = result_with(outlook=outlook(0.01, 0, 0), search=old)
-    assert list(more_trials(equal)) == []
-    perfect = result_with(outlook=outlook(0.01, 0, 0), search=old | {"best_value": 1.0})
-    assert len(list(more_trials(perfect))) == 1
-    (on,) = more_trials(result_with(outlook=outlook(0.001, 0.004, 0.01)))
-    assert on.startswith("Search on, with --trials 37")
-    assert list(more_trials(result_with(outlook=outlook(0.005, 0.004, 0.01)))) == []
-
-
-def test_weakest_class_is_named_when_chance_does_not_explain_it() -> None:
-    rows = confusion(6, 87)
-    assert list(weakest_class(result_with())) == []  # all alike
-    rows[2][2], rows[2][5] = 60, 27
-    matrices = {"winner": {"after": rows}, "split": "TEST2", "part": "selection"}
-    (said,) = weakest_class(result_with(confusion=matrices))
-    assert "images of 2, or collect more" in said
-    assert "60 of 90 of them, 66.67 % [52.78, " in said
-    assert "27 were taken for 5" in said
-
-
-# ---- the trials
 
 
 def at(number: int, value: float, **values: float) -> TrialRecord:
@@ -220,8 +110,8 @@ def test_freeze_quotes_the_counts_when_they_stand_out() -> None:
     found = importance((FROZEN, 0.9, (0.8, 1.0), 0.3))
     (said,) = freeze(result_with(), trials, found, None)
     assert said == (
-        "Freeze 1 layer: the 4 complete trials that did had the highest median accuracy, 90.00 %, "
-        "against 80.00 % with 3 layers (n = 4). They differ in other hyperparameters too."
+        "Freeze 1 layer: the 4 complete trials with as many frozen had the highest median "
+        "accuracy, 90.00 %, against 80.00 % with 3 layers (n = 4). They differ in other hyperparameters too."
     )
     # Fewer than three say nothing, and are not passed over in silence either.
     (said,) = freeze(result_with(), [*trials, at(8, 0.1, **{FROZEN: 0})], found, None)

@@ -227,12 +227,15 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
 @draws
 def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: Path) -> None:
     without = Page(html).text
-    assert not any(w in without for w in ("another trial trained", "rung", "No more trials"))
+    assert not any(
+        w in without for w in ("another trial trained", "rung", "No more trials", "gone on")
+    )
     result, trials = finished_run()
     trials = [*trials[:9], branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
-    result["search"]["stopped"] = "the budget is spent"
+    result["search"] |= {"stopped": "the budget is spent", "complete": 8}
     text = Page(html_of((result, trials), tmp_path)).text
     assert "1 trial fine-tunes a baseline that another trial trained." in text
+    assert "gone on since it was concluded: 9 trials are complete by now." in text
     assert "Shares of importance are not given: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
     assert "too low there to go on. Trial Reason 20 stopped at the rung of 3 epochs" in text

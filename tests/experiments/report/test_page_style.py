@@ -54,8 +54,8 @@ def test_text_stands_out_by_4_5_and_marks_by_3(scheme: dict[str, str]) -> None:
 
 
 def test_numbers_stay_with_their_units() -> None:
-    said = unbroken("1 min 42 s of 12 s, 2 h 05 min; 97.17 % [95.41, -8.27] of 3 trials")
-    assert said.count(KEPT) == 9
+    said = unbroken("1 min 42 s of 12 s, 2 h 05 min; 97.17 % [95.41, -8.27] of 3 trials, n = 4")
+    assert said.count(KEPT) == 11
     assert (
         f"1{KEPT}min{KEPT}42{KEPT}s of 12{KEPT}s, 2{KEPT}h{KEPT}05{KEPT}min; 97.17{KEPT}%" in said
     )
