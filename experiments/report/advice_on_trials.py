@@ -163,7 +163,8 @@ def freeze(
         rare = [f"{_layers(f)} (n = {len(v)})" for f, v in sorted(values.items()) if len(v) < _FEW]
         yield (
             f"Freeze {_layers(best)}: the {len(values[best])} complete trials with as many frozen "
-            f"had the highest median accuracy, {percent(medians[best])}, against {', '.join(others)}"
+            f"had the highest median accuracy, {percent(medians[best])}, against "
+            + ", ".join(others)
             + (f"; too few to compare: {', '.join(rare)}" if rare else "")
             + ". They differ in other hyperparameters too."
         )

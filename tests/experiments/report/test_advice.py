@@ -111,7 +111,8 @@ def test_freeze_quotes_the_counts_when_they_stand_out() -> None:
     (said,) = freeze(result_with(), trials, found, None)
     assert said == (
         "Freeze 1 layer: the 4 complete trials with as many frozen had the highest median "
-        "accuracy, 90.00 %, against 80.00 % with 3 layers (n = 4). They differ in other hyperparameters too."
+        "accuracy, 90.00 %, against 80.00 % with 3 layers (n = 4). They differ in other "
+        "hyperparameters too."
     )
     # Fewer than three say nothing, and are not passed over in silence either.
     (said,) = freeze(result_with(), [*trials, at(8, 0.1, **{FROZEN: 0})], found, None)
