@@ -68,6 +68,14 @@ def outlook_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
+    """Whether winner and reference differ by more than seeds explain; None where unknown."""
+    found = result.get("outlook", {})
+    if found.get("noise") is None:
+        return None
+    return result["reference"]["number"] not in found["indistinguishable"]
+
+
 def _json(found: Any) -> dict[str, Any]:
     return {**asdict(found), "interval": list(found.interval)}
 

@@ -146,7 +146,7 @@ class _Search:
             experiment.retrain,
             until_converged=experiment.until_converged,
         )
-        self._extended(self.study.ending.wanted)
+        self._as_steered()
         protocol = experiment.protocol
         self.board = Board(
             experiment.name,
@@ -270,9 +270,17 @@ class _Search:
 
         return tell
 
-    def _extended(self, trials: int) -> None:
-        """Take over what the study wants, which may have been extended."""
-        self.experiment = self.experiment.model_copy(update={"trials": trials})
+    def _as_steered(self) -> None:
+        """Take over what the study holds beyond the experiment: more trials, enqueued points."""
+        known = self.experiment.checked_points()
+        points = [t.configuration for t in self.study.trials() if t.role == "point"]
+        enqueued = [dict(point) for point in points if point not in known]
+        self.experiment = self.experiment.model_copy(
+            update={
+                "trials": self.study.ending.wanted,
+                "points": (*self.experiment.points, *enqueued),
+            }
+        )
 
     def _write_definition(self) -> None:
         write_atomically(self.run.definition, dump(self.experiment).encode())
@@ -282,7 +290,7 @@ class _Search:
         """A request was answered; it may have been an extension or a stop."""
         self.console.print(f"request: {line}", soft_wrap=True)
         if self.phases.searching:
-            self._extended(self.study.ending.wanted)
+            self._as_steered()
             self._write_definition()
             self.board.want(self.experiment.trials)
             self.board.stopping(self.study.ending.reason)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.outlook import beyond_seeds
 from experiments.statistics import wilson
 from experiments.wording import duration, interval, percent, points
 from search.records import TrialRecord
@@ -27,10 +28,13 @@ def which_to_use(result: Mapping[str, Any]) -> Iterator[str]:
     where += ", which it was selected on, so this flatters" if found["part"] != "held-out" else ""
     difference = points(found["difference"], found["interval"])
     number = result["winner"]["number"]
+    if low > 0 and beyond_seeds(result) is False:
+        return  # `cheaper_alike` says why
     if low > 0:
+        known = "" if beyond_seeds(result) else "; what another seed does to it is not known"
         yield (
             f"Use the winner, trial {number}: {difference} over the reference configuration "
-            f"{where}."
+            f"{where}{known}."
         )
     elif high < 0:
         yield f"Keep the reference configuration: the winner is {difference} {where}."
@@ -135,12 +139,14 @@ def more_trials(result: Mapping[str, Any]) -> Iterator[str]:
     search = result["search"]
     is_known = search["complete"] >= _ENOUGH and (gain["gain"] > 0 or search["best_value"] == 1)
     expected = f"{100 * gain['gain']:.2f} points {interval(gain['interval'])}"
-    against = f"the noise between seeds, {100 * noise['sd']:.2f} points"
-    if is_known and gain["interval"][1] < noise["sd"]:
+    against = (
+        f"the noise between seeds, {100 * noise['sd']:.2f} points {interval(noise['interval'])}"
+    )
+    if is_known and gain["interval"][1] < noise["interval"][0]:
         yield (
             f"Stop searching this space: {gain['more']} more trials are expected to add "
             f"{expected}, if they are as good as the past ones; even the upper end is below "
-            f"{against}."
+            f"{against}, at its lowest."
         )
     elif gain["gain"] > noise["sd"]:
         total = search["complete"] + search["pruned"] + gain["more"]

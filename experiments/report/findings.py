@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from experiments.outlook import outlook_lines
+from experiments.outlook import beyond_seeds, outlook_lines
 from experiments.wording import interval, percent, points
 
 
@@ -59,11 +59,22 @@ def answer(result: Mapping[str, Any]) -> list[str]:
     for configuration, name in names.items():
         row = final_row(result, configuration)
         if row is not None:
+            count = len(row["replicates"])
+            of = f"mean of {count} replicates" if count > 1 else "one replicate"
             lines.append(
                 f"{name} is right on {percent(row['accuracy'])} {interval(row['interval'])} of "
-                f"{row['n']} TEST2 images ({row['label']}) after fine-tuning."
+                f"{row['n']} TEST2 images ({row['label']}; {of}) after fine-tuning."
             )
     return [*lines, comparison_line(result)]
+
+
+def exported_alone(result: Mapping[str, Any]) -> str:
+    """What the exported replicate alone is worth, for who deploys it."""
+    row = final_row(result, "winner") or final_row(result, "reference")
+    if row is None or len(row["replicates"]) != result["retrain"]["replicates"]:
+        return ""  # some failed: which value is whose is not known
+    value = row["replicates"][result["exported"]["replicate"] - 1]
+    return f"{percent(value)} of {row['n']} TEST2 images ({row['label']})"
 
 
 def comparison_line(result: Mapping[str, Any]) -> str:
@@ -73,7 +84,12 @@ def comparison_line(result: Mapping[str, Any]) -> str:
         low, high = comparison["interval"]
         reading = "the interval holds 0, so neither is shown to be better"
         if low > 0 or high < 0:
-            reading = f"the {'winner' if low > 0 else 'reference configuration'} is better"
+            better = f"the {'winner' if low > 0 else 'reference configuration'} is better"
+            reading = {
+                True: f"{better}, by more than seeds differ",
+                False: f"{better} on these images, but within the noise between seeds",
+                None: f"{better} on these images; the noise between seeds is unknown",
+            }[beyond_seeds(result)]
         return (
             f"Winner minus reference, paired on {comparison['n']} images of TEST2's "
             f"{comparison['part']} part: "

@@ -18,7 +18,7 @@ from experiments.report.explanations import frozen_rows, protocol_lines
 from experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
 from experiments.report.figures.change import class_changes
 from experiments.report.figures.search import search_history, time_used
-from experiments.report.findings import answer, table_lines
+from experiments.report.findings import answer, exported_alone, table_lines
 from experiments.report.views import data_view, features_view, importance_view, mistakes_view
 from experiments.results import STAGES
 from experiments.wording import duration, interval, one_line, percent, unbroken
@@ -94,6 +94,7 @@ def write_report(
         sections=list(_SECTIONS.items()),
         missing=_MISSING,
         answer=answer(result),
+        exported_alone=exported_alone(result),
         data=data_view(result, analysis),
         protocol=protocol_lines(result),
         **_configurations(result, space),

@@ -56,6 +56,14 @@ def test_which_to_use_follows_the_interval(low: float, high: float, begins: str)
     assert "flatters" in on_selection
 
 
+def test_the_winner_is_not_advised_where_seeds_could_turn_the_verdict() -> None:
+    better = comparison(0.02, 0.01, 0.05)
+    alike = outlook(0.02, 0.002, 0.008, (0,))
+    assert list(which_to_use(result_with(comparison=better, outlook=alike))) == []
+    (said,) = which_to_use(result_with(comparison=better, outlook=alike | {"noise": None}))
+    assert said.endswith("; what another seed does to it is not known.")
+
+
 def test_images_needed_grow_with_the_square_of_width_over_difference() -> None:
     (said,) = images_needed(result_with(comparison=comparison(0.01, -0.01, 0.03)))
     assert "about 2000 images in place of 500" in said
@@ -95,10 +103,12 @@ def test_search_flattered_quotes_a_drop_above_the_noise_alone() -> None:
 
 def test_more_trials_only_where_gain_and_noise_are_apart() -> None:
     old = result_with()["search"] | {"complete": 20}
-    (stop,) = more_trials(result_with(outlook=outlook(0.01, 0.002, 0.008), search=old))
+    (stop,) = more_trials(result_with(outlook=outlook(0.02, 0.002, 0.008), search=old))
     assert stop.startswith("Stop searching this space: 20 more trials are expected to add 0.20")
     young = old | {"complete": 19}
-    assert list(more_trials(result_with(outlook=outlook(0.01, 0.002, 0.008), search=young))) == []
+    assert list(more_trials(result_with(outlook=outlook(0.02, 0.002, 0.008), search=young))) == []
+    unsure = result_with(outlook=outlook(0.01, 0.002, 0.008), search=old)
+    assert list(more_trials(unsure)) == []  # above what the noise may be, 0.005
     # The best values are equal: a gain of 0 is no knowledge, unless nothing is left to gain.
     equal = result_with(outlook=outlook(0.01, 0, 0), search=old)
     assert list(more_trials(equal)) == []

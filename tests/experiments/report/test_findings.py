@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.report.findings import result_table
+from experiments.report.findings import comparison_line, exported_alone, final_row, result_table
 from tests.experiments.protocol_results import finished_run
 
 pytestmark = pytest.mark.unit
@@ -50,7 +50,29 @@ def test_what_the_noise_cannot_tell_apart_is_named() -> None:
     assert "Not told apart from the best" in caption_of(result)
     assert "by it: trials 0, 4." in caption_of(result)
     del result["outlook"]  # of a run that an older version concluded
-    assert "oise" not in caption_of(result)
+    assert "Noise" not in caption_of(result)
+
+
+def test_the_verdict_minds_the_noise_between_seeds() -> None:
+    result, _ = finished_run()
+    assert comparison_line(result).endswith("; the winner is better, by more than seeds differ.")
+    result["outlook"]["indistinguishable"] = [0]
+    assert comparison_line(result).endswith("on these images, but within the noise between seeds.")
+    result["outlook"]["noise"] = None
+    assert comparison_line(result).endswith("; the noise between seeds is unknown.")
+    result["comparison"]["interval"] = [-0.01, 0.02]
+    assert comparison_line(result).endswith("so neither is shown to be better.")
+
+
+def test_the_exported_replicate_stands_for_itself() -> None:
+    result, _ = finished_run()
+    row = final_row(result, "winner")
+    assert row is not None
+    row["replicates"][:] = [0.91, 0.92, 0.93]
+    result["exported"]["replicate"] = 2
+    assert exported_alone(result) == f"92.00 % of {row['n']} TEST2 images (held out)"
+    result["retrain"]["replicates"] += 1  # one failed
+    assert exported_alone(result) == ""
 
 
 @pytest.mark.parametrize("width", [80, 120])
