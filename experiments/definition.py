@@ -142,6 +142,12 @@ class Experiment(_Section):
         space = self.search_space()
         return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
 
+    def steered(self, trials: int, points: Sequence[Mapping[str, Value]]) -> Experiment:
+        """The same with so many trials, and with those of the points that it lacks."""
+        known = self.checked_points()
+        more = [dict(point) for point in points if point not in known]
+        return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
+
     def wrong_rungs(self) -> list[str]:
         """One line for each rung that no baseline can reach."""
         most = self.protocol.baseline.max_epochs

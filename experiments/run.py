@@ -272,15 +272,8 @@ class _Search:
 
     def _as_steered(self) -> None:
         """Take over what the study holds beyond the experiment: more trials, enqueued points."""
-        known = self.experiment.checked_points()
         points = [t.configuration for t in self.study.trials() if t.role == "point"]
-        enqueued = [dict(point) for point in points if point not in known]
-        self.experiment = self.experiment.model_copy(
-            update={
-                "trials": self.study.ending.wanted,
-                "points": (*self.experiment.points, *enqueued),
-            }
-        )
+        self.experiment = self.experiment.steered(self.study.ending.wanted, points)
 
     def _write_definition(self) -> None:
         write_atomically(self.run.definition, dump(self.experiment).encode())

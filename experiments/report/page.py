@@ -94,6 +94,13 @@ def write_report(
         sections=list(_SECTIONS.items()),
         missing=_MISSING,
         answer=answer(result),
+        tied=[
+            t.number
+            for t in trials
+            if t.value == result["search"]["best_value"]
+            and t.number != result["search"]["best_number"]
+            and t.value is not None
+        ],
         exported_alone=exported_alone(result),
         data=data_view(result, analysis),
         protocol=protocol_lines(result),

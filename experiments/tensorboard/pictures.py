@@ -1,4 +1,4 @@
-"""Pictures for TensorBoard, drawn with numpy and Pillow's font: matplotlib takes 50 times as long.
+"""Pictures for TensorBoard, drawn with numpy and Pillow: matplotlib takes 50 times as long.
 
 A matrix has sixteen colours, from paper over blue to ink, so that shades and the edges of letters
 blend on one scale: half the bytes of 256, which TensorBoard's checksum in Python takes time for.
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -84,7 +86,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
 def written(classes: Sequence[str]) -> tuple[str, ...]:
     """Names as the font can write them: `class 3`, counted from 0, for one whose letters it lacks.
 
-    It has those of ASCII; all others would be the same box.
+    All that it lacks, such as Chinese, would be the same box.
     """
     lacking = _letters(_NO_LETTER, _SMALL)
     return tuple(
@@ -197,7 +199,5 @@ def _shortened(name: str) -> str:
 
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType; install the one from PyPI")
-    return font
+    """DejaVu Sans, which Matplotlib brings: Pillow's own has the letters of ASCII alone."""
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

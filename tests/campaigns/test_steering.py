@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import INTERRUPTED, main
+from experiments.definition import load
 from experiments.folder import Run
 from experiments.live.signs import read_status
 from experiments.live.status import status_of
@@ -68,6 +69,9 @@ def test_steering(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     number = int(said[1].removeprefix("enqueue: will be trial "))
     assert main(["stop", str(run), "--now"]) == 0
     assert driver.wait(60) == INTERRUPTED
+    written = load(str(run / "experiment.yaml"))  # which reproduces the run
+    assert written.trials == 200
+    assert [POINT.items() <= point.items() for point in written.checked_points()] == [True]
     assert not (run / "result.json").exists()
     assert status_of(Run(run))["outcome"] == "interrupted"
     capsys.readouterr()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from experiments.definition import (
     MAX_PROBLEMS,
@@ -328,3 +329,15 @@ def test_points_reach_the_study_complete_and_canonical() -> None:
     raw = {"space": space, "points": [{"baseline": {"dropout": 0.1 + 0.2}}]}
     (point,) = build(raw, "here").settings().points
     assert dict(point) == {**REFERENCE, "baseline.dropout": 0.3}
+
+
+def test_a_steered_experiment_reads_back_with_its_points_once() -> None:
+    raw = {"space": {"baseline": {"dropout": {"low": 0.0, "high": 0.6}}}}
+    experiment = build({**raw, "points": [{"baseline": {"dropout": 0.1}}]}, "tests")
+    points = experiment.checked_points()
+    enqueued = experiment.search_space().point({"baseline.dropout": 0.4}, "enqueued")
+    steered = experiment.steered(9, [*points, enqueued])
+    assert steered.trials == 9
+    assert steered.checked_points() == (*points, enqueued)
+    assert steered.steered(9, [*points, enqueued]) == steered
+    assert build(yaml.safe_load(dump(steered)), "tests") == steered
