@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.live import board
 from experiments.live.board import Board
 from search.jobs import Job
+from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import (
     EPOCH,
     branch,
@@ -22,22 +22,6 @@ from tests.experiments.protocol_results import (
 )
 
 pytestmark = pytest.mark.unit
-
-
-class Clock:
-    """`time.monotonic` under the test's control, in seconds."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(board, "time", clock)
-    return clock
 
 
 def told(phase: str = "search", wanted: int = 4, concurrency: int = 2) -> Board:

@@ -9,31 +9,14 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
-from experiments.live import board, progress
 from experiments.live.board import Board
 from experiments.live.progress import Progress
 from search.jobs import Job
 from search.records import TrialRecord
+from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, protocol_result
 
 pytestmark = pytest.mark.unit
-
-
-class Clock:
-    """`time.monotonic` under the test's control, in seconds."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in (board, progress):
-        monkeypatch.setattr(module, "time", clock)
-    return clock
 
 
 def progress_of(
