@@ -55,7 +55,7 @@ def outlook_lines(result: Mapping[str, Any]) -> list[str]:
         ]
         if alike:
             named = f"trial{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))}"
-            lines += [f"Not told apart from the best retrained configuration by it: {named}."]
+            lines += [f"This noise does not tell the best retrained configuration from {named}."]
         elif len({c["number"] for c in result["retrain"]["candidates"]}) > 1:
             lines += ["No other retrained configuration comes within it of the best one."]
     if gain is None:

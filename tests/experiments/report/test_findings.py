@@ -47,8 +47,8 @@ def test_what_the_noise_cannot_tell_apart_is_named() -> None:
         result
     )
     result["outlook"]["indistinguishable"] = [0, 4]
-    assert "Not told apart from the best" in caption_of(result)
-    assert "by it: trials 0, 4." in caption_of(result)
+    assert "does not tell the best retrained configuration" in caption_of(result)
+    assert "from trials 0, 4." in caption_of(result)
     del result["outlook"]  # of a run that an older version concluded
     assert "Noise" not in caption_of(result)
 
