@@ -99,8 +99,8 @@ def layer_lines(analysis: Analysis) -> list[str]:
         first = could_freeze[0]
         lines.append(
             f"The first trained layer, {first.name}, moved to CKA {_cka(first):.3f}, below "
-            f"{ALIKE}, from which a layer counts as little changed here: freezing it as well would "
-            "forbid a change that fine-tuning made."
+            f"{ALIKE}, from which a layer counts as little changed here: freezing it as well "
+            "would forbid a change that fine-tuning made."
         )
     return lines
 
