@@ -94,13 +94,7 @@ def write_report(
         sections=list(_SECTIONS.items()),
         missing=_MISSING,
         answer=answer(result),
-        tied=[
-            t.number
-            for t in trials
-            if t.value == result["search"]["best_value"]
-            and t.number != result["search"]["best_number"]
-            and t.value is not None
-        ],
+        tied=_tied(result["search"], trials),
         exported_alone=exported_alone(result),
         data=data_view(result, analysis),
         protocol=protocol_lines(result),
@@ -123,6 +117,12 @@ def write_report(
         looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
     )
     write_atomically(path, page.encode())
+
+
+def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]:
+    """Trials as good as the one that is named the best."""
+    equal = [t.number for t in trials if t.value is not None and t.value == search["best_value"]]
+    return [number for number in equal if number != search["best_number"]]
 
 
 def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -289,3 +290,14 @@ def test_hostile_and_many_class_names_do_no_harm(tmp_path: Path) -> None:
     assert "images of the first 12 classes" in found.text
     assert len(found.images) == 12 * 3 + 3 + 12 + 1 + 6
     assert "n27 9 9 9" in found.text
+
+
+@draws
+def test_trials_that_are_as_good_as_the_best_are_named(tmp_path: Path) -> None:
+    result, trials = finished_run()
+    assert "of equals the earlier" not in Page(html_of((result, trials), tmp_path)).text
+    others = [t.number for t in trials if t.value is not None and t.number not in (0, 17)][:2]
+    best = result["search"]["best_value"]
+    equal = [replace(t, value=best) if t.number in others else t for t in trials]
+    text = Page(html_of((result, equal), tmp_path)).text
+    assert f"so have trials {others[0]}, {others[1]}, and of equals the earlier" in text
