@@ -19,6 +19,7 @@ from data.synthetic import synthesize
 from experiments import run as runs
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
+from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
 from experiments.report.page import explained, write_report
@@ -31,7 +32,6 @@ from model.bundle_format import BundleError
 from model.device import choose_device
 from search.cluster import ResourceError
 from search.journal import RunLock, RunLocked
-from search.records import stored_trials
 from search.replay import Workers
 from search.stored_study import StudyMismatch
 from search.surrogate import Surrogate
@@ -89,7 +89,7 @@ def report(options: Namespace, console: Console) -> int:
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        trials = stored_trials(run.journal)
+        trials = trials_of(run)
     finally:
         lock.release()
     result = json.loads(run.result.read_text())

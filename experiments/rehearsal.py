@@ -12,8 +12,9 @@ import numpy as np
 
 from experiments.definition import DefinitionError, Experiment, build, load
 from experiments.folder import NotARun, Run
+from experiments.live.status import trials_of
 from search.recording import RecordedBaseline, recorded
-from search.records import TrialRecord, stored_identity, stored_trials
+from search.records import TrialRecord, stored_identity
 from search.replay import Replayed, Workers, replay, time_to_value
 from search.surrogate import Surrogate
 
@@ -73,11 +74,10 @@ def _read(run: Run) -> tuple[list[TrialRecord], dict[str, str]]:
     for path in (run.definition, run.journal):
         if not path.is_file():
             raise NotARun(f"{run.folder}: is not a run; it has no {path.name}")
-    try:
-        return stored_trials(run.journal), stored_identity(run.journal)
-    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
-        reason = f"{type(error).__name__}: {error}"
-        raise NotARun(f"{run.journal}: holds no study ({reason})") from None
+    trials = trials_of(run)
+    if not trials:  # of a driver that has just begun, or nobody's
+        raise NotARun(f"{run.journal}: holds no study (no trials)")
+    return trials, stored_identity(run.journal)
 
 
 def policies_of(

@@ -19,6 +19,7 @@ import yaml
 from experiments.folder import NotARun, Run
 from experiments.live.board import Board
 from experiments.live.signs import Sign, read_status, sign_of_life, this_process
+from experiments.result_rows import final_row
 from search.records import TrialRecord, stored_trials
 
 
@@ -174,12 +175,7 @@ def _result(run: Run) -> dict[str, Any] | None:
 
 def _final(result: Mapping[str, Any], configuration: str) -> dict[str, Any] | None:
     """After fine-tuning on TEST2's held-out part, or its selection part where none is held out."""
-    rows = {
-        row["part"]: row
-        for row in result["table"]
-        if (row["configuration"], row["stage"], row["split"]) == (configuration, "after", "TEST2")
-    }
-    row = rows.get("held-out", next(iter(rows.values()), None))
+    row = final_row(result, configuration)
     if row is None:
         return None
     kept = ("part", "label", "n", "accuracy", "interval")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.outlook import beyond_seeds, outlook_lines
+from experiments.result_rows import final_row, table_lines
 from experiments.wording import interval, percent, points
 
 
@@ -36,17 +37,6 @@ def result_table(result: Mapping[str, Any]) -> Table:
         above = line["configuration"]
         table.add_row(Text(name), Text(f"{line['images']}\nn = {line['n']}"), *cells)
     return table
-
-
-def table_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table's rows with before and after beside each other."""
-    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in result["table"]:
-        key = (row["configuration"], row["split"], row["part"])
-        images = row["split"] if row["part"] == "all" else f"{row['split']} {row['part']}"
-        line = {"configuration": row["configuration"], "images": images, "n": row["n"]}
-        lines.setdefault(key, line)[row["stage"]] = row
-    return list(lines.values())
 
 
 def answer(result: Mapping[str, Any]) -> list[str]:
@@ -100,13 +90,3 @@ def comparison_line(result: Mapping[str, Any]) -> str:
     if result["search"]["asked"] == 1:
         return "Only the reference configuration was run: nothing to compare with."
     return "The winner is the reference configuration itself: no other did better when retrained."
-
-
-def final_row(result: Mapping[str, Any], configuration: str) -> Mapping[str, Any] | None:
-    """After fine-tuning, on TEST2's held-out part, else on its selection part."""
-    found = {
-        row["part"]: row
-        for row in result["table"]
-        if (row["configuration"], row["stage"], row["split"]) == (configuration, "after", "TEST2")
-    }
-    return found.get("held-out", next(iter(found.values()), None))

@@ -18,8 +18,9 @@ from experiments.report.explanations import frozen_rows, protocol_lines
 from experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
 from experiments.report.figures.change import class_changes
 from experiments.report.figures.search import search_history, time_used
-from experiments.report.findings import answer, exported_alone, table_lines
+from experiments.report.findings import answer, exported_alone
 from experiments.report.views import data_view, features_view, importance_view, mistakes_view
+from experiments.result_rows import table_lines
 from experiments.results import STAGES
 from experiments.wording import duration, interval, one_line, percent, unbroken
 from search.importance import importances
@@ -74,6 +75,42 @@ def write_report(
     """
     winner = result["winner"]["number"]
     importance = importances(trials, space, result["search"]["seed"])
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            sections=list(_SECTIONS.items()),
+            missing=_MISSING,
+            answer=answer(result),
+            tied=_tied(result["search"], trials),
+            exported_alone=exported_alone(result),
+            data=data_view(result, analysis),
+            protocol=protocol_lines(result),
+            **_configurations(result, space),
+            lines=table_lines(result),
+            intervals=accuracy_intervals(result["table"]),
+            confusions=_confusions(result),
+            mistakes=analysis and mistakes_view(analysis),
+            features=analysis and features_view(analysis),
+            frozen=frozen_rows(trials),
+            history=search_history(trials, winner),
+            time=time_used(trials),
+            failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
+            stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
+            complete=sum(t.state == "complete" for t in trials),
+            branches=sum(t.branch_of is not None for t in trials),
+            mattered=importance_view(trials, space, importance, winner),
+            advice=advice(result, trials, space, importance, analysis),
+            outlook=outlook_lines(result),
+            looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
+        )
+    )
+    write_atomically(path, page.encode())
+
+
+def _environment() -> jinja2.Environment:
+    """The templates with the words of a page: whatever is filled in is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -89,34 +126,7 @@ def write_report(
         "value": _value,
         "title_case": _title_case,
     }
-    page = environment.get_template("report.html.j2").render(
-        result=result,
-        sections=list(_SECTIONS.items()),
-        missing=_MISSING,
-        answer=answer(result),
-        tied=_tied(result["search"], trials),
-        exported_alone=exported_alone(result),
-        data=data_view(result, analysis),
-        protocol=protocol_lines(result),
-        **_configurations(result, space),
-        lines=table_lines(result),
-        intervals=accuracy_intervals(result["table"]),
-        confusions=_confusions(result),
-        mistakes=analysis and mistakes_view(analysis),
-        features=analysis and features_view(analysis),
-        frozen=frozen_rows(trials),
-        history=search_history(trials, winner),
-        time=time_used(trials),
-        failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
-        stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
-        complete=sum(t.state == "complete" for t in trials),
-        branches=sum(t.branch_of is not None for t in trials),
-        mattered=importance_view(trials, space, importance, winner),
-        advice=advice(result, trials, space, importance, analysis),
-        outlook=outlook_lines(result),
-        looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
-    )
-    write_atomically(path, page.encode())
+    return environment
 
 
 def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]:

@@ -145,6 +145,7 @@ def _slice(
         axes.axvline(end, color=INK, alpha=0.35, lw=0.8, zorder=0)
 
     def places(chosen: Sequence[TrialRecord]) -> list[tuple[float, float]]:
+        """Exact for winner and reference; others are spread, lest they lie on each other."""
         return [
             (
                 scale.place(t.configuration[name])
