@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from experiments.mapping import MappingError, read_mapping, set_value
 from model.hyperparameters import Protocol, Value, flatten
 from search.budget import Budget, FailurePolicy
+from search.fields import nearest
 from search.policy import Policy
 from search.samplers import START_UP
 from search.settings import Settings
-from search.space import Space, SpaceError, nearest
+from search.space import Space, SpaceError
 
 SHIPPED = Path(__file__).parent
 MAX_PROBLEMS = 20

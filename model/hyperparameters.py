@@ -7,22 +7,53 @@ carry; `from_flat` and `to_flat` convert.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Value = float | int
-"""A hyperparameter's value; integer-typed fields hold int, all others float."""
+Value = float | int | str | bool
+"""A hyperparameter's value, of the type that its field declares."""
+
+Condition = Mapping[str, tuple[Value, ...]]
+"""Dotted names to values, one of which each must have."""
 
 LAYERS = 4
 """Layers that can be frozen, in order: block 1, block 2, block 3, dense 512."""
+
+
+@dataclass(frozen=True)
+class When:
+    """Declares that a field exists only when another field of its class has one of the values.
+
+    `thaw_every: Annotated[int, When("unfreezing", "gradual")] = 1`. Where it does not exist, the
+    field holds its default and is left out of `to_flat`.
+    """
+
+    field: str
+    values: tuple[Value, ...]
+
+    def __init__(self, field: str, *values: Value) -> None:
+        object.__setattr__(self, "field", field)
+        object.__setattr__(self, "values", values)
 
 
 class Frozen(BaseModel):
     """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @model_validator(mode="after")
+    def _holds_what_exists(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            if getattr(self, name) == field.default:
+                continue
+            for when in (m for m in field.metadata if isinstance(m, When)):
+                if getattr(self, when.field) not in when.values:
+                    allowed = " or ".join(map(repr, when.values))
+                    raise ValueError(f"{name} exists only when {when.field} is {allowed}")
+        return self
 
 
 class Augmentation(Frozen):
@@ -73,11 +104,29 @@ class Hyperparameters(Frozen):
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
-        """Dotted name to value, in declared order."""
-        return flatten(self.model_dump())
+        """Dotted name to value of all that exist, in declared order."""
+        flat, conditions = flatten(self.model_dump()), self.conditions()
+
+        def exists(name: str) -> bool:
+            return all(
+                flat[other] in values and exists(other)
+                for other, values in conditions.get(name, {}).items()
+            )
+
+        return {name: value for name, value in flat.items() if exists(name)}
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Value]) -> Hyperparameters:
+    def defaults(cls) -> dict[str, Value]:
+        """Every dotted name with its reference value, also of what does not exist there."""
+        return flatten(cls().model_dump())
+
+    @classmethod
+    def conditions(cls) -> dict[str, Condition]:
+        """Dotted name to condition, of those that exist only when others have certain values."""
+        return dict(_conditions(cls, ""))
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Value]) -> Self:
         """The configuration with `flat`'s values, reference values where it is silent.
 
         Raises:
@@ -128,3 +177,12 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _conditions(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Condition]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _conditions(field.annotation, f"{prefix}{name}.")
+        declared = [m for m in field.metadata if isinstance(m, When)]
+        if declared:
+            yield prefix + name, {prefix + when.field: when.values for when in declared}

@@ -66,8 +66,9 @@ class TrialRecord:
 
 
 def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Value]:
-    """The part of a flat configuration that is of one stage."""
-    return {name: v for name, v in configuration.items() if name.startswith(f"{stage}.")}
+    """The part of a flat configuration that is of one stage; what both share is the baseline's."""
+    is_last = stage == "fine_tune"
+    return {k: v for k, v in configuration.items() if k.startswith("fine_tune.") == is_last}
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -96,12 +95,10 @@ class StoredStudy:
         self.optuna.sampler = sampler
         return optuna.Trial(self.optuna, self._id(number))
 
-    def ask(
-        self, distributions: dict[str, BaseDistribution], sampler: BaseSampler
-    ) -> optuna.Trial:
-        """A waiting trial, or a new one whose values the sampler draws."""
+    def ask(self, sampler: BaseSampler) -> optuna.Trial:
+        """A waiting trial, or a new one whose values the sampler draws when they are asked for."""
         self.optuna.sampler = sampler
-        return self.optuna.ask(distributions)
+        return self.optuna.ask()
 
     def enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Add a waiting trial."""

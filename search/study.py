@@ -29,7 +29,7 @@ from search.jobs import Job
 from search.records import TrialRecord, record_of, stage_values
 from search.samplers import StageSampler
 from search.settings import Settings
-from search.space import REFERENCE, Space
+from search.space import Space
 from search.stored_study import StoredStudy
 
 MAX_LOSSES = 3
@@ -75,7 +75,7 @@ class Study:
     def _enqueue_known(self) -> None:
         attributes = [t.user_attrs for t in self._stored.trials()]
         present = [a.get("configuration") for a in attributes if "role" in a]
-        known = [("reference", dict(REFERENCE))]
+        known = [("reference", dict(self.space.reference))]
         known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
             # Not skip_if_exists, which looks at searched values only.
@@ -254,7 +254,7 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             root = self._branching_from(number)
-            asked = self._stored.ask(self.space.distributions, self._sampler(number, root))
+            asked = self._stored.ask(self._sampler(number, root))
             self._configure(asked, root)
         return number
 
@@ -270,9 +270,15 @@ class Study:
             if root is None
             else stage_values(self._stored.trial(root.number).params, "baseline")
         )
-        space, settings = self.space.distributions, self.settings
+        space, settings = self.space, self.settings
         return StageSampler(
-            settings.sampler, settings.seed, number, space, given, settings.start_up
+            settings.sampler,
+            settings.seed,
+            number,
+            space.distributions,
+            given,
+            settings.start_up,
+            space.drawn_conditions,
         )
 
     def _configure(self, trial: optuna.Trial, root: TrialRecord | None) -> None:
@@ -286,9 +292,7 @@ class Study:
     def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
         stored = self._stored.trial(number)
-        if "configuration" not in stored.user_attrs or len(stored.params) < len(
-            self.space.distributions
-        ):
+        if "configuration" not in stored.user_attrs or not self.space.is_drawn(stored.params):
             root = self._branching_from(number)
             self._configure(self._stored.open_trial(number, self._sampler(number, root)), root)
             stored = self._stored.trial(number)
