@@ -29,7 +29,7 @@ from search.jobs import Job
 from search.records import TrialRecord, record_of, stage_values
 from search.samplers import StageSampler
 from search.settings import Settings
-from search.space import REFERENCE, Space
+from search.space import REFERENCE, Space, as_stored
 from search.stored_study import StoredStudy
 
 MAX_LOSSES = 3
@@ -74,7 +74,7 @@ class Study:
 
     def _enqueue_known(self) -> None:
         attributes = [t.user_attrs for t in self._stored.trials()]
-        present = [a.get("configuration") for a in attributes if "role" in a]
+        present = [as_stored(a.get("configuration", {})) for a in attributes if "role" in a]
         known = [("reference", dict(REFERENCE))]
         known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
@@ -292,7 +292,7 @@ class Study:
             root = self._branching_from(number)
             self._configure(self._stored.open_trial(number, self._sampler(number, root)), root)
             stored = self._stored.trial(number)
-        return dict(stored.user_attrs["configuration"])
+        return as_stored(stored.user_attrs["configuration"])
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self.ending.note_seconds()
