@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experiments.mapping import MappingError, read_mapping, set_value
-from model.hyperparameters import Protocol, Value, flatten
+from model.frozen import flatten
+from model.hyperparameters import Protocol, Value
 from search.budget import Budget, FailurePolicy
 from search.fields import nearest
 from search.policy import Policy
@@ -175,7 +176,7 @@ class Experiment(_Section):
         """What must not change over a run's life: field to value."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
-        fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.model_dump()).items()}
+        fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         return fixed
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from data.dataset import MAX_PROBLEMS
 from data.publishing import write_atomically
-from model.hyperparameters import Frozen, Protocol, Value
+from model.frozen import Frozen
+from model.hyperparameters import Protocol, Value
 from model.network import DENSE, FILTERS, allocate
 
 SCHEMA = 1

@@ -48,8 +48,8 @@ class Course:
                 "function": "stage",
                 "version": PROTOCOL_VERSION,
                 "stage": self.stage,
-                "hyperparameters": self.hyperparameters.model_dump(),
-                "schedule": self.schedule.model_dump(),
+                "hyperparameters": self.hyperparameters.content(),
+                "schedule": self.schedule.content(),
                 "data": [self.train, self.validation, self.classes, *self.image_size],
                 "seed": [self.seed, self.replicate],
                 "parents": list(self.parents),
@@ -57,7 +57,7 @@ class Course:
         )
 
     def seed_for(self, purpose: str, epoch: int) -> int:
-        """Of a generator, 63 bits.
+        """The seed of the generator that draws for `purpose` in an epoch; in 0..2^63 - 1.
 
         `order` and `weights` depend on (study seed, replicate, stage) alone: configurations are
         compared on common random numbers. Other purposes (`dropout`, `augmentation`) add this
@@ -65,6 +65,6 @@ class Course:
         """
         parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
         if purpose not in ("order", "weights"):
-            parts += [self.hyperparameters.model_dump(), list(self.parents)]
+            parts += [self.hyperparameters.content(), list(self.parents)]
         digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1

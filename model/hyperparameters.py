@@ -7,53 +7,18 @@ carry; `from_flat` and `to_flat` convert.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
+
+from model.frozen import Frozen, flatten
 
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
 
-Condition = Mapping[str, tuple[Value, ...]]
-"""Dotted names to values, one of which each must have."""
-
 LAYERS = 4
 """Layers that can be frozen, in order: block 1, block 2, block 3, dense 512."""
-
-
-@dataclass(frozen=True)
-class When:
-    """Declares that a field exists only when another field of its class has one of the values.
-
-    `thaw_every: Annotated[int, When("unfreezing", "gradual")] = 1`. Where it does not exist, the
-    field holds its default and is left out of `to_flat`.
-    """
-
-    field: str
-    values: tuple[Value, ...]
-
-    def __init__(self, field: str, *values: Value) -> None:
-        object.__setattr__(self, "field", field)
-        object.__setattr__(self, "values", values)
-
-
-class Frozen(BaseModel):
-    """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-    @model_validator(mode="after")
-    def _holds_what_exists(self) -> Self:
-        for name, field in type(self).model_fields.items():
-            if getattr(self, name) == field.default:
-                continue
-            for when in (m for m in field.metadata if isinstance(m, When)):
-                if getattr(self, when.field) not in when.values:
-                    allowed = " or ".join(map(repr, when.values))
-                    raise ValueError(f"{name} exists only when {when.field} is {allowed}")
-        return self
 
 
 class Augmentation(Frozen):
@@ -105,25 +70,12 @@ class Hyperparameters(Frozen):
 
     def to_flat(self) -> dict[str, Value]:
         """Dotted name to value of all that exist, in declared order."""
-        flat, conditions = flatten(self.model_dump()), self.conditions()
-
-        def exists(name: str) -> bool:
-            return all(
-                flat[other] in values and exists(other)
-                for other, values in conditions.get(name, {}).items()
-            )
-
-        return {name: value for name, value in flat.items() if exists(name)}
+        return flatten(self.existing())
 
     @classmethod
     def defaults(cls) -> dict[str, Value]:
         """Every dotted name with its reference value, also of what does not exist there."""
         return flatten(cls().model_dump())
-
-    @classmethod
-    def conditions(cls) -> dict[str, Condition]:
-        """Dotted name to condition, of those that exist only when others have certain values."""
-        return dict(_conditions(cls, ""))
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Value]) -> Self:
@@ -140,6 +92,11 @@ class Hyperparameters(Frozen):
                 node = node.setdefault(parent, {})
             node[leaf] = value
         return cls.model_validate(nested)
+
+    @classmethod
+    def flat_content(cls, flat: Mapping[str, Value]) -> dict[str, Value]:
+        """A flat configuration without its neutral values, for keys and comparisons."""
+        return flatten(cls.from_flat(flat).content())
 
 
 class Schedule(Frozen):
@@ -166,23 +123,3 @@ class Protocol(Frozen):
     """Share of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes which images of TEST2 are held out."""
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _conditions(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Condition]]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _conditions(field.annotation, f"{prefix}{name}.")
-        declared = [m for m in field.metadata if isinstance(m, When)]
-        if declared:
-            yield prefix + name, {prefix + when.field: when.values for when in declared}

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.hyperparameters import Condition, Value
+from model.frozen import Condition
+from model.hyperparameters import Value
 
 
 class Conditions:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.hyperparameters import Condition, Hyperparameters, Value
+from model.frozen import Condition
+from model.hyperparameters import Hyperparameters, Value
 
 
 class Fields:
@@ -22,6 +23,7 @@ class Fields:
     Attributes:
         defaults: every dotted name, in declared order, with its reference value.
         reference: the reference configuration: of them those that exist in it.
+        neutral: values at which the hyperparameters are off that the first version did not have.
         conditions: of the names that the class declares to exist only when others have a value.
     """
 
@@ -29,6 +31,7 @@ class Fields:
         self._class = hyperparameters
         self.defaults: Mapping[str, Value] = hyperparameters.defaults()
         self.reference: Mapping[str, Value] = hyperparameters().to_flat()
+        self.neutral: Mapping[str, Value] = hyperparameters.neutrals()
         self.conditions: Mapping[str, Condition] = hyperparameters.conditions()
 
     def check(self, name: str) -> None:

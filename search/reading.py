@@ -13,7 +13,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from model.hyperparameters import Condition, Value
+from model.frozen import Condition
+from model.hyperparameters import Value
 from search.conditions import Conditions, joined
 from search.domains import contains, describe, domain_values
 from search.fields import Fields, nearest

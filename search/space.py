@@ -19,7 +19,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from model.hyperparameters import Condition, Value
+from model.frozen import Condition
+from model.hyperparameters import Value
 from search import reading
 from search.conditions import Conditions, joined
 from search.domains import contains, describe, domain_values, nearest_value, on_grid
@@ -56,7 +57,7 @@ class Space:
 
     Attributes:
         distributions: as given.
-        fixed: of all others that can exist.
+        fixed: of all others that can exist and are not neutral.
         reference: the reference configuration; values outside their domains are kept.
         conditions: as given, and as declared by the class.
         drawn_conditions: of the searched ones, naming only what is drawn.
@@ -73,16 +74,24 @@ class Space:
         self.conditions = Conditions(joined(fields.conditions, conditions or {}))
         self.distributions = dict(distributions)
         constant = {k: v for k, v in {**defaults, **fixed}.items() if k not in distributions}
-        self.fixed = {k: v for k, v in constant.items() if not self._impossible(k, constant)}
-        self.reference: Mapping[str, Value] = self.conditions.existing(defaults)
+        self._constant = constant
+        self.fixed = self._named({k: v for k, v in constant.items() if self._is_possible(k)})
+        self.reference: Mapping[str, Value] = self._named(self.conditions.existing(defaults))
         self._order = self.conditions.ordered(list(self.distributions))
         single = [name for name, d in self.distributions.items() if d.single()]
-        self.drawn_conditions = self.conditions.without([*self.fixed, *single])
+        self.drawn_conditions = self.conditions.without([*constant, *single])
 
-    def _impossible(self, name: str, constant: Mapping[str, Value]) -> bool:
-        """Whether a fixed value of another keeps the name from ever existing."""
-        condition = self.conditions.of(name)
-        return any(o in constant and constant[o] not in v for o, v in condition.items())
+    def _is_possible(self, name: str) -> bool:
+        """Whether no fixed value of another keeps the name from ever existing."""
+        given = self._constant
+        return all(o not in given or given[o] in v for o, v in self.conditions.of(name).items())
+
+    def _named(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Without what is not searched and neutral, see `model.frozen.Neutral`."""
+        neutral = self._fields.neutral.items()
+        return {
+            k: v for k, v in values.items() if k in self.distributions or (k, v) not in neutral
+        }
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], path: str = "space", fields: Fields = FIELDS) -> Self:
@@ -104,7 +113,7 @@ class Space:
         drawn: dict[str, Value] = {}
         for name in self._order:
             distribution = self.distributions[name]
-            if not self.conditions.exists(name, {**self.fixed, **drawn}):
+            if not self.conditions.exists(name, {**self._constant, **drawn}):
                 continue
             if isinstance(distribution, CategoricalDistribution):
                 drawn[name] = trial.suggest_categorical(name, distribution.choices)  # type: ignore[assignment]
@@ -118,16 +127,17 @@ class Space:
 
     def is_drawn(self, values: Mapping[str, Any]) -> bool:
         """Whether no searched hyperparameter that exists beside the values is missing in them."""
-        beside = {**self.fixed, **values}
+        beside = {**self._constant, **values}
         return all(k in values or not self.conditions.exists(k, beside) for k in self._order)
 
     def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Canonical full configuration: `values`, then fixed values, then reference values.
 
-        What does not exist beside the others is left out.
+        What does not exist beside the others is left out, and what is fixed at a neutral value.
         """
-        full = self.conditions.existing({**self._fields.defaults, **self.fixed, **values})
-        return {name: self._canonical(name, value) for name, value in full.items()}
+        full = {**self._fields.defaults, **self._constant, **values}
+        found = self._named(self.conditions.existing(full))
+        return {name: self._canonical(name, value) for name, value in found.items()}
 
     def point(
         self, raw: Mapping[str, Any], path: str, base: Mapping[str, Value] | None = None
@@ -151,7 +161,7 @@ class Space:
                 values[name] = self._fields.value(name, leaf)
             except ValueError as error:
                 problems.append(f"{path}.{name}: {error}")
-        full = {**self._fields.defaults, **self.fixed, **(base or {}), **values}
+        full = {**self._fields.defaults, **self._constant, **(base or {}), **values}
         for name, value in full.items():
             if not self.conditions.exists(name, full):
                 if name in values:
@@ -162,9 +172,9 @@ class Space:
                     f"{path}.{name}: {value!r} is outside the space, "
                     f"{describe(self.distributions[name])}"
                 )
-            elif name in self.fixed and value != self.fixed[name]:
+            elif name in self._constant and value != self._constant[name]:
                 problems.append(
-                    f"{path}.{name}: {value!r}, but the space fixes it at {self.fixed[name]!r}"
+                    f"{path}.{name}: {value!r}, but the space fixes it at {self._constant[name]!r}"
                 )
         if problems:
             raise SpaceError(problems)
@@ -182,7 +192,7 @@ class Space:
         """
         inside: dict[str, Value] = {}
         for name in self._order:
-            if self.conditions.exists(name, {**self.fixed, **inside}):
+            if self.conditions.exists(name, {**self._constant, **inside}):
                 value = configuration.get(name, self._fields.defaults[name])
                 inside[name] = self._canonical(
                     name, nearest_value(self.distributions[name], value)
@@ -194,7 +204,7 @@ class Space:
 
         Where that depends on the baseline, the fewest.
         """
-        return self._count([n for n in self._order if n.startswith("fine_tune.")], self.fixed)
+        return self._count([n for n in self._order if n.startswith("fine_tune.")], self._constant)
 
     def _count(self, names: Sequence[str], values: Mapping[str, Value]) -> float:
         """Of settings of the names, in the order in which they are drawn, beside the values."""
@@ -214,7 +224,10 @@ class Space:
         return (len(domain) or math.inf) * self._count(rest, values)
 
     def describe(self) -> dict[str, str]:
-        """Every hyperparameter to its domain or fixed value, as short text; the identity."""
+        """Every hyperparameter to its domain or fixed value, as short text; the identity.
+
+        Those that cannot exist, or are fixed at a neutral value, are left out.
+        """
         texts = {name: describe(d) for name, d in self.distributions.items()}
         texts |= {name: f"{value!r}" for name, value in self.fixed.items()}
         return {

@@ -1,0 +1,141 @@
+"""The base of all settings: immutable, checked, and keyed so that what is neutral is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
+
+Condition = Mapping[str, tuple[Any, ...]]
+"""Dotted names to values, one of which each must have."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that was added after the first version, as part of its annotation.
+
+    At its neutral value the field is left out of everything that is keyed, seeded or compared, so
+    that a new option, while it is off, changes no key, no draw and no run's identity.
+
+    Attributes:
+        value: at which the option is off; must be the field's default.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class When:
+    """Marks a field that exists only when another field of its class has one of the values.
+
+    `thaw_every: Annotated[int, When("unfreezing", ("gradual",))] = 1`. Where it does not exist it
+    holds its default and is left out of whatever is stored, keyed or compared.
+
+    Attributes:
+        field: the other field's name.
+        values: of which it must have one.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+
+
+class Frozen(BaseModel):
+    """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a default that is not neutral: what is stored without the field means that."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, field in cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Neutral) and mark.value != field.default:
+                    raise TypeError(
+                        f"{cls.__name__}.{name}: default {field.default!r} must be its neutral"
+                        f" value, {mark.value!r}"
+                    )
+
+    @model_validator(mode="after")
+    def _holds_what_exists(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            if self._exists(field) or getattr(self, name) == field.default:
+                continue
+            rules = [f"{m.field} is {' or '.join(map(repr, m.values))}" for m in _whens(field)]
+            raise ValueError(f"{name} exists only when {' and '.join(rules)}")
+        return self
+
+    def _exists(self, field: FieldInfo) -> bool:
+        fields = type(self).model_fields
+        return all(
+            getattr(self, when.field) in when.values and self._exists(fields[when.field])
+            for when in _whens(field)
+        )
+
+    def existing(self) -> dict[str, Any]:
+        """The fields that exist with their values, nested."""
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            if self._exists(field):
+                value = getattr(self, name)
+                found[name] = value.existing() if isinstance(value, Frozen) else value
+        return found
+
+    @classmethod
+    def conditions(cls, prefix: str = "") -> dict[str, Condition]:
+        """Of the fields that exist only when others have certain values, by dotted names."""
+        found: dict[str, Condition] = {}
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
+                found |= field.annotation.conditions(f"{prefix}{name}.")
+            if whens := _whens(field):
+                found[prefix + name] = {prefix + when.field: when.values for when in whens}
+        return found
+
+    @classmethod
+    def neutrals(cls, prefix: str = "") -> dict[str, Any]:
+        """Of the fields with a neutral value that value, by dotted names."""
+        found: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
+                found |= field.annotation.neutrals(f"{prefix}{name}.")
+            marks = [mark for mark in field.metadata if isinstance(mark, Neutral)]
+            found |= {prefix + name: mark.value for mark in marks}
+        return found
+
+    def content(self) -> dict[str, Any]:
+        """What keys, seeds and identities are made of: the fields that are not neutral, nested.
+
+        Fields without a mark are always in it. A group with nothing in it is left out.
+        """
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Frozen):
+                value = value.content()
+                is_absent = not value
+            else:
+                marks = [mark for mark in field.metadata if isinstance(mark, Neutral)]
+                is_absent = any(mark.value == value for mark in marks) or not self._exists(field)
+            if not is_absent:
+                found[name] = value
+        return found
+
+
+def _whens(field: FieldInfo) -> list[When]:
+    return [mark for mark in field.metadata if isinstance(mark, When)]
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
