@@ -61,6 +61,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return raw
 
 
+def read_value(text: str) -> Any:
+    """One value as it stands in a file.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
 def set_value(raw: dict[str, Any], override: str) -> None:
     """Set one key, `a.b.c=VALUE` in the words of `--set`; mappings on the way are made or copied.
 
@@ -75,7 +84,7 @@ def set_value(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise MappingError(f"--set {override}: must have the form KEY=VALUE")
     try:
-        value = yaml.load(text, _Loader)
+        value = read_value(text)
     except yaml.YAMLError:
         raise MappingError(f"--set {override}: {text!r} is not a YAML value") from None
     *parents, leaf = key.split(".")

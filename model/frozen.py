@@ -103,8 +103,8 @@ class Frozen(BaseModel):
         for name, field in cls.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
                 found |= field.annotation.neutrals(f"{prefix}{name}.")
-            marks = [mark for mark in field.metadata if isinstance(mark, Neutral)]
-            found |= {prefix + name: mark.value for mark in marks}
+            for mark in (mark for mark in field.metadata if isinstance(mark, Neutral)):
+                found[prefix + name] = mark.value
         return found
 
     def content(self) -> dict[str, Any]:

@@ -271,9 +271,15 @@ class Study:
             else stage_values(self._stored.trial(root.number).params, "baseline")
         )
         space, settings = self.space, self.settings
-        about = (settings.start_up, space.drawn_conditions)
-        asked = (settings.sampler, settings.seed, number)
-        return StageSampler(*asked, space.distributions, given, *about)
+        return StageSampler(
+            settings.sampler,
+            settings.seed,
+            number,
+            space.distributions,
+            given,
+            settings.start_up,
+            space.drawn_conditions,
+        )
 
     def _configure(self, trial: optuna.Trial, root: TrialRecord | None) -> None:
         """Store the configuration, unless it is a known one."""

@@ -180,7 +180,9 @@ def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
 
 
 def _value(value: object) -> str:
-    """Four significant digits of a number; anything else as it is."""
+    """Four significant digits of a number, true or false; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
