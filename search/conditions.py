@@ -14,6 +14,18 @@ from model.frozen import Condition
 from model.hyperparameters import Value
 
 
+class Circle(ValueError):  # noqa: N818, named by its cause
+    """A name's condition leads back to the name.
+
+    Attributes:
+        names: on the way, the first and the last the same.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"leads back to itself: {', '.join(names)}")
+
+
 class Conditions:
     """By the name that exists only when they hold.
 
@@ -21,7 +33,7 @@ class Conditions:
         own: what each name says of itself.
 
     Raises:
-        ValueError: a name's condition leads back to the name.
+        Circle: a name's condition leads back to the name.
     """
 
     def __init__(self, own: Mapping[str, Condition]) -> None:
@@ -31,7 +43,7 @@ class Conditions:
     def _followed(self, name: str, before: Sequence[str]) -> dict[str, tuple[Value, ...]]:
         """The name's condition together with those of the names in it."""
         if name in before:
-            raise ValueError(f"exists only when it does: {', '.join((*before, name))}")
+            raise Circle([*before[before.index(name) :], name])
         found: dict[str, tuple[Value, ...]] = {}
         for other, values in self._own.get(name, {}).items():
             needed = _both({other: values}, self._followed(other, (*before, name)))

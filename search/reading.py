@@ -15,7 +15,7 @@ from optuna.distributions import (
 
 from model.frozen import Condition
 from model.hyperparameters import Value
-from search.conditions import Conditions, joined
+from search.conditions import Circle, Conditions, joined
 from search.domains import contains, describe, domain_values
 from search.fields import Fields, nearest
 
@@ -128,8 +128,8 @@ class _Conditions:
         declared = self._fields.conditions
         try:
             conditions = Conditions(joined(declared, self._found.conditions))
-        except ValueError as error:
-            self._refuse(f"{next(iter(self._found.conditions))}.when", str(error))
+        except Circle as circle:
+            self._refuse(f"{circle.names[0]}.when", str(circle))
             return
         for name in (*self._found.distributions, *self._found.fixed):
             for other, values in conditions.of(name).items():
