@@ -45,12 +45,14 @@ FEW = Space.parse(
     fields=FIELDS,
 )
 
+FROZEN = "fine_tune.frozen_layers"
 MANY = Space.parse(
     {
         STANDARDISE: {"choices": [False, True]},
         DROPOUT: {"low": 0.0, "high": 0.6},
         UNFREEZING: {"choices": ["none", "gradual"]},
         THAW_EVERY: {"low": 1, "high": 4},
+        FROZEN: {"low": 0, "high": 4, "when": {STANDARDISE: True}},
     },
     fields=FIELDS,
 )
@@ -116,31 +118,32 @@ def trial(value: float, params: dict[str, Any]) -> FrozenTrial:
     return create_trial(value=value, params=params, distributions=distributions)
 
 
-def ask(trials: list[FrozenTrial], space: Space, number: int = 40) -> dict[str, Any]:
+def ask(
+    trials: list[FrozenTrial],
+    space: Space,
+    number: int = 40,
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     conditions = space.drawn_conditions
-    sampler = StageSampler("tpe", 3, number, space.distributions, {}, 3, conditions=conditions)
+    sampler = StageSampler("tpe", 3, number, space.distributions, given, 3, conditions=conditions)
     found = optuna.create_study(direction="maximize", sampler=sampler)
     found.add_trials(trials)
     return space.suggest(found.ask())
 
 
 def test_the_model_of_a_branch_is_told_of_that_branch_alone() -> None:
-    """How good the other branch is moves the choice of a branch, but not what is drawn in one."""
-    gradual = [
-        trial(0.5 + 0.1 * n, {DROPOUT: 0.1 * n, UNFREEZING: "gradual", THAW_EVERY: n})
-        for n in (1, 2, 3, 4)
-    ]
+    """Better trials of another branch must not make all of this branch look bad alike."""
+    on = [trial(0.4 + 0.1 * n, {STANDARDISE: True, DROPOUT: 0.1 * n, FROZEN: n}) for n in range(5)]
 
-    def thaws(others: float) -> dict[int, Any]:
-        none = [trial(others, {DROPOUT: 0.1 * n, UNFREEZING: "none"}) for n in range(3)]
-        drawn = {number: ask([*gradual, *none], MANY, number) for number in range(40, 60)}
-        return {n: d[THAW_EVERY] for n, d in drawn.items() if THAW_EVERY in d}
+    def drawn(others: float) -> list[Any]:
+        off = [trial(others, {STANDARDISE: False, DROPOUT: 0.1 * n}) for n in range(3)]
+        given = {STANDARDISE: True, DROPOUT: 0.55}
+        return [ask([*on, *off], MANY, number, given)[FROZEN] for number in range(40, 50)]
 
-    low, high = thaws(0.1), thaws(0.95)
-    both = low.keys() & high.keys()
-    assert len(both) > 3
-    assert [low[n] for n in both] == [high[n] for n in both]
-    assert len(low) > len(high)
+    assert drawn(0.1) == drawn(0.95)
+    assert drawn(0.95).count(4) > 5
+    given = {STANDARDISE: False, DROPOUT: 0.55}
+    assert FROZEN not in ask(on, MANY, 40, given)
 
 
 def test_the_last_configuration_that_is_left_is_drawn() -> None:
