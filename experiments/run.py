@@ -176,9 +176,7 @@ class _Search:
             open_pack(run.pack, digest=self.dataset.digest)
         except DataError:
             save_pack(self.dataset, run.pack)
-        log = TensorBoardLog(
-            run.tensorboard, study.space, self.dataset.classes, lambda n: study.trials()[n]
-        )
+        log = TensorBoardLog(run.tensorboard, study.space, self.dataset.classes, study.trial)
         log.mend(study.trials())
         if not self.phases.finished:
             self._execute(log)
