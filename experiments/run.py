@@ -176,7 +176,13 @@ class _Search:
             open_pack(run.pack, digest=self.dataset.digest)
         except DataError:
             save_pack(self.dataset, run.pack)
-        log = TensorBoardLog(run.tensorboard, study.space, self.dataset.classes, study.trial)
+        log = TensorBoardLog(
+            run.tensorboard,
+            study.space,
+            self.dataset.classes,
+            Store(run.store),
+            study.trial,
+        )
         log.mend(study.trials())
         if not self.phases.finished:
             self._execute(log)

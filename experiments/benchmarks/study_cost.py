@@ -91,7 +91,7 @@ def _result(value: float, classes: int) -> dict[str, Any]:
     environment = {"device": "cpu", "dtype": "bfloat16", "threads": 1, "torch": "2.13.0"}
     history = tuple({"epoch": epoch, "seconds": 1.2345} for epoch in range(1, 16))
     stage = StageResult("0" * 32, 15, 12, {}, history, environment)
-    report = StageReport(stage, evaluation, evaluation)
+    report = StageReport(stage, evaluation, evaluation, "report-" + "0" * 32)
     return ProtocolResult(report, report).to_json()
 
 
