@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from model.hyperparameters import Value
 from search.ending import Ending
+from search.formats import Formats
 from search.jobs import Job
 from search.records import TrialRecord, stage_values
 from search.samplers import StageSampler, Tried
@@ -50,6 +51,7 @@ class Study:
 
     Attributes:
         ending: when no more is asked for.
+        formats: what its trials were computed in.
 
     Raises:
         StudyMismatch: when the stored study has another identity.
@@ -69,6 +71,7 @@ class Study:
         self._policy = replace(settings.policy, branches=int(most))
         self._stored = StoredStudy(path, settings.name, identity)
         self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
+        self.formats = Formats(self._stored)
         self._known, self._baselines = Configurations(), Baselines()
         self._families, self._rung_values = Families(), RungValues()
         for tally in (self._known, self._baselines, self._families, self._rung_values):
@@ -249,15 +252,11 @@ class Study:
     def _ask_new(self) -> int:
         root = self._policy.branch_of(self._families)
         number = self._stored.ask()
-        self._configure(number, None if root is None else self.trial(root))
+        self._configure(number, root)
         return number
 
-    def _sampler(self, number: int, root: TrialRecord | None) -> StageSampler:
-        given = (
-            {}
-            if root is None
-            else stage_values(self._stored.trial(root.number).params, "baseline")
-        )
+    def _sampler(self, number: int, root: int | None) -> StageSampler:
+        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
         space, settings = self.space.distributions, self.settings
         return StageSampler(
             settings.sampler,
@@ -269,7 +268,7 @@ class Study:
             tried=self._tried,
         )
 
-    def _configure(self, number: int, root: TrialRecord | None) -> None:
+    def _configure(self, number: int, root: int | None) -> None:
         """Draw what the trial lacks; store its configuration, unless it is a known one."""
         trial = self._stored.open_trial(number, self._sampler(number, root))
         with warnings.catch_warnings():
@@ -279,7 +278,7 @@ class Study:
         self._tried.add(self._stored.trial(number).params)
         if not self.trial(number).configuration:
             if root is not None:  # the reference's own baseline, even where the space lacks it
-                drawn |= stage_values(root.configuration, "baseline")
+                drawn |= stage_values(self.trial(root).configuration, "baseline")
             self._stored.set(number, "configuration", drawn)
 
     def _configuration(self, number: int) -> dict[str, Value]:
@@ -290,7 +289,7 @@ class Study:
         ):
             # As it would have been asked: by what was known of earlier trials.
             root = self._policy.branch_of(Families(self._stored.records[:number]))
-            self._configure(number, None if root is None else self.trial(root))
+            self._configure(number, root)
         return dict(self.trial(number).configuration)
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
