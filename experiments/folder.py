@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from data.publishing import WRITING
 
 
 class NotARun(ValueError):  # noqa: N818, named by its cause
@@ -94,3 +97,9 @@ class Run:
     def ray(self) -> Path:
         """Ray's own files; nothing in it is needed afterwards."""
         return self.folder / "ray"
+
+    def tidy(self) -> None:
+        """Remove what killed processes left: half-written files, Ray's own folders."""
+        for leftover in self.store.glob(f"*/*/{WRITING}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.ray, ignore_errors=True)
