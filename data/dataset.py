@@ -10,21 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from data.problems import ProblemsError
+
 SPLITS = ("TRAIN", "TEST", "TEST2")
-MAX_PROBLEMS = 20
 MAX_HOLDOUT = 0.9
 
 
-class DataError(ValueError):
-    """The data cannot be used as it is.
-
-    Attributes:
-        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class DataError(ProblemsError):
+    """The data cannot be used as it is."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from data.problems import ProblemsError
 from experiments.mapping import MappingError, read_mapping, set_value
 from model.hyperparameters import Protocol, Value, flatten
 from search.budget import Budget, FailurePolicy
@@ -23,20 +24,11 @@ from search.settings import Settings
 from search.space import Space, SpaceError, nearest
 
 SHIPPED = Path(__file__).parent
-MAX_PROBLEMS = 20
 MAX_TRIALS = 100_000
 
 
-class DefinitionError(ValueError):
-    """The experiment is wrong.
-
-    Attributes:
-        problems: one line each, naming file, key path, value and rule.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class DefinitionError(ProblemsError):
+    """The experiment is wrong; a problem names file, key path, value and rule."""
 
 
 class _Section(BaseModel):

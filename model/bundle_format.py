@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from data.dataset import MAX_PROBLEMS
+from data.problems import ProblemsError
 from data.publishing import write_atomically
 from model.hyperparameters import Frozen, Protocol, Value
 from model.network import DENSE, FILTERS, allocate
@@ -27,16 +27,8 @@ Count = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=8)]
 
 
-class BundleError(ValueError):
-    """A bundle cannot be saved or loaded.
-
-    Attributes:
-        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class BundleError(ProblemsError):
+    """A bundle cannot be saved or loaded."""
 
 
 class Architecture(Frozen):

@@ -138,7 +138,8 @@ def test_bad_files_are_named_together_and_nothing_is_written(source: Path, tmp_p
     ]
     for index in range(30):
         (cat / f"{index}.jpg").touch()
-    assert len(problems_of(source, tmp_path / "set")) == 20
+    assert len(problems := problems_of(source, tmp_path / "set")) == 21
+    assert problems[-1] == "and 15 more"
 
 
 def test_a_target_in_use_or_a_small_size_is_refused(

@@ -199,7 +199,14 @@ def test_splits_in_different_dtypes_or_ranges_are_refused(folder: Path) -> None:
     assert "all must be in 0..1, or all in 0..255" in problem
 
 
-def test_at_most_twenty_problems_are_named(folder: Path) -> None:
-    for path in folder.rglob("*.npy"):
+def test_of_many_problems_twenty_are_named_and_the_rest_counted(folder: Path) -> None:
+    paths = sorted(folder.rglob("*.npy"))
+    for path in paths:
         path.write_bytes(b"")
+    *named, last = problems_of(folder)
+    assert all("zero bytes" in line for line in named)
+    assert (len(named), last) == (20, f"and {len(paths) - 20} more")
+    paths[0].write_bytes(b"x")
+    for path in paths[20:]:
+        path.unlink()
     assert len(problems_of(folder)) == 20
