@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data.problems import ProblemsError
 from data.publishing import write_atomically
+from data.scale import Scale
 from model.hyperparameters import Frozen, Protocol, Value
 from model.network import DENSE, FILTERS, allocate
 
@@ -51,7 +52,13 @@ class Preprocessing(Frozen):
     """(H, W) in pixels."""
     grayscale: Literal[True] = True
     value_range: Literal["uint8 / 255; float as is"] = "uint8 / 255; float as is"
-    """Files of floats up to 255 are divided by 255 as they are read, if they exceed 1."""
+    """Of images that were read: what becomes of them in the network."""
+    scale: Scale | None = None
+    """Of the files that the model was trained on, see `data.scale`: files are read on this scale,
+    or refused. None in a bundle of an earlier version, which did not record it: a .npy file of
+    floats is then divided by 255 if it holds a value above 1."""
+    bits: Literal[8, 10, 12, 14, 16] = 16
+    """Significant bits of gray PNG files of 16 bits."""
 
 
 class DivisionRecord(Frozen):
