@@ -15,7 +15,7 @@ from data.dataset import SPLITS, DataError, Dataset, blank_images
 from data.npy_image import MIN_SIDE, read_file
 from data.problems import named
 from data.publishing import written_beside
-from data.scale import FULL_BITS, Pixels, Scale, bits_of, misfit, scale_of, to_unit
+from data.scale import FULL_BITS, Bits, Pixels, Scale, bits_of, misfit, scale_of, to_unit
 from data.scan import IMPORT_RECORD, scan_folder
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -98,7 +98,7 @@ def _deepest(path: Path) -> tuple[int | None, bool]:
         return None, False
 
 
-def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[int | None, list[str]]:
+def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[str]]:
     """The significant bits of a set's deep gray files, if it has any, and what to say of them."""
     values = [value for value, _ in found if value is not None]
     coloured = sum(is_coloured for _, is_coloured in found)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.problems import ProblemsError
-from data.scale import FULL_BITS, Scale
+from data.scale import FULL_BITS, Bits, Scale
 
 SPLITS = ("TRAIN", "TEST", "TEST2")
 MAX_HOLDOUT = 0.9
@@ -74,7 +74,7 @@ class Dataset:
     splits: Mapping[str, Split]
     digest: str = field(default="")
     scale: Scale | None = None
-    bits: int = FULL_BITS
+    bits: Bits = FULL_BITS
 
     def __post_init__(self) -> None:
         if self.scale is None:

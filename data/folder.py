@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
     blank: list[str] = []
     for name in SPLITS:
         own = [placed for placed in images if placed.split == name]
-        pixels = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
+        pixels: Any = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
         blank += [own[index].path for index in blank_images(pixels)]
         splits[name] = Split(pixels, np.array([p.label for p in own], dtype=np.int64))
     if blank:

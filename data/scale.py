@@ -28,9 +28,10 @@ LEAST_WIDE = 8
 FAINT = 1 / 8
 """A set whose largest value is below this share of its scale is worth a warning."""
 
-FULL_BITS = 16
-DEEP_BITS = (8, 10, 12, 14, FULL_BITS)
+Bits: TypeAlias = Literal[8, 10, 12, 14, 16]
 """Significant bits that 16-bit PNG files are known to have."""
+DEEP_BITS: tuple[Bits, ...] = get_args(Bits)
+FULL_BITS: Bits = 16
 
 
 def impossible(lowest: float, highest: float) -> bool:
@@ -74,13 +75,14 @@ def to_unit(pixels: Pixels, scale: Scale) -> Pixels:
     """
     if pixels.dtype == np.uint8:
         return pixels
+    result: NDArray[np.float32] = pixels.astype(np.float32)
     if scale == "float 0..255":
-        pixels = pixels / np.float32(255)
-    if pixels.min() < 0 or pixels.max() > 1:
-        return np.clip(pixels, np.float32(0), np.float32(1))
-    return pixels  # to the bit, which clipping is not: it turns -0.0 into 0.0
+        result /= np.float32(255)
+    if result.min() < 0 or result.max() > 1:  # else to the bit: clipping turns -0.0 into 0.0
+        np.clip(result, 0, 1, out=result)
+    return result
 
 
-def bits_of(highest: int) -> int:
+def bits_of(highest: int) -> Bits:
     """The least of `DEEP_BITS` that holds a value of 0..65535."""
     return next(bits for bits in DEEP_BITS if highest < 2**bits)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data.dataset import SPLITS, DataError
 from data.problems import named
-from data.scale import DEEP_BITS, FULL_BITS
+from data.scale import DEEP_BITS, FULL_BITS, Bits
 
 IMPORT_RECORD = "imported.json"
 """What `data import` notes about its source, beside the splits, where it matters later."""
@@ -46,7 +46,7 @@ class Scan:
     files: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     strays: int = 0
     misplaced: Counter[str] = field(default_factory=Counter)
-    bits: int = FULL_BITS
+    bits: Bits = FULL_BITS
     problems: list[str] = field(default_factory=list)
     signature: str = ""
     _seen: list[str] = field(default_factory=list)

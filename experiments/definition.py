@@ -190,11 +190,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
         raise DefinitionError(
             [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
         )
+    texts = [key for key, field in Experiment.model_fields.items() if field.annotation is str]
     try:
-        raw = read_mapping(path)
+        raw = read_mapping(path, texts)
         raw.setdefault("name", path.stem)
         for override in overrides:
-            set_value(raw, override)
+            set_value(raw, override, texts)
     except MappingError as error:
         raise DefinitionError([str(error)]) from None
     return build(raw, str(path))
@@ -228,20 +229,39 @@ def dump(experiment: Experiment) -> str:
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict fields, YAML's habits: a whole number where a float is declared, lists for tuples."""
-    prepared = _whole_to_float(Experiment, raw)
+    """As the strict fields want it: floats for whole numbers, booleans for words, tuples."""
+    prepared = _as_declared(Experiment, raw)
+    if isinstance(prepared.get("space"), Mapping):
+        prepared["space"] = _with_boolean_log(prepared["space"])
     if isinstance(prepared.get("points"), list):
         prepared["points"] = tuple(prepared["points"])
     return prepared
 
 
-def _whole_to_float(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+"""What YAML 1.1 takes for booleans beside true and false, and people write."""
+
+
+def _boolean(value: object) -> object:
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _with_boolean_log(node: object) -> object:
+    """The space with `log: yes` as `log: true`."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _boolean(v) if k == "log" else _with_boolean_log(v) for k, v in node.items()}
+
+
+def _as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in raw.items():
         field = model.model_fields.get(str(key))
         kind = None if field is None else field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-            value = _whole_to_float(kind, value)
+            value = _as_declared(kind, value)
+        elif kind is bool:
+            value = _boolean(value)
         elif isinstance(value, int) and not isinstance(value, bool) and "float" in str(kind):
             value = float(value)
         result[str(key)] = value

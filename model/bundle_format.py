@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.problems import ProblemsError
 from data.publishing import write_atomically
-from data.scale import Scale
+from data.scale import Bits, Scale
 from model.hyperparameters import Frozen, Protocol, Value
 from model.network import DENSE, FILTERS, allocate
 
@@ -57,7 +57,7 @@ class Preprocessing(Frozen):
     """Of the files that the model was trained on, see `data.scale`: files are read on this scale,
     or refused. None in a bundle of an earlier version, which did not record it: a .npy file of
     floats is then divided by 255 if it holds a value above 1."""
-    bits: Literal[8, 10, 12, 14, 16] = 16
+    bits: Bits = 16
     """Significant bits of gray PNG files of 16 bits."""
 
 
