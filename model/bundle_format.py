@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -117,6 +118,17 @@ class Record(Frozen):
                 f" architecture.image_size, {a.image_size}"
             )
         return self
+
+
+def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """A line if a dataset has other classes than the bundle; its Unicode form does not count."""
+    one, other = ([unicodedata.normalize("NFC", name) for name in c] for c in (found, wanted))
+    if one == other:
+        return []
+    line = f"classes are {', '.join(found)}, but must be the bundle's: {', '.join(wanted)}"
+    if sorted(one) == sorted(other) and sorted(found) != sorted(wanted):
+        line += "; some names differ in their Unicode form, and so in their order"
+    return [line]
 
 
 def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
