@@ -66,20 +66,20 @@ def save_bundle(
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
-    A crash at any point leaves the old or the new one, whole, for `load_bundle`.
+    After a crash at any point, `load_bundle` finds either the old bundle or the new one, complete.
 
     Args:
         folder: of the bundle; its parent is made when missing.
         weights: the network's state after fine-tuning.
         baseline_weights: the network's state before it.
         dataset: what it was trained on.
-        hyperparameters: of the trial.
-        protocol: of the run.
+        hyperparameters: the trial's configuration.
+        protocol: the run's protocol.
         metrics: rows of plain JSON values, kept as they are.
-        versions: of what computed it, by name.
-        seed: the study's.
-        number: the trial's.
-        replicate: which of its repetitions.
+        versions: of the software that trained it, by name.
+        seed: of the study.
+        number: of the trial.
+        replicate: number of the trial's replicate that is exported.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
@@ -192,9 +192,9 @@ class Bundle:
     def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32.
 
-        The dataset that the bundle was made from, known by its digest, is evaluated as the run
-        did: TEST, TEST2's selection part and, if there is one, its held-out part. Of any other,
-        all splits are, whole and labelled "other data".
+        The dataset that the bundle was made from is recognised by its digest and evaluated as in
+        the run: on TEST, on the selection part of TEST2 and, if there is one, on its held-out
+        part. Any other dataset is evaluated on all of its three splits, labelled "other data".
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
@@ -236,7 +236,7 @@ class Bundle:
             )
 
     def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
-        """What is evaluated: split, part, label, images."""
+        """The parts to evaluate, each as split, part, label and images."""
         if dataset.digest != self.record.dataset_digest:
             return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
         test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]

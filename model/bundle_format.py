@@ -1,4 +1,4 @@
-"""The files of a bundle: their layout, their checks, and their publication as a whole."""
+"""The files of a bundle: what they hold, how they are checked and how they are written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Architecture(Frozen):
     filters: tuple[int, ...] = FILTERS
     dense: int = DENSE
     classes: Annotated[int, Field(ge=1)]
-    """How many."""
+    """Number of classes."""
     image_size: tuple[Side, Side]
     """(H, W) in pixels."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -100,7 +100,7 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """Refuse another network than ours, and a fact that is written twice and differs."""
+        """Refuse a network that this version does not build, and fields that disagree."""
         a = self.architecture
         if (a.filters, a.dense) != (FILTERS, DENSE):
             raise ValueError(
@@ -132,7 +132,7 @@ def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
-    """A line for each tensor of file `name` that is missing, superfluous or of another kind."""
+    """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
     network = allocate(architecture.classes, architecture.image_size)
     wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
     found = {key: _kind(tensor) for key, tensor in weights.items()}
@@ -153,7 +153,7 @@ def checksum(content: bytes) -> str:
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Whether nothing but a bundle would be lost: it is one, or empty, or absent."""
+    """Whether `folder` may be replaced: it is a bundle, or empty, or absent."""
     if folder.is_dir():
         return (folder / RECORD).is_file() or not any(folder.iterdir())
     return not folder.exists()
@@ -181,7 +181,7 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def present(folder: Path) -> Path:
-    """`folder`, or where the bundle lies if a crash came while it was replaced."""
+    """`folder`, or the old bundle that was put aside, if a crash came before the new one."""
     return folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
 
 
