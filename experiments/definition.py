@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from data.problems import ProblemsError
 from experiments.mapping import MappingError, read_mapping, set_value
 from model.frozen import flatten
 from model.hyperparameters import Protocol, Value
@@ -25,20 +26,11 @@ from search.settings import Settings
 from search.space import Space, SpaceError
 
 SHIPPED = Path(__file__).parent
-MAX_PROBLEMS = 20
 MAX_TRIALS = 100_000
 
 
-class DefinitionError(ValueError):
-    """The experiment is wrong.
-
-    Attributes:
-        problems: one line each, naming file, key path, value and rule.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class DefinitionError(ProblemsError):
+    """The experiment is wrong; a problem names file, key path, value and rule."""
 
 
 class _Section(BaseModel):
@@ -78,7 +70,7 @@ class BudgetRequest(_Section):
     """When to stop asking, beside the number of trials."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """Of searching, over all calls on the run."""
+    """Seconds of searching, summed over all calls on the run."""
     trainings: Annotated[float, Field(gt=0)] | None = None
     """Multiples of one whole protocol."""
 
@@ -118,12 +110,12 @@ class Experiment(_Section):
     until_converged: bool = False
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Literal["tpe", "tpe-univariate", "gp", "qmc", "random"] = "tpe"
-    """By name, see `search.samplers`."""
+    """Name of a sampler of `search.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Trials that end before the sampler's model is asked."""
     policy: PolicyRequest = PolicyRequest()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the study; all seeds of all trials derive from it."""
+    """The study's seed, from which the seeds of all trials derive."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     protocol: Protocol = Protocol()
     also_fine_tune_on: Literal["TRAIN+TEST"] | None = None
@@ -145,7 +137,7 @@ class Experiment(_Section):
         return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
 
     def steered(self, trials: int, points: Sequence[Mapping[str, Value]]) -> Experiment:
-        """The same with so many trials, and with those of the points that it lacks."""
+        """A copy that asks for `trials` trials and has the given points beside its own."""
         known = self.checked_points()
         more = [dict(point) for point in points if point not in known]
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
@@ -160,7 +152,7 @@ class Experiment(_Section):
         ]
 
     def settings(self) -> Settings:
-        """For `search.study.Study`."""
+        """The settings that `search.study.Study` takes."""
         return Settings(
             name=self.name,
             sampler=self.sampler,
@@ -200,11 +192,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
         raise DefinitionError(
             [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
         )
+    texts = [key for key, field in Experiment.model_fields.items() if field.annotation is str]
     try:
-        raw = read_mapping(path)
+        raw = read_mapping(path, texts)
         raw.setdefault("name", path.stem)
         for override in overrides:
-            set_value(raw, override)
+            set_value(raw, override, texts)
     except MappingError as error:
         raise DefinitionError([str(error)]) from None
     return build(raw, str(path))
@@ -238,20 +231,39 @@ def dump(experiment: Experiment) -> str:
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict fields, YAML's habits: a whole number where a float is declared, lists for tuples."""
-    prepared = _whole_to_float(Experiment, raw)
+    """With the types that the strict fields ask for, which YAML has no way to write."""
+    prepared = _as_declared(Experiment, raw)
+    if isinstance(prepared.get("space"), Mapping):
+        prepared["space"] = _with_boolean_log(prepared["space"])
     if isinstance(prepared.get("points"), list):
         prepared["points"] = tuple(prepared["points"])
     return prepared
 
 
-def _whole_to_float(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+"""What YAML 1.1 takes for booleans beside true and false, and people write."""
+
+
+def _boolean(value: object) -> object:
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _with_boolean_log(node: object) -> object:
+    """The space with `log: yes` as `log: true`."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _boolean(v) if k == "log" else _with_boolean_log(v) for k, v in node.items()}
+
+
+def _as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in raw.items():
         field = model.model_fields.get(str(key))
         kind = None if field is None else field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-            value = _whole_to_float(kind, value)
+            value = _as_declared(kind, value)
+        elif kind is bool:
+            value = _boolean(value)
         elif isinstance(value, int) and not isinstance(value, bool) and "float" in str(kind):
             value = float(value)
         result[str(key)] = value

@@ -7,6 +7,7 @@ weights before fine-tuning) and `bundle.json` (all else, and the checksums of th
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from data.convert import read_image
 from data.dataset import SPLITS, DataError, Dataset, Split
+from data.problems import named
 from data.tensors import normalise, to_device
 from model.bundle_format import (
     RECORD,
@@ -34,6 +36,7 @@ from model.bundle_format import (
     checksum,
     is_replaceable,
     misfits,
+    other_classes,
     present,
     publish,
     read_record,
@@ -43,6 +46,8 @@ from model.evaluation import evaluate, predict
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network
 from model.protocol import build, division_of
+
+_LOG = logging.getLogger(__name__)
 
 
 def save_bundle(
@@ -61,20 +66,20 @@ def save_bundle(
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
-    A crash at any point leaves the old or the new one, whole, for `load_bundle`.
+    After a crash at any point, `load_bundle` finds either the old bundle or the new one, complete.
 
     Args:
         folder: of the bundle; its parent is made when missing.
         weights: the network's state after fine-tuning.
         baseline_weights: the network's state before it.
         dataset: what it was trained on.
-        hyperparameters: of the trial.
-        protocol: of the run.
+        hyperparameters: the trial's configuration.
+        protocol: the run's protocol.
         metrics: rows of plain JSON values, kept as they are.
-        versions: of what computed it, by name.
-        seed: the study's.
-        number: the trial's.
-        replicate: which of its repetitions.
+        versions: of the software that trained it, by name.
+        seed: of the study.
+        number: of the trial.
+        replicate: number of the trial's replicate that is exported.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
@@ -90,7 +95,9 @@ def save_bundle(
     contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
     record = Record(
         architecture=architecture,
-        preprocessing=Preprocessing(size=dataset.image_size),
+        preprocessing=Preprocessing(
+            size=dataset.image_size, scale=dataset.scale, bits=dataset.bits
+        ),
         classes=dataset.classes,
         hyperparameters=hyperparameters.to_flat(),
         protocol=protocol,
@@ -185,15 +192,15 @@ class Bundle:
     def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32.
 
-        The dataset that the bundle was made from, known by its digest, is evaluated as the run
-        did: TEST, TEST2's selection part and, if there is one, its held-out part. Of any other,
-        all splits are, whole and labelled "other data".
+        The dataset that the bundle was made from is recognised by its digest and evaluated as in
+        the run: on TEST, on the selection part of TEST2 and, if there is one, on its held-out
+        part. Any other dataset is evaluated on all of its three splits, labelled "other data".
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
 
         Raises:
-            DataError: the dataset has other classes or another image size.
+            DataError: the dataset has other classes, another image size or another scale.
         """
         self._check_fits(dataset)
         rows = []
@@ -206,22 +213,30 @@ class Bundle:
         return rows
 
     def _check_fits(self, dataset: Dataset) -> None:
-        record, problems = self.record, []
-        if dataset.classes != record.classes:
-            problems.append(
-                f"classes are {', '.join(dataset.classes)}, but must be the bundle's:"
-                f" {', '.join(record.classes)}"
-            )
+        record = self.record
+        problems = other_classes(dataset.classes, record.classes)
         if dataset.image_size != record.preprocessing.size:
             problems.append(
                 f"image size is {dataset.image_size}, but must be the bundle's:"
                 f" {record.preprocessing.size}"
             )
+        scale = record.preprocessing.scale
+        if scale is None:
+            self._warn_of_unknown_scale(dataset.scale != "uint8")
+        elif dataset.scale not in (scale, "uint8"):
+            problems.append(f"images are {dataset.scale}, but must be the bundle's: {scale}")
         if problems:
             raise DataError(problems)
 
+    def _warn_of_unknown_scale(self, has_floats: bool) -> None:
+        if has_floats:
+            _LOG.warning(
+                "warning: this bundle, of an earlier version, does not record the scale of its"
+                " images: floats up to 1 were taken as they are, others divided by 255"
+            )
+
     def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
-        """What is evaluated: split, part, label, images."""
+        """The parts to evaluate, each as split, part, label and images."""
         if dataset.digest != self.record.dataset_digest:
             return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
         test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]
@@ -238,27 +253,44 @@ class Bundle:
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
         """The most probable class of each image, and its probability in 0..1.
 
+        Files are read on the scale of the images that the model was trained on.
+
         Args:
             files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
                 resized.
             device: where to compute, in float32.
 
         Raises:
-            DataError: with a line for each file that holds no such image.
+            DataError: with a line for each file that holds no image of this size and scale.
         """
+        how = self.record.preprocessing
         images: list[Tensor] = []
         problems: list[str] = []
+        dark: list[str] = []
+        has_floats = False
         for file in files:
             try:
-                pixels = read_image(file, self.record.preprocessing.size)
+                pixels = read_image(file, how.size, how.scale, how.bits)
             except DataError as error:
                 problems += error.problems
             else:
                 images.append(normalise(torch.tensor(pixels)))
+                has_floats |= pixels.dtype != np.uint8
+                if how.scale == "float 0..255" and 0 < pixels.max() <= np.float32(1 / 255):
+                    dark.append(str(file))
         if problems:
             raise DataError(problems)
         if not images:
             return []
+        if how.scale is None:
+            self._warn_of_unknown_scale(has_floats)
+        if dark:
+            _LOG.warning(
+                "warning: %d files hold no value above 1, which is almost black in the 0..255 that"
+                " the model was trained on: %s",
+                len(dark),
+                named(dark),
+            )
         batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
         best = predict(self.network("after", device), batch).max(dim=1)
         names = [self.record.classes[i] for i in best.indices.tolist()]

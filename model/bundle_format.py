@@ -1,10 +1,11 @@
-"""The files of a bundle: their layout, their checks, and their publication as a whole."""
+"""The files of a bundle: what they hold, how they are checked and how they are written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,8 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from data.dataset import MAX_PROBLEMS
+from data.problems import ProblemsError
 from data.publishing import write_atomically
+from data.scale import Bits, Scale
 from model.frozen import Frozen
 from model.hyperparameters import Protocol, Value
 from model.network import DENSE, FILTERS, allocate
@@ -28,16 +30,8 @@ Count = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=8)]
 
 
-class BundleError(ValueError):
-    """A bundle cannot be saved or loaded.
-
-    Attributes:
-        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class BundleError(ProblemsError):
+    """A bundle cannot be saved or loaded."""
 
 
 class Architecture(Frozen):
@@ -47,7 +41,7 @@ class Architecture(Frozen):
     filters: tuple[int, ...] = FILTERS
     dense: int = DENSE
     classes: Annotated[int, Field(ge=1)]
-    """How many."""
+    """Number of classes."""
     image_size: tuple[Side, Side]
     """(H, W) in pixels."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -60,7 +54,13 @@ class Preprocessing(Frozen):
     """(H, W) in pixels."""
     grayscale: Literal[True] = True
     value_range: Literal["uint8 / 255; float as is"] = "uint8 / 255; float as is"
-    """Files of floats up to 255 are divided by 255 as they are read, if they exceed 1."""
+    """Of images that were read: what becomes of them in the network."""
+    scale: Scale | None = None
+    """Of the files that the model was trained on, see `data.scale`: files are read on this scale,
+    or refused. None in a bundle of an earlier version, which did not record it: a .npy file of
+    floats is then divided by 255 if it holds a value above 1."""
+    bits: Bits = 16
+    """Significant bits of gray PNG files of 16 bits."""
 
 
 class DivisionRecord(Frozen):
@@ -101,7 +101,7 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """Refuse another network than ours, and a fact that is written twice and differs."""
+        """Refuse a network that this version does not build, and fields that disagree."""
         a = self.architecture
         if (a.filters, a.dense) != (FILTERS, DENSE):
             raise ValueError(
@@ -121,8 +121,19 @@ class Record(Frozen):
         return self
 
 
+def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """A line if a dataset has other classes than the bundle; its Unicode form does not count."""
+    one, other = ([unicodedata.normalize("NFC", name) for name in c] for c in (found, wanted))
+    if one == other:
+        return []
+    line = f"classes are {', '.join(found)}, but must be the bundle's: {', '.join(wanted)}"
+    if sorted(one) == sorted(other) and sorted(found) != sorted(wanted):
+        line += "; some names differ in their Unicode form, and so in their order"
+    return [line]
+
+
 def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
-    """A line for each tensor of file `name` that is missing, superfluous or of another kind."""
+    """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
     network = allocate(architecture.classes, architecture.image_size)
     wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
     found = {key: _kind(tensor) for key, tensor in weights.items()}
@@ -143,7 +154,7 @@ def checksum(content: bytes) -> str:
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Whether nothing but a bundle would be lost: it is one, or empty, or absent."""
+    """Whether `folder` may be replaced: it is a bundle, or empty, or absent."""
     if folder.is_dir():
         return (folder / RECORD).is_file() or not any(folder.iterdir())
     return not folder.exists()
@@ -171,7 +182,7 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def present(folder: Path) -> Path:
-    """`folder`, or where the bundle lies if a crash came while it was replaced."""
+    """`folder`, or the old bundle that was put aside, if a crash came before the new one."""
     return folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
 
 
