@@ -6,10 +6,10 @@ all trials. So a baseline with many fine-tunes does not weigh more, and a questi
 fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
 the joint sample first and then overwrite the given part.
 
-Where some exist only when others have certain values, a model that is told of all trials decides
-those, and then one that is told of the trials of that branch alone draws all that is left. While
-such trials are too few, what always exists comes from all trials, and the rest from those that
-have it. Optuna's `group=True` draws each group apart instead; see experiments/LOG.md.
+What always exists is drawn by one model that is told of all trials. Hyperparameters that exist
+only when others have certain values are drawn after those, by a model of their own that is told of
+the trials that have them. Optuna's `group=True` takes good and bad from all trials there too, by
+which trials of another branch can make all of this branch look bad; see experiments/LOG.md.
 """
 
 from __future__ import annotations
@@ -189,7 +189,6 @@ class StageSampler(BaseSampler):
                     else:
                         # Over the study itself: a model looks at the part that it is asked for.
                         drawn |= model.sample_relative(study, trial, group)
-                drawn |= self._ask_of_branch(part, trials, self._existing(drawn))
         return self._existing(drawn)
 
     def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -231,26 +230,6 @@ class StageSampler(BaseSampler):
         own = [t for t in _alive(trials) if group.keys() <= t.params.keys()]
         seed = question_seed(self._seed, place)
         return self._ask_of(group, own, seed) if self._is_informed(own) else {}
-
-    def _ask_of_branch(
-        self, part: Sequence[str], trials: Sequence[FrozenTrial], drawn: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """All that decides nothing, by a model that is told of the trials with the same decisions.
-
-        Empty where the part has no conditions, or while those trials are too few.
-        """
-        decide = {other for name in part for other in self._conditions.of(name)}
-        free = {k: self._space[k] for k in part if k in drawn and k not in decide}
-        if not decide or not free.keys() - self._given.keys():
-            return {}
-        own = [
-            t
-            for t in _alive(trials)
-            if free.keys() <= t.params.keys()
-            and all(t.params.get(k) == drawn.get(k) for k in decide)
-        ]
-        seed = question_seed(self._seed, len(part))
-        return self._ask_of(free, own, seed) if self._is_informed(own) else {}
 
     def _ask_of(
         self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int
