@@ -12,6 +12,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+MIN_TRANSLATION_LIMIT = 14
+"""Pixels that a translation may have at any image size."""
+
+
+def max_translation(image_size: tuple[int, int]) -> float:
+    """The largest translation that makes sense, pixels: half the smaller side, at least 14.
+
+    Args:
+        image_size: (H, W) in pixels.
+    """
+    return max(MIN_TRANSLATION_LIMIT, min(image_size) / 2)
+
 
 class Strengths(Protocol):
     """How strongly images are changed; 0 turns a change off."""
@@ -26,7 +38,7 @@ class Strengths(Protocol):
 
     @property
     def translation(self) -> float:
-        """Largest shift along each axis, pixels, 0 to half the width."""
+        """Largest shift along each axis, pixels, 0 to `max_translation`."""
 
     @property
     def noise(self) -> float:

@@ -24,8 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import SPLITS, DataError, Dataset, Split
-from data.folder import read_scan, scan_folder
+from data.folder import read_scan
 from data.publishing import written_beside
+from data.scale import FULL_BITS, SCALES
+from data.scan import scan_folder
 
 FORMAT = 1
 _RECORD = "pack.json"
@@ -103,6 +105,8 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
         "format": FORMAT,
         "digest": dataset.digest,
         "classes": dataset.classes,
+        "scale": dataset.scale,
+        "bits": dataset.bits,
         "warnings": warnings,
     }
     with written_beside(folder) as beside:
@@ -147,7 +151,11 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             )
             for name in SPLITS
         }
-        dataset = Dataset(tuple(record["classes"]), splits, record["digest"])
+        scale = record.get("scale")  # absent in the pack of an older run
+        if scale not in (None, *SCALES):
+            raise ValueError(f"scale is {scale!r}, but must be one of {SCALES}")
+        bits = record.get("bits", FULL_BITS)
+        dataset = Dataset(tuple(record["classes"]), splits, record["digest"], scale, bits)
         return dataset, list(record["warnings"])
     except DataError:
         raise

@@ -1,4 +1,7 @@
-"""What a dataset holds, and what in it may mislead: imbalance, leakage, contradicting labels."""
+"""What a dataset holds, and what in it may mislead a user.
+
+That is imbalance, leakage, contradicting labels, and images that use little of their range.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.dataset import SPLITS, Dataset, identical_images
+from data.scale import FAINT
 
 MAX_IMBALANCE = 3
 
@@ -49,8 +53,9 @@ class Report:
 def check(dataset: Dataset) -> Report:
     """Count a dataset's images and look for what may mislead a user; see `Report`.
 
-    Warned of are, with counts: splits whose largest class is over 3 times the smallest, identical
-    images in two splits, and identical images under different labels.
+    There is a warning, with counts, for splits whose largest class is over 3 times the smallest,
+    for identical images in two splits or under different labels, and for a set that uses less than
+    an eighth of the range of its scale. Blank images are named as the files are read.
     """
     counts = {
         name: tuple(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
@@ -62,13 +67,14 @@ def check(dataset: Dataset) -> Report:
     of_split = dict(
         zip(SPLITS, np.split(numbers, np.cumsum([len(part) for part in images])[:-1]), strict=True)
     )
+    ranges = {
+        name: (float(split.images.min()), float(split.images.max()))
+        for name, split in dataset.splits.items()
+    }
     return Report(
         classes=dataset.classes,
         counts=counts,
-        ranges={
-            name: (float(split.images.min()), float(split.images.max()))
-            for name, split in dataset.splits.items()
-        },
+        ranges=ranges,
         dtype=images[0].dtype.name,
         image_size=dataset.image_size,
         digest=dataset.digest,
@@ -76,6 +82,7 @@ def check(dataset: Dataset) -> Report:
             *_imbalances(dataset.classes, counts),
             *_leakages(of_split),
             *_contradictions(numbers, labels),
+            *_faintness(ranges, white=255 if images[0].dtype == np.uint8 else 1),
         ),
     )
 
@@ -115,4 +122,15 @@ def _contradictions(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> li
     return [
         f"{images} images have an identical one under another label"
         f" ({len(contradicting)} different images)"
+    ]
+
+
+def _faintness(ranges: Mapping[str, tuple[float, float]], white: int) -> list[str]:
+    """A line if the whole set uses a small part of the range 0 to `white`."""
+    top = max(high for _, high in ranges.values())
+    if top >= FAINT * white:
+        return []
+    return [
+        f"the largest value is {top:g}, so the images use {100 * top / white:.2g} % of the range"
+        f" 0..{white}: if {top:g} is white in them, divide by it, or import them anew"
     ]

@@ -10,21 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from data.problems import ProblemsError
+from data.scale import FULL_BITS, Bits, Scale
+
 SPLITS = ("TRAIN", "TEST", "TEST2")
-MAX_PROBLEMS = 20
 MAX_HOLDOUT = 0.9
 
 
-class DataError(ValueError):
-    """The data cannot be used as it is.
-
-    Attributes:
-        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class DataError(ProblemsError):
+    """The data cannot be used as it is."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,22 @@ class Dataset:
         classes: sorted class names.
         splits: TRAIN, TEST and TEST2.
         digest: content digest over images, labels and class names of all splits.
+        scale: what the values of the files meant that the images were read from; by default that
+            of the images themselves. No part of the digest.
+        bits: significant bits of the 16-bit PNG files that the images were imported from. No part
+            of the digest.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     digest: str = field(default="")
+    scale: Scale | None = None
+    bits: Bits = FULL_BITS
 
     def __post_init__(self) -> None:
+        if self.scale is None:
+            is_byte = self.splits["TRAIN"].images.dtype == np.uint8
+            object.__setattr__(self, "scale", "uint8" if is_byte else "float 0..1")
         if not self.digest:
             digests = [self.splits[name].digest() for name in SPLITS]
             object.__setattr__(
@@ -99,6 +102,12 @@ def identical_images(images: NDArray[np.generic]) -> NDArray[np.int64]:
     seen: dict[bytes, int] = {}
     numbers = (seen.setdefault(image.tobytes(), len(seen)) for image in images)
     return np.fromiter(numbers, dtype=np.int64, count=len(images))
+
+
+def blank_images(images: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Positions of the images of `images` ([N, H, W]) that hold a single value; [n] int64."""
+    flat = images.reshape(len(images), -1)
+    return np.flatnonzero((flat == flat[:, :1]).all(axis=1))
 
 
 @dataclass(frozen=True)

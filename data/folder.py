@@ -1,54 +1,39 @@
 """Read a dataset from folders of .npy files: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
 
-Classes are the sorted folder names, so a stray file never shifts a label. Nothing is unpickled.
-The files are read by two threads a core: 70,000 cold files of 28x28 took 3.4 to 4.7 s, with one
-thread 6.4 to 9.5 s and with four a core 3.2 to 6.1 s (2 cores, ext4, page cache dropped, n = 3,
-other work on the machine). As many processes took 3.5 to 4.8 s. Warm files, bound by Python, take
-1.3 s with one thread and 2.3 s with four, which is the price.
+Nothing is unpickled. The files are read by two threads a core: 70,000 cold files of 28x28 took
+3.4 to 4.7 s, with one thread 6.4 to 9.5 s and with four a core 3.2 to 6.1 s (2 cores, ext4, page
+cache dropped, n = 3, other work on the machine). As many processes took 3.5 to 4.8 s. Files that
+are in memory already take 1.3 s with one thread and 2.3 s with four, for Python is then the limit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.dataset import SPLITS, DataError, Dataset, Split
+from data.dataset import SPLITS, DataError, Dataset, Split, blank_images
 from data.npy_image import Image, read_file
+from data.problems import named
+from data.scale import LEAST_WIDE, Scale, misfit, scale_of, to_unit
+from data.scan import Scan, scan_folder
 
 _CHUNK = 500
 _MAX_THREADS = 32
 
 
-@dataclass
-class Scan:
-    """What a dataset folder holds, without having read a file.
+class _Placed(NamedTuple):
+    """An image that was read, and where from."""
 
-    Attributes:
-        folder: the dataset folder.
-        files: split -> class -> sorted file names.
-        strays: number of entries that are no part of the layout.
-        problems: what is wrong with the layout, one line each.
-        signature: hex digest over relative path, size and modification time of every entry.
-    """
-
-    folder: Path
-    files: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    strays: int = 0
-    problems: list[str] = field(default_factory=list)
-    signature: str = ""
-
-    @property
-    def classes(self) -> list[str]:
-        """Sorted names of the class folders of all splits."""
-        return sorted({name for by_class in self.files.values() for name in by_class})
+    split: str
+    label: int
+    path: str
+    image: Image
 
 
 def read_folder(path: Path) -> tuple[Dataset, list[str]]:
@@ -56,106 +41,11 @@ def read_folder(path: Path) -> tuple[Dataset, list[str]]:
     return read_scan(scan_folder(path))
 
 
-def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
-    """List a dataset folder; 70,000 files take about 0.4 s.
-
-    Hidden entries, files with other suffixes, files beside the class folders and folders inside
-    them are strays. Links are followed.
-
-    Args:
-        path: DIR/{TRAIN,TEST,TEST2}/<class>/*, to begin with.
-        suffixes: of the image files, in lower case; files may have them in any case.
-
-    Raises:
-        DataError: `path` is missing or no folder.
-    """
-    if not path.is_dir():
-        state = "is a file" if path.exists() else "does not exist"
-        raise DataError([f"{path}: {state}, but must be a folder with {', '.join(SPLITS)}"])
-    scan = Scan(path)
-    seen: list[str] = []
-
-    def is_image(entry: os.DirEntry[str]) -> bool:
-        # A dangling link is an image, so that reading it reports it; a pipe would block.
-        is_file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
-        return is_file and entry.name.lower().endswith(suffixes)
-
-    top = _list_folder(scan, "", seen, keep=lambda entry: entry.name in SPLITS)
-    for split in SPLITS:
-        if split not in top:
-            scan.problems.append(f"{path / split}: missing; a dataset has {', '.join(SPLITS)}")
-        elif not (path / split).is_dir():
-            scan.problems.append(f"{path / split}: is a file, but must be a folder of classes")
-        else:
-            names = _list_folder(scan, split, seen, keep=lambda entry: entry.is_dir())
-            scan.files[split] = {
-                name: _list_folder(scan, f"{split}/{name}", seen, keep=is_image) for name in names
-            }
-    _check_layout(scan, suffixes)
-    scan.signature = hashlib.blake2b(
-        "\n".join(seen).encode(errors="surrogateescape"), digest_size=16
-    ).hexdigest()
-    return scan
-
-
-def _list_folder(
-    scan: Scan, relative: str, seen: list[str], keep: Callable[[os.DirEntry[str]], bool]
-) -> list[str]:
-    """Sorted names of what is kept of a folder; strays are counted, every entry goes to `seen`."""
-    kept = []
-    try:
-        with os.scandir(scan.folder / relative) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                seen.append(f"{relative}/{entry.name}\0{_stamp(entry)}")
-                if not entry.name.startswith(".") and keep(entry):
-                    kept.append(entry.name)
-                else:
-                    scan.strays += 1
-    except OSError as error:
-        scan.problems.append(f"{scan.folder / relative}: cannot be listed: {error.strerror}")
-    return kept
-
-
-def _stamp(entry: os.DirEntry[str]) -> str:
-    """Size in bytes and modification time in ns; folders and dangling links have none."""
-    if entry.is_dir():
-        return ""
-    try:
-        status = entry.stat()
-    except FileNotFoundError:
-        return ""
-    return f"{status.st_size}\0{status.st_mtime_ns}"
-
-
-def _check_layout(scan: Scan, suffixes: tuple[str, ...]) -> None:
-    """Note empty splits, classes that are not in all splits, and classes without images."""
-    for split, by_class in scan.files.items():
-        here = scan.folder / split
-        if not by_class:
-            scan.problems.append(f"{here}: holds no class folders, but must hold at least one")
-            continue
-        for name in scan.classes:
-            if name not in by_class:
-                where = next(s for s in SPLITS if name in scan.files.get(s, {}))
-                scan.problems.append(
-                    f"{here}: class {name!r} is missing, but is in {where};"
-                    " every class must be in all splits"
-                )
-            elif not by_class[name]:
-                scan.problems.append(
-                    f"{here / name}: holds no {' or '.join(suffixes)} file;"
-                    " every class must have at least one"
-                )
-    for name in scan.classes:
-        if not name.isprintable():
-            scan.problems.append(f"class {name!r}: a class name must be printable text")
-
-
 def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
     """Read and check the files of a scan; images come in the order of class, then file name.
 
-    uint8 images stay uint8. Floats become float32 in 0..1: as they are where the largest value
-    of the dataset is at most 1, divided by 255 where it is at most 255.
+    uint8 images stay uint8. Floats become float32 in 0..1 by the scale of the whole set, see
+    `data.scale`: as they are, or divided by 255.
 
     Returns:
         The dataset, and a line for each thing the user should know.
@@ -164,52 +54,86 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         DataError: with a line for each problem of the layout and of the files.
     """
     places = [
-        (split, label, f"{scan.folder}/{split}/{name}/{file}")
+        (split, label, f"{scan.folder}/{file}")
         for split in SPLITS
         for label, name in enumerate(scan.classes)
         for file in scan.files.get(split, {}).get(name, [])
     ]
-    results = _read_files([path for _, _, path in places])
+    results = _read_files([path for *_, path in places])
     problems = [*scan.problems, *(result for result in results if isinstance(result, str))]
     images = [
-        (split, label, path, result)
-        for (split, label, path), result in zip(places, results, strict=True)
+        _Placed(*place, result)
+        for place, result in zip(places, results, strict=True)
         if not isinstance(result, str)
     ]
-    paths = [path for _, _, path, _ in images]
-    problems += _odd_ones(paths, [image.pixels.shape for *_, image in images], "size")
-    problems += _odd_ones(paths, [image.dtype for *_, image in images], "dtype")
-    highest = {
-        split: max((image.highest for s, *_, image in images if s == split), default=0.0)
-        for split in SPLITS
-    }
-    is_byte_range = max(highest.values()) > 1
-    if is_byte_range and not problems:
-        problems += [
-            f"{scan.folder / split}: largest value {value:g}, but {max(highest.values()):g} in"
-            " another split; all must be in 0..1, or all in 0..255"
-            for split, value in highest.items()
-            if value <= 1
-        ]
+    paths = [placed.path for placed in images]
+    problems += _odd_ones(paths, [p.image.pixels.shape for p in images], "size")
+    problems += _odd_ones(paths, [p.image.dtype for p in images], "dtype")
+    scale: Scale = "uint8"
+    if not problems and images[0].image.dtype != "uint8":
+        scale = scale_of([p.image.highest for p in images])
+        problems += _off_scale(scan.folder, images, scale)
     if problems:
         raise DataError(problems)
 
-    splits = {}
+    splits, warnings = {}, [*scan.warnings, *_on_scale(scan.folder, images, scale)]
+    blank: list[str] = []
     for name in SPLITS:
-        own = [(label, image.pixels) for split, label, _, image in images if split == name]
-        pixels: Any = np.stack([image for _, image in own])
-        if is_byte_range:
-            np.divide(pixels, np.float32(255), out=pixels)
-        splits[name] = Split(pixels, np.array([label for label, _ in own], dtype=np.int64))
-    warnings = []
-    if scan.strays:
-        warnings.append(f"{scan.folder}: skipped {scan.strays} stray entries, which are no images")
-    if is_byte_range:
-        warnings.append(
-            f"{scan.folder}: float images up to {max(highest.values()):g} were read as 0..255"
-            " and divided by 255"
+        own = [placed for placed in images if placed.split == name]
+        pixels: Any = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
+        blank += [own[index].path for index in blank_images(pixels)]
+        splits[name] = Split(pixels, np.array([p.label for p in own], dtype=np.int64))
+    if blank:
+        warnings.append(f"{len(blank)} images are blank, one value all over: {named(blank)}")
+    return Dataset(tuple(scan.classes), splits, scale=scale, bits=scan.bits), warnings
+
+
+def _off_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[str]:
+    """A line for each file, split or set of floats that is not on the set's scale."""
+    if scale == "float 0..1":
+        return [
+            f"{p.path}: {wrong} as in most files, or all in 0..255"
+            for p in images
+            if (wrong := misfit(scale, p.image.dtype, p.image.highest))
+        ]
+    highest = {split: max(p.image.highest for p in images if p.split == split) for split in SPLITS}
+    top = max(highest.values())
+    if top < LEAST_WIDE:
+        return [
+            f"{folder}: largest value {top:.7g}, but floats must be in 0..1 or in 0..255; divide"
+            " all images by the value that means white, or clip them to 0..1"
+        ]
+    return [
+        f"{folder / split}: largest value {value:g}, but {top:g} in"
+        " another split; all must be in 0..1, or all in 0..255"
+        for split, value in highest.items()
+        if value <= 1
+    ]
+
+
+def _on_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[str]:
+    """What was done to bring a set of floats to 0..1, and what is doubtful about it."""
+    if scale == "uint8":
+        return []
+    white, lines = (255, []) if scale == "float 0..255" else (1, [])
+    if white == 255:
+        top = max(p.image.highest for p in images)
+        lines.append(
+            f"{folder}: float images up to {top:g} were read as 0..255 and divided by 255"
         )
-    return Dataset(tuple(scan.classes), splits), warnings
+        dark = [p.path for p in images if 0 < p.image.highest <= 1]
+        if dark:
+            lines.append(
+                f"{len(dark)} images hold no value above 1, in a set of 0..255, so they are almost"
+                f" black: {named(dark)}"
+            )
+    clipped = [p.path for p in images if p.image.lowest < 0 or p.image.highest > white]
+    if clipped:
+        lines.append(
+            f"{len(clipped)} images hold values a little outside 0..{white}, which were clipped:"
+            f" {named(clipped)}"
+        )
+    return lines
 
 
 def _odd_ones(paths: Sequence[str], values: Sequence[object], what: str) -> list[str]:

@@ -1,17 +1,17 @@
-"""Read one image from a .npy file, refusing what is none; nothing is unpickled."""
+"""Read one image from a .npy file, or say why it holds none; nothing is unpickled."""
 
 from __future__ import annotations
 
 import functools
 import io
 import math
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from data.scale import Pixels, impossible
 
 MIN_SIDE = 16
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Image(NamedTuple):
@@ -19,7 +19,8 @@ class Image(NamedTuple):
 
     pixels: Pixels  # [H, W]
     dtype: str  # of the file
-    highest: float  # of float pixels; 0 for uint8
+    lowest: float  # of float pixels; 0 for uint8
+    highest: float
 
 
 def read_file(path: str) -> Image | str:
@@ -51,16 +52,16 @@ def _parse(raw: bytes) -> Image:
     stored = np.frombuffer(raw, dtype, math.prod(shape), start).reshape(shape, order=order)
     pixels = stored.reshape([side for side in shape if side != 1])
     if dtype == np.uint8:
-        return Image(pixels, dtype.name, 0.0)
+        return Image(pixels, dtype.name, 0.0, 0.0)
     lowest, highest = float(pixels.min()), float(pixels.max())
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         bad = int(np.count_nonzero(~np.isfinite(pixels)))
         raise ValueError(f"holds {bad} values that are NaN or infinite, but all must be finite")
-    if lowest < 0 or highest > 255:
+    if impossible(lowest, highest):
         raise ValueError(
             f"values in {lowest:g}..{highest:g}, but floats must be in 0..1 or in 0..255"
         )
-    return Image(pixels.astype(np.float32), dtype.name, highest)
+    return Image(pixels.astype(np.float32), dtype.name, lowest, highest)
 
 
 @functools.lru_cache(maxsize=64)

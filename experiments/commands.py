@@ -206,7 +206,9 @@ def data_synthesize(options: Namespace, console: Console) -> int:
 
 def data_import(options: Namespace, console: Console) -> int:
     """`shiftsearch data import`."""
-    console.print(
-        import_images(Path(options.source), Path(options.folder), (options.size, options.size))
-    )
+    size = (options.size, options.size)
+    done, warnings = import_images(Path(options.source), Path(options.folder), size)
+    console.print(done)
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow")
     return runs.DONE

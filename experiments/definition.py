@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from data.problems import ProblemsError
 from experiments.mapping import MappingError, read_mapping, set_value
 from model.hyperparameters import Protocol, Value, flatten
 from search.budget import Budget, FailurePolicy
@@ -23,20 +24,11 @@ from search.settings import Settings
 from search.space import Space, SpaceError, nearest
 
 SHIPPED = Path(__file__).parent
-MAX_PROBLEMS = 20
 MAX_TRIALS = 100_000
 
 
-class DefinitionError(ValueError):
-    """The experiment is wrong.
-
-    Attributes:
-        problems: one line each, naming file, key path, value and rule.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class DefinitionError(ProblemsError):
+    """The experiment is wrong; a problem names file, key path, value and rule."""
 
 
 class _Section(BaseModel):
@@ -198,11 +190,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
         raise DefinitionError(
             [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
         )
+    texts = [key for key, field in Experiment.model_fields.items() if field.annotation is str]
     try:
-        raw = read_mapping(path)
+        raw = read_mapping(path, texts)
         raw.setdefault("name", path.stem)
         for override in overrides:
-            set_value(raw, override)
+            set_value(raw, override, texts)
     except MappingError as error:
         raise DefinitionError([str(error)]) from None
     return build(raw, str(path))
@@ -236,20 +229,39 @@ def dump(experiment: Experiment) -> str:
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict fields, YAML's habits: a whole number where a float is declared, lists for tuples."""
-    prepared = _whole_to_float(Experiment, raw)
+    """As the strict fields want it: floats for whole numbers, booleans for words, tuples."""
+    prepared = _as_declared(Experiment, raw)
+    if isinstance(prepared.get("space"), Mapping):
+        prepared["space"] = _with_boolean_log(prepared["space"])
     if isinstance(prepared.get("points"), list):
         prepared["points"] = tuple(prepared["points"])
     return prepared
 
 
-def _whole_to_float(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+"""What YAML 1.1 takes for booleans beside true and false, and people write."""
+
+
+def _boolean(value: object) -> object:
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _with_boolean_log(node: object) -> object:
+    """The space with `log: yes` as `log: true`."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _boolean(v) if k == "log" else _with_boolean_log(v) for k, v in node.items()}
+
+
+def _as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in raw.items():
         field = model.model_fields.get(str(key))
         kind = None if field is None else field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-            value = _whole_to_float(kind, value)
+            value = _as_declared(kind, value)
+        elif kind is bool:
+            value = _boolean(value)
         elif isinstance(value, int) and not isinstance(value, bool) and "float" in str(kind):
             value = float(value)
         result[str(key)] = value

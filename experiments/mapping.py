@@ -1,8 +1,14 @@
-"""A YAML mapping as people write it: read from a file, changed by `KEY=VALUE`."""
+"""A YAML mapping as people write it: read from a file, changed by `KEY=VALUE`.
+
+A plain word or number means the same here as on the command line: `010` is ten and `1e-3` a
+number. YAML 1.1 made eight of the one and text of the other, 90 of `1:30`, and true of `on`. The
+rules are those of YAML 1.2, and `_` may stand between digits, as in Python.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,7 @@ class MappingError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with two mends: `1e-3` is a number (as in YAML 1.2), a key given twice is refused."""
+    """YAML whose plain scalars are those of `_IMPLICIT`, and that refuses a key given twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as the base class composes it.
@@ -34,24 +40,85 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_DIGITS = r"[0-9]+(_[0-9]+)*"
+_HEX = r"0x[0-9a-fA-F]+(_[0-9a-fA-F]+)*"
+_TAG = "tag:yaml.org,2002:"
+_IMPLICIT = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (rf"[-+]?({_DIGITS}|{_HEX}|0b[01]+)", list("-+0123456789")),
+    "float": (
+        rf"[-+]?({_DIGITS}(\.({_DIGITS})?)?|\.{_DIGITS})([eE][-+]?{_DIGITS})?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),
+}
+"""What a plain scalar is, tried in this order, and the characters that it may begin with."""
+
+_Loader.yaml_implicit_resolvers = {}
+for _name, (_pattern, _first) in _IMPLICIT.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"^({_pattern})$"), _first)
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0 if re.match(r"[-+]?0[xb]", text) else 10)
+
+
+_Loader.add_constructor(f"{_TAG}int", _integer)
+
+
+def _parse(text: str, texts: Collection[str] = (), *, is_text: bool = False) -> Any:
+    """The value of a YAML document.
+
+    Args:
+        text: the document.
+        texts: keys at the top whose values are text, whatever they look like.
+        is_text: whether the value itself is text.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value in texts:
+                    _take_as_text(value)
+        if is_text:
+            _take_as_text(node)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _take_as_text(node: yaml.Node | None) -> None:
+    if node is not None and node.tag in {f"{_TAG}{kind}" for kind in ("bool", "int", "float")}:
+        node.tag = f"{_TAG}str"
+
+
+def read_value(text: str) -> Any:
+    """A value that was given on the command line; nothing, and what is no YAML, is text."""
+    try:
+        return _parse(text) if text else text
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def read_mapping(path: Path, texts: Collection[str] = ()) -> dict[str, Any]:
     """The file's content; nothing but comments is an empty mapping.
+
+    Args:
+        path: the file.
+        texts: keys whose values are text, such as a folder with the name 2024.
 
     Raises:
         MappingError: the file cannot be read, or is no YAML mapping.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        raw = _parse(path.read_text(encoding="utf-8"), texts)
     except (OSError, UnicodeDecodeError) as error:
         raise MappingError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         text = " ".join(str(error).split())
         raise MappingError(f"{path}: is not valid YAML: {text}") from None
     if raw is None:
@@ -61,12 +128,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return raw
 
 
-def set_value(raw: dict[str, Any], override: str) -> None:
-    """Set one key, `a.b.c=VALUE` in the words of `--set`; mappings on the way are made or copied.
+def set_value(raw: dict[str, Any], override: str, texts: Collection[str] = ()) -> None:
+    """Set one key by `a.b.c=VALUE`, as `--set` takes it; missing mappings on the way are made.
 
     Args:
         raw: changed.
         override: a dotted key, and a value in YAML.
+        texts: keys whose values are text.
 
     Raises:
         MappingError: it has another form, or the key leads through what is no mapping.
@@ -75,8 +143,8 @@ def set_value(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise MappingError(f"--set {override}: must have the form KEY=VALUE")
     try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        value = _parse(text, is_text=key in texts)
+    except (yaml.YAMLError, ValueError):
         raise MappingError(f"--set {override}: {text!r} is not a YAML value") from None
     *parents, leaf = key.split(".")
     node = raw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from experiments.definition import DefinitionError, Experiment, build, load
 from experiments.folder import NotARun, Run
 from experiments.live.status import trials_of
+from experiments.mapping import read_value
 from search.recording import RecordedBaseline, recorded
 from search.records import TrialRecord, stored_identity
 from search.replay import Replayed, Workers, replay, time_to_value
@@ -116,20 +116,13 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
                 [f"--policy {text}: {part!r} is not KEY=VALUE with one of {names}"]
             )
         if key == "rungs":
-            policy[key] = tuple(_number(epochs) for epochs in raw.split("+") if epochs)
+            policy[key] = tuple(read_value(epochs) for epochs in raw.split("+") if epochs)
         elif key in policy:
-            policy[key] = _number(raw)
+            policy[key] = read_value(raw)
         else:
-            changes[key] = _number(raw) if key == "start_up" else raw
+            changes[key] = read_value(raw) if key == "start_up" else raw
     whole = experiment.model_dump() | changes | {"policy": policy}
     return build(whole, f"--policy {text}")
-
-
-def _number(raw: str) -> object:
-    try:
-        return json.loads(raw)
-    except json.JSONDecodeError:
-        return raw
 
 
 def unrecorded_rungs(

@@ -20,6 +20,7 @@ from data.publishing import WRITING, write_atomically
 from data.synthetic import synthesize
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
+from experiments.fitting import refuse_misfits
 from experiments.folder import NotARun, Run
 from experiments.last_words import say_failures, say_next
 from experiments.live.board import Board, Outcome
@@ -86,7 +87,8 @@ def search(
         The exit code.
 
     Raises:
-        data.dataset.DataError: the data is wrong; nothing is written.
+        data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
+            written.
         search.stored_study.StudyMismatch: the run was made under other conditions; nothing is
             written.
         search.cluster.ResourceError: not even one trial fits, or no cluster answers.
@@ -103,6 +105,7 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
+    refuse_misfits(experiment, dataset)
     warnings += check(dataset).warnings
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")

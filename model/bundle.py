@@ -7,6 +7,8 @@ weights before fine-tuning) and `bundle.json` (all else, and the checksums of th
 from __future__ import annotations
 
 import json
+import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,8 @@ from model.evaluation import evaluate, predict
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network
 from model.protocol import build, division_of
+
+_LOG = logging.getLogger(__name__)
 
 
 def save_bundle(
@@ -90,7 +94,9 @@ def save_bundle(
     contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
     record = Record(
         architecture=architecture,
-        preprocessing=Preprocessing(size=dataset.image_size),
+        preprocessing=Preprocessing(
+            size=dataset.image_size, scale=dataset.scale, bits=dataset.bits
+        ),
         classes=dataset.classes,
         hyperparameters=hyperparameters.to_flat(),
         protocol=protocol,
@@ -165,6 +171,11 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(record, weights)
 
 
+def _composed(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in composed Unicode form, so that two ways to write one name are equal."""
+    return tuple(unicodedata.normalize("NFC", name) for name in names)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle in memory, checked.
@@ -193,7 +204,7 @@ class Bundle:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
 
         Raises:
-            DataError: the dataset has other classes or another image size.
+            DataError: the dataset has other classes, another image size or another scale.
         """
         self._check_fits(dataset)
         rows = []
@@ -207,18 +218,32 @@ class Bundle:
 
     def _check_fits(self, dataset: Dataset) -> None:
         record, problems = self.record, []
-        if dataset.classes != record.classes:
+        if (form := _composed(dataset.classes)) != (wanted := _composed(record.classes)):
             problems.append(
                 f"classes are {', '.join(dataset.classes)}, but must be the bundle's:"
                 f" {', '.join(record.classes)}"
             )
+            if sorted(form) == sorted(wanted) and dataset.classes != record.classes:
+                problems[-1] += "; some names differ in their Unicode form, and so in their order"
         if dataset.image_size != record.preprocessing.size:
             problems.append(
                 f"image size is {dataset.image_size}, but must be the bundle's:"
                 f" {record.preprocessing.size}"
             )
+        scale = record.preprocessing.scale
+        if scale is None:
+            self._warn_of_unknown_scale(dataset.scale != "uint8")
+        elif dataset.scale not in (scale, "uint8"):
+            problems.append(f"images are {dataset.scale}, but must be the bundle's: {scale}")
         if problems:
             raise DataError(problems)
+
+    def _warn_of_unknown_scale(self, has_floats: bool) -> None:
+        if has_floats:
+            _LOG.warning(
+                "warning: this bundle, of an earlier version, does not record the scale of its"
+                " images: floats up to 1 were taken as they are, others divided by 255"
+            )
 
     def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
         """What is evaluated: split, part, label, images."""
@@ -238,27 +263,34 @@ class Bundle:
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
         """The most probable class of each image, and its probability in 0..1.
 
+        Files are read on the scale of the images that the model was trained on.
+
         Args:
             files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
                 resized.
             device: where to compute, in float32.
 
         Raises:
-            DataError: with a line for each file that holds no such image.
+            DataError: with a line for each file that holds no image of this size and scale.
         """
+        how = self.record.preprocessing
         images: list[Tensor] = []
         problems: list[str] = []
+        has_floats = False
         for file in files:
             try:
-                pixels = read_image(file, self.record.preprocessing.size)
+                pixels = read_image(file, how.size, how.scale, how.bits)
             except DataError as error:
                 problems += error.problems
             else:
                 images.append(normalise(torch.tensor(pixels)))
+                has_floats |= pixels.dtype != np.uint8
         if problems:
             raise DataError(problems)
         if not images:
             return []
+        if how.scale is None:
+            self._warn_of_unknown_scale(has_floats)
         batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
         best = predict(self.network("after", device), batch).max(dim=1)
         names = [self.record.classes[i] for i in best.indices.tolist()]

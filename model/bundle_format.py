@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from data.dataset import MAX_PROBLEMS
+from data.problems import ProblemsError
 from data.publishing import write_atomically
+from data.scale import Bits, Scale
 from model.hyperparameters import Frozen, Protocol, Value
 from model.network import DENSE, FILTERS, allocate
 
@@ -27,16 +28,8 @@ Count = Annotated[int, Field(ge=0)]
 Side = Annotated[int, Field(ge=8)]
 
 
-class BundleError(ValueError):
-    """A bundle cannot be saved or loaded.
-
-    Attributes:
-        problems: one line each, naming file or field, value and rule; at most `MAX_PROBLEMS`.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        super().__init__("\n".join(self.problems))
+class BundleError(ProblemsError):
+    """A bundle cannot be saved or loaded."""
 
 
 class Architecture(Frozen):
@@ -59,7 +52,13 @@ class Preprocessing(Frozen):
     """(H, W) in pixels."""
     grayscale: Literal[True] = True
     value_range: Literal["uint8 / 255; float as is"] = "uint8 / 255; float as is"
-    """Files of floats up to 255 are divided by 255 as they are read, if they exceed 1."""
+    """Of images that were read: what becomes of them in the network."""
+    scale: Scale | None = None
+    """Of the files that the model was trained on, see `data.scale`: files are read on this scale,
+    or refused. None in a bundle of an earlier version, which did not record it: a .npy file of
+    floats is then divided by 255 if it holds a value above 1."""
+    bits: Bits = 16
+    """Significant bits of gray PNG files of 16 bits."""
 
 
 class DivisionRecord(Frozen):

@@ -32,8 +32,8 @@ class Augmentation(Frozen):
     """Degrees; uniform in plus or minus this."""
     scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Relative; the factor is uniform in 1 plus or minus this."""
-    translation: Annotated[float, Field(ge=0, le=14)] = 0.0
-    """Pixels per axis; uniform in plus or minus this."""
+    translation: Annotated[float, Field(ge=0)] = 0.0
+    """Pixels per axis; uniform in plus or minus this, at most `data.augmentation` allows."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Standard deviation of Gaussian noise, in units of the full range."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -14,7 +14,8 @@ import pytest
 import data.cache
 from data.cache import open_dataset, open_pack, save_pack
 from data.dataset import DataError
-from data.folder import Scan, read_folder
+from data.folder import read_folder
+from data.scan import Scan
 
 pytestmark = pytest.mark.unit
 
@@ -180,3 +181,21 @@ def test_an_interrupted_write_leaves_the_old_pack(
         save_pack(dataset, pack)
     assert open_pack(pack).digest == dataset.digest
     assert [path.name for path in pack.parent.iterdir()] == ["dataset"]
+
+
+def test_a_pack_keeps_what_the_values_of_the_files_meant(folder: Path, cache: Path) -> None:
+    for path in folder.rglob("*.npy"):
+        np.save(path, np.load(path).astype(np.float32))
+    (folder / "imported.json").write_text('{"bits": 12}')
+    for _ in range(2):
+        dataset, _ = open_dataset(folder, cache)
+        assert (dataset.scale, dataset.bits) == ("float 0..255", 12)
+    (pack,) = cache.iterdir()
+    record = json.loads((pack / "pack.json").read_text())
+    (pack / "pack.json").write_text(json.dumps(record | {"scale": "wide"}))
+    with pytest.raises(DataError, match="scale is 'wide'"):
+        open_pack(pack)
+    for key in ("scale", "bits"):  # as an older run left its own pack
+        del record[key]
+    (pack / "pack.json").write_text(json.dumps(record))
+    assert open_pack(pack).digest == dataset.digest

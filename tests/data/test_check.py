@@ -1,6 +1,8 @@
-"""The report on a dataset: counts, ranges and the three warnings."""
+"""The report on a dataset: counts, ranges and the warnings."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ pytestmark = pytest.mark.unit
 
 
 def report(contents: dict[str, list[int]], labels: dict[str, list[int]]) -> Report:
-    """Of splits whose images are black but for one pixel, equal where `contents` are."""
+    """Of splits whose images are equal where `contents` are, which is the value of one pixel."""
     splits = {}
     for name in SPLITS:
         images = np.zeros((len(contents[name]), 16, 18), dtype=np.uint8)
+        images[:, 0, 0] = 40
         images[:, 5, 7] = contents[name]
         splits[name] = Split(images, np.array(labels[name], dtype=np.int64))
     return check(Dataset(("cat", "dog"), splits))
@@ -27,8 +30,8 @@ def test_counts_ranges_and_no_false_alarm() -> None:
         {"TRAIN": [0, 0, 0, 1], "TEST": [1, 1], "TEST2": [1, 1, 0]},
     )
     assert found.counts == {"TRAIN": (3, 1), "TEST": (0, 2), "TEST2": (1, 2)}
-    assert found.ranges == {"TRAIN": (0, 4), "TEST": (0, 5), "TEST2": (0, 9)}
-    assert found.summary.startswith("16x18 pixels, uint8, values in TRAIN 0..4, TEST 0..5")
+    assert found.ranges == {"TRAIN": (0, 40), "TEST": (0, 40), "TEST2": (0, 40)}
+    assert found.summary.startswith("16x18 pixels, uint8, values in TRAIN 0..40, TEST 0..40")
     assert found.summary.endswith(found.digest)
     assert [line.split(":")[0] for line in found.warnings] == ["TEST"]
 
@@ -55,4 +58,26 @@ def test_identical_images_under_different_labels_are_counted() -> None:
     labels = {"TRAIN": [0, 0, 1, 1, 0, 0], "TEST": [0, 1], "TEST2": [0, 1]}
     assert report(contents, labels).warnings == (
         "5 images have an identical one under another label (2 different images)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype", "share"),
+    [
+        (16, np.uint8, "6.3 %"),
+        (31, np.uint8, "12 %"),
+        (32, np.uint8, ""),
+        (0.1, np.float32, "10 %"),
+    ],
+)
+def test_a_set_that_uses_little_of_its_range_is_named(top: float, dtype: Any, share: str) -> None:
+    rng = np.random.default_rng(0)
+    splits = {}
+    for name in SPLITS:
+        images = np.zeros((2, 16, 16), dtype)
+        images[:, 0, 0], images[:, 8] = top, rng.random((2, 16)) * top
+        splits[name] = Split(images, np.array([0, 1]))
+    warnings = check(Dataset(("cat", "dog"), splits)).warnings
+    assert [f"{top:g}, so the images use {share}" in line for line in warnings] == [True] * bool(
+        share
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ from PIL import Image
 from data.convert import import_images, read_image, write_folder
 from data.dataset import SPLITS, DataError
 from data.folder import read_folder
+from data.scale import Scale
 
 pytestmark = pytest.mark.unit
 SIZE = (28, 28)
+UNIT: Scale = "float 0..1"
+WIDE: Scale = "float 0..255"
 
 
 @pytest.fixture
@@ -40,7 +45,8 @@ def problems_of(source: Path, target: Path, size: tuple[int, int] = SIZE) -> lis
 
 def test_gray_images_of_the_asked_size_keep_their_pixels(source: Path, tmp_path: Path) -> None:
     (source / "TEST" / "notes.txt").touch()
-    line = import_images(source, tmp_path / "new" / "set")
+    line, warnings = import_images(source, tmp_path / "new" / "set")
+    assert warnings == []
     assert line.endswith("set: 6 images of 28x28 pixels in 2 classes; skipped 1 stray entries")
     dataset, warnings = read_folder(tmp_path / "new" / "set")
     assert warnings == []
@@ -109,6 +115,71 @@ def test_reduction_is_antialiased_and_size_is_height_by_width(tmp_path: Path) ->
     assert np.abs(found.astype(int) - 127).max() <= 12
 
 
+@pytest.mark.parametrize("highest", [200, 1023, 4095, 16383, 40_000])
+def test_deep_gray_files_keep_their_contrast_at_import_and_later(
+    source: Path, tmp_path: Path, highest: int
+) -> None:
+    """16-bit files that hold fewer bits, as scanners write them; their set says how many."""
+    rng = np.random.default_rng(0)
+    for path in source.rglob("*.png"):
+        deep = rng.integers(0, highest + 1, SIZE).astype(np.uint16)
+        deep[0, :2] = 0, highest
+        Image.fromarray(deep).save(path)
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if highest < 2**bits)
+    _, warnings = import_images(source, tmp_path / "set")
+    said = [f"values up to {highest}: they were read as" in line for line in warnings]
+    assert said == [True] * (white < 65535)
+    dataset, warnings = read_folder(tmp_path / "set")
+    assert warnings == []
+    stored = dataset.splits["TRAIN"].images[0]
+    one = source / "TRAIN" / "cat" / "a.png"
+    wanted = np.asarray(Image.open(one)).astype(int) * 255 / white
+    assert np.abs(stored - wanted).max() <= 0.5
+    assert np.array_equal(read_image(one, SIZE, "uint8", dataset.bits), stored)
+    if white < 65535:
+        Image.fromarray(np.full(SIZE, white + 1, dtype=np.uint16)).save(one)
+        with pytest.raises(DataError, match=rf"a.png: largest value {white + 1}, .* {white}$"):
+            read_image(one, SIZE, "uint8", dataset.bits)
+
+
+def test_the_record_of_an_import_is_checked(source: Path, tmp_path: Path) -> None:
+    import_images(source, tmp_path / "set")
+    record = tmp_path / "set" / "imported.json"
+    assert not record.exists()  # of a source without deep files
+    for text in ('{"bits": 11}', "{}", "[1]", "{", '{"bits": [12]}'):
+        record.write_text(text)
+        with pytest.raises(DataError, match=r"imported\.json: ") as caught:
+            read_folder(tmp_path / "set")
+        assert len(caught.value.problems) == 1
+
+
+def test_colour_files_of_16_bits_are_told(source: Path, tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + bytes([15, 255] * 3 * 20) for _ in range(20))
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 20, 20, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    raw = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    (source / "TEST" / "cat" / "deep.png").write_bytes(raw)
+    _, warnings = import_images(source, tmp_path / "set")
+    assert [line[:14] for line in warnings] == ["1 PNG files ha", "1 images are b"]
+
+
+def test_blank_and_misplaced_images_are_named_by_an_import(source: Path, tmp_path: Path) -> None:
+    Image.new("L", SIZE, 7).save(source / "TEST" / "dog" / "blank.png")
+    (source / "TRAIN" / "dog" / "monday").mkdir()
+    Image.new("L", SIZE, 7).save(source / "TRAIN" / "dog" / "monday" / "b.png")
+    line, (left_out, blank) = import_images(source, tmp_path / "set")
+    assert "7 images of 28x28 pixels in 2 classes" in line
+    assert "TRAIN/dog/monday (1)" in left_out
+    assert blank.startswith("1 images are blank")
+    assert blank.endswith(str(source / "TEST" / "dog" / "blank.png"))
+
+
 def test_npy_files_read_like_a_dataset_s(tmp_path: Path) -> None:
     pixels = np.arange(16 * 17, dtype=np.float32).reshape(16, 17, 1) % 256
     for name, stored in (("a", pixels.astype(np.uint8)), ("b", pixels / 255), ("c", pixels)):
@@ -118,6 +189,8 @@ def test_npy_files_read_like_a_dataset_s(tmp_path: Path) -> None:
     assert np.array_equal(a, pixels[..., 0])
     assert b.dtype == c.dtype == np.float32
     assert np.array_equal(b, c)
+    for name, scale in (("b", UNIT), ("c", WIDE)):
+        assert np.array_equal(read_image(tmp_path / f"{name}.npy", (16, 17), scale), b)
     with pytest.raises(DataError, match=r"a.npy: size \(16, 17\), but must be \(28, 28\)"):
         read_image(tmp_path / "a.npy", SIZE)
 
@@ -138,7 +211,8 @@ def test_bad_files_are_named_together_and_nothing_is_written(source: Path, tmp_p
     ]
     for index in range(30):
         (cat / f"{index}.jpg").touch()
-    assert len(problems_of(source, tmp_path / "set")) == 20
+    assert len(problems := problems_of(source, tmp_path / "set")) == 21
+    assert problems[-1] == "and 15 more"
 
 
 def test_a_target_in_use_or_a_small_size_is_refused(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,8 +76,119 @@ def test_strays_never_shift_a_label_and_are_counted(folder: Path) -> None:
     (folder / "TEST" / "dog" / "nested.npy").mkdir()
     dataset, warnings = read_folder(folder)
     assert dataset.digest == plain.digest
-    assert len(warnings) == 1
-    assert "skipped 9 stray" in warnings[0]
+    assert len(warnings) == 2
+    assert "skipped 8 stray" in warnings[0]
+    assert "left out 1 images" in warnings[1]
+    assert "TEST (1)" in warnings[1]
+
+
+def test_images_in_folders_inside_class_folders_are_counted_not_called_strays(
+    folder: Path,
+) -> None:
+    plain, _ = read_folder(folder)
+    for name, count in (("patient1", 2), (".ipynb_checkpoints", 3), ("empty", 0)):
+        inner = folder / "TRAIN" / "cat" / name / "deeper"
+        inner.mkdir(parents=True)
+        for index in range(count):
+            np.save(inner / f"{index}.npy", np.zeros((16, 17), dtype=np.uint8))
+    dataset, warnings = read_folder(folder)
+    assert dataset.digest == plain.digest
+    assert "skipped 2 stray" in warnings[0]
+    assert "left out 2 images" in warnings[1]
+    assert "TRAIN/cat/patient1 (2)" in warnings[1]
+    for path in (folder / "TRAIN" / "cat").glob("*.npy"):
+        path.unlink()
+    (problem,) = problems_of(folder)
+    assert "TRAIN/cat: holds no .npy file itself, but 2 in folders inside it" in problem
+
+
+def test_one_class_is_refused_with_its_counts(folder: Path) -> None:
+    for split in ("TRAIN", "TEST", "TEST2"):
+        shutil.rmtree(folder / split / "cat")
+    (problem,) = problems_of(folder)
+    assert problem.startswith(f"{folder}: holds one class, 'dog' (images: TRAIN 4, TEST 4, TEST2")
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+
+
+def test_two_unicode_forms_of_a_class_name_are_one_class(folder: Path) -> None:
+    plain, _ = read_folder(folder)
+    for split, name in (("TRAIN", COMPOSED), ("TEST", DECOMPOSED), ("TEST2", COMPOSED)):
+        (folder / split / "cat").rename(folder / split / name)
+    dataset, warnings = read_folder(folder)
+    assert warnings == []
+    assert dataset.classes == (COMPOSED, "dog")
+    for name, split in plain.splits.items():
+        assert np.array_equal(dataset.splits[name].images, split.images)
+    shutil.copytree(folder / "TEST" / DECOMPOSED, folder / "TEST" / COMPOSED)
+    (problem,) = problems_of(folder)
+    assert "cafe\\u0301" in problem
+    assert "caf\\xe9" in problem
+
+
+def test_a_form_that_all_splits_share_is_kept(folder: Path) -> None:
+    """Else the digest of a set, and with it the identity of its runs, would change."""
+    for split in ("TRAIN", "TEST", "TEST2"):
+        (folder / split / "cat").rename(folder / split / DECOMPOSED)
+    assert read_folder(folder)[0].classes == (DECOMPOSED, "dog")
+
+
+def test_blank_images_are_named(folder: Path) -> None:
+    paths = sorted((folder / "TRAIN").rglob("*.npy"))[:5]
+    for value, path in enumerate(paths):
+        np.save(path, np.full((16, 17), 50 * value, dtype=np.uint8))
+    (warning,) = read_folder(folder)[1]
+    assert warning.startswith("5 images are blank")
+    assert warning.endswith(f"{paths[0]}, {paths[1]}, {paths[2]} and 2 more")
+
+
+def floats(folder: Path, factor: float) -> None:
+    """Store the images as float32, 0..255 times `factor`, with at least one white pixel each."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        image[0, 0], image[0, 1] = 0, 255
+        return (image * factor).astype(np.float32)
+
+    change_all(folder, change)
+
+
+@pytest.mark.parametrize("over", [1.0000002, 1.0009])
+def test_floats_a_hair_outside_0_to_1_are_clipped_with_a_word(folder: Path, over: float) -> None:
+    floats(folder, over / 255)
+    path = folder / "TEST" / "cat" / "0001.npy"
+    np.save(path, np.load(path) - np.float32(1e-5))
+    dataset, (warning,) = read_folder(folder)
+    assert dataset.scale == "float 0..1"
+    for split in dataset.splits.values():
+        assert (split.images.min(), split.images.max()) == (0, 1)
+    assert "a little outside 0..1" in warning
+
+
+@pytest.mark.parametrize("over", [1.002, 1.15, 7.9])
+def test_floats_that_are_on_no_scale_are_refused_in_one_line(folder: Path, over: float) -> None:
+    floats(folder, over / 255)
+    (problem,) = problems_of(folder)
+    assert problem.startswith(f"{folder}: largest value {over:g}, but floats must be in 0..1 or")
+
+
+def test_a_few_files_of_0_to_255_do_not_darken_a_set_of_0_to_1(folder: Path) -> None:
+    floats(folder, 1 / 255)
+    path = folder / "TRAIN" / "dog" / "0001.npy"
+    np.save(path, np.load(path) * 255)
+    (problem,) = problems_of(folder)
+    assert problem.startswith(f"{path}: largest value 255, but floats must be in 0..1")
+
+
+def test_images_without_a_value_above_1_in_a_set_of_0_to_255_are_named(folder: Path) -> None:
+    floats(folder, 1)
+    path = folder / "TRAIN" / "dog" / "0001.npy"
+    np.save(path, np.full((16, 17, 1), 1, dtype=np.float32))
+    dataset, warnings = read_folder(folder)
+    assert dataset.scale == "float 0..255"
+    assert dataset.splits["TRAIN"].images[4].max() == np.float32(1 / 255)
+    assert warnings[1].startswith("1 images hold no value above 1")
+    assert [line.endswith(str(path)) for line in warnings] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +312,14 @@ def test_splits_in_different_dtypes_or_ranges_are_refused(folder: Path) -> None:
     assert "all must be in 0..1, or all in 0..255" in problem
 
 
-def test_at_most_twenty_problems_are_named(folder: Path) -> None:
-    for path in folder.rglob("*.npy"):
+def test_of_many_problems_twenty_are_named_and_the_rest_counted(folder: Path) -> None:
+    paths = sorted(folder.rglob("*.npy"))
+    for path in paths:
         path.write_bytes(b"")
+    *named, last = problems_of(folder)
+    assert all("zero bytes" in line for line in named)
+    assert (len(named), last) == (20, f"and {len(paths) - 20} more")
+    paths[0].write_bytes(b"x")
+    for path in paths[20:]:
+        path.unlink()
     assert len(problems_of(folder)) == 20

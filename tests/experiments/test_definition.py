@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from experiments.definition import (
-    MAX_PROBLEMS,
     DefinitionError,
     Experiment,
     build,
@@ -114,6 +113,67 @@ def test_numbers_as_people_write_them(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("trials", "010", 10),
+        ("trials", "0b11", 3),
+        ("trials", "1_000", 1000),
+        ("seed", "0123", 123),
+        ("seed", "08", 8),
+        ("seed", "+7", 7),
+        ("seed", "0x1F", 31),
+        ("budget.seconds", "1e3", 1000.0),
+        ("budget.seconds", "1_000.5", 1000.5),
+        ("budget.seconds", "010", 10.0),
+        ("budget.seconds", "00.50", 0.5),
+        ("until_converged", "yes", True),
+        ("until_converged", "Off", False),
+        ("until_converged", "true", True),
+        ("data", "on", "on"),
+        ("data", "010", "010"),
+        ("data", "2024-01-01", "2024-01-01"),
+        ("data", "1e3", "1e3"),
+        ("data", '"010"', "010"),
+        ("name", "08", "08"),
+        ("name", "no", "no"),
+        ("trials", "1e3", None),
+        ("trials", "0o17", None),
+        ("trials", "1:30", None),
+        ("budget.seconds", "1:30", None),
+        ("until_converged", "y", None),
+    ],
+)
+def test_a_text_means_the_same_in_the_file_and_on_the_command_line(
+    key: str, text: str, value: object, file: Path
+) -> None:
+    """None: it is refused in both. `--trials` and `--seconds` take what Python reads."""
+    parents, _, leaf = key.rpartition(".")
+    of_file = f"{parents}: {{{leaf}: {text}}}" if parents else f"{leaf}: {text}"
+    if value is None:
+        assert problems_of(of_file, file)[0].startswith(f"{file}: {key}: ")
+        assert problems_of("", file, f"{key}={text}")[0].startswith(f"{file}: {key}: ")
+        return
+    found = []
+    for content, overrides in ((of_file, []), ("", [f"{key}={text}"])):
+        file.write_text(content)
+        experiment = load(str(file), overrides)
+        file.write_text(dump(experiment))
+        assert load(str(file)) == experiment
+        node: Any = experiment
+        for part in key.split("."):
+            node = getattr(node, part)
+        found.append(node)
+    assert found == [value, value]
+    assert type(found[0]) is type(value)
+
+
+def test_log_may_be_a_word(file: Path) -> None:
+    file.write_text("space: {baseline: {learning_rate: {low: 1e-4, high: 1E-2, log: on}}}")
+    rate: Any = load(str(file)).search_space().distributions["baseline.learning_rate"]
+    assert rate.log is True
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("trails: 3", "trails: unknown key; nearest is trials"),
@@ -204,10 +264,11 @@ def test_what_is_wrong_is_named_by_path_value_and_rule(
     )
 
 
-def test_all_problems_are_named_but_at_most_20(file: Path) -> None:
+def test_all_problems_are_named_but_of_many_the_first_20_and_how_many_more(file: Path) -> None:
     assert len(problems_of("trails: 3\nsamplr: tpe\nseed: x", file)) == 3
     wrong = "\n".join(f"key{i}: 1" for i in range(50))
-    assert len(problems_of(wrong, file)) == MAX_PROBLEMS == 20
+    *named, last = problems_of(wrong, file)
+    assert (len(named), last) == (20, "and 30 more")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["bytes", "folder"])

@@ -142,7 +142,7 @@ def test_a_policy_replaces_what_it_names_and_nothing_else() -> None:
         ("branches=2.5", "policy.branches: 2.5, but input should be a valid integer"),
         ("branches=true", "policy.branches: True, but input should be a valid integer"),
         ("keep=0", "policy.keep: 0.0, but input should be greater than 0"),
-        ("keep=NaN", "policy.keep: nan, but input should be a finite number"),
+        ("keep=.nan", "policy.keep: nan, but input should be a finite number"),
         ("keep=half", "policy.keep: 'half', but input should be a valid number"),
         ("min_population=", "policy.min_population: '', but input should be a valid integer"),
         ("rungs=3+1", "policy.rungs: (3, 1), but must rise"),

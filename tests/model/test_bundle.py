@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.dataset import DataError, Dataset, Split
+from data.scale import Scale
 from model import bundle_format
 from model.bundle import Bundle, load_bundle, save_bundle
 from model.bundle_format import BundleError
@@ -106,6 +107,8 @@ def test_all_that_was_saved_comes_back(
             "size": [16, 16],
             "grayscale": True,
             "value_range": "uint8 / 255; float as is",
+            "scale": "uint8",
+            "bits": 16,
         },
         "classes": ["left", "middle", "right"],
         "hyperparameters": HYPERPARAMETERS.to_flat(),
@@ -219,11 +222,11 @@ def test_predictions_of_files(
     bundle: Bundle, small_dataset: Dataset, device: Device, tmp_path: Path
 ) -> None:
     images = small_dataset.splits["TEST"].images[:4].copy()
-    files = [tmp_path / name for name in ("a.npy", "b.png", "c.npy", "d.npy", "e.jpg")]
+    files = [tmp_path / name for name in ("a.npy", "b.png", "c.npy", "d.PNG", "e.jpg")]
     np.save(files[0], images[0])
     Image.fromarray(images[1]).save(files[1])
-    np.save(files[2], images[2][None].astype(np.float32) / 255)
-    np.save(files[3], images[3].astype(np.float64))
+    np.save(files[2], images[2][None])
+    Image.fromarray(images[3].astype(np.uint16) * 257).save(files[3])
     Image.fromarray(images[0]).resize((40, 50)).convert("RGB").save(files[4])
     found = bundle.predict(files, device)
     expected = predict(bundle.network("after", device), torch.from_numpy(images).unsqueeze(1))
@@ -234,6 +237,144 @@ def test_predictions_of_files(
     assert found[4][1] in small_dataset.classes
     assert 1 / 3 <= found[4][2] <= 1
     assert bundle.predict([], device) == []
+
+
+SCALES: dict[Scale, float] = {"float 0..1": 1, "float 0..255": 255}
+
+
+def with_scale(dataset: Dataset, scale: Scale) -> Dataset:
+    """The dataset as if it had been read from floats on the scale."""
+    splits = {
+        name: Split(split.images.astype(np.float32) / np.float32(255), split.labels)
+        for name, split in dataset.splits.items()
+    }
+    return dataset if scale == "uint8" else Dataset(dataset.classes, splits, scale=scale)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_file_of_floats_is_predicted_as_it_was_trained(
+    save: Save,
+    folder: Path,
+    small_dataset: Dataset,
+    device: Device,
+    tmp_path: Path,
+    scale: Scale,
+) -> None:
+    """Alone in its file, a constant image of 1.0 does not say what white is."""
+    dataset = with_scale(small_dataset, scale)
+    save(dataset=dataset)
+    bundle = load_bundle(folder)
+    white = SCALES[scale]
+    values = [np.full((16, 16), 1.0), small_dataset.splits["TEST"].images[0] / 255 * white]
+    files = [tmp_path / "constant.npy", tmp_path / "image.npy"]
+    for file, value in zip(files, values, strict=True):
+        np.save(file, value)
+    found = [probability for _, _, probability in bundle.predict(files, device)]
+    trained = torch.tensor(np.stack(values) / white, dtype=torch.float32).unsqueeze(1)
+    expected = predict(bundle.network("after", device), trained).max(dim=1).values
+    assert found == pytest.approx(expected.tolist(), rel=1e-5)
+    assert bundle.evaluate(dataset, device)[0]["label"] == "selected on"
+    assert {row["label"] for row in bundle.evaluate(small_dataset, device)} == {"other data"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "wrong", "rule"),
+    [
+        ("uint8", 1.0, "holds float64, but must hold uint8"),
+        ("uint8", 255.0, "holds float64, but must hold uint8"),
+        ("float 0..1", 1.15, "largest value 1.15, but floats must be in 0..1"),
+        ("float 0..1", 255.0, "largest value 255, but floats must be in 0..1"),
+        ("float 0..255", 300.0, "values in 300..300, but floats must be in"),
+    ],
+)
+def test_a_file_on_another_scale_is_refused_by_name(
+    save: Save,
+    folder: Path,
+    small_dataset: Dataset,
+    device: Device,
+    tmp_path: Path,
+    trained: Scale,
+    wrong: float,
+    rule: str,
+) -> None:
+    save(dataset=with_scale(small_dataset, trained))
+    files = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    for file in files:
+        np.save(file, np.full((16, 16), wrong))
+    with pytest.raises(DataError) as caught:
+        load_bundle(folder).predict(files, device)
+    for file, line in zip(files, caught.value.problems, strict=True):
+        assert line.startswith(f"{file}: {rule}")
+
+
+@pytest.mark.parametrize(
+    ("trained", "other"),
+    [("uint8", "float 0..1"), ("float 0..1", "float 0..255"), ("float 0..255", "float 0..1")],
+)
+def test_a_set_on_another_scale_is_not_evaluated(
+    save: Save,
+    folder: Path,
+    small_dataset: Dataset,
+    device: Device,
+    trained: Scale,
+    other: Scale,
+) -> None:
+    save(dataset=with_scale(small_dataset, trained))
+    with pytest.raises(DataError) as caught:
+        load_bundle(folder).evaluate(with_scale(small_dataset, other), device)
+    assert caught.value.problems == (f"images are {other}, but must be the bundle's: {trained}",)
+
+
+def test_a_bundle_without_a_scale_reads_floats_as_it_always_did_and_says_so(
+    bundle: Bundle,
+    folder: Path,
+    small_dataset: Dataset,
+    device: Device,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    edit(folder, "preprocessing.scale", None)
+    edit(folder, "preprocessing.bits", None)
+    old = load_bundle(folder)
+    assert (old.record.preprocessing.scale, old.record.preprocessing.bits) == (None, 16)
+    image = small_dataset.splits["TEST"].images[0]
+    files = [tmp_path / name for name in ("a.npy", "b.npy", "c.npy")]
+    np.save(files[0], image)
+    assert old.predict(files[:1], device) == bundle.predict(files[:1], device)
+    assert caplog.messages == []
+    np.save(files[1], image / 255)
+    np.save(files[2], image.astype(np.float32))
+    one, *others = [probability for *_, probability in old.predict(files, device)]
+    assert others == pytest.approx([one, one], rel=1e-5)
+    assert len(caplog.messages) == 1
+    old.evaluate(with_scale(small_dataset, "float 0..1"), device)
+    assert len(caplog.messages) == 2
+
+
+def test_deep_png_files_are_read_with_the_bits_of_the_training_images(
+    save: Save, folder: Path, small_dataset: Dataset, device: Device, tmp_path: Path
+) -> None:
+    splits = small_dataset.splits
+    save(dataset=Dataset(small_dataset.classes, splits, bits=12))
+    image = splits["TEST"].images[0]
+    files = [tmp_path / "a.npy", tmp_path / "b.png"]
+    np.save(files[0], image)
+    Image.fromarray(np.round(image / 255 * 4095).astype(np.uint16)).save(files[1])
+    one, other = load_bundle(folder).predict(files, device)
+    assert one[1:] == other[1:]
+
+
+def test_class_names_in_another_unicode_form_are_the_same(
+    save: Save, folder: Path, small_dataset: Dataset, device: Device
+) -> None:
+    def named(*classes: str) -> Dataset:
+        return Dataset(classes, small_dataset.splits)
+
+    save(dataset=named("left", "mi\u0301ddle", "right"))
+    bundle = load_bundle(folder)
+    assert bundle.evaluate(named("left", "m\u00edddle", "right"), device)
+    with pytest.raises(DataError, match="Unicode form"):
+        bundle.evaluate(named("left", "right", "m\u00edddle"), device)
 
 
 def test_every_file_that_cannot_be_read_is_named(

@@ -73,7 +73,7 @@ def test_an_integer_for_a_float_is_the_same_configuration() -> None:
         ("fine_tune.frozen_layers", 5),
         ("fine_tune.augmentation.rotation", 181.0),
         ("fine_tune.augmentation.scale", 0.95),
-        ("fine_tune.augmentation.translation", 15.0),
+        ("fine_tune.augmentation.translation", -1.0),
         ("fine_tune.augmentation.noise", 1.1),
         ("fine_tune.augmentation.brightness", -0.1),
         ("fine_tune.augmentation.contrast", 1.1),

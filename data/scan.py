@@ -1,0 +1,246 @@
+"""List a dataset folder, DIR/{TRAIN,TEST,TEST2}/<class>/*, and check its layout.
+
+No image is read here. Classes are the sorted folder names, so a stray file never shifts a label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.dataset import SPLITS, DataError
+from data.problems import named
+from data.scale import DEEP_BITS, FULL_BITS, Bits
+
+IMPORT_RECORD = "imported.json"
+"""What `data import` notes about its source, beside the splits, where it matters later."""
+
+_RULES = "2"
+"""Changes when the same files are read in another way, so that older packs are not used."""
+
+
+@dataclass
+class Scan:
+    """What a dataset folder holds, without having read an image.
+
+    Attributes:
+        folder: the dataset folder.
+        suffixes: of the image files, in lower case.
+        files: split -> class -> sorted paths of the image files, relative to `folder`.
+        strays: number of entries that are no part of the layout.
+        misplaced: folder, relative to `folder` -> number of images in it that are left out,
+            because they lie beside the class folders or in folders inside them.
+        bits: significant bits of the 16-bit PNG files that the images were imported from.
+        problems: what is wrong with the layout, one line each.
+        signature: hex digest over relative path, size and modification time of every entry.
+    """
+
+    folder: Path
+    suffixes: tuple[str, ...] = (".npy",)
+    files: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    strays: int = 0
+    misplaced: Counter[str] = field(default_factory=Counter)
+    bits: Bits = FULL_BITS
+    problems: list[str] = field(default_factory=list)
+    signature: str = ""
+    _seen: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """Sorted names of the classes of all splits."""
+        return sorted({name for by_class in self.files.values() for name in by_class})
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each kind of entry that was left out."""
+        lines = []
+        if self.strays:
+            lines.append(
+                f"{self.folder}: skipped {self.strays} stray entries, which are not"
+                f" {' or '.join(self.suffixes)} files in a class folder"
+            )
+        if self.misplaced:
+            where = named([f"{place} ({count})" for place, count in self.misplaced.items()])
+            lines.append(
+                f"{self.folder}: left out {self.misplaced.total()} images that do not lie directly"
+                f" in a class folder: {where}; move them there to have them read"
+            )
+        return lines
+
+    def counts(self, name: str) -> str:
+        """The number of images of a class in each split: `TRAIN 12, TEST 3, TEST2 3`."""
+        return ", ".join(f"{s} {len(by.get(name, []))}" for s, by in self.files.items())
+
+
+def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
+    """List a dataset folder; 70,000 files take about 0.4 s.
+
+    Hidden entries, files with other suffixes, files beside the class folders and folders inside
+    them are skipped and counted. Links are followed. A class whose name is written in two Unicode
+    forms (composed in one split, decomposed in another) is one class, under the composed name.
+
+    Args:
+        path: DIR/{TRAIN,TEST,TEST2}/<class>/*, to begin with.
+        suffixes: of the image files, in lower case; files may have them in any case.
+
+    Raises:
+        DataError: `path` is missing or no folder.
+    """
+    if not path.is_dir():
+        state = "is a file" if path.exists() else "does not exist"
+        raise DataError([f"{path}: {state}, but must be a folder with {', '.join(SPLITS)}"])
+    scan = Scan(path, suffixes)
+    top = _list(scan, "", keep=lambda e: e.name in (*SPLITS, IMPORT_RECORD))
+    folders: dict[str, list[str]] = {}
+    for split in SPLITS:
+        if split not in top:
+            scan.problems.append(f"{path / split}: missing; a dataset has {', '.join(SPLITS)}")
+        elif not (path / split).is_dir():
+            scan.problems.append(f"{path / split}: is a file, but must be a folder of classes")
+        else:
+            folders[split] = _list(scan, split, keep=lambda entry: entry.is_dir())
+    for split, by_class in _by_class(scan, folders).items():
+        scan.files[split] = {}
+        for name, folder in by_class.items():
+            place = f"{split}/{folder}"
+            files = _list(scan, place, keep=lambda entry: _is_image(entry, suffixes))
+            scan.files[split][name] = [f"{place}/{file}" for file in files]
+    if IMPORT_RECORD in top:
+        _read_import_record(scan)
+    _check_layout(scan)
+    scan.signature = hashlib.blake2b(
+        "\n".join([_RULES, *scan._seen]).encode(errors="surrogateescape"), digest_size=16
+    ).hexdigest()
+    return scan
+
+
+def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    """Sorted names of what is kept of a folder; what is left out is counted."""
+    kept = []
+    try:
+        with os.scandir(scan.folder / relative) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                scan._seen.append(f"{relative}/{entry.name}\0{_stamp(entry)}")
+                if entry.name.startswith("."):
+                    scan.strays += 1
+                elif keep(entry):
+                    kept.append(entry.name)
+                elif not (relative and _note_misplaced(scan, relative, entry)):
+                    scan.strays += 1
+    except OSError as error:
+        scan.problems.append(f"{scan.folder / relative}: cannot be listed: {error.strerror}")
+    return kept
+
+
+def _is_image(entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> bool:
+    # A dangling link is an image, so that reading it reports it; a pipe would block.
+    is_file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    return is_file and entry.name.lower().endswith(suffixes)
+
+
+def _note_misplaced(scan: Scan, relative: str, entry: os.DirEntry[str]) -> bool:
+    """Count the images of an entry that is left out, a file or a folder; whether it has any."""
+    if _is_image(entry, scan.suffixes):
+        scan.misplaced[relative] += 1
+        return True
+    if not entry.is_dir():
+        return False
+    count = 0
+    for folder, folders, files in os.walk(entry.path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found = [f for f in files if f[0] != "." and f.lower().endswith(scan.suffixes)]
+        scan._seen += [f"{folder}/{name}" for name in sorted(found)]
+        count += len(found)
+    if count:
+        scan.misplaced[f"{relative}/{entry.name}"] += count
+    return count > 0
+
+
+def _stamp(entry: os.DirEntry[str]) -> str:
+    """Size in bytes and modification time in ns; folders and dangling links have none."""
+    if entry.is_dir():
+        return ""
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{status.st_size}\0{status.st_mtime_ns}"
+
+
+def _by_class(scan: Scan, folders: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
+    """Split -> class -> name of its folder.
+
+    A class is named as its folder is, unless two splits write it in different Unicode forms.
+    """
+    forms: dict[str, set[str]] = {}
+    for names in folders.values():
+        for name in names:
+            forms.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    result: dict[str, dict[str, str]] = {}
+    for split, names in folders.items():
+        own = result[split] = {}
+        for name in names:
+            composed = unicodedata.normalize("NFC", name)
+            label = composed if len(forms[composed]) > 1 else name
+            if label in own:
+                scan.problems.append(
+                    f"{scan.folder / split}: the folders {own[label]!a} and {name!a} have the same"
+                    " name in two Unicode forms; keep one"
+                )
+            own[label] = name
+    return result
+
+
+def _read_import_record(scan: Scan) -> None:
+    path = scan.folder / IMPORT_RECORD
+    try:
+        bits = json.loads(path.read_bytes())["bits"]
+    except (OSError, ValueError, TypeError, KeyError):
+        scan.problems.append(f"{path}: is damaged; `data import` writes it, import once more")
+        return
+    if bits not in DEEP_BITS:
+        scan.problems.append(f"{path}: bits is {bits!r}, but must be one of {DEEP_BITS}")
+    else:
+        scan.bits = bits
+
+
+def _check_layout(scan: Scan) -> None:
+    """Note empty splits, classes that are not in all splits, and classes without images."""
+    for split, by_class in scan.files.items():
+        here = scan.folder / split
+        if not by_class:
+            scan.problems.append(f"{here}: holds no class folders, but must hold at least one")
+            continue
+        for name in scan.classes:
+            if name not in by_class:
+                where = next(s for s in SPLITS if name in scan.files.get(s, {}))
+                scan.problems.append(
+                    f"{here}: class {name!r} is missing, but is in {where};"
+                    " every class must be in all splits"
+                )
+            elif not by_class[name]:
+                inside = sum(
+                    count
+                    for p, count in scan.misplaced.items()
+                    if p.startswith(f"{split}/{name}/")
+                )
+                scan.problems.append(
+                    f"{here / name}: holds no {' or '.join(scan.suffixes)} file"
+                    + (f" itself, but {inside} in folders inside it" if inside else "")
+                    + "; every class must have at least one"
+                )
+    for name in scan.classes:
+        if not name.isprintable():
+            scan.problems.append(f"class {name!r}: a class name must be printable text")
+    if len(scan.classes) == 1 and not scan.problems:
+        (only,) = scan.classes
+        scan.problems.append(
+            f"{scan.folder}: holds one class, {only!r} (images: {scan.counts(only)}), but there"
+            " must be at least two to tell apart"
+        )

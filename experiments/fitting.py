@@ -1,0 +1,58 @@
+"""Whether an experiment fits its dataset: what can only be said once the images are read."""
+
+from __future__ import annotations
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from data.augmentation import max_translation
+from data.dataset import DataError, Dataset
+from experiments.definition import Experiment
+from model.protocol import division_of
+
+
+def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse an experiment that cannot run on the dataset; nothing is trained yet.
+
+    Raises:
+        data.dataset.DataError: the selection part of TEST2 lacks a class, or a translation is
+            too large for the images; one line each.
+    """
+    problems = [*_thin_selection(experiment, dataset), *_far_translations(experiment, dataset)]
+    if problems:
+        raise DataError(problems)
+
+
+def _thin_selection(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each class without an image in the selection part."""
+    protocol, labels = experiment.protocol, dataset.splits["TEST2"].labels
+    chosen = labels[division_of(dataset, protocol).selection]
+    here, there = (np.bincount(part, minlength=len(dataset.classes)) for part in (chosen, labels))
+    return [
+        f"TEST2: class {name!r} has {there[label]} images, and none of them is in the selection"
+        f" part with protocol.holdout {protocol.holdout:g} ({len(chosen)} of {len(labels)} images"
+        " are); every class must have at least one there: add images, or lower protocol.holdout"
+        for label, name in enumerate(dataset.classes)
+        if here[label] == 0
+    ]
+
+
+def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each translation, searched or fixed, that is too far; points lie in the space."""
+    height, width = dataset.image_size
+    most = max_translation(dataset.image_size)
+    space = experiment.search_space()
+    largest = {**space.fixed, **{k: _largest(d) for k, d in space.distributions.items()}}
+    return [
+        f"space.{name}: {value:g}, but must be at most {most:g} pixels for images of"
+        f" {height}x{width}"
+        for name, value in largest.items()
+        if name.endswith(".translation") and value > most
+    ]
+
+
+def _largest(distribution: BaseDistribution) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        return max(float(c) for c in distribution.choices if isinstance(c, float | int))
+    high: float = distribution.high  # type: ignore[attr-defined]
+    return high

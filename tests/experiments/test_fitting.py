@@ -1,0 +1,77 @@
+"""An experiment that cannot run on its dataset is refused, by name and with counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.augmentation import max_translation
+from data.dataset import SPLITS, DataError, Dataset, Split
+from experiments.definition import build
+from experiments.fitting import refuse_misfits
+
+pytestmark = pytest.mark.unit
+
+
+def dataset(in_test2: tuple[int, ...], size: tuple[int, int] = (28, 28)) -> Dataset:
+    """Random images: so many of each class in TEST2, two of each in the others."""
+    splits, rng = {}, np.random.default_rng(0)
+    for name in SPLITS:
+        counts = in_test2 if name == "TEST2" else (2,) * len(in_test2)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        images = rng.integers(0, 256, (len(labels), *size), dtype=np.uint8)
+        splits[name] = Split(images, labels)
+    return Dataset(tuple("abcd"[: len(in_test2)]), splits)
+
+
+def problems_of(raw: dict[str, Any], data: Dataset) -> tuple[str, ...]:
+    try:
+        refuse_misfits(build(raw, "tests"), data)
+    except DataError as error:
+        return error.problems
+    return ()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_selection_part_that_lacks_classes_is_refused_class_by_class(seed: int) -> None:
+    """One image cannot be in both parts; which one it is in, the seed decides."""
+    data = dataset((1, 1, 2, 5))
+    protocol = {"holdout": 0.5, "division_seed": seed}
+    found = problems_of({"protocol": protocol}, data)
+    assert all("has 1 images, and none" in line for line in found)
+    assert {line.split("'")[1] for line in found} <= {"a", "b"}
+    assert problems_of({"protocol": {**protocol, "holdout": 0}}, data) == ()
+
+
+def test_an_empty_selection_part_is_refused() -> None:
+    seeds = range(20)
+    found = [problems_of({"protocol": {"division_seed": s}}, dataset((1, 1))) for s in seeds]
+    assert {len(lines) for lines in found} == {0, 1, 2}
+    (line, _) = next(lines for lines in found if len(lines) == 2)
+    assert "protocol.holdout 0.5 (0 of 2 images are)" in line
+
+
+@pytest.mark.parametrize(
+    ("size", "limit"), [((16, 16), 14), ((28, 28), 14), ((64, 40), 20), ((128, 128), 64)]
+)
+def test_translation_may_be_half_the_smaller_side(size: tuple[int, int], limit: float) -> None:
+    assert max_translation(size) == limit
+    data = dataset((4, 4), size)
+
+    def problems(baseline: Any, fine_tune: Any) -> tuple[str, ...]:
+        stages = {"baseline": baseline, "fine_tune": fine_tune}
+        space = {name: {"augmentation": {"translation": v}} for name, v in stages.items()}
+        return problems_of({"space": space}, data)
+
+    assert problems(limit, {"low": 0, "high": limit}) == ()
+    assert problems({"choices": [0, limit]}, {"low": 1, "high": limit, "log": True}) == ()
+    over = limit + 0.5
+    for wrong in (over, {"low": 0, "high": over}, {"choices": [over, 1]}):
+        (line,) = problems(wrong, 0)
+        assert line == (
+            f"space.baseline.augmentation.translation: {over:g}, but must be at most {limit:g}"
+            f" pixels for images of {size[0]}x{size[1]}"
+        )
+    assert len(problems(over, over)) == 2
