@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 
+def user_path(text: str) -> Path:
+    """What a user gave as a file or folder, absolute; the same on every command and in files.
+
+    A `~` or `~NAME` at the beginning is a home folder, if there is one, as in a shell.
+
+    Raises:
+        OSError: it is relative, and the current folder was deleted.
+    """
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises without a home
+    if path.is_absolute():
+        return path
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise OSError(error.errno, "the current folder does not exist any more", text) from None
+
+
 class NotARun(ValueError):  # noqa: N818, named by its cause
-    """The folder holds something else, or a run that is not so far; the message says which."""
+    """The folder holds something else, or an unfinished run; the message says which."""
 
 
 @dataclass(frozen=True)
