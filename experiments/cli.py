@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -43,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    try:
+        Path.cwd()
+    except OSError:  # torch and Ray need one, whatever the paths are
+        return _refused(["the current folder does not exist any more; go to another one first"])
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as error:  # after --help, or what argparse says about wrong options
+        return error.code if isinstance(error.code, int) else WRONG_INPUT
     # At INFO, `search.cluster` lets Ray and Optuna speak too.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"

@@ -11,17 +11,9 @@ def user_path(text: str) -> Path:
     """What a user gave as a file or folder, absolute; the same on every command and in files.
 
     A `~` or `~NAME` at the beginning is a home folder, if there is one, as in a shell.
-
-    Raises:
-        OSError: it is relative, and the current folder was deleted.
     """
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises without a home
-    if path.is_absolute():
-        return path
-    try:
-        return path.absolute()
-    except OSError as error:
-        raise OSError(error.errno, "the current folder does not exist any more", text) from None
+    # Path.expanduser raises where there is no home.
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
 
 
 class NotARun(ValueError):  # noqa: N818, named by its cause

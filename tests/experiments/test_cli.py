@@ -149,12 +149,21 @@ def test_a_path_means_the_same_on_every_command(
     assert os.fsencode(read("a\udcff")) == os.fsencode(tmp_path) + b"/a\xff"
 
 
-def test_a_relative_path_without_a_current_folder_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("run", ["runs/mine", "/runs/mine"])
+def test_a_current_folder_that_was_deleted_is_one_line(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert main(["status", "runs/mine"]) == WRONG_INPUT
-    assert capsys.readouterr().err == "runs/mine: the current folder does not exist any more\n"
+    assert main(["status", run]) == WRONG_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("the current folder does not exist any more")
+
+
+def test_what_argparse_ends_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: shiftsearch")
+    assert main(["status", "--sideways"]) == WRONG_INPUT
+    assert capsys.readouterr().err.startswith("usage: shiftsearch status")
