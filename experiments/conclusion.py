@@ -101,7 +101,7 @@ class Conclusion:
         """What an earlier call concluded from the same trainings."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
-        result: dict[str, Any] = json.loads(self.run.result.read_text())
+        result: dict[str, Any] = json.loads(self.run.result.read_bytes())
         return result if result["fingerprint"] == fingerprint else None
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from rich.console import Console
 
@@ -26,20 +27,21 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
 
 
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:
-    """The bundle, the looks, and the three commands that a user wants next."""
-    data, synthetic, made = experiment.data, experiment.synthetic, ""
-    if data == "synthetic":
-        data = f"{run.folder}-data"
+    """The bundle, the looks, and the next three commands, with paths quoted for a shell."""
+    data, synthetic, made = quote(experiment.data), experiment.synthetic, ""
+    if experiment.data == "synthetic":
+        data = quote(f"{run.folder}-data")
         made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
         made += f" --size {synthetic.size} && "
+    bundle = quote(str(run.bundle))
     console.print(f"looks at the held-out part so far: {len(looks_so_far(run.looks))}")
     lines = [
         f"model:  {run.bundle}",
         f"report: {run.report}",
         "next:",
-        f"  tensorboard --logdir {run.tensorboard}",
-        f"  {made}shiftsearch evaluate {run.bundle} {data}",
-        f"  shiftsearch predict {run.bundle} IMAGE...",
+        f"  tensorboard --logdir {quote(str(run.tensorboard))}",
+        f"  {made}shiftsearch evaluate {bundle} {data}",
+        f"  shiftsearch predict {bundle} IMAGE...",
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)

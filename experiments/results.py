@@ -6,6 +6,7 @@ Only here, and in `evaluate`, is the held-out part scored. Every look is written
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -237,14 +238,20 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
 
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
     """All looks of the run whose `looks.json` this is."""
-    looks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    looks: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
     return looks
 
 
 def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
-    """Add looks to the run's; before they are taken."""
-    text = json.dumps([*looks_so_far(path), *looks], indent=1)
-    write_atomically(path, text.encode())
+    """Add looks to the run's, before they are taken.
+
+    Processes that count at the same time wait for each other: a lock beside the file is held from
+    reading to writing. (The file itself is replaced, so a lock on it would be lost.)
+    """
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = json.dumps([*looks_so_far(path), *looks], indent=1)
+        write_atomically(path, text.encode())
 
 
 def versions() -> dict[str, str]:

@@ -197,5 +197,5 @@ class Retraining:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
-    records: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    records: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
     return records

@@ -29,6 +29,7 @@ from experiments.live.listeners import harmless
 from experiments.live.progress import Progress
 from experiments.live.steering import Steering
 from experiments.phases import Phases
+from experiments.problems import Interrupted, told
 from experiments.report.findings import result_table
 from experiments.results import weights_kept
 from experiments.retrain import Retraining
@@ -94,8 +95,12 @@ def search(
         search.cluster.ResourceError: not even one trial fits, or no cluster answers.
         search.journal.RunLocked: another driver works on the run.
         experiments.folder.NotARun: the folder holds something else.
+        experiments.problems.Interrupted: a file could not be read or written once the run was
+            begun; the same command continues it.
     """
     run = Run(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
     # A start that died early leaves the lock and nothing else.
     others = folder.exists() and any(p != run.lock for p in folder.iterdir())
     if others and not run.journal.exists():
@@ -113,6 +118,8 @@ def search(
     lock.acquire()
     try:
         return _Search(experiment, run, dataset, console, address, command, warnings)()
+    except OSError as error:
+        raise Interrupted(told(error)) from error
     finally:
         lock.release()
 

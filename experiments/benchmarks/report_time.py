@@ -55,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Run(options.run.absolute())
     trials = repeated(stored_trials(run.journal), options.trials)
-    result, space = json.loads(run.result.read_text()), load(str(run.definition)).search_space()
+    result, space = (
+        json.loads(run.result.read_text(encoding="utf-8")),
+        load(str(run.definition)).search_space(),
+    )
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         wall, processor = time.perf_counter(), time.process_time()

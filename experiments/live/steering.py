@@ -70,7 +70,7 @@ def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) 
     _await(answer, wait)  # it may have been claimed at the last moment
     if not answer.exists():
         return Answer(False, "the driver took it up and gave no answer; see `shiftsearch status`")
-    found = json.loads(answer.read_text())
+    found = json.loads(answer.read_bytes())
     return Answer(found["accepted"], found["text"])
 
 
@@ -174,7 +174,7 @@ def _carried_out(
         OSError: the study's journal cannot be written: the search must end before it writes on.
     """
     try:
-        found = json.loads(taken.read_text())
+        found = json.loads(taken.read_bytes())
         command, arguments = str(found["command"]), found["arguments"]
     except Exception as error:  # whatever lies there must not end the search
         return name, Answer(False, f"not a request: {error}")
