@@ -40,6 +40,16 @@ def texts(root: ET.Element) -> list[str]:
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_a_perfect_accuracy_has_a_bar_to_one_side_alone(accuracy: float) -> None:
+    """Of an earlier version's result too, whose interval ended 2e-16 short of it."""
+    row = {"configuration": "winner", "split": "TEST2", "part": "held-out", "accuracy": accuracy}
+    short = [0.0, 1 - 2e-16] if accuracy else [2e-16, 1.0]
+    rows = [{**row, "stage": stage, "interval": short} for stage in ("before", "after")]
+    label = parse(accuracy_intervals(rows)).get("aria-label")
+    assert f"{100 * accuracy:.2f} % [0.00, 100.00]" in str(label)
+
+
 def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
     counts = [[80, 10, 0], [0, 77, 0], [1, 2, 3]]
     classes = ["<b>", "a $cheap$ one", '"&']
