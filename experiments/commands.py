@@ -17,12 +17,12 @@ from data.convert import import_images, write_folder
 from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
+from experiments.adornments import explained, write_page
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
 from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
-from experiments.report.page import explained, write_report
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
 from experiments.trials_table import write_trials_csv
@@ -96,7 +96,11 @@ def report(options: Namespace, console: Console) -> int:
     result["held_out_looks"] = looks_so_far(run.looks)
     write_trials_csv(trials, run.trials)
     space = load(str(run.definition)).search_space()
-    write_report(result, trials, space, explained(run), run.report)
+
+    def warn(line: str) -> None:
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
+
+    write_page(run, result, trials, space, explained(run, warn), warn)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
     return runs.DONE

@@ -247,6 +247,11 @@ def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(path, text.encode())
 
 
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write `result.json`, in one step."""
+    write_atomically(path, json.dumps(result, indent=1, allow_nan=False).encode())
+
+
 def versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     names = ("shiftsearch", "torch", "ray", "optuna", "numpy")

@@ -45,3 +45,9 @@ def unbroken(text: str) -> str:
 def one_line(text: str) -> str:
     """Without line breaks and control characters, such as the colours of a worker's traceback."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception's kind and message: `ValueError: n is 0, but must be at least 1`."""
+    message = one_line(str(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

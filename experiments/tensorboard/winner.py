@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from experiments.live.listeners import harmless
 from experiments.report.analysis import Analysis
 from experiments.report.answers import Mistake
 from experiments.report.inside import BlockMaps, FeatureMaps
@@ -32,15 +31,15 @@ def _folder(root: Path) -> Path:
     return root / "winner"
 
 
-@harmless
-def write_winner(root: Path, analysis: Analysis, /) -> None:
-    """Write the winner's folder anew.
+def write_winner(root: Path, analysis: Analysis) -> None:
+    """Write the winner's folder anew; if that fails, `has_winner` is False afterwards.
 
     Args:
         root: the run's TensorBoard folder.
         analysis: of the exported network.
     """
     a, folder, classes = analysis, _folder(root), written(analysis.classes)
+    empty(folder)  # what may lie there is of an earlier winner
     values = [_samples(split, classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
     values.append(_shown(a.feature_maps, classes))
@@ -51,7 +50,6 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
     if a.predictions.mistakes:
         values.append(_mistakes(a.predictions.mistakes, classes))
     values.append(text("representation/layers", _layer_table(a)))
-    empty(folder)
     steps = {0: values}
     for step, point in _curve(a):
         steps.setdefault(step, []).append(point)

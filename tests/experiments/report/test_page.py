@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
@@ -32,20 +32,20 @@ pytestmark = pytest.mark.unit
 draws = pytest.mark.slow(reason="draws all figures of a page")
 
 SPACE = Space.parse({"fine_tune": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}})
-SECTIONS = [
-    "Data",
-    "Protocol and configuration",
-    "Accuracies before and after fine-tuning",
-    "Confusion matrices",
-    "Change of each class",
-    "Most confident mistakes",
-    "What fine-tuning changed inside",
-    "Search",
-    "What mattered in the search",
-    "Retraining, noise and outlook",
-    "What the data recommends next",
-    "Provenance",
-]
+SECTIONS = {
+    "data": "Data",
+    "protocol": "Protocol and configuration",
+    "results": "Accuracies before and after fine-tuning",
+    "confusion": "Confusion matrices",
+    "classes": "Change of each class",
+    "mistakes": "Most confident mistakes",
+    "features": "What fine-tuning changed inside",
+    "search": "Search",
+    "importance": "What mattered in the search",
+    "retraining": "Retraining, noise and outlook",
+    "advice": "What the data recommends next",
+    "provenance": "Provenance",
+}
 
 
 class Page(HTMLParser):
@@ -116,7 +116,7 @@ def test_the_page_answers_first_and_stands_alone(html: str) -> None:
 
 def test_every_section_is_there_and_reached_from_the_contents(html: str) -> None:
     found = Page(html)
-    assert [text for level, text in found.headings if level == 2][2:] == SECTIONS
+    assert [text for level, text in found.headings if level == 2][2:] == list(SECTIONS.values())
     ids = [a["id"] for _, a in found.attributes if "id" in a]
     assert len(ids) == len(set(ids))
     links = [str(a["href"]) for tag, a in found.attributes if tag == "a"]
@@ -188,6 +188,41 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
     assert "of class 3 from TRAIN, each as stored and 2 times augmented" in html
     assert "3 27.8 to 93.3 of 90 images" in html
     assert "8 feature maps of block 2 before fine-tuning" in html
+
+
+def test_a_section_that_fails_is_a_line_and_the_others_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> NoReturn:
+        raise ValueError("'xerr' must not <contain>\nnegative values")
+
+    for name in ("accuracy_intervals", "confusion_matrices", "importances"):
+        monkeypatch.setattr(f"experiments.report.page.{name}", failing)
+    for name in ("changes_of", "search_history", "time_used"):  # for speed
+        monkeypatch.setattr(f"experiments.report.page.{name}", lambda *_: "")
+    result, trials = finished_run()
+    lines = write_report(result, trials, SPACE, None, tmp_path / "report.html")
+    failed = ["results", "confusion", "importance", "advice"]
+    titles = [title for anchor, title in SECTIONS.items() if anchor in failed]
+    error = "failed: ValueError: 'xerr' must not <contain> negative values"
+    assert lines == [f"section '{title}' {error}" for title in titles]
+    found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [text for level, text in found.headings if level == 2][2:] == list(SECTIONS.values())
+    assert all(line in found.text for line in lines)
+    assert found.text.count(error) == len(lines)
+    assert "The winner, trial 17, is right on 95.67 %" in found.text
+    assert "standard deviation 0.71 points" in found.text
+
+
+def test_an_answer_that_fails_is_a_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.report.page._SECTIONS", ())
+    result, trials = finished_run()
+    del result["comparison"]
+    (line,) = write_report(result, trials, SPACE, None, tmp_path / "report.html")
+    assert line == "section 'Answer' failed: KeyError: 'comparison'"
+    assert line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
 @draws
