@@ -179,6 +179,7 @@ class Board:
             self._best = shown
         self.latest = {
             **shown,
+            "phase": job.phase,
             "state": state,
             "branch_of": job.branch_of,
             "reason": one_line(detail),

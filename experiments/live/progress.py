@@ -115,7 +115,7 @@ class Progress:
         self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
         if self._live is not None:  # in a pipe they stand above already
             for failure in snapshot["failures"]:
-                if failure["name"].startswith("retrain") == (self._phase == "retrain"):
+                if failure["phase"] == self._phase:
                     self._say(f"  {_became(failure)}", stays=True)
         self._phase = ""
 
@@ -124,12 +124,10 @@ def _became(job: Mapping[str, Any]) -> str:
     """What became of a job, as the board's `latest` has it."""
     took = duration(job["seconds"])
     match job["state"]:
-        case "lost":
-            return f"{job['name']} lost its worker after {took} ({job['reason']})"
         case "pruned":
             return f"{job['name']} stopped after {took}: {job['reason']}"
-        case "failed":
-            return f"{job['name']} failed after {took}: {job['reason']}"
+        case "failed" | "lost" as state:
+            return f"{job['name']} {state} after {took}: {job['reason']}"
     return (
         f"{job['name']} complete in {took}: TEST2, selection part, {percent(job['before'])} -> "
         f"{percent(job['after'])}" + (", the best so far" if job["best"] else "")

@@ -228,9 +228,7 @@ def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
 
 
 def _failure(job: Mapping[str, Any]) -> Text:
-    state = "lost its worker" if job["state"] == "lost" else job["state"]
-    reason = job["reason"].removeprefix("worker lost: ")
-    return Text.assemble(f"{job['name']}  ", (f"{state}: {reason}", "yellow"))
+    return Text.assemble(f"{job['name']}  ", (f"{job['state']}: {job['reason']}", "yellow"))
 
 
 # ---- below: what `experiments.live.status` adds

@@ -225,9 +225,10 @@ def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
 
 
 def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
-    """Learning rates whose upper third failed more often than the rest; workers' losses apart.
+    """Learning rates whose upper third failed more often than the rest.
 
-    A shared baseline is one trial, that which trained it: its fine-tunes are not drawn apart.
+    Trials that failed with their workers do not count. Of trials that share a baseline, only the
+    one that trained it counts for the baseline's learning rate: it was drawn once.
     """
     for name, domain in space.distributions.items():
         if not name.endswith(".learning_rate") or not isinstance(domain, FloatDistribution):
@@ -237,7 +238,7 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
         ended = [
             t for t in trials if t.state in ("complete", "pruned", "fail") and t.configuration
         ]
-        ended = [t for t in ended if not t.reason.startswith("lost its worker")]
+        ended = [t for t in ended if not t.lost]
         if name.startswith("baseline."):
             ended = [t for t in ended if t.branch_of is None]
         high = [t for t in ended if Scale(domain).place(t.configuration[name]) > 2 / 3]
