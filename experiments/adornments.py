@@ -86,7 +86,7 @@ def adorn(
     """
     analysis = explained(run, tell)
     if analysis is not None:
-        is_new = result["analysis"] is None
+        is_new = result.get("analysis") is None
         # The pages first: what lies there may be of an earlier winner until it is noted.
         if is_new or not has_winner(run.tensorboard):
             pages = "TensorBoard's pages of the winner"

@@ -50,11 +50,12 @@ class Conclusion:
     Args:
         experiment: of the run.
         run: its folder.
-        dataset: divided here.
-        study: finished; read only.
+        dataset: whole; TEST2 is divided here.
+        study: finished; only read.
         retraining: finished.
-        circumstances: command, reasons of automatic choices, warnings, seconds, and why the
-            search `stopped` asking early, for the record.
+        circumstances: for `result.json`: the `command`, the `reasons` of automatic choices,
+            `warnings` about the data, the `seconds` of this call, and why the search `stopped`
+            asking for trials early.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Conclusion:
     def reach(self) -> dict[str, Any] | None:
         """The result, with the bundle and `result.json` written; None without a winner.
 
-        What an earlier call concluded from the same trainings is not done again: every
+        If an earlier call concluded from the same trainings, its result is taken: every
         evaluation is a look at the held-out part.
         """
         # By their states too: a spent budget lets the same number be asked for in two calls.
@@ -92,7 +93,7 @@ class Conclusion:
         return result
 
     def _found(self, fingerprint: str) -> dict[str, Any] | None:
-        """What an earlier call concluded from the same trainings."""
+        """The result of an earlier call from the same trainings; None without one."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
         result: dict[str, Any] = json.loads(self.run.result.read_text())
@@ -102,7 +103,7 @@ class Conclusion:
         titled = self._titled(winner)
         parts, scored = self._score(titled)
         best = scored.get("winner", scored.get("reference"))
-        assert best is not None  # the winner is one of them
+        assert best is not None  # the winner has replicates, so it is scored
         comparison = None
         if "winner" in scored and "reference" in scored:
             comparison = compare(scored["winner"], scored["reference"], parts)
@@ -139,7 +140,7 @@ class Conclusion:
         }
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
-        """What is scored: title to configuration, the reference first; only what was trained."""
+        """What is scored, by title, the reference first; each has a finished replicate."""
         reference = self.candidates[0]
         titled = {"reference": reference}
         if winner.configuration != reference.configuration:
@@ -181,7 +182,7 @@ class Conclusion:
         )
 
     def _description(self) -> dict[str, Any]:
-        """Of the run, whatever came out of it."""
+        """What `result.json` says of the run itself."""
         experiment, dataset = self.experiment, self.dataset
         division = division_of(dataset, experiment.protocol)
         return {

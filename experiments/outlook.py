@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from experiments.retrain import Candidate
-from experiments.wording import interval
+from experiments.wording import counted, interval
 from search.outlook import Noise, expected_gain, indistinguishable, seed_noise
 from search.records import TrialRecord
 
@@ -65,7 +65,7 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
 
 
 def outlook_lines(result: Mapping[str, Any]) -> list[str]:
-    """In sentences; none for a run that was concluded before there was an outlook."""
+    """`outlook` in sentences; none for a run concluded by a version without it."""
     if "outlook" not in result:
         return []
     found = result["outlook"]
@@ -74,15 +74,22 @@ def outlook_lines(result: Mapping[str, Any]) -> list[str]:
     if noise is not None:
         lines = [
             f"Noise between seeds: standard deviation {_points(noise['sd'], noise['interval'])}, "
-            f"{noise['degrees']} degrees of freedom."
+            f"{degrees_of_freedom(noise['degrees'])}."
         ]
         if alike:
-            named = f"trial{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))}"
-            lines += [f"This noise does not tell the best retrained configuration from {named}."]
+            named = f"trial{'s' * (len(alike) > 1)} {', '.join(map(str, alike))}"
+            lines += [
+                f"This noise is too large to tell the best retrained configuration from {named}."
+            ]
         elif len({c["number"] for c in result["retrain"]["candidates"]}) > 1:
-            lines += ["No other retrained configuration comes within it of the best one."]
+            lines += [
+                "Every other retrained configuration is worse than the best by more than it."
+            ]
     if gain is None:
-        return [*lines, "What more trials would gain is unknown: fewer than 5 are complete."]
+        return [
+            *lines,
+            "What more trials would gain is unknown: fewer than 5 trials are complete.",
+        ]
     expected = _points(gain["gain"], gain["interval"])
     return [
         *lines,
@@ -91,8 +98,13 @@ def outlook_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def degrees_of_freedom(number: int) -> str:
+    """`1 degree of freedom`, `2 degrees of freedom`."""
+    return f"{counted(number, 'degree')} of freedom"
+
+
 def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
-    """Whether winner and reference differ by more than seeds explain; None where unknown."""
+    """Whether winner and reference differ by more than the noise between seeds; None: unknown."""
     found = result.get("outlook", {})
     if found.get("noise") is None:
         return None

@@ -107,23 +107,23 @@ class Phases:
         return None
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         return self._of(job).reach(job, epochs, value)
 
     def share(self, job: Job) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).share(job)
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).finish(job, result)
 
     def fail(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).fail(job, reason)
 
     def give_back(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).give_back(job, reason)
 
     def _of(self, job: Job) -> Study | Retraining:

@@ -1,4 +1,4 @@
-"""Intervals for accuracies. They cover the choice of images, not that of seeds."""
+"""Intervals for accuracies: for another choice of images, not for other seeds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (E. B. Wilson, JASA 22, 1927, pp. 209-212).
 
     Args:
-        accuracy: in 0..1; a mean over replicates on the same images is allowed, and `n` is then
-            still the number of images: replicates see no new ones.
+        accuracy: in 0..1; may be a mean over replicates on the same images. Then `n` is still the
+            number of images, because replicates add none.
         n: images.
         level: of confidence, in 0..1 exclusive.
 
@@ -45,7 +45,7 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Percentile bootstrap of a mean paired difference (B. Efron, Annals of Statistics 7, 1979).
 
-    Images are drawn with replacement, and each brings both configurations' correctness.
+    Images are drawn with replacement; a drawn image counts for both configurations.
 
     Args:
         winner, reference: [n] floating, in 0..1: each image's correctness averaged over

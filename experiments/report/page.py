@@ -1,4 +1,4 @@
-"""`report.html`: what a run found and what explains it, on one page that stands alone."""
+"""`report.html`: what a run found and what explains it, on one page without other files."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def write_report(
 
 
 def _environment() -> jinja2.Environment:
-    """The templates with the words of a page: whatever is filled in is escaped."""
+    """The templates and their filters; values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -197,7 +197,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]:
-    """Trials as good as the one that is named the best."""
+    """Other trials with the value of the best one."""
     equal = [t.number for t in trials if t.value is not None and t.value == search["best_value"]]
     return [number for number in equal if number != search["best_number"]]
 
@@ -219,7 +219,7 @@ def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[d
 
 
 def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
-    """What it writes, kept on one line."""
+    """The same function, with a result that is kept on one line."""
     return lambda value: unbroken(write(value))
 
 

@@ -23,7 +23,7 @@ _ACROSS = 4
 
 
 def has_winner(root: Path) -> bool:
-    """Whether the winner's folder is written, whole, under the run's TensorBoard folder."""
+    """Whether the winner's folder in the run's TensorBoard folder is complete."""
     return has_end(_folder(root))
 
 
@@ -57,11 +57,11 @@ def write_winner(root: Path, analysis: Analysis) -> None:
 
 
 def _samples(split: SplitSummary, classes: tuple[str, ...]) -> Summary.Value:
-    """A class per row; its samples beside each other, each in all its forms."""
+    """One row per class; each sample as stored, preprocessed and augmented."""
     by_class = groupby(split.samples, key=lambda sample: sample.label)
     found = [(classes[label], list(samples)) for label, samples in by_class][:_MOST_CLASSES]
     forms = ["stored", "preprocessed"]
-    about = "as stored and as the network meets it"
+    about = "as stored and as the network gets it"
     if split.augmentation is not None:
         forms += ["augmented"] * len(split.samples[0].augmented)
         stage = split.augmentation.replace("_", "-")
@@ -124,7 +124,7 @@ def _mistakes(mistakes: tuple[Mistake, ...], classes: tuple[str, ...]) -> Summar
     return image(
         "mistakes/most_confident",
         grid(rows, side=112),
-        "images of TEST2's selection part that are wrong after fine-tuning, the surest first",
+        "images of TEST2's selection part that are wrong after fine-tuning, by confidence",
     )
 
 

@@ -18,7 +18,7 @@ from experiments.report.figures.style import (
     plain,
     to_svg,
 )
-from experiments.wording import interval, percent
+from experiments.wording import counted, interval, percent
 
 _COUNTED = 30
 """Classes up to which a confusion matrix shows its counts; above, a count has no room."""
@@ -120,5 +120,6 @@ def _confusion_in_words(counts: Sequence[Sequence[int]], classes: Sequence[str])
     ]
     if mistakes:
         count, i, j = max(mistakes)
-        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {count} times."
+        times = counted(count, "time")
+        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {times}."
     return words

@@ -103,7 +103,7 @@ def test_search_history_names_what_occurs_and_nothing_else() -> None:
     assert {"point", "pruned at a rung", "sampled, shared baseline"} & set(texts(root)) == set()
     assert root.get("aria-label") == (
         "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 95.00 %; "
-        "1 trials without one; the winner is 2."
+        "1 trial without one; the winner is 2."
     )
 
 
@@ -138,10 +138,10 @@ def test_class_changes_names_both_shares_and_leaves_out_absent_classes() -> None
 def test_time_used_counts_a_shared_baseline_once() -> None:
     trials = [complete(0, 0.8), branch(1, 0.9, root=0), pruned(2, {1: 0.6}), failed(3, "x")]
     root = parse(time_used(trials))
-    legend = {"baseline", "fine-tune", "took up another trial's baseline"}
+    legend = {"baseline", "fine-tune", "uses another trial's baseline"}
     assert {*legend, "no result: time from start to end"} <= set(texts(root))
     assert root.get("aria-label") == (
-        "Time used: 14 s for 1 baselines and 36 s for 2 fine-tunes, 1 of them of another "
+        "Time used: 14 s for 1 baseline and 36 s for 2 fine-tunes, 1 of them of another "
         "trial's baseline; 2 trials without a result."
     )
 
