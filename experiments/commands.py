@@ -16,12 +16,12 @@ from data.convert import import_images, write_folder
 from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
+from experiments.adornments import explained, write_page
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run, user_path
 from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
-from experiments.report.page import explained, write_report
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
 from experiments.trials_table import write_trials_csv
@@ -90,6 +90,10 @@ def report(options: Namespace, console: Console) -> int:
     run = Run(options.run)
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
+
+    def warn(line: str) -> None:
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
+
     lock = RunLock(run.lock)
     lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
     try:
@@ -98,7 +102,7 @@ def report(options: Namespace, console: Console) -> int:
         trials = trials_of(run)
         write_trials_csv(trials, run.trials)
         space = load(str(run.definition)).search_space()
-        write_report(result, trials, space, explained(run), run.report)
+        write_page(run, result, trials, space, explained(run, warn), warn)
     finally:
         lock.release()
     console.print(result_table(result))

@@ -1,8 +1,8 @@
 """The search, then retraining: one `JobSource`, so that workers stay warm in between.
 
-With `until_converged` the noise between seeds has to be known while the search goes on: the best
-of the first trials is then retrained early. Nothing is paid twice: what is retrained is recorded
-under its content and found again at the end.
+With `until_converged` the noise between seeds has to be known while the search goes on: the
+reference and the best of the first trials are then retrained early. Nothing is paid twice: what
+is retrained is recorded under its content and found again at the end.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.definition import Retrain
+from experiments.outlook import noise_between_seeds
 from experiments.retrain import Retraining
 from search.jobs import Job, Phase
-from search.outlook import seed_noise
 from search.records import TrialRecord
 from search.study import Study
 
 NOISE_AFTER = 12
-"""Trials after which the best of them is retrained for the noise between seeds."""
+"""Trials after which the reference and the best of them are retrained for the noise."""
 
 
 class Phases:
@@ -101,33 +101,29 @@ class Phases:
             self._repeats = self._make(first, once)
         if not self._repeats.finished:
             return self._repeats
-        # Of the best alone: the reference's noise is that of another accuracy. The best stands
-        # last of those under the run's own protocol, or is the reference itself.
-        candidates = self._repeats.candidates()
-        best = [c for c in candidates if c.fine_tune_on == candidates[0].fine_tune_on][-1]
-        noise = seed_noise([[r["test2_accuracy"] for r in best.results.values()]])
+        noise = noise_between_seeds(self._repeats.candidates())
         self.study.ending.noise = None if noise is None else noise.sd
         self._wants_noise = False
         return None
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         return self._of(job).reach(job, epochs, value)
 
     def share(self, job: Job) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).share(job)
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).finish(job, result)
 
     def fail(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).fail(job, reason)
 
     def give_back(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Tell the study or the retraining, whichever the job is of."""
         self._of(job).give_back(job, reason)
 
     def _of(self, job: Job) -> Study | Retraining:

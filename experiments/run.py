@@ -18,6 +18,7 @@ from data.check import check
 from data.dataset import DataError, Dataset
 from data.publishing import WRITING, write_atomically
 from data.synthetic import synthesize
+from experiments.adornments import adorn, attempt
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.fitting import refuse_misfits
@@ -196,7 +197,7 @@ class _Search:
         if stopped := self.phases.stopped:
             self.board.stopping(stopped)
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
-        write_trials_csv(study.trials(), run.trials)
+        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), self._warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
             return TOO_MANY_FAILURES
@@ -223,9 +224,14 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        adorn(run, result, study.trials(), study.space, self._warn)
         self.console.print(result_table(result))
         say_next(self.console, self.experiment, run)
         return DONE
+
+    def _warn(self, line: str) -> None:
+        """What failed and is not needed."""
+        self.console.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
     def _tidy(self) -> None:
         """Remove what killed processes left: half-written files, Ray's own folders."""

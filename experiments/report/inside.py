@@ -26,7 +26,7 @@ MAP_CHANNELS = 8
 
 @dataclass(frozen=True)
 class BlockMaps:
-    """What a block makes of one image: its output after pooling and ReLU, hence >= 0.
+    """A block's output for one image, after pooling and ReLU, hence >= 0.
 
     Attributes:
         name: "block 1", "block 2" or "block 3".
@@ -44,7 +44,7 @@ class BlockMaps:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The blocks' view of one image of TEST2's selection part.
+    """The blocks' outputs for one image of TEST2's selection part.
 
     Attributes:
         index: position in TEST2.
@@ -87,7 +87,7 @@ class LayerChange:
 
 
 def block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
-    """Of one image, [1, 1, H, W]."""
+    """Maps of every block for one image, [1, 1, H, W]."""
     found = []
     both = zip(*(layer_features(network, image, BATCH) for network in pair), strict=True)
     for name, features in zip(LAYER_NAMES[: len(FILTERS)], both, strict=False):
@@ -100,7 +100,7 @@ def block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
 
 
 def layer_changes(pair: Sequence[Network], images: Tensor, frozen: int) -> tuple[LayerChange, ...]:
-    """Of every layer, on [n, 1, H, W] images, one layer's features at a time."""
+    """Changes of every layer, on [n, 1, H, W] images; keeps one layer's features at a time."""
     features = zip(*(layer_features(network, images, BATCH) for network in pair), strict=True)
     alignments = [linear_cka(x, y) for x, y in features]
     modules = zip(*(layer_modules(network) for network in pair), strict=True)

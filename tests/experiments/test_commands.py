@@ -468,6 +468,7 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
     circumstances: list[dict[str, Any]] = []
     monkeypatch.setattr("experiments.run._Search._execute", execute)
     monkeypatch.setattr("experiments.run.Conclusion", Concluded)
+    monkeypatch.setattr("experiments.run.adorn", lambda *_: None)
     command = ["search", "demo", "--data", str(tiny_folder), "--trials", "4"]
     for flags, stopped in ((["--trainings", "2"], "the budget is spent"), ([], "")):
         folder = tmp_path / f"run-{len(flags)}"

@@ -162,8 +162,10 @@ def test_lower_rates_when_the_upper_third_failed_more_often() -> None:
         "Lower the upper end of fine_tune.learning_rate, 0.01, in a new run: above 0.00215, 4 of "
         "4 trials failed, below 0 of 12."
     )
-    gone = [replace(t, reason="lost its worker 4 times; last: x") for t in high]
+    gone = [replace(t, lost=True) for t in high]
     assert list(lower_rates([*fine, *gone], SPACE)) == []
+    worded = [replace(t, reason="lost its worker 4 times; last: x") for t in high]
+    assert list(lower_rates([*fine, *worded], SPACE)) == [said]
     # The fine-tunes of one baseline do not make its rate safer.
     rate = "baseline.learning_rate"
     high = [
