@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from data.publishing import WRITING
 
 
 def user_path(text: str) -> Path:
@@ -104,3 +107,9 @@ class Run:
     def ray(self) -> Path:
         """Ray's own files; nothing in it is needed afterwards."""
         return self.folder / "ray"
+
+    def tidy(self) -> None:
+        """Remove what killed processes left: half-written files, Ray's own folders."""
+        for leftover in self.store.glob(f"*/*/{WRITING}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.ray, ignore_errors=True)

@@ -91,7 +91,7 @@ class Phases:
         if not self._wants_noise:
             return None
         if self._repeats is None:
-            first = [t for t in self.study.trials() if t.number < NOISE_AFTER]
+            first = self.study.trials(NOISE_AFTER)
             ended = all(t.state in ("complete", "pruned", "fail") for t in first)
             # Where no more is asked for, no noise is needed to say when to stop.
             over = self.study.missing == 0 or self.study.stop_reason

@@ -6,7 +6,6 @@ what is done, so starting and continuing are the same code.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.console import Console
 from data.cache import open_dataset, open_pack, save_pack
 from data.check import check
 from data.dataset import DataError, Dataset
-from data.publishing import WRITING, write_atomically
+from data.publishing import write_atomically
 from data.synthetic import synthesize
 from experiments.adornments import adorn, attempt
 from experiments.conclusion import Conclusion
@@ -30,16 +29,17 @@ from experiments.live.listeners import harmless
 from experiments.live.progress import Progress
 from experiments.live.steering import Steering
 from experiments.phases import Phases
+from experiments.precision import Precision
 from experiments.problems import Interrupted, told
 from experiments.report.findings import result_table
-from experiments.results import weights_kept
+from experiments.results import STAGES, weights_kept
 from experiments.retrain import Retraining
 from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
 from model.device import available_cpus, available_gpus, choose_device
 from model.store import Store
 from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
-from search.jobs import Phase
+from search.jobs import Listener, Phase
 from search.journal import RunLock
 from search.records import TrialRecord
 from search.study import Study
@@ -151,6 +151,7 @@ class _Search:
         self.reasons, self.warnings = list[str](), list(warnings)
         identity = experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
+        self.precision = Precision(self.study.formats, self._warn)
         self.phases = Phases(
             self.study,
             self._retraining,
@@ -162,10 +163,7 @@ class _Search:
         self.board = Board(
             experiment.name,
             self.experiment.trials,
-            {
-                "baseline": protocol.baseline.max_epochs,
-                "fine_tune": protocol.fine_tune.max_epochs,
-            },
+            {s: getattr(protocol, s).max_epochs for s in STAGES.values()},
             self.study.trials(),
         )
         # Before anyone sees this driver live: what is asked while Ray starts is asked of it.
@@ -182,13 +180,14 @@ class _Search:
         run, study = self.run, self.study
         self.console.print(f"run folder: {run.folder}")
         self._write_definition()
-        self._tidy()
+        self.precision.recall()
+        run.tidy()
         try:
             open_pack(run.pack, digest=self.dataset.digest)
         except DataError:
             save_pack(self.dataset, run.pack)
         log = TensorBoardLog(
-            run.tensorboard, study.space, self.dataset.classes, lambda n: study.trials()[n]
+            run.tensorboard, study.space, self.dataset.classes, Store(run.store), study.trial
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -229,16 +228,6 @@ class _Search:
         say_next(self.console, self.experiment, run)
         return DONE
 
-    def _warn(self, line: str) -> None:
-        """What failed and is not needed."""
-        self.console.print(f"warning: {line}", style="yellow", soft_wrap=True)
-
-    def _tidy(self) -> None:
-        """Remove what killed processes left: half-written files, Ray's own folders."""
-        for leftover in self.run.store.glob(f"*/*/{WRITING}*"):
-            leftover.unlink(missing_ok=True)
-        shutil.rmtree(self.run.ray, ignore_errors=True)
-
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
         experiment = self.experiment
         return Retraining(
@@ -276,8 +265,9 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
+                heard: list[Listener] = [progress, log, self.precision]
                 poll = self.steering.poll
-                run_jobs(self.phases, [progress, log], context, resources, self.run.ray, poll)
+                run_jobs(self.phases, heard, context, resources, self.run.ray, poll)
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:
@@ -304,12 +294,19 @@ class _Search:
             self.board.want(self.experiment.trials)
             self.board.stopping(self.study.ending.reason)
 
+    def _warn(self, warning: str) -> None:
+        """Say it now, and in `result.json` where that is still to be written."""
+        self.warnings.append(warning)
+        self.console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+
     def _say_choices(self, resources: Resources) -> None:
         """Every automatic choice, once, with its reason."""
         self.reasons.append(resources.reason)
         if self.address is None:
             cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-            self.reasons.append(choose_device(cpus, gpus, self.experiment.dtype).reason)
+            device = choose_device(cpus, gpus, self.experiment.dtype)
+            self.reasons.append(device.reason)
+            self.precision.chosen(device.dtype)
         else:
             self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
         for reason in self.reasons:

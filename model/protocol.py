@@ -84,23 +84,56 @@ class StageReport:
     Attributes:
         result: of the stage.
         test, test2: evaluations on TEST and on the selection part of TEST2.
+        entry: name of the store's entry that keeps both.
     """
 
     result: StageResult
     test: Evaluation
     test2: Evaluation
+    entry: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, without weights and history."""
+        """As plain JSON values, without weights, history and what has a value for each class.
+
+        The study's journal keeps this of every trial; `stored_confusions` finds the matrices.
+        """
         return {
             "key": self.result.key,
             "epochs": self.result.epochs,
             "best_epoch": self.result.best_epoch,
             "seconds": self.result.seconds,
             "environment": dict(self.result.environment),
-            "test": self.test.to_json(),
-            "test2": self.test2.to_json(),
+            "report": self.entry,
+            **{name: _summary(getattr(self, name)) for name in ("test", "test2")},
         }
+
+
+def _summary(evaluation: Evaluation) -> dict[str, float]:
+    return {"n": evaluation.n, "accuracy": evaluation.accuracy, "loss": evaluation.loss}
+
+
+def stored_confusions(
+    store: Store, report: Mapping[str, Any]
+) -> Mapping[str, Sequence[Sequence[int]]] | None:
+    """The confusion matrices of a finished stage on "test" and "test2".
+
+    Args:
+        store: of the run.
+        report: what `StageReport.to_json` made; earlier versions kept the matrices in it.
+
+    Returns:
+        [classes][classes] counts of each; row: true class. None when the store has lost them.
+    """
+    splits: Mapping[str, Any] = report
+    if "report" in report:
+        course, _, _ = report["key"].partition("-")
+        entry = store.load(course, report["report"])
+        if entry is None:
+            return None
+        splits = entry.record
+    elif "confusion" not in report["test2"]:
+        return None
+    return {name: splits[name]["confusion"] for name in ("test", "test2")}
 
 
 @dataclass(frozen=True)
@@ -202,7 +235,7 @@ class ProtocolRun:
             self._store.save(result.course, name, Entry({}, record))
         else:
             found = {k: Evaluation.from_json(stored.record[k]) for k in splits}
-        return StageReport(result, found["test"], found["test2"])
+        return StageReport(result, found["test"], found["test2"], name)
 
     def _course(
         self, stage: str, train: TensorSplit, validation: TensorSplit, *parents: str

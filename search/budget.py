@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import fmean
+from fractions import Fraction
 
 from search.records import TrialRecord
 
@@ -24,11 +25,11 @@ class Budget:
     seconds: float | None = None
     trainings: float | None = None
 
-    def spent(self, seconds: float, records: Sequence[TrialRecord]) -> bool:
+    def spent(self, seconds: float, trainings: Trainings) -> bool:
         """Whether time or trainings are used up."""
         if self.seconds is not None and seconds >= self.seconds:
             return True
-        return self.trainings is not None and trainings(records) >= self.trainings
+        return self.trainings is not None and trainings.total >= self.trainings
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,51 @@ class FailurePolicy:
     min_ended: int = 5
 
 
-def trainings(records: Sequence[TrialRecord]) -> float:
+class Trainings:
     """Training time of all ended trials, in multiples of the mean whole protocol's.
 
     Trials that train their own baseline to the end are the measure. A rung costs a mean
-    fine-tune, a stopped baseline its share of the mean epochs; failed ones cost nothing.
+    fine-tune, a stopped baseline its share of the mean epochs; failed ones cost nothing. A
+    `search.tallies.Tally`; its sums are exact, so n equal trials are n trainings.
     """
-    whole = [r.result for r in records if r.branch_of is None and r.result is not None]
-    if not whole:
-        return 0.0
-    baseline = fmean(result["baseline"]["seconds"] for result in whole)
-    fine_tune = fmean(result["fine_tune"]["seconds"] for result in whole)
-    spent = 0.0
-    for record in records:
+
+    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
+        self._whole = self._rungs = self._epochs = 0
+        self._baseline = self._fine_tune = self._trained = Fraction()
+        self._stopped: Counter[int] = Counter()  # by the baseline epochs of their last rung
+        for record in records:
+            self.add(record)
+
+    def add(self, record: TrialRecord) -> None:
+        """See `search.tallies.Tally`."""
+        self._count(record, 1)
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `search.tallies.Tally`."""
+        self._count(record, -1)
+
+    def _count(self, record: TrialRecord, sign: int) -> None:
+        if record.branch_of is None and record.result is not None:
+            baseline = record.result["baseline"]
+            self._whole += sign
+            self._epochs += sign * baseline["epochs"]
+            self._baseline += sign * Fraction(baseline["seconds"])
+            self._fine_tune += sign * Fraction(record.result["fine_tune"]["seconds"])
         if record.state not in ("complete", "pruned"):
-            continue
-        spent += record.trained_seconds or 0.0
-        spent += fine_tune * len(record.rungs) * (record.branch_of is None)
+            return
+        self._trained += sign * Fraction(record.trained_seconds or 0.0)
+        self._rungs += sign * len(record.rungs) * (record.branch_of is None)
         if record.state == "pruned" and record.rungs:
-            epochs = fmean(result["baseline"]["epochs"] for result in whole)
-            spent += baseline * min(1.0, max(record.rungs) / epochs)
-    return spent / ((baseline + fine_tune) or 1.0)
+            self._stopped[max(record.rungs)] += sign
+
+    @property
+    def total(self) -> float:
+        """So far."""
+        if not self._whole:
+            return 0.0
+        baseline, fine_tune = self._baseline / self._whole, self._fine_tune / self._whole
+        mean_epochs = Fraction(self._epochs, self._whole)
+        spent = self._trained + fine_tune * self._rungs
+        for epochs, count in self._stopped.items():
+            spent += count * baseline * min(Fraction(1), epochs / mean_epochs)
+        return float(spent / ((baseline + fine_tune) or 1))

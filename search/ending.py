@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from optuna.trial import TrialState
-
-from search.budget import Budget, FailurePolicy
+from search.budget import Budget, FailurePolicy, Trainings
 from search.outlook import converged
-from search.records import record_of
 from search.stored_study import StoredStudy
 
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+DONE = ("complete", "pruned")
 
 
 class Ending:
@@ -37,7 +34,9 @@ class Ending:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stored, self._budget, self._failures = stored, budget, failures
-        self._clock = clock
+        self._clock, self._trainings = clock, Trainings()
+        if budget.trainings is not None:
+            stored.follow(self._trainings)
         self._seconds_before = float(stored.attribute("seconds") or 0.0)
         self._begun: float | None = None
         self._judged: tuple[int, float, str] = 0, 0.0, ""
@@ -51,12 +50,12 @@ class Ending:
     @property
     def missing(self) -> int:
         """Complete or pruned trials still wanted."""
-        return max(0, self.wanted - len(self._stored.trials(*DONE)))
+        return max(0, self.wanted - self._stored.count(*DONE))
 
     @property
     def gave_up(self) -> bool:
         """Whether the failure policy ends the search."""
-        failed, done = len(self._stored.trials(TrialState.FAIL)), len(self._stored.trials(*DONE))
+        failed, done = self._stored.count("fail"), self._stored.count(*DONE)
         policy = self._failures
         return failed + done >= policy.min_ended and failed > policy.max_share * (failed + done)
 
@@ -69,7 +68,7 @@ class Ending:
             return "too many trials failed"
         if self._stored.attribute("stopped"):
             return "stopped by request"
-        if self._budget.spent(self._seconds, [record_of(t) for t in self._stored.trials()]):
+        if self._budget.spent(self._seconds, self._trainings):
             return "the budget is spent"
         return self._converged()
 
@@ -115,7 +114,7 @@ class Ending:
         """In words, when more trials gain less than the noise; asked once per ended trial."""
         if self.noise is None:
             return ""
-        done = len(self._stored.trials(*DONE))
+        done = self._stored.count(*DONE)
         if self._judged[:2] != (done, self.noise):
             found, reason = converged(self._stored.optuna, self.noise), ""
             if found.stop:

@@ -91,7 +91,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         seconds,
         attributes.get("branch_of"),
         "baseline" in attributes or trial.state == TrialState.COMPLETE,
-        trial.intermediate_values,
+        dict(trial.intermediate_values),
         lost=_is_lost(attributes),
     )
 

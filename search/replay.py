@@ -125,7 +125,7 @@ class _Simulation:
         """Whole fine-tunes at its rungs, the end of a baseline of its own, the finish."""
         expected = self.surrogate(job.configuration)
         trained = 0.0
-        if self.study.trials()[job.number].branch_of is None:
+        if self.study.trial(job.number).branch_of is None:
             epochs = len(expected.baseline_seconds)
             for rung in job.rungs:
                 if rung >= epochs or rung not in expected.rungs:

@@ -83,6 +83,7 @@ class StageSampler(BaseSampler):
         space: what is searched.
         given: values that are not to be drawn: those of the baseline that is taken up again.
         start_up: see `START_UP`.
+        tried: values of all other trials; None: they are looked for in the study.
 
     Raises:
         ValueError: for another name.
@@ -96,6 +97,7 @@ class StageSampler(BaseSampler):
         space: Mapping[str, BaseDistribution],
         given: Mapping[str, Any] | None = None,
         start_up: int = START_UP,
+        tried: Tried | None = None,
     ) -> None:
         if name not in (*MODELS, *MODEL_FREE):
             names = ", ".join((*MODELS, *MODEL_FREE))
@@ -103,6 +105,7 @@ class StageSampler(BaseSampler):
         self._name, self._number, self._start_up = name, number, start_up
         self._study_seed, self._seed = study_seed, question_seed(study_seed, number)
         self._space = {k: d for k, d in space.items() if not d.single()}
+        self._tried = tried
         self._given = {k: v for k, v in (given or {}).items() if k in self._space}
         self._random = RandomSampler(seed=self._seed)
 
@@ -118,23 +121,17 @@ class StageSampler(BaseSampler):
         """The given values and drawn ones; not a configuration that was tried, if there is one."""
         if not search_space:
             return {}
-        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        tried = {self._place(t.params) for t in others}
-        drawn = self._draw(study, trial, others)
+        tried = self._tried
+        if tried is None:
+            tried = Tried(self._space)
+            for other in _others(study, trial):
+                tried.add(other.params)
+        drawn = self._draw(study, trial)
         for _ in range(_TRIES):
-            if self._place(drawn) not in tried:
+            if drawn not in tried:
                 return drawn
             drawn = self._at_random(study, trial)
-        return next((c for c in self._all() if self._place(c) not in tried), drawn)
-
-    def _place(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Equal for equal configurations: steps are counted, as 3 * 0.1 is not 0.3."""
-        return tuple(
-            round((values[k] - d.low) / d.step)
-            if k in values and isinstance(d, FloatDistribution) and d.step is not None
-            else values.get(k)
-            for k, d in self._space.items()
-        )
+        return next((c for c in self._all() if c not in tried), drawn)
 
     def _all(self) -> Iterator[dict[str, Any]]:
         """Every configuration with the given values; none of a space that is not finite."""
@@ -151,14 +148,14 @@ class StageSampler(BaseSampler):
         draw = self._random.sample_independent
         return {k: draw(study, trial, k, d) for k, d in self._space.items()} | self._given
 
-    def _draw(
-        self, study: optuna.Study, trial: FrozenTrial, others: Sequence[FrozenTrial]
-    ) -> dict[str, Any]:
+    def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         if self._name == "random":
             return self._at_random(study, trial)
-        ended = sum(t.state in _ENDED for t in others)
         drawn = _sobol_point(self._space, self._study_seed, self._number)
-        if self._name != "qmc" and ended >= self._start_up:
+        if self._name == "qmc":
+            return drawn | self._given
+        others = _others(study, trial)
+        if sum(t.state in _ENDED for t in others) >= self._start_up:
             model = MODELS[self._name](self._seed)
             if self._name.endswith("-joint"):
                 return drawn | model.sample_relative(study, trial, self._space) | self._given
@@ -192,7 +189,39 @@ class StageSampler(BaseSampler):
         return memory.ask(space).params
 
 
+class Tried:
+    """Values that trials have, for `in`; a trial's may be added again when it has more of them.
+
+    Args:
+        space: what is searched; values that cannot differ are of no interest.
+    """
+
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        self._space = {k: d for k, d in space.items() if not d.single()}
+        self._places: set[tuple[Any, ...]] = set()
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """A trial has these."""
+        self._places.add(self._place(values))
+
+    def __contains__(self, values: Mapping[str, Any]) -> bool:
+        return self._place(values) in self._places
+
+    def _place(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Equal for equal configurations: steps are counted, as 3 * 0.1 is not 0.3."""
+        return tuple(
+            round((values[k] - d.low) / d.step)
+            if k in values and isinstance(d, FloatDistribution) and d.step is not None
+            else values.get(k)
+            for k, d in self._space.items()
+        )
+
+
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    return [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
 
 
 def _alive(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

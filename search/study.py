@@ -25,12 +25,14 @@ from optuna.trial import TrialState
 
 from model.hyperparameters import Value
 from search.ending import Ending
+from search.formats import Formats
 from search.jobs import Job
-from search.records import TrialRecord, record_of, stage_values
-from search.samplers import StageSampler
+from search.records import TrialRecord, stage_values
+from search.samplers import StageSampler, Tried
 from search.settings import Settings
 from search.space import REFERENCE, Space
 from search.stored_study import StoredStudy
+from search.tallies import Baselines, Configurations, Families, RungValues
 
 MAX_LOSSES = 3
 """How often a trial is handed out again after its worker was lost; then it fails."""
@@ -49,6 +51,7 @@ class Study:
 
     Attributes:
         ending: when no more is asked for.
+        formats: what its trials were computed in.
 
     Raises:
         StudyMismatch: when the stored study has another identity.
@@ -68,13 +71,20 @@ class Study:
         self._policy = replace(settings.policy, branches=int(most))
         self._stored = StoredStudy(path, settings.name, identity)
         self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
+        self.formats = Formats(self._stored)
+        self._known, self._baselines = Configurations(), Baselines()
+        self._families, self._rung_values = Families(), RungValues()
+        for tally in (self._known, self._baselines, self._families, self._rung_values):
+            self._stored.follow(tally)
+        self._tried = Tried(space.distributions)
+        for trial in self.trials():
+            self._tried.add(self._stored.trial(trial.number).params)
         self._enqueue_known()
         self._open: set[int] = set()
-        self._orphans = deque(t.number for t in self._stored.trials(TrialState.RUNNING))
+        self._orphans = deque(t.number for t in self.trials() if t.state == "running")
 
     def _enqueue_known(self) -> None:
-        attributes = [t.user_attrs for t in self._stored.trials()]
-        present = [a.get("configuration") for a in attributes if "role" in a]
+        present = [dict(t.configuration) for t in self.trials() if t.role != "sampled"]
         known = [("reference", dict(REFERENCE))]
         known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
@@ -126,18 +136,18 @@ class Study:
         """Whether to ask; not when many wait, who would know more if they were asked later."""
         if len(self._open) + len(self._orphans) >= self.missing or self.ending.over:
             return False
-        waiting = sum(self._stored.get(n, "role") is None for n in self._orphans)
+        waiting = sum(self.trial(n).role == "sampled" for n in self._orphans)
         return waiting <= len(self._open)
 
     def _hand_out(self, number: int) -> Job | None:
         """The trial as a job, or None when it has to wait for its baseline."""
         configuration = self._configuration(number)
-        root = self._root_of(number, configuration)
-        if root is not None and not root.has_baseline:
+        root = self._baselines.root(configuration, number, self._open)
+        if root is not None and not self.trial(root).has_baseline:
             self._orphans.append(number)
             return None
-        if root is not None and self._stored.get(number, "branch_of") != root.number:
-            self._stored.set(number, "branch_of", root.number)
+        if root is not None and self.trial(number).branch_of != root:
+            self._stored.set(number, "branch_of", root)
         self._open.add(number)
         return Job(
             "search",
@@ -145,21 +155,9 @@ class Study:
             0,
             configuration,
             rungs=self._policy.rungs if root is None else (),
-            role=self._stored.get(number, "role", "sampled"),
-            branch_of=None if root is None else root.number,
+            role=self.trial(number).role,
+            branch_of=root,
         )
-
-    def _root_of(self, number: int, configuration: Mapping[str, Value]) -> TrialRecord | None:
-        """The trial that trained the same baseline, or is about to; None: this one does."""
-        wanted = stage_values(configuration, "baseline")
-        for trial in self.trials():
-            if trial.number == number or trial.branch_of is not None:
-                continue
-            if stage_values(trial.configuration, "baseline") != wanted:
-                continue
-            if trial.has_baseline or trial.number in self._open:
-                return trial
-        return None
 
     def share(self, job: Job) -> None:
         """Note that the trial's baseline is trained to the end."""
@@ -176,8 +174,7 @@ class Study:
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
             self._stored.report(job.number, epochs, value)
-            trials = self.trials()
-            decided = self._policy.stops(trials[job.number], epochs, trials)
+            decided = self._policy.stops(self.trial(job.number), epochs, self._rung_values)
             self._stored.set(job.number, f"stopped_at_{epochs}", decided)
         if decided:
             self._stored.set(
@@ -225,75 +222,76 @@ class Study:
         Raises:
             ValueError: no further trial will be asked for, or the configuration is known.
         """
-        for trial in self.trials():
-            if dict(trial.configuration) == dict(configuration):
-                raise ValueError(f"trial {trial.number} has this configuration, {trial.state}")
+        known = self._known.first(configuration)
+        if known is not None:
+            raise ValueError(f"trial {known} has this configuration, {self.trial(known).state}")
         if self.ending.over:
             raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
-        waiting = len(self._stored.trials(TrialState.WAITING))
-        if len(self._open) + len(self._orphans) + waiting >= self.missing:
+        asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
+        if asked >= self.missing:
             raise ValueError(
                 f"all {self.ending.wanted} trials are asked for; extend the search first"
             )
-        self._enqueue("point", configuration)
-        return len(self._stored.trials()) - 1
+        return self._enqueue("point", configuration)
 
-    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> None:
+    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> int:
         attributes = {"role": role, "configuration": dict(configuration)}
-        self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
+        return self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
 
     # ---- views
 
-    def trials(self) -> list[TrialRecord]:
-        """All trials, by number."""
-        return [record_of(t) for t in self._stored.trials()]
+    def trials(self, first: int | None = None) -> list[TrialRecord]:
+        """All trials by number, or the first few of them."""
+        return self._stored.records[:first]
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return self._stored.records[number]
 
     # ---- Optuna
 
     def _ask_new(self) -> int:
-        number = len(self._stored.trials()) - len(self._stored.trials(TrialState.WAITING))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            root = self._branching_from(number)
-            asked = self._stored.ask(self.space.distributions, self._sampler(number, root))
-            self._configure(asked, root)
+        root = self._policy.branch_of(self._families)
+        number = self._stored.ask()
+        self._configure(number, root)
         return number
 
-    def _branching_from(self, number: int) -> TrialRecord | None:
-        """The trial whose baseline `number` takes up; decided by earlier trials alone."""
-        earlier = [t for t in self.trials() if t.number < number]
-        root = self._policy.branch_of(earlier)
-        return None if root is None else earlier[root]
-
-    def _sampler(self, number: int, root: TrialRecord | None) -> StageSampler:
-        given = (
-            {}
-            if root is None
-            else stage_values(self._stored.trial(root.number).params, "baseline")
-        )
+    def _sampler(self, number: int, root: int | None) -> StageSampler:
+        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
         space, settings = self.space.distributions, self.settings
         return StageSampler(
-            settings.sampler, settings.seed, number, space, given, settings.start_up
+            settings.sampler,
+            settings.seed,
+            number,
+            space,
+            given,
+            settings.start_up,
+            tried=self._tried,
         )
 
-    def _configure(self, trial: optuna.Trial, root: TrialRecord | None) -> None:
-        """Store the configuration, unless it is a known one."""
-        drawn = self.space.suggest(trial)
-        if "configuration" not in trial.user_attrs:
+    def _configure(self, number: int, root: int | None) -> None:
+        """Draw what the trial lacks; store its configuration, unless it is a known one."""
+        trial = self._stored.open_trial(number, self._sampler(number, root))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            drawn = self.space.suggest(trial)
+        self._stored.refresh(number)
+        self._tried.add(self._stored.trial(number).params)
+        if not self.trial(number).configuration:
             if root is not None:  # the reference's own baseline, even where the space lacks it
-                drawn |= stage_values(root.configuration, "baseline")
-            self._stored.set(trial.number, "configuration", drawn)
+                drawn |= stage_values(self.trial(root).configuration, "baseline")
+            self._stored.set(number, "configuration", drawn)
 
     def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
         stored = self._stored.trial(number)
-        if "configuration" not in stored.user_attrs or len(stored.params) < len(
+        if not self.trial(number).configuration or len(stored.params) < len(
             self.space.distributions
         ):
-            root = self._branching_from(number)
-            self._configure(self._stored.open_trial(number, self._sampler(number, root)), root)
-            stored = self._stored.trial(number)
-        return dict(stored.user_attrs["configuration"])
+            # As it would have been asked: by what was known of earlier trials.
+            root = self._policy.branch_of(Families(self._stored.records[:number]))
+            self._configure(number, root)
+        return dict(self.trial(number).configuration)
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self.ending.note_seconds()

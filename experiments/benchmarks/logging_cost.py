@@ -21,6 +21,7 @@ from typing import Any
 from experiments.benchmarks.turns import Figure, spread
 from experiments.tensorboard.log import TensorBoardLog
 from model.hyperparameters import Hyperparameters
+from model.store import Entry, Store
 from search.jobs import Job
 from search.records import TrialRecord
 from search.space import Space
@@ -30,6 +31,7 @@ BOUND = 0.02
 MOST_BYTES = 1_000_000
 """That a trial may leave on disk."""
 
+_REPORT = "report-1"
 _SPACE = {
     stage: {
         "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -67,17 +69,21 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
         classes: of their confusion matrices.
     """
     space, names = Space.parse(_SPACE), [f"class {i}" for i in range(classes)]
-    log = TensorBoardLog(root / "live", space, names, lambda number: trials[number])
+    store = Store(root / "store")
+    for stage in ("baseline", "fine_tune"):
+        store.save(stage, _REPORT, Entry({}, _matrices(classes)))
+    log = TensorBoardLog(root / "live", space, names, store, lambda number: trials[number])
     log.mend([])
     costs = [_log_one(log, trial) for trial in trials]
     begin = time.perf_counter()
-    TensorBoardLog(root / "mended", space, names, lambda number: trials[number]).mend(trials)
+    mended = TensorBoardLog(root / "mended", space, names, store, lambda number: trials[number])
+    mended.mend(trials)
     return costs, time.perf_counter() - begin
 
 
 def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figure]:
     """For `make bench`: of a trial of 6 s."""
-    records = [_trial(n, epochs, classes) for n in range(trials)]
+    records = [_trial(n, epochs) for n in range(trials)]
     with tempfile.TemporaryDirectory() as folder:
         costs, _ = measure(Path(folder), records, classes)
     shares, sizes = [c.total / 6.0 for c in costs], [c.size for c in costs]
@@ -133,12 +139,20 @@ def _row(epoch: int) -> dict[str, float]:
     }
 
 
-def _trial(number: int, epochs: int, classes: int) -> TrialRecord:
-    """Complete, with a confusion matrix that has a count in every cell."""
-    row = [[90 if i == j else 1 + (i + j) % 9 for j in range(classes)] for i in range(classes)]
-    parts = {split: {"accuracy": 0.9, "confusion": row} for split in ("test", "test2")}
-    stage = {"epochs": epochs // 2, **parts}
-    result: dict[str, Any] = {"test2_accuracy": 0.9, "baseline": stage, "fine_tune": stage}
+def _matrices(classes: int) -> dict[str, Any]:
+    """What the store keeps of a stage: matrices that have a count in every cell."""
+    rows = [[90 if i == j else 1 + (i + j) % 9 for j in range(classes)] for i in range(classes)]
+    return {split: {"confusion": rows} for split in ("test", "test2")}
+
+
+def _trial(number: int, epochs: int) -> TrialRecord:
+    """Complete; its matrices lie in the store."""
+    parts = {split: {"accuracy": 0.9} for split in ("test", "test2")}
+    stages = {
+        stage: {"key": f"{stage}-0009", "report": _REPORT, "epochs": epochs // 2, **parts}
+        for stage in ("baseline", "fine_tune")
+    }
+    result: dict[str, Any] = {"test2_accuracy": 0.9, **stages}
     configuration = Hyperparameters().to_flat()
     return TrialRecord(number, "complete", "sampled", 0.9, configuration, result, "", 6.0)
 
@@ -151,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=6.0, help="that a trial takes")
     options = parser.parse_args(argv)
-    trials = [_trial(n, options.epochs, options.classes) for n in range(options.trials)]
+    trials = [_trial(n, options.epochs) for n in range(options.trials)]
     with tempfile.TemporaryDirectory() as folder:
         costs, mending = measure(Path(folder), trials, options.classes)
     print(f"{options.trials} trials of {options.epochs} epochs, {options.classes} classes")

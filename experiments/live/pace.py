@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+from bisect import insort
 from collections.abc import Sequence
 
 
@@ -10,12 +10,14 @@ class Pace:
     """Times of ended jobs, branches apart: they spare a baseline."""
 
     def __init__(self) -> None:
-        self._branches: list[float] = []
+        self._branches: list[float] = []  # these three are kept in order
         self._others: list[float] = []
+        self._all: list[float] = []
 
     def note(self, seconds: float, *, branch: bool) -> None:
         """A job took so long."""
-        (self._branches if branch else self._others).append(seconds)
+        insort(self._branches if branch else self._others, seconds)
+        insort(self._all, seconds)
 
     def seconds_left(
         self,
@@ -33,13 +35,18 @@ class Pace:
             concurrency: jobs at once.
             branching: whether branches will be among those that wait, as often as before.
         """
-        known = [*self._branches, *self._others]
-        if not known or jobs <= 0:
+        if not self._all or jobs <= 0:
             return None
-        whole = statistics.median(self._others or known)
-        branch = statistics.median(self._branches or known)
-        usual = statistics.median(known) if branching else whole
+        whole = _median(self._others or self._all)
+        branch = _median(self._branches or self._all)
+        usual = _median(self._all) if branching else whole
         under_way = sum(
             max(0.0, (branch if is_branch else whole) - seconds) for seconds, is_branch in running
         )
         return (under_way + max(0, jobs - len(running)) * usual) / min(jobs, concurrency)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    """As `statistics.median`, which would order all times anew at every look."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

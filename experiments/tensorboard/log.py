@@ -7,7 +7,8 @@ a job's folder is emptied when it starts: no step twice.
 The run's root holds the experiment, written once. A trial's folder holds its session's start and
 its curves, written live, and an end: status, metrics and confusion matrices, drawn from the
 study's record in one file, which is there whole or not at all. So what a killed driver left
-without an end is known by a look at the names, and `mend` writes it.
+without an end is known by a look at the names, and `mend` writes it. The matrices themselves lie
+in the run's store.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from experiments.tensorboard.events import (
     write_end,
 )
 from experiments.tensorboard.pictures import confusion_matrix
+from model.protocol import stored_confusions
+from model.store import Store
 from search.jobs import Job
 from search.records import TrialRecord
 from search.space import Space
@@ -54,6 +57,7 @@ class TensorBoardLog:
         root: the run's TensorBoard folder.
         space: of the search; its searched hyperparameters are the table's columns.
         classes: names, for confusion matrices.
+        store: of the run, which has the matrices.
         trial: the study's record of a number; asked when a trial has ended.
     """
 
@@ -62,9 +66,11 @@ class TensorBoardLog:
         root: Path,
         space: Space,
         classes: Sequence[str],
+        store: Store,
         trial: Callable[[int], TrialRecord],
     ) -> None:
-        self.root, self._space, self._classes, self._trial = root, space, classes, trial
+        self.root, self._space, self._classes = root, space, classes
+        self._store, self._trial = store, trial
         self._open: dict[str, EventFile] = {}
 
     def __enter__(self) -> Self:
@@ -158,14 +164,19 @@ class TensorBoardLog:
     def _confusions(self, trial: TrialRecord) -> Values:
         if trial.result is None:
             return []
+        found = {
+            when: stored_confusions(self._store, trial.result[stage])
+            for when, stage in _STAGES.items()
+        }
         return [
             image(
                 f"confusion/{split}_{when}",
-                confusion_matrix(trial.result[stage][split]["confusion"], self._classes),
+                confusion_matrix(matrices[split], self._classes),
                 f"images of {images}, {when} fine-tuning",
             )
             for split, images in (("test2", "TEST2's selection part"), ("test", "TEST"))
-            for when, stage in _STAGES.items()
+            for when, matrices in found.items()
+            if matrices is not None
         ]
 
     def _folder(self, trial: TrialRecord) -> Path:

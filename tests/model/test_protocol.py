@@ -17,7 +17,7 @@ import model.training
 from data.dataset import Dataset, Division, Split
 from model.device import Device
 from model.evaluation import evaluate
-from model.hyperparameters import Hyperparameters, Protocol, Schedule
+from model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
 from model.protocol import (
     OnRung,
     ProtocolData,
@@ -28,6 +28,7 @@ from model.protocol import (
     division_of,
     prepare,
     run_protocol,
+    stored_confusions,
 )
 from model.stage import StageResult
 from model.store import Store
@@ -139,6 +140,25 @@ def test_evaluations_are_those_of_the_returned_weights(
     values = result.to_json()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["fine_tune"]["test"]["accuracy"] == result.fine_tune.test.accuracy
+
+
+def test_what_grows_with_the_classes_is_in_the_store_alone(run: Run, store: Store) -> None:
+    """The study's journal keeps the result of every trial; the matrices are found beside it."""
+    result = run()
+    values = result.to_json()
+    for stage, report in (("baseline", result.baseline), ("fine_tune", result.fine_tune)):
+        lists = [name for name, value in flatten(values[stage]).items() if isinstance(value, list)]
+        assert lists == []
+        matrices = {"test": report.test.confusion, "test2": report.test2.confusion}
+        found = stored_confusions(store, values[stage])
+        assert found is not None
+        assert {k: tuple(map(tuple, m)) for k, m in found.items()} == matrices
+        old = {k: v for k, v in values[stage].items() if k != "report"}
+        old |= {"test": report.test.to_json(), "test2": report.test2.to_json()}
+        assert stored_confusions(Store(store.root / "none"), old) == {
+            k: [list(row) for row in m] for k, m in matrices.items()
+        }
+        assert stored_confusions(Store(store.root / "none"), values[stage]) is None
 
 
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

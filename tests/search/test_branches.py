@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from model.hyperparameters import Value
-from search.budget import Budget, FailurePolicy, trainings
+from search.budget import Budget, FailurePolicy, Trainings
 from search.jobs import Job
 from search.journal import open_journal
 from search.policy import Policy
@@ -443,7 +443,7 @@ def test_trainings_count_a_branch_as_its_fine_tune(path: Path) -> None:
     for count in (1, 1 + 1 / 3, 1 + 2 / 3, 2 + 2 / 3, 3.0):
         assert not study.stop_reason
         end(study, next_job(study))
-        assert trainings(study.trials()) == pytest.approx(count)
+        assert Trainings(study.trials()).total == pytest.approx(count)
     assert study.stop_reason == "the budget is spent"
     assert study.finished
     again = open_study(path, policy=Policy(branches=3, first_baselines=1), budget=budget)
@@ -458,12 +458,12 @@ def test_trainings_count_rungs_and_what_a_stopped_trial_trained(path: Path) -> N
     for epochs in (1, 2):
         study.reach(first, epochs, 0.8)
     end(study, first)
-    assert trainings(study.trials()) == pytest.approx((2 + 3 * 1) / 3)
+    assert Trainings(study.trials()).total == pytest.approx((2 + 3 * 1) / 3)
     assert not study.reach(second, 1, 0.9)
     assert study.reach(second, 2, 0.1)
-    assert trainings(study.trials()) == pytest.approx((2 + 3 + 1 + 2) / 3)
+    assert Trainings(study.trials()).total == pytest.approx((2 + 3 + 1 + 2) / 3)
     study.fail(third, "broken")
-    assert trainings(study.trials()) == pytest.approx((2 + 3 + 1 + 2) / 3)
+    assert Trainings(study.trials()).total == pytest.approx((2 + 3 + 1 + 2) / 3)
 
 
 def test_a_search_ends_when_more_trials_gain_less_than_the_noise(path: Path) -> None:

@@ -6,12 +6,13 @@ SuccessiveHalvingPruner, that must not occur here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
 from search.policy import Policy
 from search.records import TrialRecord
+from search.tallies import Families, RungValues
 
 pytestmark = pytest.mark.unit
 
@@ -36,54 +37,58 @@ def trial(
 # ---- branches
 
 
+def taken_up(trials: Iterable[TrialRecord], policy: Policy = SHARED) -> int | None:
+    return policy.branch_of(Families(trials))
+
+
 def test_no_baseline_is_taken_up_before_enough_were_begun() -> None:
     """One that failed was not; one that is being trained was."""
-    assert SHARED.branch_of([]) is None
-    assert SHARED.branch_of([trial(0, 0.9)]) is None
-    assert SHARED.branch_of([trial(0, 0.9), trial(1, None, "fail")]) is None
-    assert SHARED.branch_of([trial(0, 0.9), trial(1, None, "waiting", None, False)]) is None
+    assert taken_up([]) is None
+    assert taken_up([trial(0, 0.9)]) is None
+    assert taken_up([trial(0, 0.9), trial(1, None, "fail")]) is None
+    assert taken_up([trial(0, 0.9), trial(1, None, "waiting", None, False)]) is None
     # A fine-tune of the first is no second baseline.
-    assert SHARED.branch_of([trial(0, 0.9), trial(1, 0.8, branch_of=0)]) is None
-    assert SHARED.branch_of([trial(0, 0.9), trial(1, None, "running", None, False)]) == 0
+    assert taken_up([trial(0, 0.9), trial(1, 0.8, branch_of=0)]) is None
+    assert taken_up([trial(0, 0.9), trial(1, None, "running", None, False)]) == 0
 
 
 def test_the_best_mean_is_taken_up_not_the_best_value() -> None:
     lucky = [trial(0, 0.99), trial(1, 0.90), trial(2, 0.70, branch_of=0)]
-    assert SHARED.branch_of(lucky) == 1
-    assert SHARED.branch_of([*lucky[:2], trial(2, 0.82, branch_of=0)]) == 0
+    assert taken_up(lucky) == 1
+    assert taken_up([*lucky[:2], trial(2, 0.82, branch_of=0)]) == 0
 
 
 def test_ties_go_to_the_earlier_baseline() -> None:
-    assert SHARED.branch_of([trial(0, 0.8), trial(1, 0.9), trial(2, 0.9)]) == 1
+    assert taken_up([trial(0, 0.8), trial(1, 0.9), trial(2, 0.9)]) == 1
 
 
 def test_at_most_so_many_fine_tunes_then_new_baselines_until_one_is_better() -> None:
     """Running ones count, and failed ones: a fine-tune that cannot be is not asked for ever."""
     trials = [trial(0, 0.9), trial(1, 0.8)]
     trials += [trial(2, None, "running", 0), trial(3, None, "fail", 0)]
-    assert SHARED.branch_of(trials[:3]) == 0
-    assert SHARED.branch_of(trials) is None  # not the second best
-    assert SHARED.branch_of([*trials, trial(4, 0.85)]) is None
-    assert SHARED.branch_of([*trials, trial(4, 0.95)]) == 4
+    assert taken_up(trials[:3]) == 0
+    assert taken_up(trials) is None  # not the second best
+    assert taken_up([*trials, trial(4, 0.85)]) is None
+    assert taken_up([*trials, trial(4, 0.95)]) == 4
 
 
 def test_one_fine_tune_of_each_shares_nothing() -> None:
     alone = Policy(branches=1, first_baselines=1)
-    assert alone.branch_of([trial(0, 0.9), trial(1, 0.8)]) is None
+    assert taken_up([trial(0, 0.9), trial(1, 0.8)], alone) is None
 
 
 @pytest.mark.parametrize("state", ["fail", "pruned", "running"])
 def test_an_unfinished_or_failed_baseline_is_never_taken_up(state: str) -> None:
     """A pruned trial's last rung is no objective, however good."""
     other = trial(0, None, state, None, False, {1: 0.99})
-    assert SHARED.branch_of([other, trial(1, 0.5), trial(2, 0.4)]) == 1
+    assert taken_up([other, trial(1, 0.5), trial(2, 0.4)]) == 1
 
 
 def test_a_baseline_without_a_complete_trial_waits_for_one() -> None:
     """It may be trained already, but nothing says whether it is good."""
     shared = trial(0, None, "running")
-    assert SHARED.branch_of([shared, trial(1, None, "running", None, False)]) is None
-    assert SHARED.branch_of([shared, trial(1, 0.1)]) == 1
+    assert taken_up([shared, trial(1, None, "running", None, False)]) is None
+    assert taken_up([shared, trial(1, 0.1)]) == 1
 
 
 # ---- rungs
@@ -94,7 +99,8 @@ def at_rung(*values: float, epochs: int = 1, state: str = "running") -> list[Tri
 
 
 def stopped(trials: list[TrialRecord], epochs: int = 1, policy: Policy = HALF) -> list[int]:
-    return [t.number for t in trials if epochs in t.rungs and policy.stops(t, epochs, trials)]
+    values = RungValues(trials)
+    return [t.number for t in trials if epochs in t.rungs and policy.stops(t, epochs, values)]
 
 
 def test_the_better_share_goes_on() -> None:
@@ -134,7 +140,7 @@ def test_2_15_a_late_rung_says_nothing_about_an_earlier_one() -> None:
 def test_2_18b_each_value_counts_at_its_own_budget() -> None:
     """2.18b: reports were counted, not epochs; a trial's first report may be its third epoch."""
     trials = [*at_rung(0.5, 0.6, 0.7, 0.4), trial(4, None, "running", rungs={3: 0.1})]
-    assert not HALF.stops(trials[4], 3, trials)
+    assert not HALF.stops(trials[4], 3, RungValues(trials))
     assert stopped(trials[:4]) == [0, 3]
 
 
@@ -152,7 +158,7 @@ def test_halving_the_reference_and_points_are_never_stopped(role: str) -> None:
     """But they are what others are compared with."""
     trials = at_rung(0.9, 0.8, 0.7, 0.6)
     worst = trial(4, None, "running", rungs={1: 0.0}, role=role)
-    assert not HALF.stops(worst, 1, [*trials, worst])
+    assert not HALF.stops(worst, 1, RungValues([*trials, worst]))
     best = trial(4, None, "running", rungs={1: 1.0}, role=role)
     assert stopped([*trials[:3], best]) == [1, 2]
 
@@ -163,11 +169,11 @@ def test_halving_failed_trials_do_not_count() -> None:
     failed = [trial(10 + n, None, "fail", rungs={1: 0.9}) for n in range(5)]
     assert stopped([*trials, *failed]) == []
     fourth = trial(3, None, "running", rungs={1: 0.45})
-    assert HALF.stops(trials[0], 1, [*trials, fourth, *failed]) is False
+    assert HALF.stops(trials[0], 1, RungValues([*trials, fourth, *failed])) is False
 
 
 def test_stopped_trials_still_count() -> None:
     """Else the bar would rise with each decision."""
     trials = at_rung(0.3, 0.2, 0.1, state="pruned")
     newcomer = trial(3, None, "running", rungs={1: 0.25})
-    assert not HALF.stops(newcomer, 1, [*trials, newcomer])
+    assert not HALF.stops(newcomer, 1, RungValues([*trials, newcomer]))

@@ -16,6 +16,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from experiments.tensorboard.events import EventFile, has_end, scalar
 from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import trials_frame
+from model.store import Entry, Store
 from search.records import TrialRecord
 from search.space import Space
 from tests.experiments.protocol_results import (
@@ -46,7 +47,7 @@ END = metadata.SESSION_END_INFO_TAG
 
 
 def with_confusions(trial: TrialRecord) -> TrialRecord:
-    """As trials are: the study's own results hold a matrix for every accuracy."""
+    """As trials of earlier versions are: their results hold a matrix for every accuracy."""
     result = dict(trial.result or {})
     for stage in ("baseline", "fine_tune"):
         result[stage] = result[stage] | {
@@ -61,7 +62,8 @@ COMPLETE = with_confusions(complete(3, 0.75))
 
 
 def log_of(root: Path, *trials: TrialRecord) -> TensorBoardLog:
-    return TensorBoardLog(root, SPACE, CLASSES, {t.number: t for t in trials}.__getitem__)
+    store = Store(root.with_name("store"))
+    return TensorBoardLog(root, SPACE, CLASSES, store, {t.number: t for t in trials}.__getitem__)
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -205,6 +207,45 @@ def test_a_trial_lost_too_often_has_failed(tmp_path: Path) -> None:
     log.started(job(3))
     log.ended(job(3), "lost", "node died", None)
     assert status(tmp_path / "trial-0003") == api_pb2.STATUS_FAILURE
+
+
+def stored_trial(store: Store) -> TrialRecord:
+    """As trials are: the matrices lie in the store, beside each stage's weights."""
+    trial = with_confusions(COMPLETE)
+    result = dict(trial.result or {})
+    for number, stage in enumerate(("baseline", "fine_tune")):
+        splits = {split: result[stage][split] for split in ("test", "test2")}
+        course, name = f"{number}" * 32, "report-1"
+        store.save(course, name, Entry({}, splits))
+        summaries = {split: {"accuracy": splits[split]["accuracy"]} for split in splits}
+        result[stage] = {**result[stage], **summaries, "key": f"{course}-0009", "report": name}
+    return replace(trial, result=result)
+
+
+def test_the_confusion_matrices_are_found_in_the_store(tmp_path: Path) -> None:
+    """The same pictures as from a result that has them; without them all else is written."""
+    store = Store(tmp_path / "store")
+    trial = stored_trial(store)
+    for name, ended in (("new", trial), ("old", COMPLETE)):
+        log_of(tmp_path / name, ended).mend([ended])
+    found = {
+        name: {
+            tag: list(e.tensor_proto.string_val)
+            for tag in tags(folder)
+            if "conf" in tag
+            for e in read(folder).Tensors(tag)
+        }
+        for name in ("new", "old")
+        for folder in [tmp_path / name / "trial-0003"]
+    }
+    assert len(found["new"]) == 4
+    assert found["new"] == found["old"]
+    for path in store.root.rglob("report-*"):
+        path.unlink()
+    log_of(tmp_path / "lost", trial).mend([trial])
+    folder = tmp_path / "lost/trial-0003"
+    assert not [tag for tag in tags(folder) if "confusion" in tag]
+    assert last_values(folder)["test2_accuracy_after"] == 0.75
 
 
 def test_a_branch_names_its_root_after_mending_too(tmp_path: Path) -> None:
