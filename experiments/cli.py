@@ -12,6 +12,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -34,12 +35,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    _ensure_home()
     options.command = shlex.join(["shiftsearch", *arguments])
     try:
         return _run(options)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
+
+
+def _ensure_home() -> None:
+    """Take / for the home directory where there is none, as containers do; Ray cannot do without.
+
+    A user without an entry in the system's list and without HOME has none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def _run(options: argparse.Namespace) -> int:
