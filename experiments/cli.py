@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -60,6 +61,7 @@ def _run(arguments: Sequence[str]) -> int:
         warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    _ensure_home()
     # For files of UTF-8, into which an argument need not fit.
     command = shlex.join(["shiftsearch", *arguments])
     options.command = command.encode(errors="backslashreplace").decode()
@@ -81,6 +83,17 @@ def _run(arguments: Sequence[str]) -> int:
             return _interrupted(str(error))
         return _refused(getattr(error, "problems", None) or [str(error)])
     return code
+
+
+def _ensure_home() -> None:
+    """Take / for the home directory where there is none, as containers do; Ray cannot do without.
+
+    A user without an entry in the system's list and without HOME has none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def _refused(problems: Sequence[str]) -> int:

@@ -6,23 +6,24 @@ what is done, so starting and continuing are the same code.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from data.cache import open_dataset, open_pack, save_pack
+from data.cache import open_pack, save_pack
 from data.check import check
 from data.dataset import DataError, Dataset
 from data.publishing import write_atomically
-from data.synthetic import synthesize
 from experiments.adornments import adorn, attempt
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.fitting import refuse_misfits
 from experiments.folder import NotARun, Run
-from experiments.last_words import say_failures, say_next
+from experiments.inputs import fit, load_data
+from experiments.last_words import say_failures, say_fault, say_next
 from experiments.live.board import Board, Outcome
 from experiments.live.heartbeat import Heartbeat
 from experiments.live.listeners import harmless
@@ -36,9 +37,10 @@ from experiments.results import STAGES, weights_kept
 from experiments.retrain import Retraining
 from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
-from model.device import available_cpus, available_gpus, choose_device
+from model.device import choose_device
 from model.store import Store
-from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
+from search.cluster import Resources, check_address, cluster, cluster_nodes, this_machine
+from search.faults import EnvironmentFault, fault_of
 from search.jobs import Listener, Phase
 from search.journal import RunLock
 from search.records import TrialRecord
@@ -52,17 +54,6 @@ _OUTCOMES: Mapping[int, Outcome] = {
     TOO_MANY_FAILURES: "too many failures",
     INTERRUPTED: "interrupted",
 }
-
-
-def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
-    """The experiment's dataset and warnings about it.
-
-    Raises:
-        data.dataset.DataError: when the folder's data is wrong.
-    """
-    if experiment.data == "synthetic":
-        return synthesize(experiment.synthetic.seed, experiment.synthetic.size), []
-    return open_dataset(Path(experiment.data))
 
 
 def search(
@@ -107,7 +98,7 @@ def search(
     if others and not run.journal.exists():
         raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
     if address is None:  # else only the cluster knows
-        fit(experiment, [(available_cpus(), available_gpus())])
+        fit(experiment, [this_machine()])
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
@@ -123,14 +114,6 @@ def search(
         raise Interrupted(told(error)) from error
     finally:
         lock.release()
-
-
-def fit(experiment: Experiment, nodes: Sequence[tuple[float, float]]) -> Resources:
-    """The experiment's resources on nodes of so many CPUs and GPUs."""
-    asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
-    return fit_resources(
-        nodes, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
-    )
 
 
 class _Search:
@@ -171,8 +154,16 @@ class _Search:
 
     def __call__(self) -> int:
         with Heartbeat(self.run.status, self.board):
-            code = self._work()
-            self.board.close(_OUTCOMES[code])
+            try:
+                code, fault = self._work(), ""
+            except (EnvironmentFault, OSError) as error:
+                if isinstance(error, BrokenPipeError):  # of the terminal
+                    raise
+                code, fault = INTERRUPTED, fault_of(error).reason
+                with contextlib.suppress(OSError):
+                    self.steering.close(fault)
+                say_fault(self.console, fault)
+            self.board.close(_OUTCOMES[code], fault)
         return code
 
     def _work(self) -> int:

@@ -477,3 +477,18 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
         line = f"no more trials were asked for: {stopped}"
         assert (line in capsys.readouterr().out.splitlines()) == bool(stopped)
         assert len((folder / "trials.csv").read_text().splitlines()) == (3 if flags else 5)
+
+
+def test_commands_run_where_there_is_no_home(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a number without a name in a container; Ray asks for the home when it is imported."""
+
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setenv("HOME", "to be put back afterwards")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert main(["data", "check", str(tiny_folder)]) == 0
+    assert Path.home()  # else it raises
