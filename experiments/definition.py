@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data.problems import ProblemsError
 from experiments.folder import user_path
 from experiments.mapping import MappingError, read_mapping, set_value
-from model.hyperparameters import Protocol, Value, flatten
+from model.frozen import flatten
+from model.hyperparameters import Protocol, Value
 from search.budget import Budget, FailurePolicy
 from search.policy import Policy
 from search.samplers import START_UP
@@ -167,7 +168,7 @@ class Experiment(_Section):
         """What must not change over a run's life: field to value."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
-        fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.model_dump()).items()}
+        fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         return fixed
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from data.publishing import write_atomically
 from experiments.definition import Retrain
-from model.hyperparameters import Value
+from model.hyperparameters import Hyperparameters, Value
 from model.store import content_key
 from search.jobs import Job
 from search.records import TrialRecord, best_families
@@ -192,7 +192,9 @@ class Retraining:
 
     @staticmethod
     def _key(job: Job) -> str:
-        return content_key([dict(job.configuration), job.replicate, job.fine_tune_on])
+        return content_key(
+            [Hyperparameters.flat_content(job.configuration), job.replicate, job.fine_tune_on]
+        )
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

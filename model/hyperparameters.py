@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from model.architecture import REFERENCE
+from model.frozen import Frozen, flatten
 
 Value = float | int
 """A hyperparameter's value; integer-typed fields hold int, all others float."""
 
-LAYERS = 4
-"""Layers that can be frozen, in order: block 1, block 2, block 3, dense 512."""
-
-
-class Frozen(BaseModel):
-    """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+LAYERS = len(REFERENCE.layer_names)
+"""Layers that can be frozen."""
 
 
 class Augmentation(Frozen):
@@ -54,7 +51,7 @@ class StageHyperparameters(Frozen):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target probability spread over all classes, in training only."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Probability of zeroing an output of the dense layer of 512."""
+    """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
 
 
@@ -92,6 +89,11 @@ class Hyperparameters(Frozen):
             node[leaf] = value
         return cls.model_validate(nested)
 
+    @classmethod
+    def flat_content(cls, flat: Mapping[str, Value]) -> dict[str, Value]:
+        """A flat configuration without its neutral values, for keys and comparisons."""
+        return flatten(cls.from_flat(flat).content())
+
 
 class Schedule(Frozen):
     """When a stage ends and when its learning rate falls; part of the course key."""
@@ -117,14 +119,3 @@ class Protocol(Frozen):
     """Share of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes which images of TEST2 are held out."""
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from data.dataset import Dataset, Division, Split, divide
 from data.tensors import to_device
+from model.architecture import REFERENCE, Architecture
 from model.course import Course
 from model.device import Device
 from model.evaluation import Evaluation, evaluate
@@ -300,9 +301,10 @@ def build(
     image_size: tuple[int, int],
     device: Device,
     dropout: float = 0.5,
+    architecture: Architecture = REFERENCE,
 ) -> Network:
     """The network with these weights, on the device, in evaluation mode."""
-    network = allocate(classes, image_size, dropout)
+    network = allocate(classes, image_size, dropout, architecture)
     network.load_state_dict(dict(weights))
     network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.fuses:

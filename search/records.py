@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Value
 from search.journal import read_journal
+from search.space import as_stored
 
 _LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 
@@ -85,7 +86,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         trial.state.name.lower(),
         attributes.get("role", "sampled"),
         trial.value if trial.state == TrialState.COMPLETE else None,
-        attributes.get("configuration", {}),
+        as_stored(attributes.get("configuration", {})),
         attributes.get("result"),
         attributes.get("reason", ""),
         seconds,

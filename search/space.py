@@ -26,6 +26,12 @@ from model.hyperparameters import Hyperparameters, Value
 
 REFERENCE: Mapping[str, Value] = Hyperparameters().to_flat()
 """The reference configuration."""
+ADDED: Mapping[str, Value] = {
+    name: value
+    for name, value in REFERENCE.items()
+    if name not in Hyperparameters.flat_content(REFERENCE)
+}
+"""Neutral values of the hyperparameters added since the first version."""
 
 _RANGE_KEYS = ("low", "high", "log", "step", "choices")
 
@@ -170,12 +176,17 @@ class Space:
         return math.prod(len(domain_values(d) or ()) or math.inf for d in domains)
 
     def describe(self) -> dict[str, str]:
-        """Every hyperparameter to its domain or fixed value, as short text; the identity."""
+        """Each hyperparameter to its domain or fixed value, as short text; the identity.
+
+        Those that are fixed at a neutral value are left out, see `model.frozen.Neutral`.
+        """
+        kept = Hyperparameters.flat_content(self.fixed).keys() | self.distributions.keys()
         return {
             name: describe(self.distributions[name])
             if name in self.distributions
             else f"{self.fixed[name]!r}"
             for name in REFERENCE
+            if name in kept
         }
 
     def _canonical(self, name: str, value: Value) -> Value:
@@ -185,6 +196,15 @@ class Space:
             # 12 significant digits: 0.30000000000000004 and 0.3 are one value.
             value = float(f"{d.low + steps * d.step:.12g}")
         return _declared_type(name)(value)
+
+
+def as_stored(configuration: Mapping[str, Value]) -> dict[str, Value]:
+    """A stored configuration with neutral values for the hyperparameters that are newer than it.
+
+    Args:
+        configuration: full when it was stored, or empty, which it remains.
+    """
+    return {**ADDED, **configuration} if configuration else {}
 
 
 def domain_values(distribution: BaseDistribution) -> Sequence[Any] | None:

@@ -52,7 +52,7 @@ class Analysis:
         shifts: TRAIN to TEST, TRAIN to TEST2, TEST to TEST2.
         predictions: on TEST2's selection part.
         feature_maps: of one of its images.
-        layers: block 1 to 3, dense 512, head.
+        layers: those of the network, then its head.
         cka_images: images that `LayerChange.cka` was computed on.
     """
 

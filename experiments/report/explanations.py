@@ -10,6 +10,7 @@ from typing import Any
 from experiments.report.analysis import Analysis
 from experiments.report.inside import LayerChange
 from experiments.wording import counted, percent
+from model.architecture import REFERENCE
 from search.records import TrialRecord
 
 ALIKE = 0.95
@@ -35,8 +36,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         else "none is held out"
     )
     return [
-        f"Network: three blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 max-pooling "
-        f"(32, 64, 128 filters), a dense layer of 512 with dropout, and one of {classes} outputs; "
+        f"Network: {REFERENCE.description} with dropout, and one of {classes} outputs; "
         f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'])}.",

@@ -1,0 +1,137 @@
+"""Runs that an earlier version began: continued, extended, reported on and evaluated.
+
+The trials run in this process, one after the other, in place of Ray; see `tests/fixtures`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import experiments.run
+import model.training
+import search.trainable
+from experiments.cli import main
+from experiments.folder import Run
+from search.jobs import JobSource, Listener
+from search.trainable import WorkerContext, decode, encode
+
+pytestmark = pytest.mark.integration
+
+ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs_of_the_first_version.tar.xz"
+
+
+def work_here(
+    source: JobSource, listeners: Sequence[Listener], context: WorkerContext, *_: Any
+) -> None:
+    """Stands in for `search.tune.run_jobs`: no other process, one job at a time."""
+    while not source.finished:
+        job = source.ask()
+        assert job is not None
+        for listener in listeners:
+            listener.started(job)
+        event = search.trainable._work(*decode(encode(context, job)))
+        source.share(job)
+        source.finish(job, event["result"])
+        for listener in listeners:
+            listener.ended(job, "complete", "", event["result"])
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Stage and epoch of all that is computed from now on."""
+    seen: list[tuple[str, int]] = []
+    original = model.training.StageRun.epoch
+
+    def counted(self: Any, *args: Any) -> Any:
+        row = original(self, *args)
+        seen.append((self.course.stage, int(row["epoch"])))
+        return row
+
+    monkeypatch.setattr(model.training.StageRun, "epoch", counted)
+    return seen
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The archive, unpacked; trials run here."""
+    monkeypatch.setenv("SHIFTSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiments.run, "run_jobs", work_here)
+    monkeypatch.setattr(experiments.run, "cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(experiments.run, "cluster_nodes", lambda: [(1.0, 0.0)])
+    monkeypatch.setattr(search.trainable, "_report", lambda _: None)
+    search.trainable._workbench.cache_clear()
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def search_on(runs: Path, name: str, *options: str) -> Run:
+    """Call `search` on the run as a person would who has moved it."""
+    folder = runs / name
+    assert main(["search", "--run", str(folder), "--data", str(runs / "images"), *options]) == 0
+    return Run(folder)
+
+
+def entries(run: Run) -> dict[str, bytes]:
+    """The weights in the store."""
+    paths = (*run.store.glob("*/*/final"), *run.store.glob("*/*/state"))
+    return {str(path.relative_to(run.store)): path.read_bytes() for path in paths}
+
+
+def test_an_interrupted_run_is_continued_with_what_was_missing(
+    runs: Path, computed: list[tuple[str, int]]
+) -> None:
+    stored = entries(Run(runs / "interrupted"))
+    assert sorted(Path(name).name for name in stored) == ["final", "final", "state"]
+    run = search_on(runs, "interrupted")
+    # Trial 1's fine-tune, from its stored epoch; then the reference's retraining and the winner's.
+    assert computed[0] == ("fine_tune", 2)
+    assert computed.count(("baseline", 1)) == 1
+    found = entries(run)
+    assert {Path(name).name for name in found} == {"final"}
+    assert all(found[n] == stored[n] for n in stored if n.endswith("final"))
+    # Every stage lies under the key that the other run has it under.
+    assert found.keys() == entries(Run(runs / "finished")).keys()
+    assert json.loads(run.result.read_text())["status"] == "complete"
+
+
+def test_a_finished_run_is_found_finished(runs: Path, computed: list[tuple[str, int]]) -> None:
+    before = {p: p.read_bytes() for p in (runs / "finished").rglob("*.json")}
+    stored = entries(Run(runs / "finished"))
+    run = search_on(runs, "finished")
+    assert computed == []
+    assert entries(run) == stored
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
+    runs: Path, computed: list[tuple[str, int]]
+) -> None:
+    run = search_on(runs, "finished", "--trials", "3")
+    assert "baseline" not in {stage for stage, _ in computed}
+    assert computed[:2] == [("fine_tune", 1), ("fine_tune", 2)]
+    assert len(run.trials.read_text().splitlines()) == 1 + 3
+
+
+def test_a_finished_run_is_reported_on_and_its_bundle_evaluated(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runs / "finished"
+    assert main(["report", str(folder)]) == 0
+    assert "dense 512" in (folder / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["evaluate", str(folder / "best"), str(runs / "images"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    recorded = json.loads((folder / "best" / "bundle.json").read_text())["metrics"]
+    assert [row["n"] for row in rows] == [row["n"] for row in recorded]
+    assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in recorded]
