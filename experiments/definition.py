@@ -20,10 +20,11 @@ from experiments.mapping import MappingError, read_mapping, set_value
 from model.frozen import flatten
 from model.hyperparameters import Protocol, Value
 from search.budget import Budget, FailurePolicy
+from search.fields import nearest
 from search.policy import Policy
 from search.samplers import START_UP
 from search.settings import Settings
-from search.space import Space, SpaceError, nearest
+from search.space import Space, SpaceError
 
 SHIPPED = Path(__file__).parent
 MAX_TRIALS = 100_000

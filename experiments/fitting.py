@@ -47,7 +47,7 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
         f"space.{name}: {value:g}, but must be at most {most:g} pixels for images of"
         f" {height}x{width}"
         for name, value in largest.items()
-        if name.endswith(".translation") and value > most
+        if name.endswith(".translation") and float(value) > most
     ]
 
 

@@ -23,7 +23,6 @@ from model.hyperparameters import Hyperparameters, Value
 from model.store import content_key
 from search.jobs import Job
 from search.records import TrialRecord, best_families
-from search.space import REFERENCE
 from search.study import MAX_LOSSES
 
 FineTuneOn = Literal["TEST", "TRAIN+TEST"]
@@ -87,9 +86,9 @@ class Retraining:
             for t in best_families(trials, settings.top_k)
         ]
         reference = next(t for t in trials if t.role == "reference")
-        entry = (reference.number, dict(REFERENCE), reference.value)
+        entry = (reference.number, dict(reference.configuration), reference.value)
         wanted = [(*entry, fine_tune_on)]
-        wanted += [c for c in top if c[1] != dict(REFERENCE)]
+        wanted += [c for c in top if c[1] != dict(reference.configuration)]
         wanted += [(*entry, also)] if also not in (None, fine_tune_on) else []
         self._wanted: list[_Wanted] = wanted
         self._records = {

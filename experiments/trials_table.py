@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from data.publishing import write_atomically
-from model.hyperparameters import Hyperparameters
+from model.hyperparameters import Hyperparameters, Value
 from search.records import TrialRecord
 
 _STAGES = {"before": "baseline", "after": "fine_tune"}
+_KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
-def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
+def trials_frame(
+    trials: Sequence[TrialRecord], defaults: Mapping[str, Value] | None = None
+) -> pd.DataFrame:
     """One row per trial; what a trial does not have is missing, never NaN.
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing where
@@ -23,13 +26,17 @@ def trials_frame(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
     hyperparameter under its dotted name, reason.
+
+    Args:
+        trials: by number.
+        defaults: names of the hyperparameters to values of their types; None: the product's.
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
     kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _STAGES}
     kinds |= {f"{stage}_epochs": "Int64" for stage in _STAGES.values()} | {"seconds": "Float64"}
-    for name, value in Hyperparameters().to_flat().items():
-        kinds[name] = "Int64" if isinstance(value, int) else "Float64"
+    for name, value in (defaults or Hyperparameters.defaults()).items():
+        kinds[name] = _KINDS[type(value)]
     kinds["reason"] = "string"
     rows = [_trial_row(trial) for trial in trials]
     return pd.DataFrame(rows, columns=list(kinds), dtype=object).astype(kinds)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
+
+Condition = Mapping[str, tuple[Any, ...]]
+"""Dotted names to values, one of which each must have."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,22 @@ class Neutral:
     """
 
     value: Any
+
+
+@dataclass(frozen=True)
+class When:
+    """Marks a field that exists only when another field of its class has one of the values.
+
+    `thaw_every: Annotated[int, When("unfreezing", ("gradual",))] = 1`. Where it does not exist it
+    holds its default and is left out of whatever is stored, keyed or compared.
+
+    Attributes:
+        field: the other field's name.
+        values: of which it must have one.
+    """
+
+    field: str
+    values: tuple[Any, ...]
 
 
 class Frozen(BaseModel):
@@ -40,10 +60,57 @@ class Frozen(BaseModel):
                         f" value, {mark.value!r}"
                     )
 
+    @model_validator(mode="after")
+    def _holds_what_exists(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            if self._exists(field) or getattr(self, name) == field.default:
+                continue
+            rules = [f"{m.field} is {' or '.join(map(repr, m.values))}" for m in _whens(field)]
+            raise ValueError(f"{name} exists only when {' and '.join(rules)}")
+        return self
+
+    def _exists(self, field: FieldInfo) -> bool:
+        fields = type(self).model_fields
+        return all(
+            getattr(self, when.field) in when.values and self._exists(fields[when.field])
+            for when in _whens(field)
+        )
+
+    def existing(self) -> dict[str, Any]:
+        """The fields that exist with their values, nested."""
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            if self._exists(field):
+                value = getattr(self, name)
+                found[name] = value.existing() if isinstance(value, Frozen) else value
+        return found
+
+    @classmethod
+    def conditions(cls, prefix: str = "") -> dict[str, Condition]:
+        """Of the fields that exist only when others have certain values, by dotted names."""
+        found: dict[str, Condition] = {}
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
+                found |= field.annotation.conditions(f"{prefix}{name}.")
+            if whens := _whens(field):
+                found[prefix + name] = {prefix + when.field: when.values for when in whens}
+        return found
+
+    @classmethod
+    def neutrals(cls, prefix: str = "") -> dict[str, Any]:
+        """Of the fields with a neutral value that value, by dotted names."""
+        found: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
+                found |= field.annotation.neutrals(f"{prefix}{name}.")
+            for mark in (mark for mark in field.metadata if isinstance(mark, Neutral)):
+                found[prefix + name] = mark.value
+        return found
+
     def content(self) -> dict[str, Any]:
         """What keys, seeds and identities are made of: the fields that are not neutral, nested.
 
-        Fields without a `Neutral` mark are always in it. A group with nothing in it is left out.
+        Fields without a mark are always in it. A group with nothing in it is left out.
         """
         found: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
@@ -53,10 +120,14 @@ class Frozen(BaseModel):
                 is_absent = not value
             else:
                 marks = [mark for mark in field.metadata if isinstance(mark, Neutral)]
-                is_absent = any(mark.value == value for mark in marks)
+                is_absent = any(mark.value == value for mark in marks) or not self._exists(field)
             if not is_absent:
                 found[name] = value
         return found
+
+
+def _whens(field: FieldInfo) -> list[When]:
+    return [mark for mark in field.metadata if isinstance(mark, When)]
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,15 +8,15 @@ carry; `from_flat` and `to_flat` convert.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from model.architecture import REFERENCE
 from model.frozen import Frozen, flatten
 
-Value = float | int
-"""A hyperparameter's value; integer-typed fields hold int, all others float."""
+Value = float | int | str | bool
+"""A hyperparameter's value, of the type that its field declares."""
 
 LAYERS = len(REFERENCE.layer_names)
 """Layers that can be frozen."""
@@ -70,11 +70,16 @@ class Hyperparameters(Frozen):
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
-        """Dotted name to value, in declared order."""
-        return flatten(self.model_dump())
+        """Dotted name to value of all that exist, in declared order."""
+        return flatten(self.existing())
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Value]) -> Hyperparameters:
+    def defaults(cls) -> dict[str, Value]:
+        """Every dotted name with its reference value, also of what does not exist there."""
+        return flatten(cls().model_dump())
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Value]) -> Self:
         """The configuration with `flat`'s values, reference values where it is silent.
 
         Raises:

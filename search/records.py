@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Value
 from search.journal import read_journal
-from search.space import as_stored
 
 _LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 
@@ -73,8 +72,9 @@ class TrialRecord:
 
 
 def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Value]:
-    """The part of a flat configuration that is of one stage."""
-    return {name: v for name, v in configuration.items() if name.startswith(f"{stage}.")}
+    """The part of a flat configuration that is of one stage; what both share is the baseline's."""
+    is_last = stage == "fine_tune"
+    return {k: v for k, v in configuration.items() if k.startswith("fine_tune.") == is_last}
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
@@ -86,7 +86,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         trial.state.name.lower(),
         attributes.get("role", "sampled"),
         trial.value if trial.state == TrialState.COMPLETE else None,
-        as_stored(attributes.get("configuration", {})),
+        attributes.get("configuration", {}),
         attributes.get("result"),
         attributes.get("reason", ""),
         seconds,

@@ -5,29 +5,28 @@ baselines, each once, with the best value that any of its fine-tunes reached; th
 all trials. So a baseline with many fine-tunes does not weigh more, and a question about a further
 fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
 the joint sample first and then overwrite the given part.
+
+Hyperparameters that exist only under a condition are drawn after those that decide it, by a model
+of their own that is told of the trials that have them. What always exists is drawn by one model
+that is told of all trials.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import qmc
 
-from search.space import domain_values
+from search.conditions import NONE, Conditions
+from search.domains import domain_values, from_unit
 
 START_UP = 6
 """Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
@@ -84,6 +83,7 @@ class StageSampler(BaseSampler):
         given: values that are not to be drawn: those of the baseline that is taken up again.
         start_up: see `START_UP`.
         tried: values of all other trials; None: they are looked for in the study.
+        conditions: of what is searched; they name nothing else.
 
     Raises:
         ValueError: for another name.
@@ -98,6 +98,7 @@ class StageSampler(BaseSampler):
         given: Mapping[str, Any] | None = None,
         start_up: int = START_UP,
         tried: Tried | None = None,
+        conditions: Conditions = NONE,
     ) -> None:
         if name not in (*MODELS, *MODEL_FREE):
             names = ", ".join((*MODELS, *MODEL_FREE))
@@ -106,6 +107,7 @@ class StageSampler(BaseSampler):
         self._study_seed, self._seed = study_seed, question_seed(study_seed, number)
         self._space = {k: d for k, d in space.items() if not d.single()}
         self._tried = tried
+        self._conditions = conditions
         self._given = {k: v for k, v in (given or {}).items() if k in self._space}
         self._random = RandomSampler(seed=self._seed)
 
@@ -135,40 +137,77 @@ class StageSampler(BaseSampler):
 
     def _all(self) -> Iterator[dict[str, Any]]:
         """Every configuration with the given values; none of a space that is not finite."""
-        domains = [
-            [self._given[k]] if k in self._given else domain_values(d)
+        domains = {
+            k: [self._given[k]] if k in self._given else domain_values(d)
             for k, d in self._space.items()
-        ]
-        finite = [domain for domain in domains if domain is not None]
+        }
+        finite = {k: domain for k, domain in domains.items() if domain is not None}
         if len(finite) == len(domains):
-            for values in itertools.product(*finite):
-                yield dict(zip(self._space, values, strict=True))
+            yield from self._each(self._conditions.ordered(list(finite)), finite, {})
+
+    def _each(
+        self, names: Sequence[str], domains: Mapping[str, Sequence[Any]], values: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        if not names:
+            yield values
+            return
+        name, *rest = names
+        if not self._conditions.exists(name, values):
+            yield from self._each(rest, domains, values)
+            return
+        for value in domains[name]:
+            yield from self._each(rest, domains, {**values, name: value})
 
     def _at_random(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         draw = self._random.sample_independent
-        return {k: draw(study, trial, k, d) for k, d in self._space.items()} | self._given
+        drawn = {k: draw(study, trial, k, d) for k, d in self._space.items()}
+        return self._existing(drawn)
+
+    def _existing(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """The drawn values with the given ones in their place, and without what does not exist."""
+        return self._conditions.existing({**drawn, **self._given})
 
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         if self._name == "random":
             return self._at_random(study, trial)
         drawn = _sobol_point(self._space, self._study_seed, self._number)
         if self._name == "qmc":
-            return drawn | self._given
+            return self._existing(drawn)
         others = _others(study, trial)
-        if sum(t.state in _ENDED for t in others) >= self._start_up:
+        if self._is_informed(others):
             model = MODELS[self._name](self._seed)
-            if self._name.endswith("-joint"):
-                return drawn | model.sample_relative(study, trial, self._space) | self._given
-            baseline, fine_tune = self._part("baseline."), self._part("fine_tune.")
-            if baseline.keys() - self._given.keys():
-                drawn |= self._ask_of_baselines(baseline, others)
-            if fine_tune:
-                # Over the study itself: a model looks at the part of a trial that it is asked for.
-                drawn |= model.sample_relative(study, trial, fine_tune)
-        return drawn | self._given
+            for part, trials in self._parts(others):
+                for place, names in enumerate(self._conditions.groups(part)):
+                    group = {name: self._space[name] for name in names}
+                    if not self._is_asked(group, drawn):
+                        continue
+                    if self._conditions.of(names[0]):
+                        drawn |= self._ask_of_branch(group, trials, place)
+                    elif trials is not others:
+                        drawn |= self._ask_of(group, trials, self._seed)
+                    else:
+                        # Over the study itself: a model looks at the part that it is asked for.
+                        drawn |= model.sample_relative(study, trial, group)
+        return self._existing(drawn)
 
-    def _part(self, prefix: str) -> dict[str, BaseDistribution]:
-        return {k: d for k, d in self._space.items() if k.startswith(prefix)}
+    def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
+        return sum(t.state in _ENDED for t in trials) >= self._start_up
+
+    def _parts(
+        self, others: Sequence[FrozenTrial]
+    ) -> Iterator[tuple[list[str], Sequence[FrozenTrial]]]:
+        """What is modelled apart, in the order of drawing, each with the trials to learn from."""
+        fine_tune = [k for k in self._space if k.startswith("fine_tune.")]
+        if self._name.endswith("-joint"):
+            yield list(self._space), others
+            return
+        yield [k for k in self._space if k not in fine_tune], _baselines(others)
+        yield fine_tune, others
+
+    def _is_asked(self, group: Mapping[str, BaseDistribution], drawn: Mapping[str, Any]) -> bool:
+        """Whether the group exists beside what is drawn, and is not all given."""
+        exists = self._conditions.exists(next(iter(group)), {**drawn, **self._given})
+        return exists and bool(group.keys() - self._given.keys())
 
     def sample_independent(
         self,
@@ -180,12 +219,23 @@ class StageSampler(BaseSampler):
         """At random; only for values that cannot differ."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _ask_of_baselines(
-        self, space: dict[str, BaseDistribution], others: Sequence[FrozenTrial]
+    def _ask_of_branch(
+        self, group: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], place: int
     ) -> dict[str, Any]:
-        """The model's answer when it is told of each baseline once."""
-        memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](self._seed))
-        memory.add_trials([_part(t, space) for t in _baselines(others)])
+        """A model's answer when it is told only of trials in which the group exists.
+
+        Empty while they are too few; then the start-up's point stands.
+        """
+        own = [t for t in _alive(trials) if group.keys() <= t.params.keys()]
+        seed = question_seed(self._seed, place)
+        return self._ask_of(group, own, seed) if self._is_informed(own) else {}
+
+    def _ask_of(
+        self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int
+    ) -> dict[str, Any]:
+        """A model's answer when it is told of these trials."""
+        memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
+        memory.add_trials([_part(t, space) for t in trials])
         return memory.ask(space).params
 
 
@@ -253,9 +303,7 @@ def _part(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTr
     )
 
 
-def _sobol_point(
-    space: Mapping[str, BaseDistribution], seed: int, number: int
-) -> dict[str, float | int | str]:
+def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) -> dict[str, Any]:
     """Point `number` of the study's scrambled Sobol sequence over the space.
 
     Source: Sobol 1967, scrambled after Owen and Matousek (scipy.stats.qmc.Sobol). Not Optuna's
@@ -267,23 +315,4 @@ def _sobol_point(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a count that is no power of two
         (unit,) = engine.random(1)
-    return {k: _scaled(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}
-
-
-def _scaled(distribution: BaseDistribution, unit: float) -> Any:
-    """The value of a domain at `unit` in [0, 1), all values of a step or choice alike likely."""
-    d = distribution
-    if isinstance(d, CategoricalDistribution):
-        return d.choices[int(unit * len(d.choices))]
-    if not isinstance(d, FloatDistribution | IntDistribution):
-        raise TypeError(f"{type(d).__name__} is not a domain of a space")
-    if d.log:
-        # A whole number stands for the half below and above it, the first and last too.
-        half = 0.5 if isinstance(d, IntDistribution) else 0.0
-        value = (d.low - half) * ((d.high + half) / (d.low - half)) ** unit
-        value = value if isinstance(d, FloatDistribution) else round(value)
-        return min(max(value, d.low), d.high)
-    if d.step is None:
-        return d.low + unit * (d.high - d.low)
-    values = domain_values(d) or []
-    return values[int(unit * len(values))]
+    return {k: from_unit(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}

@@ -1,16 +1,14 @@
 """The search space: which hyperparameters are searched, over what, and the values of the rest.
 
-A configuration is the full flat dictionary of all hyperparameters (`model.hyperparameters`), in
-canonical form: declared type, on the step's grid. Only canonical configurations are hashed,
+A configuration is the flat dictionary of all hyperparameters that exist (`model.hyperparameters`),
+in canonical form: declared type, on the step's grid. Only canonical configurations are hashed,
 compared and trained, because equal values of other types or roundings give other content keys.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import optuna
@@ -20,20 +18,19 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import ValidationError
 
-from model.hyperparameters import Hyperparameters, Value
+from model.frozen import Condition
+from model.hyperparameters import Value
+from search import reading
+from search.conditions import Conditions, joined
+from search.domains import contains, describe, domain_values, nearest_value, on_grid
+from search.fields import Fields
 
-REFERENCE: Mapping[str, Value] = Hyperparameters().to_flat()
+FIELDS = Fields()
+"""Of the product's hyperparameters."""
+
+REFERENCE: Mapping[str, Value] = FIELDS.reference
 """The reference configuration."""
-ADDED: Mapping[str, Value] = {
-    name: value
-    for name, value in REFERENCE.items()
-    if name not in Hyperparameters.flat_content(REFERENCE)
-}
-"""Neutral values of the hyperparameters added since the first version."""
-
-_RANGE_KEYS = ("low", "high", "log", "step", "choices")
 
 
 class SpaceError(ValueError):
@@ -51,50 +48,73 @@ class SpaceError(ValueError):
 class Space:
     """Searched hyperparameters with their distributions, and the fixed values of the others.
 
-    Attributes:
+    Args:
         distributions: of the searched hyperparameters, by dotted name, in declared order.
-        fixed: values of the others.
+        fixed: values of others; those left out are as in the reference configuration.
+        conditions: of what exists only when others have certain values, beside what the class of
+            the hyperparameters declares.
+        fields: of the class.
+
+    Attributes:
+        distributions: as given.
+        fixed: of all others that can exist and are not neutral.
+        reference: the reference configuration; values outside their domains are kept.
+        conditions: as given, and as declared by the class.
+        drawn_conditions: of the searched ones, naming only what is drawn.
     """
 
     def __init__(
-        self, distributions: Mapping[str, BaseDistribution], fixed: Mapping[str, Value]
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        fixed: Mapping[str, Value],
+        conditions: Mapping[str, Condition] | None = None,
+        fields: Fields = FIELDS,
     ) -> None:
+        self._fields, defaults = fields, fields.defaults
+        self.conditions = Conditions(joined(fields.conditions, conditions or {}))
         self.distributions = dict(distributions)
-        self.fixed = {k: v for k, v in {**REFERENCE, **fixed}.items() if k not in distributions}
+        constant = {k: v for k, v in {**defaults, **fixed}.items() if k not in distributions}
+        self._constant = constant
+        self.fixed = self._named({k: v for k, v in constant.items() if self._is_possible(k)})
+        self.reference: Mapping[str, Value] = self._named(self.conditions.existing(defaults))
+        self._order = self.conditions.ordered(list(self.distributions))
+        single = [name for name, d in self.distributions.items() if d.single()]
+        self.drawn_conditions = self.conditions.without([*constant, *single])
+
+    def _is_possible(self, name: str) -> bool:
+        """Whether no fixed value of another keeps the name from ever existing."""
+        given = self._constant
+        return all(o not in given or given[o] in v for o, v in self.conditions.of(name).items())
+
+    def _named(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Without what is not searched and neutral, see `model.frozen.Neutral`."""
+        neutral = self._fields.neutral.items()
+        return {
+            k: v for k, v in values.items() if k in self.distributions or (k, v) not in neutral
+        }
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any], path: str = "space") -> Self:
+    def parse(cls, raw: Mapping[str, Any], path: str = "space", fields: Fields = FIELDS) -> Self:
         """From nested mappings whose leaves are a value (fixed), a range or choices.
 
         A range is `{low, high}` with `log: true` or `step` beside; choices are `{choices: [...]}`.
+        Each may have `when: {name: value or list of values}`: it exists only then.
 
         Raises:
             SpaceError: one line per problem, with the key's path and the nearest valid name.
         """
-        distributions: dict[str, BaseDistribution] = {}
-        fixed: dict[str, Value] = {}
-        problems: list[str] = []
-        for name, leaf in _leaves(raw):
-            try:
-                if name not in REFERENCE:
-                    raise ValueError(f"is not a hyperparameter{nearest(name, REFERENCE)}")
-                if name in distributions or name in fixed:
-                    raise ValueError("is given twice, nested and dotted")
-                if isinstance(leaf, Mapping):
-                    distributions[name] = _distribution(name, leaf)
-                else:
-                    fixed[name] = _value(name, leaf)
-            except ValueError as error:
-                problems.append(f"{path}.{name}: {error}")
-        if problems:
-            raise SpaceError(problems)
-        ordered = {name: distributions[name] for name in REFERENCE if name in distributions}
-        return cls(ordered, fixed)
+        found = reading.read(raw, fields)
+        if found.problems:
+            raise SpaceError([f"{path}.{problem}" for problem in found.problems])
+        return cls(found.distributions, found.fixed, found.conditions, fields)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         """The full canonical configuration of a trial; draws what the trial does not have yet."""
         drawn: dict[str, Value] = {}
-        for name, distribution in self.distributions.items():
+        for name in self._order:
+            distribution = self.distributions[name]
+            if not self.conditions.exists(name, {**self._constant, **drawn}):
+                continue
             if isinstance(distribution, CategoricalDistribution):
                 drawn[name] = trial.suggest_categorical(name, distribution.choices)  # type: ignore[assignment]
             elif isinstance(distribution, IntDistribution):
@@ -105,53 +125,64 @@ class Space:
                 drawn[name] = trial.suggest_float(name, f.low, f.high, step=f.step, log=f.log)
         return self.complete(drawn)
 
-    def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Canonical full configuration: `values`, then fixed values, then reference values."""
-        full = {**REFERENCE, **self.fixed, **values}
-        return {name: self._canonical(name, full[name]) for name in REFERENCE}
+    def is_drawn(self, values: Mapping[str, Any]) -> bool:
+        """Whether no searched hyperparameter that exists beside the values is missing in them."""
+        beside = {**self._constant, **values}
+        return all(k in values or not self.conditions.exists(k, beside) for k in self._order)
 
-    def point(self, raw: Mapping[str, Any], path: str) -> dict[str, Value]:
+    def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Canonical full configuration: `values`, then fixed values, then reference values.
+
+        What does not exist beside the others is left out, and what is fixed at a neutral value.
+        """
+        full = {**self._fields.defaults, **self._constant, **values}
+        found = self._named(self.conditions.existing(full))
+        return {name: self._canonical(name, value) for name, value in found.items()}
+
+    def point(
+        self, raw: Mapping[str, Any], path: str, base: Mapping[str, Value] | None = None
+    ) -> dict[str, Value]:
         """A known-good point, checked against the space; what it leaves out is as reference.
 
         Args:
             raw: nested or dotted names to values.
             path: names the point in problems.
+            base: a configuration that the point changes, in place of the reference; of its values
+                those fall away that do not exist any more.
 
         Raises:
             SpaceError: unknown name, wrong type, value outside its domain or not the fixed one.
         """
         problems: list[str] = []
         values: dict[str, Value] = {}
-        for name, leaf in _leaves(raw):
+        for name, leaf in self._fields.leaves(raw):
             try:
-                if name not in REFERENCE:
-                    raise ValueError(f"is not a hyperparameter{nearest(name, REFERENCE)}")
-                values[name] = _value(name, leaf)
+                self._fields.check(name)
+                values[name] = self._fields.value(name, leaf)
             except ValueError as error:
                 problems.append(f"{path}.{name}: {error}")
-        full = {**REFERENCE, **self.fixed, **values}
+        full = {**self._fields.defaults, **self._constant, **(base or {}), **values}
         for name, value in full.items():
-            if name in self.distributions and not self.contains(name, value):
+            if not self.conditions.exists(name, full):
+                if name in values:
+                    rule = self.conditions.describe(name).removeprefix(", ")
+                    problems.append(f"{path}.{name}: {value!r}, but it exists only {rule}")
+            elif name in self.distributions and not self.contains(name, value):
                 problems.append(
                     f"{path}.{name}: {value!r} is outside the space, "
                     f"{describe(self.distributions[name])}"
                 )
-            elif name in self.fixed and value != self.fixed[name]:
+            elif name in self._constant and value != self._constant[name]:
                 problems.append(
-                    f"{path}.{name}: {value!r}, but the space fixes it at {self.fixed[name]!r}"
+                    f"{path}.{name}: {value!r}, but the space fixes it at {self._constant[name]!r}"
                 )
         if problems:
             raise SpaceError(problems)
-        return self.complete(values)
+        return self.complete({**(base or {}), **values})
 
     def contains(self, name: str, value: Value) -> bool:
         """Whether a searched hyperparameter may take the value, steps included."""
-        d = self.distributions[name]
-        if isinstance(d, CategoricalDistribution):
-            return value in d.choices
-        if not isinstance(d, FloatDistribution | IntDistribution) or not d.low <= value <= d.high:
-            return False
-        return d.step is None or math.isclose(self._canonical(name, value), value, rel_tol=1e-9)
+        return contains(self.distributions[name], value)
 
     def nearest_inside(self, configuration: Mapping[str, Value]) -> dict[str, Value]:
         """Values of the searched hyperparameters, moved into their domains where outside.
@@ -160,159 +191,52 @@ class Space:
         when the space does not contain it.
         """
         inside: dict[str, Value] = {}
-        for name, d in self.distributions.items():
-            value = configuration[name]
-            if isinstance(d, CategoricalDistribution):
-                choices = [c for c in d.choices if isinstance(c, float | int)]
-                value = min(choices, key=lambda c, v=value: abs(c - v))  # type: ignore[misc]
-            elif isinstance(d, FloatDistribution | IntDistribution):
-                value = min(max(value, d.low), d.high)
-            inside[name] = self._canonical(name, value)
+        for name in self._order:
+            if self.conditions.exists(name, {**self._constant, **inside}):
+                value = configuration.get(name, self._fields.defaults[name])
+                inside[name] = self._canonical(
+                    name, nearest_value(self.distributions[name], value)
+                )
         return inside
 
     def fine_tunes(self) -> float:
-        """How many fine-tunes of one baseline differ; infinite where one is drawn from a range."""
-        domains = [d for name, d in self.distributions.items() if name.startswith("fine_tune.")]
-        return math.prod(len(domain_values(d) or ()) or math.inf for d in domains)
+        """How many fine-tunes of one baseline differ; infinite where one is drawn from a range.
+
+        Where that depends on the baseline, the fewest.
+        """
+        return self._count([n for n in self._order if n.startswith("fine_tune.")], self._constant)
+
+    def _count(self, names: Sequence[str], values: Mapping[str, Value]) -> float:
+        """Of settings of the names, in the order in which they are drawn, beside the values."""
+        if not names:
+            return 1
+        name, *rest = names
+        decides = {n for o in names for n in self.conditions.of(o) if n not in values}
+        of_baseline = sorted(n for n in decides if not n.startswith("fine_tune."))
+        for other in of_baseline[:1]:
+            domain = domain_values(self.distributions[other]) or ()
+            return min(self._count(names, {**values, other: value}) for value in domain)
+        if not self.conditions.exists(name, values):
+            return self._count(rest, values)
+        domain = domain_values(self.distributions[name]) or ()
+        if name in decides:
+            return sum(self._count(rest, {**values, name: value}) for value in domain)
+        return (len(domain) or math.inf) * self._count(rest, values)
 
     def describe(self) -> dict[str, str]:
-        """Each hyperparameter to its domain or fixed value, as short text; the identity.
+        """Every hyperparameter to its domain or fixed value, as short text; the identity.
 
-        Those that are fixed at a neutral value are left out, see `model.frozen.Neutral`.
+        Those that cannot exist, or are fixed at a neutral value, are left out.
         """
-        kept = Hyperparameters.flat_content(self.fixed).keys() | self.distributions.keys()
+        texts = {name: describe(d) for name, d in self.distributions.items()}
+        texts |= {name: f"{value!r}" for name, value in self.fixed.items()}
         return {
-            name: describe(self.distributions[name])
-            if name in self.distributions
-            else f"{self.fixed[name]!r}"
-            for name in REFERENCE
-            if name in kept
+            name: texts[name] + self.conditions.describe(name)
+            for name in self._fields.defaults
+            if name in texts
         }
 
     def _canonical(self, name: str, value: Value) -> Value:
-        d = self.distributions.get(name)
-        if isinstance(d, FloatDistribution | IntDistribution) and d.step is not None:
-            steps = round((value - d.low) / d.step)
-            # 12 significant digits: 0.30000000000000004 and 0.3 are one value.
-            value = float(f"{d.low + steps * d.step:.12g}")
-        return _declared_type(name)(value)
-
-
-def as_stored(configuration: Mapping[str, Value]) -> dict[str, Value]:
-    """A stored configuration with neutral values for the hyperparameters that are newer than it.
-
-    Args:
-        configuration: full when it was stored, or empty, which it remains.
-    """
-    return {**ADDED, **configuration} if configuration else {}
-
-
-def domain_values(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """The values of a domain in order, never beyond its ends; None for a range without steps."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        return range(distribution.low, distribution.high + 1, distribution.step)
-    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
-        return None
-    low, high, step = distribution.low, distribution.high, distribution.step
-    # 6 * 0.1 is above 0.6, which Optuna would not take for a value of the domain.
-    return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
-
-
-def describe(distribution: BaseDistribution) -> str:
-    """A domain as short text: `0.0001 to 0.01 (log)`, `0 to 4 (step 1)`, `one of 32, 64`."""
-    if isinstance(distribution, CategoricalDistribution):
-        return "one of " + ", ".join(repr(c) for c in distribution.choices)
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise TypeError(f"{type(distribution).__name__} is not a domain of this space")
-    # Twelve digits, not six: this text is compared when a run is continued.
-    text = f"{distribution.low:.12g} to {distribution.high:.12g}"
-    if distribution.log:
-        return text + " (log)"
-    return text if distribution.step is None else f"{text} (step {distribution.step:.12g})"
-
-
-def nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
-    """`; nearest is ...`, or nothing when no valid name is near."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.4)
-    return f"; nearest is {close[0]}" if close else ""
-
-
-def _leaves(raw: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in raw.items():
-        name = f"{prefix}{key}"
-        is_domain = isinstance(value, Mapping) and (
-            name in REFERENCE or set(value) & {*_RANGE_KEYS}
-        )
-        if isinstance(value, Mapping) and not is_domain:
-            found += _leaves(value, f"{name}.")
-        else:
-            found.append((name, value))
-    return found
-
-
-def _declared_type(name: str) -> Callable[[Any], Value]:
-    return int if isinstance(REFERENCE[name], int) else float
-
-
-def _value(name: str, raw: object) -> Value:
-    """A canonical value of a hyperparameter, within the range its field declares."""
-    declared = _declared_type(name)
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise ValueError(f"{raw!r} is not a number")
-    if abs(raw) > sys.float_info.max or not math.isfinite(raw):
-        raise ValueError(f"{raw!r} is not finite")
-    if declared is int and raw != int(raw):
-        raise ValueError(f"{raw!r} is not a whole number")
-    value = declared(raw)
-    try:
-        Hyperparameters.from_flat({name: value})
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise ValueError(f"{raw!r}: {reason[0].lower()}{reason[1:]}") from None
-    return value
-
-
-def _distribution(name: str, raw: Mapping[str, Any]) -> BaseDistribution:
-    unknown = [key for key in raw if key not in _RANGE_KEYS]
-    if unknown:
-        rule = f"a range has {', '.join(_RANGE_KEYS)}{nearest(str(unknown[0]), _RANGE_KEYS)}"
-        raise ValueError(f"key {unknown[0]!r} is unknown; {rule}")
-    if "choices" in raw:
-        return _choices(name, raw)
-    missing = [key for key in ("low", "high") if key not in raw]
-    if missing:
-        raise ValueError(f"a range needs low and high; {' and '.join(missing)} is missing")
-    low, high = _value(name, raw["low"]), _value(name, raw["high"])
-    log, step = raw.get("log", False), raw.get("step")
-    if not isinstance(log, bool):
-        raise ValueError(f"log is {log!r}, but must be true or false")
-    if low >= high:
-        raise ValueError(f"low {low!r} must be below high {high!r}")
-    if log and step is not None:
-        raise ValueError("log and step exclude each other")
-    if log and low <= 0:
-        raise ValueError(f"low is {low!r}, but must be above 0 with log")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
-        raise ValueError(f"step is {step!r}, but must be a number")
-    if step is not None and not 0 < step <= high - low:
-        raise ValueError(f"step is {step!r}, but must be above 0 and at most {high - low:g}")
-    if _declared_type(name) is float:
-        return FloatDistribution(low, high, log=log, step=step)
-    if step is not None and step != int(step):
-        raise ValueError(f"step is {step!r}, but must be a whole number")
-    return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-
-
-def _choices(name: str, raw: Mapping[str, Any]) -> BaseDistribution:
-    if len(raw) > 1:
-        raise ValueError("choices stand alone, without low, high, log or step")
-    choices = raw["choices"]
-    if not isinstance(choices, list) or not choices:
-        raise ValueError(f"choices is {choices!r}, but must be a list that is not empty")
-    values = [_value(name, choice) for choice in choices]
-    if len(set(values)) < len(values):
-        raise ValueError(f"choices {choices!r} holds a value twice")
-    return CategoricalDistribution(values)
+        if name in self.distributions:
+            value = on_grid(self.distributions[name], value)
+        return self._fields.typed(name, value)

@@ -30,7 +30,7 @@ from search.jobs import Job
 from search.records import TrialRecord, stage_values
 from search.samplers import StageSampler, Tried
 from search.settings import Settings
-from search.space import REFERENCE, Space
+from search.space import Space
 from search.stored_study import StoredStudy
 from search.tallies import Baselines, Configurations, Families, RungValues
 
@@ -85,7 +85,7 @@ class Study:
 
     def _enqueue_known(self) -> None:
         present = [dict(t.configuration) for t in self.trials() if t.role != "sampled"]
-        known = [("reference", dict(REFERENCE))]
+        known = [("reference", dict(self.space.reference))]
         known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
             # Not skip_if_exists, which looks at searched values only.
@@ -258,15 +258,16 @@ class Study:
 
     def _sampler(self, number: int, root: int | None) -> StageSampler:
         given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
-        space, settings = self.space.distributions, self.settings
+        space, settings = self.space, self.settings
         return StageSampler(
             settings.sampler,
             settings.seed,
             number,
-            space,
+            space.distributions,
             given,
             settings.start_up,
             tried=self._tried,
+            conditions=space.drawn_conditions,
         )
 
     def _configure(self, number: int, root: int | None) -> None:
@@ -285,9 +286,7 @@ class Study:
     def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
         stored = self._stored.trial(number)
-        if not self.trial(number).configuration or len(stored.params) < len(
-            self.space.distributions
-        ):
+        if not self.trial(number).configuration or not self.space.is_drawn(stored.params):
             # As it would have been asked: by what was known of earlier trials.
             root = self._policy.branch_of(Families(self._stored.records[:number]))
             self._configure(number, root)

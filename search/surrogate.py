@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
 
 from model.hyperparameters import Value
+from search.domains import to_unit
 from search.recording import RecordedBaseline, RecordedFineTune
 from search.space import Space
 
@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 
 _FEATURES = 1024
 _EDGE = 1e-3
+_ABSENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Surrogate:
         self._recorded = np.array([[f.value for _, f in self._rows], held_out]).T
         self._y = logit(np.clip(self._recorded, _EDGE, 1 - _EDGE))
         names = list(space.distributions)
-        self._of_baseline = [i for i, name in enumerate(names) if name.startswith("baseline.")]
+        self._of_baseline = [i for i, k in enumerate(names) if not k.startswith("fine_tune.")]
         self._known = {self._key(x): i for i, x in enumerate(self._x)}
         self._fit()
 
@@ -186,10 +187,14 @@ class Surrogate:
     def _place(self, configuration: Mapping[str, Value]) -> Array:
         """Each searched value on a scale from 0 to 1, choices by their place in the list.
 
-        The reference configuration may lie outside the space; it is placed at its edge.
+        The reference configuration may lie outside the space; it is placed at its edge. What does
+        not exist in a configuration lies in the middle, alike for all that lack it.
         """
         inside, domains = self._space.nearest_inside(configuration), self._space.distributions
-        return np.array([_unit(d, inside[name]) for name, d in domains.items()] or [0.0])
+        places = [
+            to_unit(d, inside[name]) if name in inside else _ABSENT for name, d in domains.items()
+        ]
+        return np.array(places or [0.0])
 
     # ---- the Gaussian process
 
@@ -229,12 +234,3 @@ class Surrogate:
 
 def _same(one: RecordedFineTune, other: RecordedFineTune) -> bool:
     return dict(one.values) == dict(other.values)
-
-
-def _unit(distribution: BaseDistribution, value: Value) -> float:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices.index(value) / max(1, len(distribution.choices) - 1)
-    low, high, at = distribution.low, distribution.high, value  # type: ignore[attr-defined]
-    if distribution.log:  # type: ignore[attr-defined]
-        low, high, at = np.log(low), np.log(high), np.log(at)
-    return float((at - low) / (high - low)) if high > low else 0.0

@@ -35,7 +35,10 @@ def repeated(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
         shift = number - trial.number
         configuration = dict(trial.configuration)
         for stage in ("baseline", "fine_tune"):
-            configuration[f"{stage}.learning_rate"] *= float(rng.uniform(0.9, 1.1)) if shift else 1
+            rate = float(configuration[f"{stage}.learning_rate"])
+            configuration[f"{stage}.learning_rate"] = rate * (
+                rng.uniform(0.9, 1.1) if shift else 1
+            )
         found.append(
             replace(
                 trial,

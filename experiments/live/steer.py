@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
 from experiments.live.status import continuing, status_of, trials_of
 from experiments.live.steering import send
+from experiments.mapping import read_value
 from search.space import SpaceError
 
 
@@ -31,8 +33,8 @@ def enqueue(options: Namespace, console: Console) -> int:
     run = _live(options.run)
     # Checked here as well, so that what is wrong is told at once, a line for each problem.
     space = load(str(run.definition)).search_space()
-    base = {} if options.trial is None else _of_trial(run, options.trial)
-    point = space.point({**base, **_assignments(options.values)}, "enqueue")
+    base = None if options.trial is None else _of_trial(run, options.trial)
+    point = space.point(_assignments(options.values), "enqueue", base)
     return _ask(run, "enqueue", {"configuration": point}, console)
 
 
@@ -68,22 +70,21 @@ def _of_trial(run: Run, number: int) -> Mapping[str, Any]:
     return trials[number].configuration
 
 
-def _assignments(texts: Sequence[str]) -> dict[str, float]:
-    """`KEY=VALUE` texts as flat names to numbers, which all hyperparameters are."""
-    found: dict[str, float] = {}
+def _assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts as flat names to values, which are read as in an experiment file."""
+    found: dict[str, Any] = {}
     problems = []
     for text in texts:
         key, equals, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not equals or not key or number != number:
-            problems.append(f"enqueue: {text} must have the form KEY=NUMBER")
+        if not equals or not key or not value:
+            problems.append(f"enqueue: {text} must have the form KEY=VALUE")
         elif key in found:
             problems.append(f"enqueue: {key} is given twice")
         else:
-            found[key] = int(number) if number.is_integer() else number
+            try:
+                found[key] = read_value(value)
+            except yaml.YAMLError:
+                problems.append(f"enqueue: {text}: {value!r} is not a YAML value")
     if problems:
         raise DefinitionError(problems)
     return found

@@ -156,6 +156,8 @@ def _cell(value: Any, column: str) -> str:
         return percent(float(value))
     if column == "seconds":
         return duration(float(value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 

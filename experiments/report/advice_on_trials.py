@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -12,12 +11,13 @@ from scipy.stats import binom, fisher_exact
 
 from experiments.report.analysis import Analysis
 from experiments.report.explanations import ALIKE, ENOUGH, FROZEN
-from experiments.report.figures.scales import Scale, best_quarter, number
+from experiments.report.figures.scales import best_quarter, number
 from experiments.wording import interval, percent
 from model.hyperparameters import Value
+from search.domains import domain_values, to_unit, value_at
 from search.importance import LEAST, Importance
 from search.records import TrialRecord
-from search.space import Space, SpaceError, domain_values
+from search.space import Space, SpaceError
 
 _EDGE = 0.05
 _LEVEL = 0.01
@@ -39,7 +39,9 @@ def wider_domains(
     for name, domain in space.distributions.items():
         if not isinstance(domain, FloatDistribution | IntDistribution) or domain.single():
             continue
-        best = _best_apart(trials, name)
+        if name not in chosen:
+            continue
+        best = _best_apart([t for t in trials if name in t.configuration], name)
         if len(best) < _FEW:
             continue
         steps = domain_values(domain)
@@ -76,7 +78,7 @@ def _the_best(name: str, best: Sequence[TrialRecord]) -> str:
 def _at(
     domain: FloatDistribution | IntDistribution, value: Value, end: float, width: float
 ) -> bool:
-    return abs(Scale(domain).place(value) - end) <= width
+    return abs(to_unit(domain, value) - end) <= width
 
 
 def _widened(
@@ -125,9 +127,10 @@ def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[st
         for s in importance.shares
         if not s.stands_out and s.interval[1] < equal and s.independent >= LEAST
     ]
+    chosen = result["winner"]["configuration"]
+    small = [s for s in small if s.name in chosen]
     if not small:
         return
-    chosen = result["winner"]["configuration"]
     named = [
         f"{s.name} at {number(chosen[s.name])} (share {percent(s.share)} {interval(s.interval)}, "
         f"n = {s.independent})"
@@ -239,20 +242,20 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
         if domain.single():
             continue
         ended = [
-            t for t in trials if t.state in ("complete", "pruned", "fail") and t.configuration
+            t
+            for t in trials
+            if t.state in ("complete", "pruned", "fail") and name in t.configuration
         ]
         ended = [t for t in ended if not t.lost]
         if name.startswith("baseline."):
             ended = [t for t in ended if t.branch_of is None]
-        high = [t for t in ended if Scale(domain).place(t.configuration[name]) > 2 / 3]
-        rest = [t for t in ended if Scale(domain).place(t.configuration[name]) <= 2 / 3]
+        high = [t for t in ended if to_unit(domain, t.configuration[name]) > 2 / 3]
+        rest = [t for t in ended if to_unit(domain, t.configuration[name]) <= 2 / 3]
         failed, others = (sum(t.state == "fail" for t in group) for group in (high, rest))
         counts = [[failed, len(high) - failed], [others, len(rest) - others]]
         if failed < _FEW or fisher_exact(counts, alternative="greater").pvalue > _LEVEL:
             continue
-        cut = domain.low + (domain.high - domain.low) * 2 / 3
-        if domain.log:
-            cut = math.exp(math.log(domain.low) + math.log(domain.high / domain.low) * 2 / 3)
+        cut = value_at(domain, 2 / 3)
         yield (
             f"Lower the upper end of {name}, {number(domain.high)}, in a new run: above "
             f"{number(cut)}, {failed} of {len(high)} trials failed, below {others} of "

@@ -206,14 +206,14 @@ def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[d
     """Per hyperparameter its domain and two values: what is searched or differs, and the rest."""
     winner, reference = result["winner"]["configuration"], result["reference"]["configuration"]
     found: dict[str, list[dict[str, Any]]] = {"compared": [], "fixed": []}
-    for name in reference:
+    for name in result["space"]:
         line = {
             "name": name,
             "space": result["space"][name],
-            "reference": reference[name],
-            "winner": winner[name],
+            "reference": reference.get(name, "not used"),
+            "winner": winner.get(name, "not used"),
         }
-        is_compared = name in space.distributions or reference[name] != winner[name]
+        is_compared = name in space.distributions or line["reference"] != line["winner"]
         found["compared" if is_compared else "fixed"].append(line)
     return found
 
@@ -224,7 +224,9 @@ def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
 
 
 def _value(value: object) -> str:
-    """Four significant digits of a number; anything else as it is."""
+    """Four significant digits of a number, true or false; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

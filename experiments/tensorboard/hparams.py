@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 
 from model.hyperparameters import Value
 from search.records import TrialRecord
-from search.space import Space, describe
+from search.space import Space
 
 STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
 """The values of the metric `state`."""
@@ -74,7 +74,8 @@ def description(tag: str) -> str:
 
 def experiment(space: Space) -> Summary.Value:
     """Every searched hyperparameter with its type and domain, and the metrics."""
-    infos = [_hparam(name, domain) for name, domain in space.distributions.items()]
+    texts = space.describe()
+    infos = [_hparam(name, d, texts[name]) for name, d in space.distributions.items()]
     infos += [_text(name, *about) for name, about in _TEXTS.items()]
     for info in infos:
         info.differs = info.name in _FIRST  # TensorBoard puts these first
@@ -101,18 +102,20 @@ def session_start(
 
     Args:
         space: of the search.
-        configuration: what it lacks is shown as "none".
+        configuration: what it lacks is left out, which no filter of TensorBoard hides.
         role: of the trial.
         branch_of: the trial whose baseline it uses; None is shown as "none".
         seconds: when it began, Unix time.
     """
     info = SessionStartInfo(start_time_secs=seconds)
-    columns = {name: configuration.get(name) for name in space.distributions}
-    for name, number in columns.items():
-        if number is None:
-            info.hparams[name].string_value = "none"
+    for name in (name for name in space.distributions if name in configuration):
+        value = configuration[name]
+        if isinstance(value, bool):
+            info.hparams[name].bool_value = value
+        elif isinstance(value, str):
+            info.hparams[name].string_value = value
         else:
-            info.hparams[name].number_value = number
+            info.hparams[name].number_value = value
     info.hparams["role"].string_value = role
     info.hparams["branch_of"].string_value = "none" if branch_of is None else str(branch_of)
     return _value(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
@@ -149,16 +152,21 @@ def metrics(trial: TrialRecord) -> dict[str, float]:
     return found
 
 
-def _hparam(name: str, domain: BaseDistribution) -> api_pb2.HParamInfo:
-    info = api_pb2.HParamInfo(
-        name=name, type=api_pb2.DATA_TYPE_FLOAT64, description=describe(domain)
-    )
+def _hparam(name: str, domain: BaseDistribution, text: str) -> api_pb2.HParamInfo:
+    info = api_pb2.HParamInfo(name=name, type=_type(domain), description=text)
     if isinstance(domain, CategoricalDistribution):
         info.domain_discrete.extend(domain.choices)
     elif isinstance(domain, FloatDistribution | IntDistribution):
         info.domain_interval.min_value = domain.low
         info.domain_interval.max_value = domain.high
     return info
+
+
+def _type(domain: BaseDistribution) -> api_pb2.DataType.ValueType:
+    first = domain.choices[0] if isinstance(domain, CategoricalDistribution) else 0.0
+    if isinstance(first, bool):
+        return api_pb2.DATA_TYPE_BOOL
+    return api_pb2.DATA_TYPE_STRING if isinstance(first, str) else api_pb2.DATA_TYPE_FLOAT64
 
 
 def _text(name: str, text: str, values: Sequence[str]) -> api_pb2.HParamInfo:

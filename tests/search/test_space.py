@@ -99,7 +99,8 @@ def test_every_hyperparameter_can_be_fixed(name: str) -> None:
         ({"baseline": 3}, "space.baseline: is not a hyperparameter"),
         (
             {"baseline": {"dropout": {"low": 0.1, "hihg": 0.5}}},
-            "key 'hihg' is unknown; a range has low, high, log, step, choices; nearest is high",
+            "key 'hihg' is unknown; a range has low, high, log, step, choices, when; nearest is"
+            " high",
         ),
         ({"baseline": {"dropout": "half"}}, "space.baseline.dropout: 'half' is not a number"),
         ({"baseline": {"dropout": True}}, "space.baseline.dropout: True is not a number"),

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from experiments.report.figures.scales import Scale, best_quarter, value_range
+from experiments.report.figures.scales import best_quarter, scale_of, value_range
 from experiments.report.figures.style import AFTER, BEFORE, INK, PAPER, new_figure, to_svg
 from experiments.wording import counted, percent
 from search.records import TrialRecord
@@ -37,8 +37,8 @@ def parallel_coordinates(
         winner: number of the trial drawn strongest.
     """
     shown = list(names[:MAX_COORDINATES])
-    scales = [Scale(space.distributions[name]) for name in shown]
     complete = [t for t in trials if t.value is not None]
+    scales = [scale_of(name, complete, space) for name in shown]
     top = best_quarter(trials)
     values = [t.value or 0.0 for t in complete]
     low, high = min(values), max(values)
@@ -47,9 +47,9 @@ def parallel_coordinates(
     figure, axes = new_figure(max(4.6, 1.0 + 0.82 * (len(shown) + 1)), 4.0)
     for trial in complete:
         heights = [
-            scale.place(trial.configuration[name])
+            scale.place(trial.configuration.get(name))
             if kinds[trial.number] in ("winner", "reference")
-            else scale.spread(trial.configuration[name], trial.number)
+            else scale.spread(trial.configuration.get(name), trial.number)
             for name, scale in zip(shown, scales, strict=True)
         ]
         heights.append(((trial.value or 0.0) - low) / accuracy)

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.report.figures.scales import Scale, best_quarter, number, value_range
+from experiments.report.figures.scales import (
+    Scale,
+    best_quarter,
+    number,
+    scale_of,
+    value_range,
+)
 from experiments.report.figures.style import (
     AFTER,
     BEFORE,
@@ -89,7 +95,8 @@ def importance_bars(importance: Importance) -> str:
 def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int) -> str:
     """Accuracy of every trial against each hyperparameter, in small multiples.
 
-    Trials of one value are spread a little; lines are the ends of the domain.
+    Trials of one value are spread a little; lines are the ends of the domain. Trials that do not
+    have the hyperparameter stand apart.
 
     Args:
         trials: of the study, one of them complete.
@@ -108,7 +115,7 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
     margin = 0.08 * max(best - floor, 1.0)
     for place, name in enumerate(names):
         axes = figure.add_subplot(rows, min(_COLUMNS, len(names)), place + 1)
-        _slice(axes, trials, name, Scale(space.distributions[name]), winner, floor - margin)
+        _slice(axes, trials, name, scale_of(name, trials, space), winner, floor - margin)
         axes.set_ylim(floor - 2 * margin, best + margin)
         axes.locator_params(axis="y", nbins=4)
         if place % _COLUMNS:
@@ -119,7 +126,7 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
     chosen = [t for t in complete if t.number == winner]
     words = [
         f"{name} {value_range(name, top)}"
-        + "".join(f", the winner {number(t.configuration[name])}" for t in chosen)
+        + "".join(f", the winner {number(t.configuration.get(name))}" for t in chosen)
         for name in names
     ]
     alt = (
@@ -148,9 +155,9 @@ def _slice(
         """Exact for winner and reference; others are spread, lest they lie on each other."""
         return [
             (
-                scale.place(t.configuration[name])
+                scale.place(t.configuration.get(name))
                 if t.number == winner or t.role == "reference"
-                else scale.spread(t.configuration[name], t.number),
+                else scale.spread(t.configuration.get(name), t.number),
                 below if t.value is None else 100 * t.value,
             )
             for t in chosen

@@ -3,82 +3,77 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from model.hyperparameters import Value
+from search.domains import domain_values, to_unit, value_at
 from search.records import TrialRecord
-from search.space import domain_values
+from search.space import Space
 
 _GOLDEN = 0.618_033_988_749_895
 _SPREAD = 0.5
 """Share of the gap between two steps over which trials of one value are spread."""
+NOT_USED = -0.2
+"""Where trials stand that do not have a hyperparameter."""
 
 
 class Scale:
-    """A domain as 0 to 1: logarithmic where it is, steps and choices evenly apart.
+    """A domain as an axis from 0 to 1, see `search.domains.to_unit`.
 
-    A value outside the domain, as the reference configuration's may be, is outside 0 to 1; one
-    that is no choice stands at the nearest choice.
+    A value outside a range, as the reference configuration's may be, stands outside 0 to 1.
 
     Args:
         distribution: of a searched hyperparameter, of more than one value.
+        not_used: whether some of the trials do not have it; they stand below the axis.
     """
 
-    def __init__(self, distribution: BaseDistribution) -> None:
-        self._choices: Sequence[float] | None = None
-        if isinstance(distribution, CategoricalDistribution):
-            self._choices = [float(c) for c in distribution.choices if isinstance(c, int | float)]
-            self._low, self._high, self._log = 0.0, float(len(self._choices) - 1), False
-        elif isinstance(distribution, FloatDistribution | IntDistribution):
-            self._low, self._high = float(distribution.low), float(distribution.high)
-            self._log = distribution.log
-        else:
-            raise TypeError(f"{type(distribution).__name__} is not a domain of this space")
+    def __init__(self, distribution: BaseDistribution, *, not_used: bool = False) -> None:
+        self._distribution, self._not_used = distribution, not_used
+        self._is_log = (
+            isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
+        )
         values = domain_values(distribution)
-        self._values = None if values is None or self._log else list(values)
+        self._values = None if values is None or self._is_log else list(values)
 
-    def place(self, value: Value) -> float:
-        """Where a value stands."""
-        low, high, at = self._low, self._high, float(value)
-        if self._choices is not None:
-            nearest = min(self._choices, key=lambda choice: abs(choice - at))
-            at = float(self._choices.index(nearest))
-        if self._log:
-            low, high, at = (
-                math.log(low),
-                math.log(high),
-                math.log(at) if at > 0 else math.log(low),
-            )
-        return (at - low) / (high - low)
+    def place(self, value: Value | None) -> float:
+        """Where a value stands; None is that of a trial that does not have it."""
+        return NOT_USED if value is None else to_unit(self._distribution, value)
 
-    def spread(self, value: Value, number: int) -> float:
+    def spread(self, value: Value | None, number: int) -> float:
         """`place`, moved a little by the trial's number where many trials have one value."""
-        if self._values is None or len(self._values) < 2:
+        if value is None or self._values is None or len(self._values) < 2:
             return self.place(value)
         gap = 1 / (len(self._values) - 1)
         return self.place(value) + _SPREAD * gap * ((number * _GOLDEN) % 1 - 0.5)
 
     def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Places and texts of at most so many values, the ends among them."""
+        """Places and texts of at most so many values, the ends among them, and "not used"."""
+        named = self._named(most)
+        places, texts = [self.place(v) for v in named], [number(v) for v in named]
+        if self._not_used:
+            return [NOT_USED, *places], ["not used", *texts]
+        return places, texts
+
+    def _named(self, most: int) -> list[Value]:
         if self._values is not None:
             steps = -(-(len(self._values) - 1) // (most - 1))
             named = [*self._values[:-1:steps], self._values[-1]]
             # The last but one, where it is too near the end to be read.
             if len(named) > 2 and (len(self._values) - 1) % steps:
                 del named[-2]
-        elif self._log:
-            named = [self._low, *_decades(self._low, self._high), self._high]
-        else:
-            named = [self._low, (self._low + self._high) / 2, self._high]
-        return [self.place(v) for v in named], [number(v) for v in named]
+            return named
+        low, middle, high = (value_at(self._distribution, unit) for unit in (0.0, 0.5, 1.0))
+        return [low, *_decades(low, high), high] if self._is_log else [low, middle, high]
+
+
+def scale_of(name: str, trials: Sequence[TrialRecord], space: Space) -> Scale:
+    """Of a searched hyperparameter, with a place for those of the trials that do not have it."""
+    lacking = any(t.configuration and name not in t.configuration for t in trials)
+    return Scale(space.distributions[name], not_used=lacking)
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -89,9 +84,13 @@ def _decades(low: float, high: float) -> list[float]:
     return inside[:: max(1, len(inside) // 2)][:2]
 
 
-def number(value: Value) -> str:
-    """As short as three significant digits allow: `0.001`, `3e-05`, `32`."""
-    return f"{value:.3g}"
+def number(value: Value | None) -> str:
+    """As short as three significant digits allow, `0.001`, `3e-05`, `32`, or as it is written."""
+    if value is None:
+        return "not used"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def best_quarter(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -102,7 +101,19 @@ def best_quarter(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def value_range(name: str, trials: Sequence[TrialRecord]) -> str:
-    """The middle half of the values of at least one trial: `0.001 to 0.003`, `2` where alike."""
-    values = [t.configuration[name] for t in trials]
-    ends = np.quantile(values, [0.25, 0.75], method="nearest")
-    return " to ".join(dict.fromkeys(number(v) for v in ends))
+    """The middle half of the values of at least one trial: `0.001 to 0.003`, `2` where alike.
+
+    Of choices of text, and of what some trials do not have, how often each occurs:
+    `gradual (3), none (1)`.
+    """
+    values = [t.configuration.get(name) for t in trials]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    middle = ""
+    if numbers:
+        ends = np.quantile(numbers, [0.25, 0.75], method="nearest")
+        middle = " to ".join(dict.fromkeys(number(float(v)) for v in ends))
+    if len(numbers) == len(values):
+        return middle
+    counts = Counter(number(v) for v in values if v not in numbers)
+    parts = [f"{text} ({count})" for text, count in counts.most_common()]
+    return ", ".join([f"{middle} ({len(numbers)})", *parts] if numbers else parts)
