@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import optuna
@@ -210,8 +211,20 @@ def converged(study: optuna.Study, noise: float) -> Convergence:
         # To be removed with Optuna 6; we require 5.
         warnings.filterwarnings("ignore", "`optuna.terminator` module", FutureWarning)
         terminator = Terminator(evaluator, StaticErrorEvaluator(noise))
-    improvement = evaluator.evaluate(study.get_trials(deepcopy=False), study.direction)
-    return Convergence(terminator.should_terminate(study), improvement, noise)
+    view = _View(study)
+    improvement = evaluator.evaluate(view.trials, view.direction)
+    return Convergence(terminator.should_terminate(cast("optuna.Study", view)), improvement, noise)
+
+
+class _View:
+    """What the terminator reads of a study; its three copies took 2.7 s at 5,000 trials."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.direction, self.trials = study.direction, study.get_trials(deepcopy=False)
+
+    def get_trials(self, *, states: Container[TrialState]) -> list[FrozenTrial]:
+        """Those in one of the states."""
+        return [trial for trial in self.trials if trial.state in states]
 
 
 def _quantiles() -> tuple[float, float]:

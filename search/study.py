@@ -78,7 +78,8 @@ class Study:
             self._stored.follow(tally)
         self._tried = Tried(space.distributions)
         for trial in self.trials():
-            self._tried.add(self._stored.trial(trial.number).params)
+            if trial.configuration:  # else it is drawn, and counts, when it is handed out
+                self._tried.add(self._stored.trial(trial.number).params)
         self._enqueue_known()
         self._open: set[int] = set()
         self._orphans = deque(t.number for t in self.trials() if t.state == "running")
