@@ -17,9 +17,10 @@ from data.convert import import_images, write_folder
 from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
-from experiments.adornments import explained, write_page
+from experiments.adornments import attempt, explained, write_page
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
+from experiments.last_words import warner
 from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
@@ -94,12 +95,8 @@ def report(options: Namespace, console: Console) -> int:
         lock.release()
     result = json.loads(run.result.read_text())
     result["held_out_looks"] = looks_so_far(run.looks)
-    write_trials_csv(trials, run.trials)
-    space = load(str(run.definition)).search_space()
-
-    def warn(line: str) -> None:
-        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
-
+    space, warn = load(str(run.definition)).search_space(), warner(console)
+    attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
     write_page(run, result, trials, space, explained(run, warn), warn)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)

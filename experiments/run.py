@@ -22,7 +22,7 @@ from experiments.adornments import adorn, attempt
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.folder import NotARun, Run
-from experiments.last_words import say_failures, say_next
+from experiments.last_words import say_failures, say_next, warner
 from experiments.live.board import Board, Outcome
 from experiments.live.heartbeat import Heartbeat
 from experiments.live.listeners import harmless
@@ -169,7 +169,7 @@ class _Search:
 
     def _work(self) -> int:
         begin = time.monotonic()
-        run, study = self.run, self.study
+        run, study, warn = self.run, self.study, warner(self.console)
         self.console.print(f"run folder: {run.folder}")
         self._write_definition()
         self._tidy()
@@ -187,7 +187,7 @@ class _Search:
         if stopped := self.phases.stopped:
             self.board.stopping(stopped)
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
-        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), self._warn)
+        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
             return TOO_MANY_FAILURES
@@ -195,33 +195,25 @@ class _Search:
             self.console.print("interrupted; the same command continues this run")
             return INTERRUPTED
         self.board.enter("concluding")
-        conclusion = Conclusion(
-            self.experiment,
-            run,
-            self.dataset,
-            study,
-            self.phases.retrain(),
-            {
-                "command": self.command,
-                "reasons": self.reasons,
-                "warnings": self.warnings,
-                "seconds": time.monotonic() - begin,
-                "stopped": self.phases.stopped,
-            },
-        )
-        result = conclusion.reach()
+        retraining = self.phases.retrain()
+        circumstances = {
+            "command": self.command,
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "seconds": time.monotonic() - begin,
+            "stopped": self.phases.stopped,
+        }
+        result = Conclusion(
+            self.experiment, run, self.dataset, study, retraining, circumstances
+        ).reach()
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
-        adorn(run, result, study.trials(), study.space, self._warn)
+        adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
         say_next(self.console, self.experiment, run)
         return DONE
-
-    def _warn(self, line: str) -> None:
-        """What failed and is not needed."""
-        self.console.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
     def _tidy(self) -> None:
         """Remove what killed processes left: half-written files, Ray's own folders."""
