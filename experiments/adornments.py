@@ -92,6 +92,11 @@ def adorn(
             pages = "TensorBoard's pages of the winner"
             attempt(pages, lambda: write_winner(run.tensorboard, analysis), tell)
         if is_new:
-            result["analysis"] = analysis.to_json()
-            attempt("analysis", lambda: write_result(run.result, result), tell)
+            attempt("analysis", lambda: _note(analysis, run, result), tell)
     write_page(run, result, trials, space, analysis, tell)
+
+
+def _note(analysis: Analysis, run: Run, result: dict[str, Any]) -> None:
+    found = analysis.to_json()
+    write_result(run.result, {**result, "analysis": found})
+    result["analysis"] = found

@@ -16,9 +16,10 @@ from data.convert import import_images, write_folder
 from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
-from experiments.adornments import explained, write_page
+from experiments.adornments import attempt, explained, write_page
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run, user_path
+from experiments.last_words import warner
 from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
@@ -90,17 +91,13 @@ def report(options: Namespace, console: Console) -> int:
     run = Run(options.run)
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
-
-    def warn(line: str) -> None:
-        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
-
-    lock = RunLock(run.lock)
+    lock, warn = RunLock(run.lock), warner(console)
     lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
     try:
         result = json.loads(run.result.read_bytes())
         result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)
-        write_trials_csv(trials, run.trials)
+        attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
         space = load(str(run.definition)).search_space()
         write_page(run, result, trials, space, explained(run, warn), warn)
     finally:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from shlex import quote
 
 from rich.console import Console
+from rich.text import Text
 
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.results import looks_so_far
 from experiments.wording import one_line
 from search.records import TrialRecord
+
+
+def warner(console: Console) -> Callable[[str], None]:
+    """Prints a line as a warning."""
+    return lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
 
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:

@@ -23,7 +23,7 @@ from experiments.definition import Experiment, Retrain, dump
 from experiments.fitting import refuse_misfits
 from experiments.folder import NotARun, Run
 from experiments.inputs import fit, load_data
-from experiments.last_words import say_failures, say_fault, say_next
+from experiments.last_words import say_failures, say_fault, say_next, warner
 from experiments.live.board import Board, Outcome
 from experiments.live.heartbeat import Heartbeat
 from experiments.live.listeners import harmless
@@ -105,7 +105,7 @@ def search(
     refuse_misfits(experiment, dataset)
     warnings += check(dataset).warnings
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow")
+        warner(console)(warning)
     lock = RunLock(run.lock)
     lock.acquire()
     try:
@@ -168,7 +168,7 @@ class _Search:
 
     def _work(self) -> int:
         begin = time.monotonic()
-        run, study = self.run, self.study
+        run, study, warn = self.run, self.study, warner(self.console)
         self.console.print(f"run folder: {run.folder}")
         self._write_definition()
         self.precision.recall()
@@ -187,7 +187,7 @@ class _Search:
         if stopped := self.phases.stopped:
             self.board.stopping(stopped)
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
-        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), self._warn)
+        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
             return TOO_MANY_FAILURES
@@ -195,26 +195,22 @@ class _Search:
             self.console.print("interrupted; the same command continues this run")
             return INTERRUPTED
         self.board.enter("concluding")
-        conclusion = Conclusion(
-            self.experiment,
-            run,
-            self.dataset,
-            study,
-            self.phases.retrain(),
-            {
-                "command": self.command,
-                "reasons": self.reasons,
-                "warnings": self.warnings,
-                "seconds": time.monotonic() - begin,
-                "stopped": self.phases.stopped,
-            },
-        )
-        result = conclusion.reach()
+        retraining = self.phases.retrain()
+        circumstances = {
+            "command": self.command,
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "seconds": time.monotonic() - begin,
+            "stopped": self.phases.stopped,
+        }
+        result = Conclusion(
+            self.experiment, run, self.dataset, study, retraining, circumstances
+        ).reach()
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
-        adorn(run, result, study.trials(), study.space, self._warn)
+        adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
         say_next(self.console, self.experiment, run)
         return DONE
@@ -288,7 +284,7 @@ class _Search:
     def _warn(self, warning: str) -> None:
         """Say it now, and in `result.json` where that is still to be written."""
         self.warnings.append(warning)
-        self.console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        warner(self.console)(warning)
 
     def _say_choices(self, resources: Resources) -> None:
         """Every automatic choice, once, with its reason."""

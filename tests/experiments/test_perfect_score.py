@@ -89,7 +89,7 @@ def trained(job: Job, store: Store) -> dict[str, Any]:
 
 
 def failing(_: Run) -> NoReturn:
-    raise ZeroDivisionError("no layers")
+    raise ZeroDivisionError("no [/layers]")
 
 
 def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
@@ -109,7 +109,7 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
         assert main(command) == 0
     warnings = [line for line in capsys.readouterr().out.splitlines() if "failed" in line]
     assert len(warnings) == 1
-    assert warnings[0].endswith("ZeroDivisionError: no layers")
+    assert warnings[0].endswith("ZeroDivisionError: no [/layers]")
     result = json.loads((run / "result.json").read_text())
     assert result["analysis"] is None
     rows = [r for r in result["table"] if (r["part"], r["stage"]) == ("held-out", "after")]
