@@ -63,7 +63,7 @@ def augment(images: Tensor, strengths: Strengths, generator: torch.Generator) ->
     Args:
         images: [N, 1, H, W] float32 in 0..1, in any memory layout; not changed.
         strengths: how strongly; all 0 returns `images` itself and draws nothing.
-        generator: the only source of chance, on the device of `images`.
+        generator: draws all random numbers; on the device of `images`.
 
     Returns:
         [N, 1, H, W] float32 in 0..1.

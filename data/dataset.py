@@ -135,7 +135,7 @@ def divide(split: Split, holdout: float, seed: int) -> Division:
     Args:
         split: what to divide.
         holdout: share of every class to hold out, in [0, 0.9].
-        seed: the only source of chance, >= 0.
+        seed: of the random choices, >= 0.
 
     Raises:
         DataError: `holdout` is out of range.

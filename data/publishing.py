@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all."""
+"""Write folders and files so that they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def written_beside(target: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a reader, or a crash, meets the old or the new, whole."""
+    """Replace the file `path`; a crash leaves either the old file or the new one, complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
     try:

@@ -71,7 +71,7 @@ class BudgetRequest(_Section):
     """When to stop asking, beside the number of trials."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """Of searching, over all calls on the run."""
+    """Seconds of searching, summed over all calls on the run."""
     trainings: Annotated[float, Field(gt=0)] | None = None
     """Multiples of one whole protocol."""
 
@@ -111,12 +111,12 @@ class Experiment(_Section):
     until_converged: bool = False
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Literal["tpe", "tpe-univariate", "gp", "qmc", "random"] = "tpe"
-    """By name, see `search.samplers`."""
+    """Name of a sampler of `search.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Trials that end before the sampler's model is asked."""
     policy: PolicyRequest = PolicyRequest()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the study; all seeds of all trials derive from it."""
+    """The study's seed, from which the seeds of all trials derive."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     protocol: Protocol = Protocol()
     also_fine_tune_on: Literal["TRAIN+TEST"] | None = None
@@ -138,7 +138,7 @@ class Experiment(_Section):
         return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
 
     def steered(self, trials: int, points: Sequence[Mapping[str, Value]]) -> Experiment:
-        """The same with so many trials, and with those of the points that it lacks."""
+        """A copy that asks for `trials` trials and has the given points beside its own."""
         known = self.checked_points()
         more = [dict(point) for point in points if point not in known]
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
@@ -153,7 +153,7 @@ class Experiment(_Section):
         ]
 
     def settings(self) -> Settings:
-        """For `search.study.Study`."""
+        """The settings that `search.study.Study` takes."""
         return Settings(
             name=self.name,
             sampler=self.sampler,
@@ -234,7 +234,7 @@ def dump(experiment: Experiment) -> str:
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """As the strict fields want it: floats for whole numbers, booleans for words, tuples."""
+    """With the types that the strict fields ask for, which YAML has no way to write."""
     prepared = _as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = _with_boolean_log(prepared["space"])

@@ -16,7 +16,7 @@ import yaml
 
 
 class MappingError(ValueError):
-    """A file or an override is no mapping; one line that names it."""
+    """A file or an override cannot be used; the message is one line that names it."""
 
 
 class _Loader(yaml.SafeLoader):

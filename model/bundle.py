@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from data.convert import read_image
 from data.dataset import SPLITS, DataError, Dataset, Split
+from data.problems import named
 from data.tensors import normalise, to_device
 from model.bundle_format import (
     RECORD,
@@ -36,6 +36,7 @@ from model.bundle_format import (
     checksum,
     is_replaceable,
     misfits,
+    other_classes,
     present,
     publish,
     read_record,
@@ -65,20 +66,20 @@ def save_bundle(
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
-    A crash at any point leaves the old or the new one, whole, for `load_bundle`.
+    After a crash at any point, `load_bundle` finds either the old bundle or the new one, complete.
 
     Args:
         folder: of the bundle; its parent is made when missing.
         weights: the network's state after fine-tuning.
         baseline_weights: the network's state before it.
         dataset: what it was trained on.
-        hyperparameters: of the trial.
-        protocol: of the run.
+        hyperparameters: the trial's configuration.
+        protocol: the run's protocol.
         metrics: rows of plain JSON values, kept as they are.
-        versions: of what computed it, by name.
-        seed: the study's.
-        number: the trial's.
-        replicate: which of its repetitions.
+        versions: of the software that trained it, by name.
+        seed: of the study.
+        number: of the trial.
+        replicate: number of the trial's replicate that is exported.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
@@ -171,11 +172,6 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(record, weights)
 
 
-def _composed(names: Sequence[str]) -> tuple[str, ...]:
-    """Names in composed Unicode form, so that two ways to write one name are equal."""
-    return tuple(unicodedata.normalize("NFC", name) for name in names)
-
-
 @dataclass(frozen=True)
 class Bundle:
     """A bundle in memory, checked.
@@ -196,9 +192,9 @@ class Bundle:
     def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32.
 
-        The dataset that the bundle was made from, known by its digest, is evaluated as the run
-        did: TEST, TEST2's selection part and, if there is one, its held-out part. Of any other,
-        all splits are, whole and labelled "other data".
+        The dataset that the bundle was made from is recognised by its digest and evaluated as in
+        the run: on TEST, on the selection part of TEST2 and, if there is one, on its held-out
+        part. Any other dataset is evaluated on all of its three splits, labelled "other data".
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
@@ -217,14 +213,8 @@ class Bundle:
         return rows
 
     def _check_fits(self, dataset: Dataset) -> None:
-        record, problems = self.record, []
-        if (form := _composed(dataset.classes)) != (wanted := _composed(record.classes)):
-            problems.append(
-                f"classes are {', '.join(dataset.classes)}, but must be the bundle's:"
-                f" {', '.join(record.classes)}"
-            )
-            if sorted(form) == sorted(wanted) and dataset.classes != record.classes:
-                problems[-1] += "; some names differ in their Unicode form, and so in their order"
+        record = self.record
+        problems = other_classes(dataset.classes, record.classes)
         if dataset.image_size != record.preprocessing.size:
             problems.append(
                 f"image size is {dataset.image_size}, but must be the bundle's:"
@@ -246,7 +236,7 @@ class Bundle:
             )
 
     def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
-        """What is evaluated: split, part, label, images."""
+        """The parts to evaluate, each as split, part, label and images."""
         if dataset.digest != self.record.dataset_digest:
             return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
         test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]
@@ -276,6 +266,7 @@ class Bundle:
         how = self.record.preprocessing
         images: list[Tensor] = []
         problems: list[str] = []
+        dark: list[str] = []
         has_floats = False
         for file in files:
             try:
@@ -285,12 +276,21 @@ class Bundle:
             else:
                 images.append(normalise(torch.tensor(pixels)))
                 has_floats |= pixels.dtype != np.uint8
+                if how.scale == "float 0..255" and 0 < pixels.max() <= np.float32(1 / 255):
+                    dark.append(str(file))
         if problems:
             raise DataError(problems)
         if not images:
             return []
         if how.scale is None:
             self._warn_of_unknown_scale(has_floats)
+        if dark:
+            _LOG.warning(
+                "warning: %d files hold no value above 1, which is almost black in the 0..255 that"
+                " the model was trained on: %s",
+                len(dark),
+                named(dark),
+            )
         batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
         best = predict(self.network("after", device), batch).max(dim=1)
         names = [self.record.classes[i] for i in best.indices.tolist()]

@@ -1,11 +1,12 @@
-"""The files of a bundle: their layout, their checks, and their publication as a whole."""
+"""The files of a bundle: what they hold, how they are checked and how they are written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,7 +39,7 @@ class Architecture(ThreeBlocks):
     """What `model.network.Network` is built from: an architecture, its inputs and its outputs."""
 
     classes: Annotated[int, Field(ge=1)]
-    """How many."""
+    """Number of classes."""
     image_size: tuple[Side, Side]
     """(H, W) in pixels."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -98,7 +99,7 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """Refuse a fact that is written twice and differs."""
+        """Refuse fields that disagree."""
         a = self.architecture
         if len(self.classes) != a.classes:
             raise ValueError(
@@ -113,8 +114,19 @@ class Record(Frozen):
         return self
 
 
+def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """A line if a dataset has other classes than the bundle; its Unicode form does not count."""
+    one, other = ([unicodedata.normalize("NFC", name) for name in c] for c in (found, wanted))
+    if one == other:
+        return []
+    line = f"classes are {', '.join(found)}, but must be the bundle's: {', '.join(wanted)}"
+    if sorted(one) == sorted(other) and sorted(found) != sorted(wanted):
+        line += "; some names differ in their Unicode form, and so in their order"
+    return [line]
+
+
 def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
-    """A line for each tensor of file `name` that is missing, superfluous or of another kind."""
+    """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
     a = architecture
     network = sketch(a.classes, a.image_size, a.dropout, a)
     wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
@@ -136,7 +148,7 @@ def checksum(content: bytes) -> str:
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Whether nothing but a bundle would be lost: it is one, or empty, or absent."""
+    """Whether `folder` may be replaced: it is a bundle, or empty, or absent."""
     if folder.is_dir():
         return (folder / RECORD).is_file() or not any(folder.iterdir())
     return not folder.exists()
@@ -164,7 +176,7 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def present(folder: Path) -> Path:
-    """`folder`, or where the bundle lies if a crash came while it was replaced."""
+    """`folder`, or the old bundle that was put aside, if a crash came before the new one."""
     return folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a network on a split: always float32, so that a number is the exported model's."""
+"""Evaluate a network on a split, always in float32, as the exported model computes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network does on n images.
+    """The results of a network on n images.
 
     Attributes:
         n: images.
-        accuracy: share of right answers, in 0..1.
+        accuracy: share of images that are classified correctly, in 0..1.
         loss: mean cross-entropy, in nats.
         per_class: accuracy of each class; None where a class has no image.
         confusion: [classes][classes] counts; row: true class, column: predicted class.
@@ -38,7 +38,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Evaluation:
-        """What `to_json` made."""
+        """The evaluation that `to_json` wrote."""
         confusion = tuple(tuple(row) for row in raw["confusion"])
         return cls(**{**raw, "per_class": tuple(raw["per_class"]), "confusion": confusion})
 
@@ -98,7 +98,7 @@ def summarise(probabilities: Tensor, labels: Tensor) -> Evaluation:
 
 
 def correct(probabilities: Tensor, labels: Tensor) -> NDArray[np.bool_]:
-    """[N] bool: which images are classified rightly."""
+    """Which images are classified correctly: [N] bool."""
     result: NDArray[np.bool_] = (probabilities.argmax(1) == labels).numpy()
     return result
 

@@ -211,8 +211,13 @@ def test_data_import_makes_a_folder_of_the_pictures(
             picture.parent.mkdir(parents=True)
             Image.fromarray(image).save(picture)
     source, target = str(tmp_path / "pictures"), str(tmp_path / "images")
+    Image.new("L", (20, 20)).save(tmp_path / "pictures" / "TRAIN" / "dog" / "two.png")
     assert main(["data", "import", source, target, "--size", "20"]) == 0
-    assert capsys.readouterr().out.startswith(f"{target}: 6 images of 20x20 pixels in 2 classes")
+    done, warning = capsys.readouterr().out.splitlines()
+    assert done.startswith(f"{target}: 7 images of 20x20 pixels in 2 classes")
+    assert warning.startswith("warning: 1 images are blank")
+    assert warning.endswith(f"{source}/TRAIN/dog/two.png")
+    (tmp_path / "images" / "TRAIN" / "dog" / "two.png.npy").unlink()
     dataset, _ = read_folder(Path(target))
     assert dataset.classes == ("cat", "dog")
     for name, of_split in zip(SPLITS, images, strict=True):
@@ -259,6 +264,24 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     (problem,) = err.splitlines()
     assert problem.startswith(line.format(**names))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_search_that_the_images_do_not_allow_is_refused_before_ray_starts(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tiny_folder / "TEST2" / "a").glob("*.npy"):
+        if path.stem != "0000":
+            path.unlink()
+    command = ["search", "demo", "--data", str(tiny_folder), "--run", str(tmp_path / "new")]
+    far = "space.baseline.augmentation.translation=15"
+    holdout = "protocol.holdout=0.9"
+    assert main([*command, "--set", far, "--set", holdout]) == WRONG_INPUT
+    out, err = capfd.readouterr()
+    assert out == ""
+    one, other = err.splitlines()
+    assert one.startswith("TEST2: class 'a' has 1 images, and none of them is in the selection")
+    assert other.startswith("space.baseline.augmentation.translation: 15, but must be at most 14")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("command", ["evaluate {at}/none {at}", "predict {at}/none {at}/file"])

@@ -258,6 +258,7 @@ def test_a_file_of_floats_is_predicted_as_it_was_trained(
     small_dataset: Dataset,
     device: Device,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     scale: Scale,
 ) -> None:
     """Alone in its file, a constant image of 1.0 does not say what white is."""
@@ -273,6 +274,8 @@ def test_a_file_of_floats_is_predicted_as_it_was_trained(
     trained = torch.tensor(np.stack(values) / white, dtype=torch.float32).unsqueeze(1)
     expected = predict(bundle.network("after", device), trained).max(dim=1).values
     assert found == pytest.approx(expected.tolist(), rel=1e-5)
+    dark = [str(files[0]) in line and str(files[1]) not in line for line in caplog.messages]
+    assert dark == [True] * (white == 255)
     assert bundle.evaluate(dataset, device)[0]["label"] == "selected on"
     assert {row["label"] for row in bundle.evaluate(small_dataset, device)} == {"other data"}
 
