@@ -22,8 +22,8 @@ WRONG_INPUT, INTERRUPTED = 2, 75
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code.
 
-    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted,
-    run the same command to continue.
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
+    stopped by a fault of the machine: run the same command to continue.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
