@@ -23,8 +23,8 @@ from experiments.terminal import lost_output, own_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code.
 
-    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted,
-    run the same command to continue.
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
+    stopped by a fault of the machine: run the same command to continue.
     """
     own_streams()
     try:
