@@ -267,8 +267,8 @@ class Study:
             space.distributions,
             given,
             settings.start_up,
-            tried=self._tried,
-            conditions=space.drawn_conditions,
+            self._tried,
+            space.drawn_conditions,
         )
 
     def _configure(self, number: int, root: int | None) -> None:
@@ -286,8 +286,8 @@ class Study:
 
     def _configuration(self, number: int) -> dict[str, Value]:
         """The trial's configuration; what a crash inside `ask` left out is drawn now."""
-        stored = self._stored.trial(number)
-        if not self.trial(number).configuration or not self.space.is_drawn(stored.params):
+        is_drawn = self.space.is_drawn(self._stored.trial(number).params)
+        if not self.trial(number).configuration or not is_drawn:
             # As it would have been asked: by what was known of earlier trials.
             root = self._policy.branch_of(Families(self._stored.records[:number]))
             self._configure(number, root)

@@ -156,7 +156,7 @@ def _cell(value: Any, column: str) -> str:
         return percent(float(value))
     if column == "seconds":
         return duration(float(value))
-    if isinstance(value, bool):
+    if pd.api.types.is_bool(value):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 

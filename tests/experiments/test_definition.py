@@ -112,6 +112,25 @@ def test_numbers_as_people_write_them(file: Path) -> None:
     assert repr(experiment.failures.max_share) == "1.0"
 
 
+def test_conditions_as_people_write_them(file: Path) -> None:
+    file.write_text(
+        "space:\n"
+        "  fine_tune:\n"
+        "    frozen_layers: {low: 0, high: 4}\n"
+        "    weight_decay: {low: 0, high: 0.1, when: {frozen_layers: [0, 1]}}\n"
+        "    augmentation: {rotation: {choices: [5, 10], when: {fine_tune.frozen_layers: 4}}}\n"
+    )
+    experiment = load(str(file))
+    space = experiment.search_space()
+    decay, rotation = "fine_tune.weight_decay", "fine_tune.augmentation.rotation"
+    assert decay in space.complete({"fine_tune.frozen_layers": 1})
+    assert decay not in space.complete({"fine_tune.frozen_layers": 4})
+    assert rotation in space.complete({"fine_tune.frozen_layers": 4})
+    identity = experiment.identity("0")
+    assert identity[f"space.{decay}"] == "0 to 0.1, when fine_tune.frozen_layers is 0 or 1"
+    assert build(yaml.safe_load(dump(experiment)), "tests") == experiment
+
+
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
@@ -176,6 +195,14 @@ def test_log_may_be_a_word(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            "space: {baseline: {dropout: {low: 0, high: 0.5, when: {batch_sizes: 32}}}}",
+            "space.baseline.dropout.when.batch_sizes: is not a hyperparameter; nearest is",
+        ),
+        (
+            "space: {baseline: {dropout: {low: 0, high: 0.5, when: {batch_size: 32}}}}",
+            "space.baseline.dropout.when.batch_size: is fixed at 64, so baseline.dropout would",
+        ),
         ("trails: 3", "trails: unknown key; nearest is trials"),
         ("retrain: {topk: 3}", "retrain.topk: unknown key; nearest is top_k"),
         (

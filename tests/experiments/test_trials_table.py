@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from experiments.live.trials_view import arranged, column_of, trials_table
 from experiments.trials_table import trials_frame, write_trials_csv
 from model.hyperparameters import Hyperparameters
 from tests.experiments.protocol_results import branch, complete, failed, pruned, waiting
+from tests.search.conditional import AUGMENTED, FIELDS, ROTATION, SPACE, THAW_EVERY, UNFREEZING
 
 pytestmark = pytest.mark.unit
 
@@ -47,3 +51,27 @@ def test_trials_csv_has_every_value_exactly_and_no_nan(tmp_path: Path) -> None:
 def test_no_trials_make_a_frame_with_all_columns() -> None:
     assert list(trials_frame([]).columns) == list(trials_frame([complete(0, 0.5)]).columns)
     assert len(trials_frame([])) == 0
+
+
+def test_texts_switches_and_what_does_not_exist() -> None:
+    values = [
+        {UNFREEZING: "none"},
+        {UNFREEZING: "gradual", THAW_EVERY: 3, AUGMENTED: True, ROTATION: 2.5},
+    ]
+    trials = [
+        replace(complete(n, 0.5), configuration=SPACE.complete(v)) for n, v in enumerate(values)
+    ]
+    frame = trials_frame(trials, FIELDS.defaults)
+    lines = list(csv.DictReader(io.StringIO(frame.to_csv(index=False))))
+    assert [line[UNFREEZING] for line in lines] == ["none", "gradual"]
+    assert [line[THAW_EVERY] for line in lines] == ["", "3"]
+    assert [line[ROTATION] for line in lines] == ["", "2.5"]
+    assert [line[AUGMENTED] for line in lines] == ["False", "True"]
+    assert column_of(frame, "unfreezing") == UNFREEZING
+    assert list(arranged(frame, THAW_EVERY, None)["number"]) == [1, 0]
+    assert list(arranged(frame, UNFREEZING, None)["number"]) == [1, 0]
+    assert list(arranged(frame, AUGMENTED, None)["number"]) == [0, 1]
+    shown = io.StringIO()
+    Console(file=shown, width=300).print(trials_table(frame, 300, UNFREEZING))
+    assert {"gradual", "none", "true", "false"} <= set(shown.getvalue().split())
+    assert "<NA>" not in shown.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from experiments.definition import Retrain
+from experiments.definition import DefinitionError, Retrain
+from experiments.live.steer import _assignments
 from experiments.live.steering import Answer, Steering, send
 from experiments.phases import Phases
 from experiments.retrain import Retraining
 from search.budget import Budget
 from search.records import TrialRecord
+from search.space import Space
+from tests.search import conditional
 from tests.search.fake_study import POINT, SPACE, drive, next_job, open_study
 
 pytestmark = pytest.mark.unit
@@ -26,10 +30,12 @@ pytestmark = pytest.mark.unit
 class Driver:
     """The driver's side over a study of six trials, two of them ended and one open."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, space: Space = SPACE
+    ) -> None:
         monkeypatch.setattr("experiments.live.steering._EVERY", 0.0)
         self.commands = folder / "commands"
-        self.study = open_study(folder / "study.journal", 6)
+        self.study = open_study(folder / "study.journal", 6, space=space)
         drive(self.study, 2)
         self.job = next_job(self.study)
         self.said: list[str] = []
@@ -42,7 +48,7 @@ class Driver:
         self.phases = Phases(self.study, make, Retrain())  # type: ignore[arg-type]
 
     def steering(self) -> Steering:
-        return Steering(self.commands, self.phases, SPACE, self.said.append)
+        return Steering(self.commands, self.phases, self.study.space, self.said.append)
 
     def after(self, command: str, **arguments: Any) -> Answer | None:
         """The answer that another process gets while the driver polls."""
@@ -78,6 +84,43 @@ def test_enqueue_is_checked_against_the_space(driver: Driver) -> None:
     assert "baseline.momentum: is not a hyperparameter" in answer.text
     assert "frozen_layers: 9: " in answer.text
     assert len(driver.study.trials()) == 3
+
+
+def test_enqueue_takes_texts_and_switches_and_refuses_what_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.live.steering._EVERY", 0.0)
+    found = Driver(tmp_path, monkeypatch, conditional.SPACE)
+    wanted = _assignments(["fine_tune.unfreezing=gradual", "fine_tune.thaw_every=3"])
+    assert found.after("enqueue", configuration=wanted) == Answer(True, "will be trial 3")
+    assert found.study.trials()[3].configuration.items() >= wanted.items()
+    wanted = _assignments(["fine_tune.thaw_every=3", "fine_tune.augmented=yes", "standardise=1"])
+    answer = found.after("enqueue", configuration=wanted)
+    assert answer is not None
+    assert "thaw_every: 3, but it exists only when fine_tune.unfreezing is 'grad" in answer.text
+    assert "standardise: 1 is not true or false" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("baseline.dropout", "must have the form KEY=VALUE"),
+        ("=0.5", "must have the form KEY=VALUE"),
+        ("baseline.dropout=", "must have the form KEY=VALUE"),
+        ("baseline.dropout=[1", "'[1' is not a YAML value"),
+    ],
+)
+def test_what_is_no_assignment_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(problem)):
+        _assignments([text])
+    with pytest.raises(DefinitionError, match="given twice"):
+        _assignments(["a=1", "a=2"])
+    assert _assignments(["a.b=1e-3", "c=64", "d=none", "e=true"]) == {
+        "a.b": 0.001,
+        "c": 64,
+        "d": "none",
+        "e": True,
+    }
 
 
 def test_extend_and_stop(driver: Driver) -> None:
