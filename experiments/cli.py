@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     _ensure_home()
     options.command = shlex.join(["shiftsearch", *arguments])
     try:
@@ -42,6 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """What Ctrl+C does, also where a shell made this process ignore it (in the background)."""
+    raise KeyboardInterrupt
 
 
 def _ensure_home() -> None:
