@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not options.verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     _ensure_home()
     # For files of UTF-8, into which an argument need not fit.
     command = shlex.join(["shiftsearch", *arguments])
@@ -83,6 +83,11 @@ def _run(arguments: Sequence[str]) -> int:
             return _interrupted(str(error))
         return _refused(getattr(error, "problems", None) or [str(error)])
     return code
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """What Ctrl+C does, also where a shell made this process ignore it (in the background)."""
+    raise KeyboardInterrupt
 
 
 def _ensure_home() -> None:

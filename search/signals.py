@@ -31,7 +31,9 @@ def ended_calmly() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGUSR1)}
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray listens
     for number in _ENDING:
-        if before[number] is not signal.SIG_IGN:  # as under nohup
+        # nohup ignores SIGHUP for good. A shell ignores SIGINT for what it starts in the
+        # background; there it comes only from somebody who means this process.
+        if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:
             signal.signal(number, forward)
     try:
         yield came
