@@ -10,6 +10,8 @@ from data.dataset import DataError, Dataset
 from experiments.definition import Experiment
 from model.protocol import division_of
 
+_TRANSLATION = ".translation"
+
 
 def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
     """Refuse an experiment that cannot run on the dataset; nothing is trained yet.
@@ -42,12 +44,14 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
     height, width = dataset.image_size
     most = max_translation(dataset.image_size)
     space = experiment.search_space()
-    largest = {**space.fixed, **{k: _largest(d) for k, d in space.distributions.items()}}
+    largest = {k: float(v) for k, v in space.fixed.items() if k.endswith(_TRANSLATION)}
+    domains = space.distributions.items()
+    largest |= {k: _largest(d) for k, d in domains if k.endswith(_TRANSLATION)}
     return [
         f"space.{name}: {value:g}, but must be at most {most:g} pixels for images of"
         f" {height}x{width}"
         for name, value in largest.items()
-        if name.endswith(".translation") and float(value) > most
+        if value > most
     ]
 
 

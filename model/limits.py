@@ -97,6 +97,6 @@ def _memory_limit(folder: Path) -> int | None:
 def _read(path: Path) -> str:
     """The text of a file; empty where there is none, as on systems without control groups."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""

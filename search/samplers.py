@@ -6,9 +6,10 @@ all trials. So a baseline with many fine-tunes does not weigh more, and a questi
 fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
 the joint sample first and then overwrite the given part.
 
-Hyperparameters that exist only under a condition are drawn after those that decide it, by a model
-of their own that is told of the trials that have them. What always exists is drawn by one model
-that is told of all trials.
+Where some exist only when others have certain values, a model that is told of all trials decides
+those, and then one that is told of the trials of that branch alone draws all that is left. While
+such trials are too few, what always exists comes from all trials, and the rest from those that
+have it. Optuna's `group=True` draws each group apart instead; see experiments/LOG.md.
 """
 
 from __future__ import annotations
@@ -182,12 +183,13 @@ class StageSampler(BaseSampler):
                     if not self._is_asked(group, drawn):
                         continue
                     if self._conditions.of(names[0]):
-                        drawn |= self._ask_of_branch(group, trials, place)
+                        drawn |= self._ask_of_those_with(group, trials, place)
                     elif trials is not others:
                         drawn |= self._ask_of(group, trials, self._seed)
                     else:
                         # Over the study itself: a model looks at the part that it is asked for.
                         drawn |= model.sample_relative(study, trial, group)
+                drawn |= self._ask_of_branch(part, trials, self._existing(drawn))
         return self._existing(drawn)
 
     def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -219,7 +221,7 @@ class StageSampler(BaseSampler):
         """At random; only for values that cannot differ."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _ask_of_branch(
+    def _ask_of_those_with(
         self, group: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], place: int
     ) -> dict[str, Any]:
         """A model's answer when it is told only of trials in which the group exists.
@@ -229,6 +231,26 @@ class StageSampler(BaseSampler):
         own = [t for t in _alive(trials) if group.keys() <= t.params.keys()]
         seed = question_seed(self._seed, place)
         return self._ask_of(group, own, seed) if self._is_informed(own) else {}
+
+    def _ask_of_branch(
+        self, part: Sequence[str], trials: Sequence[FrozenTrial], drawn: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """All that decides nothing, by a model that is told of the trials with the same decisions.
+
+        Empty where the part has no conditions, or while those trials are too few.
+        """
+        decide = {other for name in part for other in self._conditions.of(name)}
+        free = {k: self._space[k] for k in part if k in drawn and k not in decide}
+        if not decide or not free.keys() - self._given.keys():
+            return {}
+        own = [
+            t
+            for t in _alive(trials)
+            if free.keys() <= t.params.keys()
+            and all(t.params.get(k) == drawn.get(k) for k in decide)
+        ]
+        seed = question_seed(self._seed, len(part))
+        return self._ask_of(free, own, seed) if self._is_informed(own) else {}
 
     def _ask_of(
         self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from experiments.definition import DefinitionError, load
@@ -81,10 +80,7 @@ def _assignments(texts: Sequence[str]) -> dict[str, Any]:
         elif key in found:
             problems.append(f"enqueue: {key} is given twice")
         else:
-            try:
-                found[key] = read_value(value)
-            except yaml.YAMLError:
-                problems.append(f"enqueue: {text}: {value!r} is not a YAML value")
+            found[key] = read_value(value)
     if problems:
         raise DefinitionError(problems)
     return found
