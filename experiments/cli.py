@@ -142,16 +142,16 @@ def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--run", metavar="DIR", type=user_path, help="run folder; default runs/NAME"
     )
     search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
-    search.add_argument("--seconds", type=float, metavar="S", help="of searching, at most")
+    search.add_argument("--seconds", type=float, metavar="S", help="seconds of searching at most")
     search.add_argument(
-        "--trainings", type=float, metavar="X", help="whole protocols' worth of training, at most"
+        "--trainings", type=float, metavar="X", help="training at most, in whole protocols"
     )
     search.add_argument(
         "--until-converged",
         action="store_true",
         help="stop when more trials would gain less than the noise between seeds",
     )
-    search.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster to join")
+    search.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
     search.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
     )
@@ -179,7 +179,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
         help="any column of trials.csv, or the end of its name; accuracies best first, all else "
         "upwards, missing last; default number, with --top test2_accuracy",
     )
-    trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
+    trials.add_argument("--top", type=int, metavar="N", help="only the first N rows")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
     trials.set_defaults(run_command="live.trials_view.trials")
 

@@ -22,8 +22,14 @@ _ERRORS = "shiftsearch"
 
 
 def own_streams() -> None:
-    """Make the three standard streams usable, unless a caller has put others in their place."""
+    """Make the three standard streams usable, unless a caller has put others in their place.
+
+    Anything that is opened earlier may take the number of a stream that is closed.
+    """
     codecs.register_error(_ERRORS, _encodable)
+    for size in ("COLUMNS", "LINES"):  # 0 stands for unknown; rich would print nothing into it
+        if os.environ.get(size) == "0":
+            del os.environ[size]
     if sys.stdin is None:
         sys.stdin = open(_nowhere(), encoding="utf-8")  # noqa: SIM115 - a descriptor
     for name in ("stdout", "stderr"):

@@ -22,7 +22,7 @@ from experiments.definition import MAX_TRIALS
 from experiments.wording import one_line
 from search.space import Space
 
-if TYPE_CHECKING:  # brings torch, for which who only sends would wait
+if TYPE_CHECKING:  # imports torch, which sending a request need not wait for
     from experiments.phases import Phases
 
 _EVERY = 1.0

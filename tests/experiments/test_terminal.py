@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from experiments.terminal import lost_output, own_streams
 
@@ -105,6 +106,16 @@ def test_a_pipe_that_never_blocks_gets_everything() -> None:
         with os.fdopen(reader, "rb") as file:
             assert len(file.read()) == 1_000_001
     assert process.returncode == 0
+
+
+def test_an_unknown_size_of_the_terminal_is_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("LINES", "0")
+    own_streams()
+    assert Console(file=io.StringIO()).width > 0
+    monkeypatch.setenv("COLUMNS", "33")
+    own_streams()
+    assert Console(file=io.StringIO()).width == 33
 
 
 def test_streams_that_a_caller_put_there_stay(monkeypatch: pytest.MonkeyPatch) -> None:
