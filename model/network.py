@@ -59,7 +59,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] to [N, outputs, H // 2, W // 2]."""
         z = self.convolution(x)
-        if self.fused is not None:
+        # In evaluation the fused pass has no gradient.
+        if self.fused is not None and (self.training or not z.requires_grad):
             return self.fused(z, self.normalisation)
         return F.relu(F.max_pool2d(self.normalisation(z), 2))
 

@@ -29,7 +29,7 @@ from ray.tune.error import TuneError
 
 from data.dataset import DataError
 from model.device import GpuMissing
-from model.training import TrialDiverged
+from model.engine import TrialDiverged
 
 Kind = Literal["lost", "environment", "verdict"]
 

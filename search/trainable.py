@@ -20,11 +20,11 @@ from ray import tune
 
 from data.cache import open_pack
 from model.device import Device, choose_device
+from model.engine import TrialDiverged
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import ProtocolData, ProtocolRun, StageReport, prepare, run_protocol
 from model.stage import StageResult
 from model.store import Store
-from model.training import TrialDiverged
 from search.faults import fault_of
 from search.jobs import Job
 
@@ -90,9 +90,8 @@ def run_job(config: Mapping[str, str]) -> None:
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
-    protocol = Protocol.model_validate_json(context.protocol)
-    protocol = protocol.model_copy(update={"fine_tune_on": job.fine_tune_on})
-    device, data = _workbench(context, protocol)
+    protocol = _protocol(context).model_copy(update={"fine_tune_on": job.fine_tune_on})
+    device, data = _workbench(context)
     _report({"event": "placed", "node": platform.node(), "device": _place(device)})
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
@@ -130,10 +129,14 @@ def _report(content: Mapping[str, Any]) -> None:
     tune.report({REPORT: json.dumps(content, allow_nan=False)})
 
 
-@lru_cache(maxsize=2)
-def _workbench(context: WorkerContext, protocol: Protocol) -> tuple[Device, ProtocolData]:
-    """Device and data of this process; two readings of the protocol may alternate."""
+def _protocol(context: WorkerContext) -> Protocol:
+    return Protocol.model_validate_json(context.protocol)
+
+
+@lru_cache(maxsize=1)
+def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
+    """Device and data of this process."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
     dataset = open_pack(Path(context.pack), digest=context.digest)
-    return device, prepare(dataset, protocol, device)
+    return device, prepare(dataset, _protocol(context), device)
