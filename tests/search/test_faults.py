@@ -13,7 +13,7 @@ from ray.tune.error import TuneError
 
 from data.dataset import DataError
 from model.device import GpuMissing
-from model.training import TrialDiverged
+from model.engine import TrialDiverged
 from search.faults import fault_of
 
 pytestmark = pytest.mark.integration

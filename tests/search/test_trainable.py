@@ -17,8 +17,8 @@ from ray import cloudpickle, tune
 
 from data.cache import save_pack
 from data.dataset import Dataset
+from model.engine import TrialDiverged
 from model.hyperparameters import Protocol, Schedule
-from model.training import TrialDiverged
 from search import trainable
 from search.cluster import Resources
 from search.jobs import Job
