@@ -10,7 +10,7 @@ STAMP    := .venv/.installed
 .NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration campaigns campaigns-short browser bench clean
+.PHONY: help install demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 
 bench: $(STAMP) ## training throughput, overhead and calibration, beside their plain twins
 	@$(PY) experiments/benchmarks/run.py
+
+# Needs neither Ray nor an installed shiftsearch, so that a bare GPU machine can run it.
+gpu-check: ## on a machine with a GPU: is it right, and what does it give (under 8 minutes)
+	@$(or $(wildcard $(PY)),$(PYTHON)) -m experiments.benchmarks.gpu_check
 
 clean: ## remove .venv, build products and caches; runs/ stays
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

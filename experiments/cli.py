@@ -1,9 +1,8 @@
-"""The command `shiftsearch`: parsing, one clear line per problem, exit codes."""
+"""The command `shiftsearch`: its options, one clear line per problem, exit codes."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import logging
 import os
@@ -12,20 +11,48 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
-WRONG_INPUT, INTERRUPTED = 2, 75
+from experiments.folder import user_path
+from experiments.problems import INTERRUPTED, WRONG_INPUT, Interrupted, escaped, is_machine, told
+from experiments.terminal import lost_output, own_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code.
 
-    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted,
-    run the same command to continue.
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
+    stopped by a fault of the machine: run the same command to continue.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(arguments)
+    own_streams()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        code = INTERRUPTED
+    except Interrupted as error:
+        code = _interrupted(str(error))
+    except OSError as error:
+        code = _interrupted(told(error)) if is_machine(error) else _refused([told(error)])
+    sys.stdout.flush()
+    lost = lost_output()
+    if lost is None or isinstance(lost, BrokenPipeError):  # `| head` has seen enough
+        return code
+    print(f"standard output: {told(lost)}; not all of it was written", file=sys.stderr)
+    return code or INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        Path.cwd()
+    except OSError:  # torch and Ray need one, whatever the paths are
+        return _refused(["the current folder does not exist any more; go to another one first"])
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as error:  # after --help, or what argparse says about wrong options
+        return error.code if isinstance(error.code, int) else WRONG_INPUT
     # At INFO, `search.cluster` lets Ray and Optuna speak too.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
@@ -33,55 +60,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    options.command = shlex.join(["shiftsearch", *arguments])
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _run(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    _ensure_home()
+    # For files of UTF-8, into which an argument need not fit.
+    command = shlex.join(["shiftsearch", *arguments])
+    options.command = command.encode(errors="backslashreplace").decode()
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
     module, _, function = options.run_command.rpartition(".")
     commands = importlib.import_module(f"experiments.{module}")
     # Without markup: a path with brackets in it is printed as it is. What libraries write when
     # they may would tear a live view: plain lines then.
-    console = _Console(
+    console = Console(
         soft_wrap=not sys.stdout.isatty(),
         markup=False,
         force_terminal=False if options.verbose else None,
     )
     try:
         code: int = getattr(commands, function)(options, console)
-        sys.stdout.flush()
     except commands.INPUT_ERRORS as error:
-        for problem in getattr(error, "problems", None) or [str(error)]:
-            print(problem, file=sys.stderr)
-        return WRONG_INPUT
-    except BrokenPipeError:  # `| head` has seen enough
-        _silence()
-        return 0
-    except OSError as error:
-        print(f"{error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        return INTERRUPTED if full else WRONG_INPUT
+        cause = error.__cause__
+        if isinstance(cause, OSError) and is_machine(cause):  # a full disk is no wrong input
+            return _interrupted(str(error))
+        return _refused(getattr(error, "problems", None) or [str(error)])
     return code
 
 
-class _Console(Console):
-    """Falls silent when its reader has gone (`| head`); rich ends the process, and a search."""
-
-    def on_broken_pipe(self) -> None:
-        """Write no more."""
-        self.quiet = True
-        _silence()
+def _interrupt(number: int, frame: object) -> None:
+    """What Ctrl+C does, also where a shell made this process ignore it (in the background)."""
+    raise KeyboardInterrupt
 
 
-def _silence() -> None:
-    """Write to nowhere from now on; Python would complain again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _ensure_home() -> None:
+    """Take / for the home directory where there is none, as containers do; Ray cannot do without.
+
+    A user without an entry in the system's list and without HOME has none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
+
+
+def _refused(problems: Sequence[str]) -> int:
+    for problem in problems:
+        print(escaped(problem), file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _interrupted(why: str) -> int:
+    print(f"interrupted: {escaped(why)}; the same command continues", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,18 +138,20 @@ def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     search.add_argument("experiment", nargs="?", metavar="NAME|FILE.yaml")
     search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
-    search.add_argument("--run", metavar="DIR", help="run folder; default runs/NAME")
-    search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
-    search.add_argument("--seconds", type=float, metavar="S", help="of searching, at most")
     search.add_argument(
-        "--trainings", type=float, metavar="X", help="whole protocols' worth of training, at most"
+        "--run", metavar="DIR", type=user_path, help="run folder; default runs/NAME"
+    )
+    search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
+    search.add_argument("--seconds", type=float, metavar="S", help="seconds of searching at most")
+    search.add_argument(
+        "--trainings", type=float, metavar="X", help="training at most, in whole protocols"
     )
     search.add_argument(
         "--until-converged",
         action="store_true",
         help="stop when more trials would gain less than the noise between seeds",
     )
-    search.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster to join")
+    search.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
     search.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
     )
@@ -135,28 +165,28 @@ def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     status = commands.add_parser("status", help="how a run stands, running or not")
-    status.add_argument("run", metavar="RUN")
+    status.add_argument("run", metavar="RUN", type=user_path)
     shown = status.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON document")
     shown.add_argument("--watch", action="store_true", help="until the run ends or Ctrl+C")
     status.set_defaults(run_command="live.inspection.status")
 
     trials = commands.add_parser("trials", help="the trials of a run, running or not")
-    trials.add_argument("run", metavar="RUN")
+    trials.add_argument("run", metavar="RUN", type=user_path)
     trials.add_argument(
         "--sort",
         metavar="COLUMN",
         help="any column of trials.csv, or the end of its name; accuracies best first, all else "
         "upwards, missing last; default number, with --top test2_accuracy",
     )
-    trials.add_argument("--top", type=int, metavar="N", help="the first N rows alone")
+    trials.add_argument("--top", type=int, metavar="N", help="only the first N rows")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
     trials.set_defaults(run_command="live.trials_view.trials")
 
 
 def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
     enqueue = commands.add_parser("enqueue", help="have a live search try a configuration next")
-    enqueue.add_argument("run", metavar="RUN")
+    enqueue.add_argument("run", metavar="RUN", type=user_path)
     enqueue.add_argument("values", nargs="+", metavar="KEY=VALUE")
     enqueue.add_argument(
         "--from",
@@ -168,7 +198,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
     enqueue.set_defaults(run_command="live.steer.enqueue")
 
     extend = commands.add_parser("extend", help="have a live search go on to more trials")
-    extend.add_argument("run", metavar="RUN")
+    extend.add_argument("run", metavar="RUN", type=user_path)
     extend.add_argument(
         "--trials", type=int, required=True, metavar="N", help="complete ones wanted in all"
     )
@@ -177,7 +207,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
     stop = commands.add_parser(
         "stop", help="have a live search ask for no more: open trials end, the best are retrained"
     )
-    stop.add_argument("run", metavar="RUN")
+    stop.add_argument("run", metavar="RUN", type=user_path)
     stop.add_argument(
         "--now", action="store_true", help="interrupt it; the same command continues the run"
     )
@@ -186,11 +216,11 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run anew")
-    report.add_argument("run", metavar="RUN")
+    report.add_argument("run", metavar="RUN", type=user_path)
     report.set_defaults(run_command="commands.report")
 
     replay = commands.add_parser("replay", help="rehearse settings on what past runs recorded")
-    replay.add_argument("runs", nargs="+", metavar="RUN")
+    replay.add_argument("runs", nargs="+", metavar="RUN", type=user_path)
     replay.add_argument(
         "--policy",
         action="append",
@@ -207,13 +237,15 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
 
 def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
-    evaluate.add_argument("bundle", metavar="BUNDLE")
-    evaluate.add_argument("data", metavar="DATA", help="folder with TRAIN, TEST and TEST2")
+    evaluate.add_argument("bundle", metavar="BUNDLE", type=user_path)
+    evaluate.add_argument(
+        "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
+    )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     evaluate.set_defaults(run_command="commands.evaluate")
 
     predict = commands.add_parser("predict", help="class and probability of image files")
-    predict.add_argument("bundle", metavar="BUNDLE")
+    predict.add_argument("bundle", metavar="BUNDLE", type=user_path)
     predict.add_argument("files", nargs="+", metavar="FILE")
     predict.set_defaults(run_command="commands.predict")
 
@@ -222,16 +254,16 @@ def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     data = commands.add_parser("data", help="check, make or import image folders")
     kinds = data.add_subparsers(metavar="ACTION", required=True)
     check = kinds.add_parser("check", help="what a folder holds, and what is doubtful about it")
-    check.add_argument("folder", metavar="DIR")
+    check.add_argument("folder", metavar="DIR", type=user_path)
     check.set_defaults(run_command="commands.data_check")
     synthesize = kinds.add_parser("synthesize", help="write the synthetic default as a folder")
-    synthesize.add_argument("folder", metavar="DIR")
+    synthesize.add_argument("folder", metavar="DIR", type=user_path)
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
     synthesize.set_defaults(run_command="commands.data_synthesize")
     imports = kinds.add_parser("import", help="from folders of PNG or JPEG, split/class/file")
-    imports.add_argument("source", metavar="SOURCE")
-    imports.add_argument("folder", metavar="DIR")
+    imports.add_argument("source", metavar="SOURCE", type=user_path)
+    imports.add_argument("folder", metavar="DIR", type=user_path)
     imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
     imports.set_defaults(run_command="commands.data_import")
 

@@ -6,7 +6,6 @@ import json
 import math
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -17,12 +16,13 @@ from data.convert import import_images, write_folder
 from data.dataset import DataError
 from data.synthetic import synthesize
 from experiments import run as runs
+from experiments.adornments import attempt, explained, write_page
 from experiments.definition import DefinitionError, load
-from experiments.folder import NotARun, Run
+from experiments.folder import NotARun, Run, user_path
+from experiments.last_words import warner
 from experiments.live.status import trials_of
 from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
 from experiments.report.findings import result_table
-from experiments.report.page import explained, write_report
 from experiments.results import STAGES, looks_so_far, note_looks
 from experiments.statistics import wilson
 from experiments.trials_table import write_trials_csv
@@ -53,11 +53,17 @@ DEFAULT, DEFAULT_WITH_DATA = "demo", "digits6"
 def search(options: Namespace, console: Console) -> int:
     """`shiftsearch search`."""
     name = options.experiment
-    if name is None and options.run and Run(Path(options.run)).definition.exists():
-        name = str(Run(Path(options.run)).definition)
+    if name is None and options.run and Run(options.run).definition.exists():
+        name = str(Run(options.run).definition)
     if name is None:
         name = DEFAULT_WITH_DATA if options.data else DEFAULT
     overrides = list(options.overrides)
+    if problems := [
+        f"{path!r}: is no UTF-8 text, and Ray takes no other path"
+        for path in (str(options.run or user_path("runs")), options.data or "")
+        if any("\ud800" <= character <= "\udfff" for character in path)
+    ]:
+        raise DefinitionError(problems)
     if options.data is not None:
         overrides.append(f"data={json.dumps(options.data)}")
     for key in ("trials", "budget.seconds", "budget.trainings"):
@@ -69,12 +75,11 @@ def search(options: Namespace, console: Console) -> int:
     experiment = load(name, overrides)
     if experiment.data != "synthetic":
         # Absolute before Ray starts: its workers stand elsewhere.
-        absolute = str(Path(experiment.data).expanduser().absolute())
+        absolute = str(user_path(experiment.data))
         experiment = experiment.model_copy(update={"data": absolute})
-    folder = Path(options.run) if options.run else Path("runs") / experiment.name
     return runs.search(
         experiment,
-        folder.expanduser().absolute(),
+        options.run or user_path(f"runs/{experiment.name}"),
         console,
         address=options.address,
         command=options.command,
@@ -83,20 +88,20 @@ def search(options: Namespace, console: Console) -> int:
 
 def report(options: Namespace, console: Console) -> int:
     """`shiftsearch report`."""
-    run = Run(Path(options.run).absolute())
+    run = Run(options.run)
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
-    lock = RunLock(run.lock)
-    lock.acquire()
+    lock, warn = RunLock(run.lock), warner(console)
+    lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
     try:
+        result = json.loads(run.result.read_bytes())
+        result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)
+        attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
+        space = load(str(run.definition)).search_space()
+        write_page(run, result, trials, space, explained(run, warn), warn)
     finally:
         lock.release()
-    result = json.loads(run.result.read_text())
-    result["held_out_looks"] = looks_so_far(run.looks)
-    write_trials_csv(trials, run.trials)
-    space = load(str(run.definition)).search_space()
-    write_report(result, trials, space, explained(run), run.report)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
     return runs.DONE
@@ -113,7 +118,7 @@ def replay(options: Namespace, console: Console) -> int:
         problems.append(f"--target {options.target:g}: must be in 0..1, an accuracy")
     if problems:
         raise DefinitionError(problems)
-    experiment, recording = past([Path(run).absolute() for run in options.runs])
+    experiment, recording = past(options.runs)
     policies = policies_of(experiment, options.policy, options.trials)
     if problems := unrecorded_rungs(policies, recording):
         raise DefinitionError(problems)
@@ -145,13 +150,13 @@ def replay(options: Namespace, console: Console) -> int:
 
 def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
-    bundle = load_bundle(Path(options.bundle))
-    dataset, warnings = open_dataset(Path(options.data))
+    bundle = load_bundle(options.bundle)
+    dataset, warnings = open_dataset(options.data)
     for warning in warnings:  # apart from the document that --json prints
         print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
     device.apply()
-    record, run = bundle.record, Run(Path(options.bundle).absolute().parent)
+    record, run = bundle.record, Run(options.bundle.parent)
     looked = record.dataset_digest == dataset.digest and len(record.division.held_out) > 0
     if looked and run.looks.exists():
         of = {"configuration": f"trial {record.study.number}", "replicate": record.study.replicate}
@@ -173,17 +178,18 @@ def evaluate(options: Namespace, console: Console) -> int:
 
 def predict(options: Namespace, console: Console) -> int:
     """`shiftsearch predict`."""
-    bundle = load_bundle(Path(options.bundle))
+    bundle = load_bundle(options.bundle)
     device = choose_device()
     device.apply()
-    for file, name, probability in bundle.predict([Path(f) for f in options.files], device):
+    found = bundle.predict([user_path(file) for file in options.files], device)
+    for file, (_, name, probability) in zip(options.files, found, strict=True):
         print(f"{file}\t{name}\t{probability:.4f}")
     return runs.DONE
 
 
 def data_check(options: Namespace, console: Console) -> int:
     """`shiftsearch data check`."""
-    dataset, warnings = open_dataset(Path(options.folder))
+    dataset, warnings = open_dataset(options.folder)
     found = check(dataset)
     table = Table("split", *dataset.classes, "all", title="images per class")
     for split, counts in found.counts.items():
@@ -198,7 +204,7 @@ def data_check(options: Namespace, console: Console) -> int:
 def data_synthesize(options: Namespace, console: Console) -> int:
     """`shiftsearch data synthesize`."""
     dataset = synthesize(options.seed, options.size)
-    write_folder(dataset, Path(options.folder))
+    write_folder(dataset, options.folder)
     count = sum(len(split) for split in dataset.splits.values())
     console.print(f"{count} synthetic images in {options.folder}, digest {dataset.digest}")
     return runs.DONE
@@ -207,7 +213,7 @@ def data_synthesize(options: Namespace, console: Console) -> int:
 def data_import(options: Namespace, console: Console) -> int:
     """`shiftsearch data import`."""
     size = (options.size, options.size)
-    done, warnings = import_images(Path(options.source), Path(options.folder), size)
+    done, warnings = import_images(options.source, options.folder, size)
     console.print(done)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")

@@ -1,4 +1,8 @@
-"""The end of a search: choose the winner, evaluate, export, report."""
+"""The end of a search: choose the winner, evaluate, export, write the result.
+
+The order is: count the looks, score, export the bundle, write `result.json`. What only explains
+the result comes afterwards, see `experiments.adornments`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from data.dataset import Dataset
-from data.publishing import write_atomically
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.outlook import outlook
-from experiments.report.page import explained, write_report
 from experiments.results import (
     STAGES,
     Part,
@@ -28,9 +30,9 @@ from experiments.results import (
     table_rows,
     versions,
     weights_of,
+    write_result,
 )
 from experiments.retrain import Candidate, Retraining
-from experiments.tensorboard.winner import has_winner, write_winner
 from model.bundle import save_bundle
 from model.device import choose_device
 from model.hyperparameters import Hyperparameters
@@ -48,11 +50,12 @@ class Conclusion:
     Args:
         experiment: of the run.
         run: its folder.
-        dataset: divided here.
-        study: finished; read only.
+        dataset: whole; TEST2 is divided here.
+        study: finished; only read.
         retraining: finished.
-        circumstances: command, reasons of automatic choices, warnings, seconds, and why the
-            search `stopped` asking early, for the record.
+        circumstances: for `result.json`: the `command`, the `reasons` of automatic choices,
+            `warnings` about the data, the `seconds` of this call, and why the search `stopped`
+            asking for trials early.
     """
 
     def __init__(
@@ -70,45 +73,37 @@ class Conclusion:
         self.candidates = retraining.candidates()
 
     def reach(self) -> dict[str, Any] | None:
-        """The result, written to `result.json`, with bundle and report; None without a winner.
+        """The result, with the bundle and `result.json` written; None without a winner.
 
-        What an earlier call concluded from the same trainings is not done again: every
+        If an earlier call concluded from the same trainings, its result is taken: every
         evaluation is a look at the held-out part.
         """
-        run = self.run
         # By their states too: a spent budget lets the same number be asked for in two calls.
         states = [trial.state for trial in self.study.trials()]
         fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
-        result, explanation = self._found(fingerprint), None
-        anew = result is None
-        if result is None:
-            winner = self.retraining.winner()
-            if winner is None:
-                return None
-            result = {**self._conclude(winner), "fingerprint": fingerprint}
-            explanation = explained(run)
-            result["analysis"] = None if explanation is None else explanation.to_json()
-            text = json.dumps(result, indent=1, allow_nan=False)
-            write_atomically(run.result, text.encode())
-        explanation = explanation or explained(run)
-        if explanation is not None and (anew or not has_winner(run.tensorboard)):
-            write_winner(run.tensorboard, explanation)
-        trials, space = self.study.trials(), self.experiment.search_space()
-        write_report(result, trials, space, explanation, run.report)
+        result = self._found(fingerprint)
+        if result is not None:
+            return result
+        winner = self.retraining.winner()
+        if winner is None:
+            return None
+        # `analysis` is filled in once it is made.
+        result = {**self._conclude(winner), "fingerprint": fingerprint, "analysis": None}
+        write_result(self.run.result, result)
         return result
 
     def _found(self, fingerprint: str) -> dict[str, Any] | None:
-        """What an earlier call concluded from the same trainings."""
+        """The result of an earlier call from the same trainings; None without one."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
-        result: dict[str, Any] = json.loads(self.run.result.read_text())
+        result: dict[str, Any] = json.loads(self.run.result.read_bytes())
         return result if result["fingerprint"] == fingerprint else None
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:
         titled = self._titled(winner)
         parts, scored = self._score(titled)
         best = scored.get("winner", scored.get("reference"))
-        assert best is not None  # the winner is one of them
+        assert best is not None  # the winner has replicates, so it is scored
         comparison = None
         if "winner" in scored and "reference" in scored:
             comparison = compare(scored["winner"], scored["reference"], parts)
@@ -145,7 +140,7 @@ class Conclusion:
         }
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
-        """What is scored: title to configuration, the reference first; only what was trained."""
+        """What is scored, by title, the reference first; each has a finished replicate."""
         reference = self.candidates[0]
         titled = {"reference": reference}
         if winner.configuration != reference.configuration:
@@ -187,7 +182,7 @@ class Conclusion:
         )
 
     def _description(self) -> dict[str, Any]:
-        """Of the run, whatever came out of it."""
+        """What `result.json` says of the run itself."""
         experiment, dataset = self.experiment, self.dataset
         division = division_of(dataset, experiment.protocol)
         return {

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data.problems import ProblemsError
+from experiments.folder import user_path
 from experiments.mapping import MappingError, read_mapping, set_value
 from model.frozen import flatten
 from model.hyperparameters import Protocol, Value
@@ -183,10 +184,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         DefinitionError: unknown name, unreadable file, or any problem of its content.
     """
-    path = Path(name)
-    if name in shipped():
-        path = SHIPPED / f"{name}.yaml"
-    elif not path.is_file():
+    path = SHIPPED / f"{name}.yaml" if name in shipped() else user_path(name)
+    if path.is_dir():
+        raise DefinitionError(
+            [f"{name}: is a folder, but must be a file; a run is named by --run"]
+        )
+    if not path.exists():
         names = ", ".join(shipped())
         hint = nearest(name, shipped())
         raise DefinitionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,17 @@ from pathlib import Path
 from data.publishing import WRITING
 
 
+def user_path(text: str) -> Path:
+    """What a user gave as a file or folder, absolute; the same on every command and in files.
+
+    A `~` or `~NAME` at the beginning is a home folder, if there is one, as in a shell.
+    """
+    # Path.expanduser raises where there is no home.
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
+
+
 class NotARun(ValueError):  # noqa: N818, named by its cause
-    """The folder holds something else, or a run that is not so far; the message says which."""
+    """The folder holds something else, or an unfinished run; the message says which."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from shlex import quote
 
 from rich.console import Console
+from rich.text import Text
 
 from experiments.definition import Experiment
 from experiments.folder import Run
 from experiments.results import looks_so_far
 from experiments.wording import one_line
 from search.records import TrialRecord
+
+
+def warner(console: Console) -> Callable[[str], None]:
+    """Prints a line as a warning."""
+    return lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
 
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:
@@ -25,21 +32,31 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
         console.print(f"  trial {trial.number}: {one_line(trial.reason)}")
 
 
+def say_fault(console: Console, fault: str) -> None:
+    """What of the machine keeps the search from going on, as the last line."""
+    console.print(
+        f"stopped: {one_line(fault)}; once this is mended, the same command continues the run",
+        style="red",
+        soft_wrap=True,
+    )
+
+
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:
-    """The bundle, the looks, and the three commands that a user wants next."""
-    data, synthetic, made = experiment.data, experiment.synthetic, ""
-    if data == "synthetic":
-        data = f"{run.folder}-data"
+    """The bundle, the looks, and the next three commands, with paths quoted for a shell."""
+    data, synthetic, made = quote(experiment.data), experiment.synthetic, ""
+    if experiment.data == "synthetic":
+        data = quote(f"{run.folder}-data")
         made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
         made += f" --size {synthetic.size} && "
+    bundle = quote(str(run.bundle))
     console.print(f"looks at the held-out part so far: {len(looks_so_far(run.looks))}")
     lines = [
         f"model:  {run.bundle}",
         f"report: {run.report}",
         "next:",
-        f"  tensorboard --logdir {run.tensorboard}",
-        f"  {made}shiftsearch evaluate {run.bundle} {data}",
-        f"  shiftsearch predict {run.bundle} IMAGE...",
+        f"  tensorboard --logdir {quote(str(run.tensorboard))}",
+        f"  {made}shiftsearch evaluate {bundle} {data}",
+        f"  shiftsearch predict {bundle} IMAGE...",
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)

@@ -1,8 +1,8 @@
 """The search, then retraining: one `JobSource`, so that workers stay warm in between.
 
-With `until_converged` the noise between seeds has to be known while the search goes on: the best
-of the first trials is then retrained early. Nothing is paid twice: what is retrained is recorded
-under its content and found again at the end.
+With `until_converged` the noise between seeds has to be known while the search goes on, so the
+best of the first trials is retrained early. These trainings are recorded by their content, so the
+retraining at the end finds them and does not repeat them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.definition import Retrain
+from experiments.outlook import noise_between_seeds
 from experiments.retrain import Retraining
 from search.jobs import Job, Phase
-from search.outlook import seed_noise
 from search.records import TrialRecord
 from search.study import Study
 
 NOISE_AFTER = 12
-"""Trials after which the best of them is retrained for the noise between seeds."""
+"""Trials after which the reference and the best of them are retrained for the noise."""
 
 
 class Phases:
-    """One source over both.
+    """The search and the retraining as one source of jobs.
 
     Args:
         study: of the run.
@@ -32,7 +32,8 @@ class Phases:
 
     Attributes:
         stopped: why the study asked for no more before the wanted number; empty if it did not.
-        on_phase: told of the second phase: its name, trainings wanted, of these done.
+        on_phase: called when retraining begins, with its name, the trainings wanted, and how many
+            of them are done.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Phases:
 
     @property
     def finished(self) -> bool:
-        """Whether both phases are, or the search gave up."""
+        """Whether both phases are finished, or the search gave up."""
         if self._under_way() is not None:
             return False
         if not self.study.finished or self.study.gave_up:
@@ -75,7 +76,7 @@ class Phases:
         return self._retraining
 
     def ask(self) -> Job | None:
-        """A repeat for the noise, the search's next trial, or when it is over a retraining."""
+        """A repeat for the noise, the search's next trial, or after the search a retraining."""
         repeats = self._under_way()
         job = None if repeats is None else repeats.ask()
         if job is None:
@@ -87,7 +88,7 @@ class Phases:
         return self.retrain().ask()
 
     def _under_way(self) -> Retraining | None:
-        """The repeats for the noise; None before their time and, the noise noted, afterwards."""
+        """The repeats for the noise; None before they are due, and after the noise is known."""
         if not self._wants_noise:
             return None
         if self._repeats is None:
@@ -101,33 +102,29 @@ class Phases:
             self._repeats = self._make(first, once)
         if not self._repeats.finished:
             return self._repeats
-        # Of the best alone: the reference's noise is that of another accuracy. The best stands
-        # last of those under the run's own protocol, or is the reference itself.
-        candidates = self._repeats.candidates()
-        best = [c for c in candidates if c.fine_tune_on == candidates[0].fine_tune_on][-1]
-        noise = seed_noise([[r["test2_accuracy"] for r in best.results.values()]])
+        noise = noise_between_seeds(self._repeats.candidates())
         self.study.ending.noise = None if noise is None else noise.sd
         self._wants_noise = False
         return None
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """To the phase that the job is of."""
+        """Ask the job's own phase whether to stop it."""
         return self._of(job).reach(job, epochs, value)
 
     def share(self, job: Job) -> None:
-        """To the phase that the job is of."""
+        """Tell the job's own phase that its baseline is trained."""
         self._of(job).share(job)
 
     def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """To the phase that the job is of."""
+        """Give the result to the job's own phase."""
         self._of(job).finish(job, result)
 
     def fail(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Tell the job's own phase why it cannot be done."""
         self._of(job).fail(job, reason)
 
     def give_back(self, job: Job, reason: str) -> None:
-        """To the phase that the job is of."""
+        """Give the job back to its own phase."""
         self._of(job).give_back(job, reason)
 
     def _of(self, job: Job) -> Study | Retraining:

@@ -1,4 +1,4 @@
-"""The rows of `result.json`'s table as its readers want them."""
+"""Rows of `result.json`'s table, arranged for tables and screens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def table_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table's rows with before and after beside each other."""
+    """One line per configuration and part, with the rows `before` and `after` fine-tuning."""
     lines: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in result["table"]:
         key = (row["configuration"], row["split"], row["part"])
@@ -18,7 +18,7 @@ def table_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def final_row(result: Mapping[str, Any], configuration: str) -> Mapping[str, Any] | None:
-    """After fine-tuning, on TEST2's held-out part, else on its selection part."""
+    """The row after fine-tuning on TEST2's held-out part, else on its selection part."""
     found = {
         row["part"]: row
         for row in result["table"]

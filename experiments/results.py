@@ -1,4 +1,4 @@
-"""The final evaluation: what the winner and the reference are worth, on images of every label.
+"""The final evaluation of the winner and the reference, on TEST and both parts of TEST2.
 
 Only here, and in `evaluate`, is the held-out part scored. Every look is written to
 `RUN/looks.json` before it is taken, so that it is counted even when the process dies.
@@ -6,6 +6,7 @@ Only here, and in `evaluate`, is the held-out part scored. Every look is written
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class Part:
     labels: Tensor
 
     def label(self, stage: str) -> str:
-        """How a number on this part is to be read."""
+        """What this part was used for before: "held out", "selected on" or "trained on"."""
         if self.name == "held-out":
             return "held out"
         return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
@@ -80,8 +81,8 @@ class Scored:
     Attributes:
         title: of the configuration in tables.
         candidate: the configuration.
-        evaluations: (stage, part index, replicate) to evaluation.
-        correctness: the same to [N] bool.
+        evaluations: by stage ("before", "after"), index of the part and replicate.
+        correctness: by the same keys; [N] bool, whether each image's answer is right.
     """
 
     title: str
@@ -195,7 +196,7 @@ def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[st
 
 
 def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dict[str, Any]]:
-    """One replicate's rows as `model.bundle.Bundle.evaluate` gives them: kept in the bundle."""
+    """One replicate's rows for the bundle, as `model.bundle.Bundle.evaluate` gives them."""
     return [
         {
             "stage": stage,
@@ -237,18 +238,29 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
 
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
     """All looks of the run whose `looks.json` this is."""
-    looks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    looks: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
     return looks
 
 
 def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
-    """Add looks to the run's; before they are taken."""
-    text = json.dumps([*looks_so_far(path), *looks], indent=1)
-    write_atomically(path, text.encode())
+    """Add looks to the run's, before they are taken.
+
+    Processes that count at the same time wait for each other: a lock beside the file is held from
+    reading to writing. (The file itself is replaced, so a lock on it would be lost.)
+    """
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = json.dumps([*looks_so_far(path), *looks], indent=1)
+        write_atomically(path, text.encode())
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write `result.json`, in one step."""
+    write_atomically(path, json.dumps(result, indent=1, allow_nan=False).encode())
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed the numbers."""
+    """Versions of Python and of the packages that computed the numbers."""
     names = ("shiftsearch", "torch", "ray", "optuna", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 

@@ -1,9 +1,10 @@
-"""Retraining: the top configurations as new replicates, beside the study; the winner.
+"""Retraining: the best configurations are trained again under new seeds, and one wins.
 
-The search's own value of a configuration is the best of many noisy ones, so it is left out: the
-winner has the best mean over replicates 1, 2, ..., which no one chose. The reference
-configuration gets the same replicates. What is done is kept in `RUN/retrain.json`, under the
-content of what was asked, and found again when the run is continued or extended.
+The value that a configuration had in the search is the best of many noisy ones, so it does not
+count: the winner has the best mean over replicates 1, 2, ..., which nobody selected. The reference
+configuration gets the same replicates. Results are kept in `RUN/retrain.json`, by configuration,
+replicate and protocol, and are found there when the run is continued or extended. The study does
+not hold them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Candidate:
     Attributes:
         number: its trial in the study.
         configuration: full and canonical.
-        search_value: the objective the search saw, replicate 0; None if that trial failed.
+        search_value: the objective in the search, of replicate 0; None if that trial failed.
         fine_tune_on: what its fine-tune trains on.
         results: by replicate, results of the protocol; only finished ones.
         failures: by replicate, why it failed.
@@ -57,7 +58,7 @@ class Candidate:
 
 
 class Retraining:
-    """A `search.jobs.JobSource` over what is to be retrained; asks in order, reference first.
+    """A `search.jobs.JobSource` of the trainings to do, the reference's first.
 
     Args:
         trials: of the study, ended.
@@ -65,7 +66,7 @@ class Retraining:
         fine_tune_on: the run's protocol.
         also: a second reading of the protocol for the reference configuration, or None.
         path: of `retrain.json`.
-        kept: whether the store still holds a result's weights; without them it is done again.
+        kept: whether the store still holds a result's weights; otherwise it is trained again.
     """
 
     def __init__(
@@ -100,17 +101,17 @@ class Retraining:
 
     @property
     def total(self) -> int:
-        """Trainings wanted in all, those done included."""
+        """How many trainings there are, with those done."""
         return len(self._wanted) * self._replicates
 
     @property
     def done(self) -> int:
-        """Trainings ended, failed ones included."""
+        """How many trainings have ended, with those that failed."""
         return self.total - len(self._queue) - len(self._open)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do or open."""
+        """Whether every training has ended."""
         return not self._queue and not self._open
 
     def ask(self) -> Job | None:
@@ -130,14 +131,14 @@ class Retraining:
         self._record(job, {"reason": reason})
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """No replicate is stopped."""
+        """Never stop: replicates have no rungs."""
         return False
 
     def share(self, job: Job) -> None:
-        """Nothing: replicates share no baselines."""
+        """Do nothing: every replicate trains its own baseline."""
 
     def give_back(self, job: Job, reason: str) -> None:
-        """Queue it again, at most as often as a trial of the study."""
+        """Put it into the queue again, at most `MAX_LOSSES` times; then it fails."""
         self._losses[job.name] += 1
         if self._losses[job.name] > MAX_LOSSES:
             self.fail(job, f"lost its worker {self._losses[job.name]} times; last: {reason}")
@@ -146,7 +147,7 @@ class Retraining:
         self._queue.append(job)
 
     def candidates(self) -> list[Candidate]:
-        """All that was wanted, with what came of it; the reference first."""
+        """All retrained configurations with their results so far; the reference first."""
         found = []
         for wanted in self._wanted:
             number, configuration, value, fine_tune_on = wanted
@@ -171,7 +172,7 @@ class Retraining:
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:
-        """Stands for everything that was wanted and what came of it."""
+        """A digest of all trainings and their results."""
         keys = [self._key(job) for job in self._jobs()]
         return content_key([[k, self._records.get(k)] for k in keys])
 
@@ -198,5 +199,5 @@ class Retraining:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
-    records: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    records: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
     return records

@@ -6,22 +6,24 @@ what is done, so starting and continuing are the same code.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from data.cache import open_dataset, open_pack, save_pack
+from data.cache import open_pack, save_pack
 from data.check import check
 from data.dataset import DataError, Dataset
 from data.publishing import write_atomically
-from data.synthetic import synthesize
+from experiments.adornments import adorn, attempt
 from experiments.conclusion import Conclusion
 from experiments.definition import Experiment, Retrain, dump
 from experiments.fitting import refuse_misfits
 from experiments.folder import NotARun, Run
-from experiments.last_words import say_failures, say_next
+from experiments.inputs import fit, load_data
+from experiments.last_words import say_failures, say_fault, say_next, warner
 from experiments.live.board import Board, Outcome
 from experiments.live.heartbeat import Heartbeat
 from experiments.live.listeners import harmless
@@ -29,14 +31,16 @@ from experiments.live.progress import Progress
 from experiments.live.steering import Steering
 from experiments.phases import Phases
 from experiments.precision import Precision
+from experiments.problems import Interrupted, told
 from experiments.report.findings import result_table
 from experiments.results import STAGES, weights_kept
 from experiments.retrain import Retraining
 from experiments.tensorboard.log import TensorBoardLog
 from experiments.trials_table import write_trials_csv
-from model.device import available_cpus, available_gpus, choose_device
+from model.device import choose_device
 from model.store import Store
-from search.cluster import Resources, check_address, cluster, cluster_nodes, fit_resources
+from search.cluster import Resources, check_address, cluster, cluster_nodes, this_machine
+from search.faults import EnvironmentFault, fault_of
 from search.jobs import Listener, Phase
 from search.journal import RunLock
 from search.records import TrialRecord
@@ -50,17 +54,6 @@ _OUTCOMES: Mapping[int, Outcome] = {
     TOO_MANY_FAILURES: "too many failures",
     INTERRUPTED: "interrupted",
 }
-
-
-def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
-    """The experiment's dataset and warnings about it.
-
-    Raises:
-        data.dataset.DataError: when the folder's data is wrong.
-    """
-    if experiment.data == "synthetic":
-        return synthesize(experiment.synthetic.seed, experiment.synthetic.size), []
-    return open_dataset(Path(experiment.data))
 
 
 def search(
@@ -94,35 +87,33 @@ def search(
         search.cluster.ResourceError: not even one trial fits, or no cluster answers.
         search.journal.RunLocked: another driver works on the run.
         experiments.folder.NotARun: the folder holds something else.
+        experiments.problems.Interrupted: a file could not be read or written once the run was
+            begun; the same command continues it.
     """
     run = Run(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
     # A start that died early leaves the lock and nothing else.
     others = folder.exists() and any(p != run.lock for p in folder.iterdir())
     if others and not run.journal.exists():
         raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
     if address is None:  # else only the cluster knows
-        fit(experiment, [(available_cpus(), available_gpus())])
+        fit(experiment, [this_machine()])
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
     refuse_misfits(experiment, dataset)
     warnings += check(dataset).warnings
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow")
+        warner(console)(warning)
     lock = RunLock(run.lock)
     lock.acquire()
     try:
         return _Search(experiment, run, dataset, console, address, command, warnings)()
+    except OSError as error:
+        raise Interrupted(told(error)) from error
     finally:
         lock.release()
-
-
-def fit(experiment: Experiment, nodes: Sequence[tuple[float, float]]) -> Resources:
-    """The experiment's resources on nodes of so many CPUs and GPUs."""
-    asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
-    return fit_resources(
-        nodes, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
-    )
 
 
 class _Search:
@@ -163,13 +154,21 @@ class _Search:
 
     def __call__(self) -> int:
         with Heartbeat(self.run.status, self.board):
-            code = self._work()
-            self.board.close(_OUTCOMES[code])
+            try:
+                code, fault = self._work(), ""
+            except (EnvironmentFault, OSError) as error:
+                if isinstance(error, BrokenPipeError):  # of the terminal
+                    raise
+                code, fault = INTERRUPTED, fault_of(error).reason
+                with contextlib.suppress(OSError):
+                    self.steering.close(fault)
+                say_fault(self.console, fault)
+            self.board.close(_OUTCOMES[code], fault)
         return code
 
     def _work(self) -> int:
         begin = time.monotonic()
-        run, study = self.run, self.study
+        run, study, warn = self.run, self.study, warner(self.console)
         self.console.print(f"run folder: {run.folder}")
         self._write_definition()
         self.precision.recall()
@@ -188,7 +187,7 @@ class _Search:
         if stopped := self.phases.stopped:
             self.board.stopping(stopped)
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
-        write_trials_csv(study.trials(), run.trials)
+        attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
             return TOO_MANY_FAILURES
@@ -196,25 +195,22 @@ class _Search:
             self.console.print("interrupted; the same command continues this run")
             return INTERRUPTED
         self.board.enter("concluding")
-        conclusion = Conclusion(
-            self.experiment,
-            run,
-            self.dataset,
-            study,
-            self.phases.retrain(),
-            {
-                "command": self.command,
-                "reasons": self.reasons,
-                "warnings": self.warnings,
-                "seconds": time.monotonic() - begin,
-                "stopped": self.phases.stopped,
-            },
-        )
-        result = conclusion.reach()
+        retraining = self.phases.retrain()
+        circumstances = {
+            "command": self.command,
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "seconds": time.monotonic() - begin,
+            "stopped": self.phases.stopped,
+        }
+        result = Conclusion(
+            self.experiment, run, self.dataset, study, retraining, circumstances
+        ).reach()
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
         say_next(self.console, self.experiment, run)
         return DONE
@@ -286,8 +282,9 @@ class _Search:
             self.board.stopping(self.study.ending.reason)
 
     def _warn(self, warning: str) -> None:
+        """Say it now, and in `result.json` where that is still to be written."""
         self.warnings.append(warning)
-        self.console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        warner(self.console)(warning)
 
     def _say_choices(self, resources: Resources) -> None:
         """Every automatic choice, once, with its reason."""

@@ -1,4 +1,4 @@
-"""Intervals for accuracies. They cover the choice of images, not that of seeds."""
+"""Intervals for accuracies: for another choice of images, not for other seeds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (E. B. Wilson, JASA 22, 1927, pp. 209-212).
 
     Args:
-        accuracy: in 0..1; a mean over replicates on the same images is allowed, and `n` is then
-            still the number of images: replicates see no new ones.
+        accuracy: in 0..1; may be a mean over replicates on the same images. Then `n` is still the
+            number of images, because replicates add none.
         n: images.
         level: of confidence, in 0..1 exclusive.
 
     Returns:
-        Low and high, in 0..1.
+        Low and high, in 0..1, with low <= accuracy <= high.
 
     Raises:
         ValueError: outside these ranges.
@@ -32,7 +32,8 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     z = float(norm.ppf(0.5 + level / 2))
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # By the formula the accuracy lies within; at 0 and 1 it is an end, which rounding misses.
+    return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
 def paired_bootstrap(
@@ -44,7 +45,7 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Percentile bootstrap of a mean paired difference (B. Efron, Annals of Statistics 7, 1979).
 
-    Images are drawn with replacement, and each brings both configurations' correctness.
+    Images are drawn with replacement; a drawn image counts for both configurations.
 
     Args:
         winner, reference: [n] floating, in 0..1: each image's correctness averaged over
@@ -54,7 +55,8 @@ def paired_bootstrap(
         level: of confidence, in 0..1 exclusive.
 
     Returns:
-        Mean of winner minus reference, and its interval's low and high, all in -1..1.
+        Mean of winner minus reference, and its interval's low and high, all in -1..1, with
+        low <= mean <= high.
 
     Raises:
         ValueError: for other shapes, no images, no resamples or a level out of range.
@@ -74,7 +76,9 @@ def paired_bootstrap(
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
     means = drawn @ values / n
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(difference.mean()), float(low), float(high)
+    mean = float(difference.mean())
+    # Where all differences are equal, rounding alone would put the mean outside.
+    return mean, min(mean, float(low)), max(mean, float(high))
 
 
 def _check_level(level: float) -> None:

@@ -17,6 +17,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`: for nouns that take an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def interval(bounds: Sequence[float]) -> str:
     """Low and high in 0..1 as `[95.41, 98.27]`, in percent."""
     return f"[{100 * bounds[0]:.2f}, {100 * bounds[1]:.2f}]"
@@ -45,3 +50,9 @@ def unbroken(text: str) -> str:
 def one_line(text: str) -> str:
     """Without line breaks and control characters, such as the colours of a worker's traceback."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception's kind and message: `ValueError: n is 0, but must be at least 1`."""
+    message = one_line(str(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

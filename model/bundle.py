@@ -187,7 +187,7 @@ class Bundle:
     def network(self, stage: Stage, device: Device) -> Network:
         """The network before or after fine-tuning, on the device, in evaluation mode."""
         a = self.record.architecture
-        return build(self.weights[stage], a.classes, a.image_size, device, dropout=a.dropout)
+        return build(self.weights[stage], a.classes, a.image_size, device, a.dropout, a)
 
     def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32.

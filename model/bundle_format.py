@@ -16,9 +16,10 @@ from torch import Tensor
 from data.problems import ProblemsError
 from data.publishing import write_atomically
 from data.scale import Bits, Scale
+from model.architecture import ThreeBlocks
 from model.frozen import Frozen
 from model.hyperparameters import Protocol, Value
-from model.network import DENSE, FILTERS, allocate
+from model.network import sketch
 
 SCHEMA = 1
 RECORD = "bundle.json"
@@ -27,19 +28,16 @@ WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.s
 Stage = Literal["before", "after"]
 Row = dict[str, Any]
 Count = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=8)]
+Side = Annotated[int, Field(ge=ThreeBlocks().least_side)]
 
 
 class BundleError(ProblemsError):
     """A bundle cannot be saved or loaded."""
 
 
-class Architecture(Frozen):
-    """What `model.network.Network` is built from."""
+class Architecture(ThreeBlocks):
+    """What `model.network.Network` is built from: an architecture, its inputs and its outputs."""
 
-    name: Literal["three blocks"] = "three blocks"
-    filters: tuple[int, ...] = FILTERS
-    dense: int = DENSE
     classes: Annotated[int, Field(ge=1)]
     """Number of classes."""
     image_size: tuple[Side, Side]
@@ -101,13 +99,8 @@ class Record(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """Refuse a network that this version does not build, and fields that disagree."""
+        """Refuse fields that disagree."""
         a = self.architecture
-        if (a.filters, a.dense) != (FILTERS, DENSE):
-            raise ValueError(
-                f"architecture.filters and .dense are {a.filters} and {a.dense}, but this version"
-                f" builds {FILTERS} and {DENSE}"
-            )
         if len(self.classes) != a.classes:
             raise ValueError(
                 f"classes has {len(self.classes)} names, but must have as many as"
@@ -134,7 +127,8 @@ def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
     """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
-    network = allocate(architecture.classes, architecture.image_size)
+    a = architecture
+    network = sketch(a.classes, a.image_size, a.dropout, a)
     wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
     found = {key: _kind(tensor) for key, tensor in weights.items()}
     return [

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from model.architecture import REFERENCE, Architecture
 from model.hyperparameters import Schedule, StageHyperparameters
 from model.store import canonical_json, content_key
 
@@ -27,6 +28,7 @@ class Course:
         seed: the study's.
         replicate: 0 in the search; 1, 2, ... in retraining.
         parents: result keys of the stages it starts from.
+        architecture: of the network; neutral as the reference one.
     """
 
     stage: str
@@ -39,22 +41,22 @@ class Course:
     seed: int
     replicate: int
     parents: tuple[str, ...] = ()
+    architecture: Architecture = REFERENCE
 
     @property
     def key(self) -> str:
         """The course key: 32 hex digits."""
-        return content_key(
-            {
-                "function": "stage",
-                "version": PROTOCOL_VERSION,
-                "stage": self.stage,
-                "hyperparameters": self.hyperparameters.content(),
-                "schedule": self.schedule.content(),
-                "data": [self.train, self.validation, self.classes, *self.image_size],
-                "seed": [self.seed, self.replicate],
-                "parents": list(self.parents),
-            }
-        )
+        parts = {
+            "function": "stage",
+            "version": PROTOCOL_VERSION,
+            "stage": self.stage,
+            "hyperparameters": self.hyperparameters.content(),
+            "schedule": self.schedule.content(),
+            "data": [self.train, self.validation, self.classes, *self.image_size],
+            "seed": [self.seed, self.replicate],
+            "parents": list(self.parents),
+        }
+        return content_key(parts | self._added())
 
     def seed_for(self, purpose: str, epoch: int) -> int:
         """The seed of the generator that draws for `purpose` in an epoch; in 0..2^63 - 1.
@@ -66,5 +68,11 @@ class Course:
         parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
         if purpose not in ("order", "weights"):
             parts += [self.hyperparameters.content(), list(self.parents)]
+            parts += self._added().values()
         digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1
+
+    def _added(self) -> dict[str, Any]:
+        """The content of fields that the first version did not have, without neutral ones."""
+        added = {"architecture": self.architecture.content()}
+        return {name: content for name, content in added.items() if content}

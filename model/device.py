@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from model.limits import container_limits
+
+
+class GpuMissing(RuntimeError):  # noqa: N818, named by its cause
+    """A GPU was promised to this process and torch sees none."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -62,14 +68,14 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
 
     Raises:
         ValueError: for another dtype.
-        RuntimeError: when a GPU was promised and none is visible.
+        GpuMissing: a GPU was promised and none is visible.
     """
     if dtype not in ("auto", "bfloat16", "float32"):
         raise ValueError(f"dtype is {dtype!r}, but must be auto, bfloat16 or float32")
     threads = max(1, int(cpus)) if cpus else available_cpus()
     present = torch.cuda.is_available()
     if gpus and not present:
-        raise RuntimeError(f"gpus_per_trial is {gpus:g}, but torch sees no GPU on this machine")
+        raise GpuMissing(f"gpus_per_trial is {gpus:g}, but torch sees no GPU on this machine")
     if present and (gpus is None or gpus > 0):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         name, where = "cuda", torch.cuda.get_device_name()
@@ -85,10 +91,12 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
 
 
 def available_cpus() -> int:
-    """CPUs this process may run on."""
-    return (
+    """CPUs this process may use: those it may run on, or a container's quota in whole ones."""
+    allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    quota = container_limits().cpus
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 def available_gpus() -> int:

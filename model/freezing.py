@@ -1,4 +1,4 @@
-"""Freezing: the first layers keep their weights and their statistics, whatever the parent does.
+"""Freezing: a layer keeps its weights and its statistics, whatever the parent does.
 
 A frozen layer needs both halves. Without gradients alone, batch normalisation left in train mode
 moved its running mean by 0.033 in a single batch; `train()` on the parent must not undo it.
@@ -6,27 +6,32 @@ moved its running mean by 0.033 in a single batch; `train()` on the parent must 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import MethodType
+
 from torch import nn
 
 from model.network import Network
 
 
-def freeze(network: Network, count: int) -> None:
-    """Freeze the first `count` of `network.layers`, for good.
+def freeze(network: Network, frozen: Sequence[bool]) -> None:
+    """Freeze some layers and thaw the others.
 
     Args:
         network: changed in place.
-        count: 0 to `len(network.layers)`.
+        frozen: one for each of `network.layers`, then one for the head.
 
     Raises:
-        ValueError: when `count` is out of range.
+        ValueError: when there are not so many.
     """
-    if not 0 <= count <= len(network.layers):
-        raise ValueError(f"frozen_layers is {count}, but must be 0 to {len(network.layers)}")
-    for layer in list(network.layers)[:count]:
-        layer.requires_grad_(False)
-        layer.eval()
-        layer.train = _stay_in_evaluation.__get__(layer)  # type: ignore[method-assign]
+    for layer, is_frozen in zip([*network.layers, network.head], frozen, strict=True):
+        layer.requires_grad_(not is_frozen)
+        if is_frozen:
+            layer.eval()
+            layer.train = MethodType(_stay_in_evaluation, layer)
+        elif "train" in vars(layer):
+            del layer.train
+            layer.train(network.training)
 
 
 def _stay_in_evaluation(layer: nn.Module, mode: bool = True) -> nn.Module:

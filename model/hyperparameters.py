@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from model.architecture import REFERENCE
 from model.frozen import Frozen, flatten
 
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
 
-LAYERS = 4
-"""Layers that can be frozen, in order: block 1, block 2, block 3, dense 512."""
+LAYERS = len(REFERENCE.layer_names)
+"""Layers that can be frozen."""
 
 
 class Augmentation(Frozen):
@@ -50,7 +51,7 @@ class StageHyperparameters(Frozen):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target probability spread over all classes, in training only."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Probability of zeroing an output of the dense layer of 512."""
+    """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
 
 

@@ -1,4 +1,4 @@
-"""The reference network: three convolution blocks and two dense layers.
+"""Networks: the layers of an architecture, dropout, and a head with one output per class.
 
 Choices that change speed, not the function (images per second on one core, batch 64): pooling
 stands before ReLU, both being monotone (2,025 to 2,281, another processor), a convolution that
@@ -8,14 +8,14 @@ runs in one pass over memory, see `model.fused`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor, nn
 
-FILTERS = (32, 64, 128)
-DENSE = 512
+from model.architecture import REFERENCE, Architecture
 
 
 class SeededDropout(nn.Module):
@@ -59,7 +59,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] to [N, outputs, H // 2, W // 2]."""
         z = self.convolution(x)
-        if self.fused is not None:
+        # In evaluation the fused pass has no gradient.
+        if self.fused is not None and (self.training or not z.requires_grad):
             return self.fused(z, self.normalisation)
         return F.relu(F.max_pool2d(self.normalisation(z), 2))
 
@@ -81,24 +82,31 @@ class Network(nn.Module):
 
     Args:
         classes: number of outputs, at least 2.
-        image_size: (H, W) in pixels, each at least 8 (three poolings).
-        dropout: probability after the dense layer, in [0, 1).
+        image_size: (H, W) in pixels, each at least the architecture's `least_side`.
+        dropout: probability before the head, in [0, 1).
+        architecture: of the layers before the head.
 
     Attributes:
-        layers: what can be frozen, in order: block 1, block 2, block 3, dense 512.
+        architecture: as given.
+        layers: what can be frozen, in the order of the architecture's `layer_names`.
     """
 
-    def __init__(self, classes: int, image_size: tuple[int, int], dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        classes: int,
+        image_size: tuple[int, int],
+        dropout: float = 0.5,
+        architecture: Architecture = REFERENCE,
+    ) -> None:
         super().__init__()
-        height, width = image_size
-        if min(height, width) < 8:
-            raise ValueError(f"image_size is {image_size}, but both sides must be >= 8")
-        widths = (1, *FILTERS)
-        blocks = [Block(widths[i], widths[i + 1]) for i in range(len(FILTERS))]
-        features = FILTERS[-1] * (height // 8) * (width // 8)
-        self.layers = nn.Sequential(*blocks, Dense(features, DENSE))
+        least = architecture.least_side
+        if min(image_size) < least:
+            raise ValueError(f"image_size is {image_size}, but both sides must be >= {least}")
+        self.architecture = architecture
+        self.layers = nn.Sequential(*architecture.modules(image_size))
         self.dropout = SeededDropout(dropout)
-        self.head = nn.Linear(DENSE, classes)
+        features = math.prod(architecture.layers(image_size)[-1].shape)
+        self.head = nn.Linear(features, classes)
 
     def fuse(self) -> None:
         """Take the fused kernels for the blocks' tails: on a CPU, on the calling thread alone.
@@ -124,15 +132,26 @@ class Network(nn.Module):
         return self.head(self.dropout(self.layers[count:](features)))  # type: ignore[no-any-return]
 
 
-def allocate(classes: int, image_size: tuple[int, int], dropout: float = 0.5) -> Network:
+def allocate(
+    classes: int,
+    image_size: tuple[int, int],
+    dropout: float = 0.5,
+    architecture: Architecture = REFERENCE,
+) -> Network:
     """The network on the CPU with its memory not yet set.
 
     Unlike the constructor alone, it neither spends time on initial weights nor draws them from
     torch's global generator.
     """
+    return sketch(classes, image_size, dropout, architecture).to_empty(device="cpu")
+
+
+def sketch(
+    classes: int, image_size: tuple[int, int], dropout: float, architecture: Architecture
+) -> Network:
+    """The network without memory: its tensors have names, shapes and dtypes alone."""
     with torch.device("meta"):
-        network = Network(classes, image_size, dropout)
-    return network.to_empty(device="cpu")
+        return Network(classes, image_size, dropout, architecture)
 
 
 def initialise(network: Network, generator: torch.Generator) -> None:

@@ -22,7 +22,7 @@ class AdamW:
     """Betas 0.9 and 0.999, epsilon 1e-8.
 
     Args:
-        parameters: float32 leaves, all with a gradient at each step.
+        parameters: float32 leaves.
         weight_decay: decoupled.
 
     Attributes:
@@ -46,22 +46,30 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """One update of every parameter that has a gradient."""
-        pairs = [(p, s) for p, s in zip(self._parameters, self.state, strict=True)]
-        adamw(
-            [p for p, _ in pairs],
-            [p.grad for p, _ in pairs if p.grad is not None],
-            [s["exp_avg"] for _, s in pairs],
-            [s["exp_avg_sq"] for _, s in pairs],
-            [],
-            [s["step"] for _, s in pairs],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=learning_rate,
-            weight_decay=self._weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
+    def step(self, learning_rates: Sequence[float]) -> None:
+        """One update of each parameter that has a gradient; the others stay, with their state.
+
+        Args:
+            learning_rates: one for each parameter.
+        """
+        groups: dict[float, list[tuple[Parameter, Tensor, dict[str, Tensor]]]] = {}
+        for p, s, rate in zip(self._parameters, self.state, learning_rates, strict=True):
+            if p.grad is not None:
+                groups.setdefault(rate, []).append((p, p.grad, s))
+        for rate, group in groups.items():
+            adamw(
+                [p for p, _, _ in group],
+                [gradient for _, gradient, _ in group],
+                [s["exp_avg"] for _, _, s in group],
+                [s["exp_avg_sq"] for _, _, s in group],
+                [],
+                [s["step"] for _, _, s in group],
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=self._weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )

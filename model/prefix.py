@@ -72,6 +72,6 @@ class Outputs:
         self._rows = rows
 
     def __getitem__(self, indices: Tensor | slice) -> Tensor:
-        """[n, C, H, W] in channels_last, or [n, 512] after the dense layer."""
+        """[n, C, H, W] in channels_last, or [n, features] after a dense layer."""
         taken = self._rows[indices]
         return taken.permute(0, 3, 1, 2) if taken.dim() == 4 else taken

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,17 @@ from torch import Tensor
 
 from data.dataset import Dataset, Division, Split, divide
 from data.tensors import to_device
+from model.architecture import REFERENCE, Architecture
 from model.course import Course
 from model.device import Device
+from model.engine import EpochRow, TensorSplit
 from model.evaluation import Evaluation, evaluate
 from model.hyperparameters import Hyperparameters, Protocol
 from model.network import Network, allocate
-from model.stage import OnEpoch, StageResult, run_stage
+from model.recipe import training_splits
+from model.stage import OnEpoch, StageResult
 from model.store import Entry, Store, content_key
-from model.training import EpochRow, TensorSplit
+from model.training import run_stage
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,23 @@ class ProtocolData:
     Attributes:
         classes: number of classes.
         image_size: (H, W) in pixels.
-        train: the baseline's training set, TRAIN.
-        test: validates the baseline.
-        fine_tune: the fine-tune's training set: TEST, or TRAIN and TEST together.
+        train: TRAIN; the baseline is trained on it.
+        test: TEST; validates the baseline, and the fine-tune is trained on it.
         selection: the part of TEST2 that validates the fine-tune and ranks trials.
+        together: TRAIN and TEST, which the fine-tune may be trained on; made when first needed.
     """
 
     classes: int
     image_size: tuple[int, int]
     train: TensorSplit
     test: TensorSplit
-    fine_tune: TensorSplit
     selection: TensorSplit
+    together: Callable[[], TensorSplit]
+
+    def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
+        """The images of TRAIN, of TEST, or of both in this order."""
+        alone = {("TRAIN",): self.train, ("TEST",): self.test}
+        return alone[splits] if splits in alone else self.together()
 
 
 def division_of(dataset: Dataset, protocol: Protocol) -> Division:
@@ -54,22 +63,23 @@ def division_of(dataset: Dataset, protocol: Protocol) -> Division:
 
 
 def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolData:
-    """Divide TEST2, choose the fine-tune's training set, move all to the device."""
-    splits = dataset.splits
-    selection = splits["TEST2"].take(division_of(dataset, protocol).selection)
-    fine_tune = splits["TEST"]
-    if protocol.fine_tune_on == "TRAIN+TEST":
-        fine_tune = Split(
-            np.concatenate([splits["TRAIN"].images, splits["TEST"].images]),
-            np.concatenate([splits["TRAIN"].labels, splits["TEST"].labels]),
-        )
+    """Divide TEST2, move all that a trial may see to the device."""
+    train, test = dataset.splits["TRAIN"], dataset.splits["TEST"]
+    selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
+
+    @cache
+    def together() -> TensorSplit:
+        images = np.concatenate([train.images, test.images])
+        labels = np.concatenate([train.labels, test.labels])
+        return _on_device(Split(images, labels), device)
+
     return ProtocolData(
         len(dataset.classes),
         dataset.image_size,
-        *(
-            _on_device(split, device)
-            for split in (splits["TRAIN"], splits["TEST"], fine_tune, selection)
-        ),
+        train=_on_device(train, device),
+        test=_on_device(test, device),
+        selection=_on_device(selection, device),
+        together=together,
     )
 
 
@@ -196,31 +206,16 @@ class ProtocolRun:
 
     def baseline(self, until: int | None = None) -> StageResult:
         """Train on TRAIN, or `until` so many epochs; a longer budget continues a shorter one."""
-        data = self._data
-        course = self._course("baseline", data.train, data.test)
-        return run_stage(
-            course,
-            data.train,
-            data.test,
-            self._store,
-            self._device,
-            until=until,
-            on_epoch=self._teller("baseline"),
-        )
+        return self._stage("baseline", self._data.test, "baseline", until=until)
 
     def fine_tune(self, baseline: StageResult, name: str = "fine_tune") -> StageResult:
-        """Train the baseline's best weights further on TEST, to the end."""
-        data = self._data
-        course = self._course("fine_tune", data.fine_tune, data.selection, baseline.key)
-        return run_stage(
-            course,
-            data.fine_tune,
-            data.selection,
-            self._store,
-            self._device,
-            start=baseline.weights,
-            on_epoch=self._teller(name),
-        )
+        """Train the baseline's best weights further, to the end.
+
+        Args:
+            baseline: where it starts from.
+            name: of the stage, for `on_epoch`.
+        """
+        return self._stage("fine_tune", self._data.selection, name, baseline)
 
     def report(self, result: StageResult) -> StageReport:
         """Evaluate on TEST and on the selection part of TEST2; once, for all that share it."""
@@ -237,10 +232,16 @@ class ProtocolRun:
             found = {k: Evaluation.from_json(stored.record[k]) for k in splits}
         return StageReport(result, found["test"], found["test2"], name)
 
-    def _course(
-        self, stage: str, train: TensorSplit, validation: TensorSplit, *parents: str
-    ) -> Course:
-        return Course(
+    def _stage(
+        self,
+        stage: str,
+        validation: TensorSplit,
+        name: str,
+        parent: StageResult | None = None,
+        until: int | None = None,
+    ) -> StageResult:
+        train = self._data.training_set(training_splits(stage, self._protocol))
+        course = Course(
             stage,
             getattr(self._hyperparameters, stage),
             getattr(self._protocol, stage),
@@ -249,7 +250,17 @@ class ProtocolRun:
             self._data.classes,
             self._data.image_size,
             *self._seeds,
-            parents,
+            () if parent is None else (parent.key,),
+        )
+        return run_stage(
+            course,
+            train,
+            validation,
+            self._store,
+            self._device,
+            start=None if parent is None else parent.weights,
+            until=until,
+            on_epoch=self._teller(name),
         )
 
     def _teller(self, name: str) -> OnEpoch:
@@ -300,9 +311,10 @@ def build(
     image_size: tuple[int, int],
     device: Device,
     dropout: float = 0.5,
+    architecture: Architecture = REFERENCE,
 ) -> Network:
     """The network with these weights, on the device, in evaluation mode."""
-    network = allocate(classes, image_size, dropout)
+    network = allocate(classes, image_size, dropout, architecture)
     network.load_state_dict(dict(weights))
     network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.fuses:

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from data.tensors import normalise
-from model.network import DENSE, FILTERS, Network
+from model.network import Network
 
-LAYER_NAMES = (*(f"block {i + 1}" for i in range(len(FILTERS))), f"dense {DENSE}", "head")
-"""Of `Network.layers`, then of the head, whose features are the logits."""
+
+def layer_names(network: Network) -> tuple[str, ...]:
+    """Of `network.layers`, then of the head, whose features are the logits."""
+    return (*network.architecture.layer_names, "head")
 
 
 def layer_modules(network: Network) -> tuple[nn.Module, ...]:
-    """The modules that `LAYER_NAMES` names, in that order."""
+    """The modules that `layer_names` names, in that order."""
     return (*network.layers, network.head)
 
 
@@ -29,8 +31,7 @@ def layer_modules(network: Network) -> tuple[nn.Module, ...]:
 def layer_features(network: Network, images: Tensor, batch: int) -> Iterator[Tensor]:
     """What each layer makes of the images, one layer after the other, in float32.
 
-    At most two layers' features are in memory, a layer's input and its output; of 28x28 images
-    25 kB for each at the most, after block 1.
+    At most two layers' features are in memory, a layer's input and its output.
 
     Args:
         network: on the images' device; put into evaluation mode.
@@ -38,8 +39,8 @@ def layer_features(network: Network, images: Tensor, batch: int) -> Iterator[Ten
         batch: images that are computed at a time.
 
     Yields:
-        In the order of `LAYER_NAMES`: of the blocks [N, C, H / 2^i, W / 2^i] >= 0, of the dense
-        layer [N, DENSE] >= 0, of the head the logits, [N, classes].
+        In the order of `layer_names`: [N, ...] of the architecture's shapes, of the head the
+        logits, [N, classes].
     """
     network.eval()
     features = normalise(images).contiguous(memory_format=torch.channels_last)

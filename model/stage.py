@@ -1,28 +1,30 @@
 """One stage: a training run with early stopping, as a pure function of its course.
 
-Here is how a stage is found done, taken up again and stored; `model.training` computes it. A
-stage that was killed anywhere and is started again from its last stored state ends with the same
-bits (on the same device, dtype, threads and versions).
+Here is how a stage is found done, taken up again, decided on and stored; an engine computes its
+epochs, such as `model.training`. A stage that was killed anywhere and is started again from its
+last stored state ends with the same bits (on the same device, dtype, threads and versions).
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from model.course import Course
-from model.device import Device
+from model.engine import ComputedEpoch, Engine, EpochRequest, EpochRow, TrialDiverged
+from model.stopping import Decisions
 from model.store import Entry, Store
-from model.training import EpochRow, StageRun, TensorSplit
 
 SAVE_EVERY = 30.0
 """Seconds between resumable states; written at the end of the epoch in which they have passed."""
 
 OnEpoch = Callable[[str, EpochRow], None]
+_BEST = "best."
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,17 @@ class StageResult:
         return sum(row["seconds"] for row in self.history)
 
 
-def run_stage(
-    course: Course,
-    train: TensorSplit,
-    validation: TensorSplit,
-    store: Store,
-    device: Device,
-    *,
-    start: Mapping[str, Tensor] | None = None,
-    until: int | None = None,
-    on_epoch: OnEpoch | None = None,
-) -> StageResult:
-    """Find the stage done, or take it up where it was left, or begin it.
+def stage_steps(
+    course: Course, store: Store, *, until: int | None = None, on_epoch: OnEpoch | None = None
+) -> Generator[EpochRequest, ComputedEpoch, StageResult]:
+    """Find a stage done, or take it up where it was left, or begin it.
+
+    A generator: it yields each epoch that must be computed, is sent what came of it, and returns
+    the result. Who drives it chooses the engine; the first request says where to start.
 
     Args:
         course: what to compute.
-        train, validation: the splits named in the course, on the device.
         store: where results and resumable states lie.
-        device: how to compute; recorded, not part of the course.
-        start: the parent's weights; None draws them from the course's seed.
         until: a rung: stop after so many epochs (a longer budget continues it); None: to the end.
         on_epoch: called with the stage's name and each epoch's row, stored rows included.
 
@@ -91,26 +85,113 @@ def run_stage(
             store.delete(course.key, "state")  # a kill between publishing and deleting left it
         _announce(course, done.history, on_epoch)
         return done
-    run = StageRun(course, device, start)
-    state = store.load(course.key, "state")
-    if state is not None and state.record["decisions"]["epochs"] <= limit:
-        run.restore(state)
-        _announce(course, run.history, on_epoch)
-    saved = time.monotonic()
-    while not run.decisions.finished and run.decisions.epochs < limit:
-        row = run.epoch(train, validation)
+    progress, going_on = _taken_up(course, store, limit)
+    _announce(course, progress.history, on_epoch)
+    decisions, saved = progress.decisions, time.monotonic()
+    while not decisions.finished and decisions.epochs < limit:
+        request = EpochRequest(decisions.epochs + 1, decisions.learning_rate, going_on)
+        going_on = None
+        computed = yield request
+        row = progress.take(course.stage, request, computed)
         if on_epoch is not None:
             on_epoch(course.stage, row)
-        if time.monotonic() - saved >= SAVE_EVERY:
-            store.save(course.key, "state", run.state())
+        at_rung = decisions.epochs == limit and not decisions.finished
+        if at_rung or time.monotonic() - saved >= SAVE_EVERY:
+            store.save(course.key, "state", progress.state(computed))
             saved = time.monotonic()
-    if run.decisions.finished:
-        store.save(course.key, "final", run.result())
+    if decisions.finished:
+        store.save(course.key, "final", progress.result())
         store.delete(course.key, "state")
     else:
-        store.save(course.key, "state", run.state())
-        store.save(course.key, f"epochs-{limit:04d}", run.result())
-    return _to_result(course.key, run.result(), finished=run.decisions.finished)
+        store.save(course.key, f"epochs-{limit:04d}", progress.result())
+    return _to_result(course.key, progress.result(), finished=decisions.finished)
+
+
+def drive(
+    steps: Generator[EpochRequest, ComputedEpoch, StageResult], engine: Callable[[], Engine]
+) -> StageResult:
+    """Compute a stage to its end.
+
+    Args:
+        steps: from `stage_steps`.
+        engine: makes the stage's engine; called only if there is anything to compute.
+    """
+    try:
+        request = next(steps)
+        compute = engine()
+        while True:
+            request = steps.send(compute(request))
+    except StopIteration as end:
+        result: StageResult = end.value
+        return result
+
+
+@dataclass
+class _Progress:
+    """What a stage has come to so far."""
+
+    decisions: Decisions
+    history: list[EpochRow] = field(default_factory=list)
+    best: Mapping[str, Tensor] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def take(self, stage: str, request: EpochRequest, computed: ComputedEpoch) -> EpochRow:
+        """Decide on one more epoch and write it down; its row."""
+        number, rate = request.number, request.learning_rate
+        train_loss, loss = computed.train_loss, computed.validation_loss
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            raise TrialDiverged(
+                f"{stage} epoch {number}: training loss {train_loss}, validation "
+                f"loss {loss} at learning rate {rate:g}; both must be finite"
+            )
+        if self.decisions.update(loss):
+            self.best = computed.weights()
+        self.environment = computed.environment
+        row = {
+            "epoch": number,
+            "train_loss": train_loss,
+            "train_accuracy": computed.train_accuracy,
+            "validation_loss": loss,
+            "validation_accuracy": computed.validation_accuracy,
+            "learning_rate": rate,
+            "seconds": computed.seconds,
+            "images_per_second": computed.images_per_second,
+        }
+        self.history.append(row)
+        return row
+
+    def result(self) -> Entry:
+        """Best weights and history."""
+        record = {
+            "decisions": self.decisions.state(),
+            "history": self.history,
+            "environment": dict(self.environment),
+        }
+        return Entry(self.best, record)
+
+    def state(self, computed: ComputedEpoch) -> Entry:
+        """All that is needed to go on after the epoch that was computed last."""
+        best = {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
+        return Entry({**computed.state(), **best}, self.result().record)
+
+
+def _taken_up(
+    course: Course, store: Store, limit: int
+) -> tuple[_Progress, Mapping[str, Tensor] | None]:
+    """The stored progress of at most `limit` epochs with the engine's state, or a beginning."""
+    state = store.load(course.key, "state")
+    if state is None or state.record["decisions"]["epochs"] > limit:
+        decisions = Decisions(course.schedule, course.hyperparameters.learning_rate)
+        return _Progress(decisions), None
+    record = state.record
+    best = {
+        name.removeprefix(_BEST): tensor
+        for name, tensor in state.tensors.items()
+        if name.startswith(_BEST)
+    }
+    engines = {k: tensor for k, tensor in state.tensors.items() if not k.startswith(_BEST)}
+    decisions = Decisions.restore(course.schedule, record["decisions"])
+    return _Progress(decisions, list(record["history"]), best, record["environment"]), engines
 
 
 def stored_result(store: Store, key: str, limit: int) -> StageResult | None:

@@ -1,146 +1,175 @@
-"""A stage under way: its network and optimiser, trained and validated epoch by epoch.
+"""The engine for one stage in this process: its network and optimiser, epoch by epoch.
 
-What is decided lives in `model.stopping`, what is stored and when in `model.stage`; here is what
-is computed. All randomness of an epoch comes from seeds derived from the course and the epoch's
-number, so a stage that is taken up again from its state ends with the same bits (on the same
-device, dtype, threads and versions).
+What is decided lives in `model.stopping`, what is stored and when in `model.stage`, what training
+consists of in `model.recipe`; here it is computed. All randomness of an epoch comes from seeds
+derived from the course and the epoch's number, so a stage that is taken up again from its state
+ends with the same bits (on the same device, dtype, threads and versions).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 
-from data.augmentation import augment
 from data.tensors import normalise
 from model.course import Course
 from model.device import Device
+from model.engine import ComputedEpoch, EpochRequest, TensorSplit
 from model.freezing import freeze
-from model.hyperparameters import FineTuneHyperparameters
 from model.network import allocate, initialise
-from model.optimiser import AdamW
 from model.prefix import FrozenPrefix
-from model.stopping import Decisions
-from model.store import Entry
+from model.recipe import Recipe
+from model.stage import OnEpoch, StageResult, drive, stage_steps
+from model.store import Store
 
 VALIDATION_BATCH = 512
 
-EpochRow = dict[str, float]
+
+def run_stage(
+    course: Course,
+    train: TensorSplit,
+    validation: TensorSplit,
+    store: Store,
+    device: Device,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    until: int | None = None,
+    on_epoch: OnEpoch | None = None,
+    recipe: Recipe | None = None,
+) -> StageResult:
+    """Find a stage done, or take it up where it was left, or begin it; computed in this process.
+
+    Args:
+        course: what to compute.
+        train, validation: the splits named in the course, on the device.
+        store: where results and resumable states lie.
+        device: how to compute; recorded, not part of the course.
+        start: the parent's weights; None draws them from the course's seed.
+        until: a rung: stop after so many epochs (a longer budget continues it); None: to the end.
+        on_epoch: called with the stage's name and each epoch's row, stored rows included.
+        recipe: in place of the course's own.
+
+    Raises:
+        TrialDiverged: when a loss is not finite; the stage stores nothing of that epoch.
+    """
+    steps = stage_steps(course, store, until=until, on_epoch=on_epoch)
+    recipe = recipe or Recipe(course)
+    return drive(steps, lambda: NetworkEngine(recipe, train, validation, device, start).epoch)
 
 
-class TrialDiverged(ArithmeticError):  # noqa: N818, named by its cause
-    """Training left the finite numbers; the message says where and under which learning rate."""
+class NetworkEngine:
+    """One network in training, with its optimiser.
 
-
-@dataclass(frozen=True)
-class TensorSplit:
-    """A split on a device.
-
-    Attributes:
-        images: [N, 1, H, W] uint8 or float32.
-        labels: [N] int64.
-        digest: the content digest of what it was made from.
+    Args:
+        recipe: how it is trained.
+        train, validation: splits on the device.
+        device: how to compute.
+        start: the network's state before the first epoch; None draws it from the course's seed.
     """
 
-    images: Tensor
-    labels: Tensor
-    digest: str
-
-
-class StageRun:
-    """A stage under way: network, optimiser, decisions, history."""
-
-    def __init__(self, course: Course, device: Device, start: Mapping[str, Tensor] | None) -> None:
-        hyperparameters = course.hyperparameters
-        self.course, self.device = course, device
-        self.network = allocate(course.classes, course.image_size, hyperparameters.dropout)
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: TensorSplit,
+        validation: TensorSplit,
+        device: Device,
+        start: Mapping[str, Tensor] | None,
+    ) -> None:
+        course = recipe.course
+        self.recipe, self.device = recipe, device
+        self.train, self.validation = train, validation
+        dropout = course.hyperparameters.dropout
+        self.network = allocate(course.classes, course.image_size, dropout, course.architecture)
         if start is None:
-            initialise(self.network, _generator(torch.device("cpu"), course, "weights", 0))
+            initialise(self.network, recipe.generator("weights", 0))
         else:
             self.network.load_state_dict(dict(start))
         self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.fuses:
             self.network.fuse()
-        frozen = 0
-        if isinstance(hyperparameters, FineTuneHyperparameters):
-            frozen = hyperparameters.frozen_layers
-            freeze(self.network, frozen)
-        self.prefix = FrozenPrefix(self.network, frozen, device)
-        trainable = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = AdamW(trainable, hyperparameters.weight_decay)
-        self.decisions = Decisions(course.schedule, hyperparameters.learning_rate)
-        self.history: list[EpochRow] = []
-        self.best: dict[str, Tensor] = {}
+        epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
+        parameters = [
+            (parameter, i)
+            for i, layer in enumerate((*self.network.layers, self.network.head))
+            if any(rates[i] for rates in epochs)
+            for parameter in layer.parameters()
+        ]
+        self._layers = [i for _, i in parameters]
+        self.optimiser = recipe.optimiser([parameter for parameter, _ in parameters])
+        self.weights = recipe.weights(train.labels)
+        self._frozen: list[bool] = []
+        self._rates: list[float] = []
 
-    def epoch(self, train: TensorSplit, validation: TensorSplit) -> EpochRow:
-        """Train one epoch, validate, decide; the row goes into the history."""
+    def epoch(self, request: EpochRequest) -> ComputedEpoch:
+        """Train one epoch, then validate."""
         begin = time.perf_counter()
-        number = self.decisions.epochs + 1
-        rate = self.decisions.learning_rate
-        train_loss, train_accuracy = self._train(train, number)
+        if request.state is not None:
+            self._restore(request.state)
+        self._follow(request)
+        train_loss, train_accuracy = self._train(request.number)
         trained = time.perf_counter()
-        loss, accuracy = self._validate(validation)
-        if not (math.isfinite(train_loss) and math.isfinite(loss)):
-            raise TrialDiverged(
-                f"{self.course.stage} epoch {number}: training loss {train_loss}, validation "
-                f"loss {loss} at learning rate {rate:g}; both must be finite"
-            )
-        if self.decisions.update(loss):
-            self.best = {k: t.detach().cpu().clone() for k, t in self.network.state_dict().items()}
-        row = {
-            "epoch": number,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "validation_loss": loss,
-            "validation_accuracy": accuracy,
-            "learning_rate": rate,
-            "seconds": time.perf_counter() - begin,
-            "images_per_second": len(train.labels) / (trained - begin),
-        }
-        self.history.append(row)
-        return row
+        validation_loss, validation_accuracy = self._validate()
+        return ComputedEpoch(
+            train_loss,
+            train_accuracy,
+            validation_loss,
+            validation_accuracy,
+            seconds=time.perf_counter() - begin,
+            images_per_second=len(self.train.labels) / (trained - begin),
+            environment=self._environment(),
+            weights=self._weights,
+            state=self._state,
+        )
 
-    def _train(self, split: TensorSplit, epoch: int) -> tuple[float, float]:
-        hyperparameters, place = self.course.hyperparameters, self.device.torch_device
-        strengths = hyperparameters.augmentation
-        # Drawn on the CPU, so that every device sees the same order.
-        order = torch.randperm(
-            len(split.labels),
-            generator=_generator(torch.device("cpu"), self.course, "order", epoch),
-        ).to(place)
-        draws = _generator(place, self.course, "augmentation", epoch)
+    def _follow(self, request: EpochRequest) -> None:
+        """Freeze, thaw and set rates as the recipe has them in this epoch."""
+        rates = self.recipe.rates(request.number, request.learning_rate)
+        frozen = [rate == 0 for rate in rates]
+        if frozen != self._frozen:
+            freeze(self.network, frozen)
+            count = len(list(takewhile(bool, frozen[:-1])))
+            self.prefix = FrozenPrefix(self.network, count, self.device)
+            self._frozen = frozen
+        self._rates = [rates[i] for i in self._layers]
+
+    def _train(self, epoch: int) -> tuple[float, float]:
+        """The mean loss and the accuracy over an epoch's images, while they are trained on."""
+        recipe, split, place = self.recipe, self.train, self.device.torch_device
+        order = recipe.order(len(split.labels), epoch).to(place)
+        draws = recipe.generator("augmentation", epoch, place)
         self.network.train()
-        self.network.dropout.generator = _generator(place, self.course, "dropout", epoch)
-        is_changed = any(strengths.model_dump().values())
+        self.network.dropout.generator = recipe.generator("dropout", epoch, place)
         outputs = None
-        if not is_changed:
-            outputs = self.prefix.outputs(split.images, hyperparameters.batch_size)
+        if not recipe.changes_images:
+            outputs = self.prefix.outputs(split.images, recipe.batch_size)
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
         right = torch.zeros((), dtype=torch.int64, device=place)
         seen = 0
-        for indices in torch.split(order, hyperparameters.batch_size):
+        for indices in torch.split(order, recipe.batch_size):
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
-            labels = split.labels[indices]
+            labels = targets = split.labels[indices]
             with self.device.autocast():
                 if outputs is None:
-                    images = augment(normalise(split.images[indices]), strengths, draws)
+                    images = normalise(split.images[indices])
+                    if recipe.changes_images:
+                        images, targets = recipe.augment(images, labels, draws)
                     start = self.prefix(images)
                 else:
                     start = outputs[indices]
                 logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
-            loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
+            weights = None if self.weights is None else self.weights[indices]
+            loss = recipe.loss(logits, targets, weights)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step(self.decisions.learning_rate)
+            self.optimiser.step(self._rates)
             # Kept on the device: reading a number out would make every step wait.
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
@@ -148,8 +177,9 @@ class StageRun:
         return loss_sum.item() / seen, right.item() / seen
 
     @torch.inference_mode()
-    def _validate(self, split: TensorSplit) -> tuple[float, float]:
+    def _validate(self) -> tuple[float, float]:
         self.network.eval()
+        split = self.validation
         outputs = self.prefix.outputs(split.images, VALIDATION_BATCH)
         loss, right = 0.0, 0
         for first in range(0, len(split.labels), VALIDATION_BATCH):
@@ -167,46 +197,32 @@ class StageRun:
             right += int((logits.argmax(1) == labels).sum().item())
         return loss / len(split.labels), right / len(split.labels)
 
-    def _record(self) -> dict[str, Any]:
-        environment = {
+    def _environment(self) -> dict[str, Any]:
+        return {
             "device": self.device.name,
             "dtype": self.device.dtype,
             "threads": self.device.threads,
             "torch": torch.__version__,
         }
-        return {
-            "decisions": self.decisions.state(),
-            "history": self.history,
-            "environment": environment,
-        }
 
-    def result(self) -> Entry:
-        """Best weights and history."""
-        return Entry(self.best, self._record())
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: t.detach().cpu().clone() for k, t in self.network.state_dict().items()}
 
-    def state(self) -> Entry:
-        """All that `restore` needs."""
+    def _state(self) -> dict[str, Tensor]:
         tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}
-        tensors |= {f"best.{k}": t for k, t in self.best.items()}
         for i, slots in enumerate(self.optimiser.state):
             tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in slots.items()}
-        return Entry(tensors, self._record())
+        return tensors
 
-    def restore(self, state: Entry) -> None:
-        """Take up the stage where `state` was taken."""
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
-        for name, tensor in state.tensors.items():
+    def _restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up the stage where `_state` was taken."""
+        network: dict[str, Tensor] = {}
+        for name, tensor in state.items():
             group, _, rest = name.partition(".")
-            groups[group][rest] = tensor
-        self.network.load_state_dict(groups["network"])
-        self.best = groups["best"]
-        for name, tensor in groups["optimiser"].items():
-            index, _, slot = name.partition(".")
-            # Into the parameter's own memory format: other strides could take other kernels.
-            self.optimiser.state[int(index)][slot].copy_(tensor)
-        self.decisions = Decisions.restore(self.course.schedule, state.record["decisions"])
-        self.history = list(state.record["history"])
-
-
-def _generator(place: torch.device, course: Course, purpose: str, epoch: int) -> torch.Generator:
-    return torch.Generator(place).manual_seed(course.seed_for(purpose, epoch))
+            if group == "network":
+                network[rest] = tensor
+            else:
+                index, _, slot = rest.partition(".")
+                # Into the parameter's own memory format: other strides could take other kernels.
+                self.optimiser.state[int(index)][slot].copy_(tensor)
+        self.network.load_state_dict(network)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
+import math
 import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import ray
-from ray._private import ray_constants
 
 from model.device import available_cpus, available_gpus
+from model.limits import available_memory
+from search.faults import EnvironmentFault, first_line
+from search.local_ray import local_ray
+from search.signals import ignored
 
 WORKER_ENVIRONMENT = {
     # A reused worker waits so long for its former job's thread; at Ray's default of 2 s the next
@@ -41,12 +44,28 @@ _DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.signals
 }
-_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large travels; Ray would take 30 % of the memory
+_WORKER_BYTES = 0.75 * 2**30
+"""Of memory per trial at once: a worker held 0.5 GiB after 12 trials; Ray, the driver and the
+images need the rest."""
 
 
 class ResourceError(ValueError):
-    """What a trial asks for is not there; the message says what is asked and what there is."""
+    """The cluster lacks what a trial asks for; the message says what was asked and what it has."""
+
+
+class Node(NamedTuple):
+    """What one machine of the cluster has.
+
+    Attributes:
+        cpus, gpus: for trials.
+        memory: in bytes; infinite where unknown.
+    """
+
+    cpus: float
+    gpus: float
+    memory: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -69,16 +88,19 @@ class Resources:
 def cluster(address: str | None, folder: Path) -> Iterator[None]:
     """Join the Ray cluster at `address`, or start a local one bound to loopback.
 
-    Ray puts the driver's working directory first on its workers' import path, so the process
-    stands in `folder`, which is ours alone, while the cluster is in use: a user's own `data.py`
-    is never imported there.
+    Ray puts the driver's working directory first on its workers' import path. So the process
+    changes to `folder`, where nothing but Ray writes, while the cluster is in use: a user's own
+    `data.py` is never imported there.
 
-    Ray, its workers and Optuna say what they have to say where the root logger is at INFO, and
-    else are silent.
+    Messages of Ray, its workers and Optuna are shown only where the root logger is at INFO.
 
     Args:
         address: of an existing cluster, or None.
         folder: absolute; created when absent.
+
+    Raises:
+        ResourceError: there is no cluster at `address`.
+        EnvironmentFault: a local Ray cannot start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = Path.cwd()
@@ -89,51 +111,53 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         "log_to_driver": talkative,
         "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
     }
-    if address is None:
-        # The switch of `get_node_ip_address` between the loopback address and the machine's own;
-        # its environment variable is read before we can know. `_node_ip_address="127.0.0.1"` is
-        # turned into the machine's own address, and everything would listen to the world.
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        options |= {
-            "address": "local",
-            "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
-            "dashboard_host": "127.0.0.1",
-            "num_cpus": available_cpus(),
-            "num_gpus": available_gpus(),
-            "object_store_memory": _OBJECT_STORE_BYTES,
-        }
-    else:
-        options["address"] = address
-    # Ray's own words (tokens, metrics it cannot find, a stack per failed trial) mean nothing to
-    # who runs a search; what fails is told by its reason.
+    # What Ray says itself (tokens, metrics it cannot find, a stack per failed trial) does not help
+    # a person who runs a search; our own messages give the reason of each failure.
     logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:
-        try:
-            handler = signal.getsignal(signal.SIGTERM)
-            ray.init(**options)
-            signal.signal(signal.SIGTERM, handler)  # Ray's own leaves by SystemExit
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ResourceError(
-                f"--address {address}: no Ray cluster ({first_line(error)})"
-            ) from None
-        except SystemExit:  # Ray's own SIGTERM handler, which it sets midway
-            raise KeyboardInterrupt from None
+        _start(address, options)
         yield
     finally:
-        ray.shutdown()
+        with ignored():  # a Ray that is left half-way leaves processes behind
+            ray.shutdown()
         os.chdir(before)
 
 
-def cluster_nodes() -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node of the connected cluster."""
+def _start(address: str | None, options: dict[str, Any]) -> None:
+    """Start or join Ray, with the process's own handler of SIGTERM in place afterwards."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if address is None:
+            with local_ray() as local:
+                ray.init(**options, **local)
+        else:
+            ray.init(**options, address=address)
+        signal.signal(signal.SIGTERM, handler)  # Ray's own raises SystemExit
+    except EnvironmentFault:
+        raise
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ResourceError(f"--address {address}: no Ray cluster ({first_line(error)})") from None
+    except SystemExit:  # Ray's own handler of SIGTERM, which it sets while it starts
+        raise KeyboardInterrupt from None
+
+
+def cluster_nodes() -> list[Node]:
+    """What each node of the connected cluster has."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(r.get("CPU", 0.0), r.get("GPU", 0.0)) for r in resources]
+    return [
+        Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
+    ]
+
+
+def this_machine() -> Node:
+    """What a local Ray has."""
+    return Node(available_cpus(), available_gpus(), available_memory())
 
 
 def fit_resources(
-    nodes: Sequence[tuple[float, float]],
+    nodes: Sequence[Node],
     cpus: float | None,
     gpus: float | None,
     concurrency: int | None,
@@ -142,41 +166,41 @@ def fit_resources(
     """Resources per trial and concurrency that fit; None means: choose.
 
     Args:
-        nodes: CPUs and GPUs of each; a trial has to fit into one.
+        nodes: what each has; a trial has to fit into one.
         cpus: per trial.
         gpus: per trial.
-        concurrency: at most so many trials at once.
+        concurrency: at most so many trials at once; None: as many as CPUs, GPUs and memory allow.
         jobs: more at once are of no use.
 
     Raises:
         ResourceError: when not even one trial fits.
     """
-    all_cpus, all_gpus = (sum(amounts) for amounts in zip(*nodes, strict=True))
+    all_cpus, all_gpus = sum(n.cpus for n in nodes), sum(n.gpus for n in nodes)
     gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
     # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
     # trial with two threads; beside a GPU, the CPU only feeds it.
     cpus = 1.0 if cpus is None else cpus
-    fitting = 0
-    for node_cpus, node_gpus in nodes:
-        limits = [node_cpus / cpus, *([node_gpus / gpus] if gpus else [])]
-        fitting += int(min(limits) + 1e-9)
+    fitting = in_memory = 0
+    for node in nodes:
+        limits = [node.cpus / cpus, *([node.gpus / gpus] if gpus else [])]
+        here = int(min(limits) + 1e-9)
+        fitting += here
+        in_memory += int(min(here, node.memory / _WORKER_BYTES))
     if fitting < 1:
         raise ResourceError(
             f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, but there "
             f"are {all_cpus:g} CPUs and {all_gpus:g} GPUs on {len(nodes)}"
         )
-    chosen = max(1, min(fitting, jobs) if concurrency is None else min(concurrency, fitting))
+    chosen = min(in_memory, jobs) if concurrency is None else min(concurrency, fitting)
+    chosen = max(1, chosen)
     reason = (
         f"{chosen} trial{'s' * (chosen > 1)} at once: {cpus:g} CPU and {gpus:g} GPU each, of "
         f"{all_cpus:g} CPU and {all_gpus:g} GPU"
     )
+    if concurrency is None and in_memory < min(fitting, jobs):
+        memory = sum(n.memory for n in nodes) / 2**30
+        reason += f"; {memory:.1f} GiB of memory allow no more"
     return Resources(cpus, gpus, chosen, reason)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, without its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "no message"
 
 
 def check_address(address: str) -> None:

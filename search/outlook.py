@@ -1,15 +1,16 @@
-"""What a search can still expect: its seed noise, what more trials gain, when to stop.
+"""The outlook of a search: the noise between seeds, what more trials would gain, when to stop.
 
-Three questions at the end of a search, or while it runs, about plain objective values in 0..1
-that are maximised. Nothing here asks Ray, changes a study or draws a random number.
+All of it works on plain objective values in 0..1 that are maximised, at the end of a search or
+while it runs. Nothing here uses Ray, changes a study or draws a random number.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import optuna
@@ -27,11 +28,11 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Noise:
-    """Seed-to-seed noise of the objective.
+    """Noise of the objective between seeds.
 
     Attributes:
         sd: pooled standard deviation of one training's value, at least 0.
-        degrees: of freedom it rests on, at least 1.
+        degrees: of freedom of the estimate, at least 1.
         interval: 95 %, low and high of `sd`.
     """
 
@@ -57,12 +58,12 @@ class Gain:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Whether to stop, and on what grounds.
+    """Whether to stop, and why.
 
     Attributes:
-        stop: `improvement` is below `error`, on enough trials.
+        stop: whether `improvement` is below `error`, on enough trials.
         improvement: what `MORE` trials may still add, upper end of the interval, in 0..1.
-        error: the noise it is held against.
+        error: the noise that it is compared with.
     """
 
     stop: bool
@@ -71,7 +72,7 @@ class Convergence:
 
 
 def seed_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
-    """Pooled over configurations, which are taken to be equally noisy.
+    """The noise pooled over configurations, assuming that all are equally noisy.
 
     Args:
         groups: per configuration the objective of its replicates, trained from different seeds.
@@ -91,8 +92,8 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
 def expected_gain(values: Sequence[float], more: int = MORE) -> Gain | None:
     """What `more` further trials would add to the best value.
 
-    The upper tail of the values is taken to be exponential, with the scale given by the largest
-    ones (I. Weissman, JASA 73, 1978, pp. 812-815), and nothing exceeds 1. Assumes that later
+    The upper tail of the values is assumed to be exponential, with a scale estimated from the
+    largest (I. Weissman, JASA 73, 1978, pp. 812-815), and nothing exceeds 1. Assumes that later
     trials are drawn as the past ones were: a sampler that still learns gains more. Part of the
     gain is luck with the seeds, as part of the best value is.
 
@@ -149,10 +150,10 @@ def _rise(best: float, threshold: float, scale: float, share: float, more: int) 
 
 
 def indistinguishable(values: Mapping[int, Sequence[float]], noise: Noise) -> list[int]:
-    """Trials whose configuration cannot be told apart from the one with the best mean.
+    """Trials whose configuration the noise cannot tell from the one with the best mean.
 
-    Each is compared with the best alone, at 95 % (Student, pooled noise). That the best was
-    picked for being best is not corrected for, so the list is rather too short.
+    Each is compared with the best alone, at 95 % (Student, pooled noise). There is no correction
+    for picking the best, so the list tends to be too short.
 
     Args:
         values: trial number to the objective of its replicates, at least one each.
@@ -176,8 +177,8 @@ def indistinguishable(values: Mapping[int, Sequence[float]], noise: Noise) -> li
 class _UpperGain(BaseImprovementEvaluator):
     """The upper end of `expected_gain` over the complete trials.
 
-    Optuna's own evaluators do not do. Measured with tpe on a toy of 12 hyperparameters (8 seeds,
-    200 trials, values' standard deviation 0.02, noise 0.003, 0.007 and 0.015):
+    Optuna's own evaluators are not used. Measured with tpe on a toy of 12 hyperparameters (8
+    seeds, 200 trials, values' standard deviation 0.02, noise 0.003, 0.007 and 0.015):
     RegretBoundEvaluator went below the noise in 0, 3 and 8 of 8 searches, at anything from trial
     30 to 190, and up again; EMMREvaluator, in units of the values' standard deviation, grew from
     1 to 4; BestValueStagnationEvaluator knows no noise. This one stopped every search, at a
@@ -202,7 +203,7 @@ def converged(study: optuna.Study, noise: float) -> Convergence:
 
     Args:
         study: maximises an objective in 0..1; read only.
-        noise: seed-to-seed standard deviation of the objective, see `seed_noise`.
+        noise: standard deviation of the objective between seeds, see `seed_noise`.
     """
     evaluator = _UpperGain()
     with warnings.catch_warnings():
@@ -210,8 +211,20 @@ def converged(study: optuna.Study, noise: float) -> Convergence:
         # To be removed with Optuna 6; we require 5.
         warnings.filterwarnings("ignore", "`optuna.terminator` module", FutureWarning)
         terminator = Terminator(evaluator, StaticErrorEvaluator(noise))
-    improvement = evaluator.evaluate(study.get_trials(deepcopy=False), study.direction)
-    return Convergence(terminator.should_terminate(study), improvement, noise)
+    view = _View(study)
+    improvement = evaluator.evaluate(view.trials, view.direction)
+    return Convergence(terminator.should_terminate(cast("optuna.Study", view)), improvement, noise)
+
+
+class _View:
+    """What the terminator reads of a study; its three copies took 2.7 s at 5,000 trials."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.direction, self.trials = study.direction, study.get_trials(deepcopy=False)
+
+    def get_trials(self, *, states: Container[TrialState]) -> list[FrozenTrial]:
+        """Those in one of the states."""
+        return [trial for trial in self.trials if trial.state in states]
 
 
 def _quantiles() -> tuple[float, float]:

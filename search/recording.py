@@ -86,7 +86,7 @@ def _recorded_family(family: Sequence[TrialRecord]) -> RecordedBaseline:
 def write_recording(path: Path, baselines: Iterable[RecordedBaseline]) -> None:
     """One baseline a line; numbers as they are."""
     lines = [json.dumps(asdict(b), allow_nan=False, separators=(",", ":")) for b in baselines]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read_recording(path: Path) -> list[RecordedBaseline]:
@@ -96,7 +96,7 @@ def read_recording(path: Path) -> list[RecordedBaseline]:
         ValueError: naming the file and line that is not a recorded baseline.
     """
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             raw = json.loads(line, parse_constant=_refuse)
             raw["looks"] = {int(epochs): value for epochs, value in raw["looks"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Value
 from search.journal import read_journal
+
+_LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class TrialRecord:
         branch_of: the trial whose baseline it takes up; None when it trains its own.
         has_baseline: whether its baseline is trained to the end.
         rungs: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
+        lost: whether it failed because its worker was lost too often: its configuration is not
+            to blame.
     """
 
     number: int
@@ -43,6 +48,7 @@ class TrialRecord:
     branch_of: int | None = None
     has_baseline: bool = False
     rungs: Mapping[int, float] = field(default_factory=dict)
+    lost: bool = False
 
     @property
     def root(self) -> int:
@@ -87,7 +93,17 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         attributes.get("branch_of"),
         "baseline" in attributes or trial.state == TrialState.COMPLETE,
         dict(trial.intermediate_values),
+        lost=_is_lost(attributes),
     )
+
+
+def _is_lost(attributes: Mapping[str, Any]) -> bool:
+    """The attribute `lost` of a trial.
+
+    The first version did not write it: there, such a trial has three losses and this reason.
+    """
+    was_lost = attributes.get("losses") == 3 and _LOST_BEFORE.match(attributes.get("reason", ""))
+    return bool(attributes.get("lost", was_lost))
 
 
 def stored_trials(path: Path) -> list[TrialRecord]:

@@ -208,6 +208,7 @@ class Study:
         """Hand the trial out again, at most `MAX_LOSSES` times."""
         losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
+            self._stored.set(job.number, "lost", True)
             self.fail(job, f"lost its worker {losses} times; last: {reason}")
             return
         self._stored.set(job.number, "losses", losses)

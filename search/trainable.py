@@ -1,8 +1,8 @@
 """One job on a Ray worker.
 
-A worker process does many jobs (`reuse_actors`), so what is the same for all of them is opened
-once per process: the packed dataset, memory-mapped from its path and moved to the device, and the
-store. Nothing but paths, settings and numbers travels through Ray.
+A worker process does many jobs (`reuse_actors`), so what all of them need is opened once per
+process: the device, and the packed dataset, read from its path and moved there. Only paths,
+settings and numbers are sent through Ray.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ray import tune
 
 from data.cache import open_pack
 from model.device import Device, choose_device
+from model.engine import TrialDiverged
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import ProtocolData, ProtocolRun, StageReport, prepare, run_protocol
 from model.stage import StageResult
 from model.store import Store
-from model.training import TrialDiverged
+from search.faults import fault_of
 from search.jobs import Job
 
 REPORT = "report"
@@ -55,7 +56,7 @@ class WorkerContext:
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
-    """Job and context as a Ray Tune configuration: text, which Ray neither flattens nor names."""
+    """Job and context as a Ray Tune configuration: as text, which Ray leaves as it is."""
     return {"context": json.dumps(asdict(context)), "job": json.dumps(asdict(job))}
 
 
@@ -69,19 +70,28 @@ def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
 
-    Reports are `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
-    `{"event": "rung", "epochs", "value"}`, `{"event": "baseline"}` when it is trained to the end,
-    and last `{"event": "result", "result"}`
-    or `{"event": "failed", "reason"}`, each as JSON text under the one key `REPORT`: Ray flattens
-    nested reports. A diverged trial is a result, not an error: the worker lives on.
+    Reports are JSON text under the one key `REPORT`, because Ray flattens nested ones:
+    `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
+    `{"event": "rung", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is trained
+    to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
+    "reason"}` with the kind of a `search.faults.Fault`. After a diverged training the worker goes
+    on with the next job; after anything else that was raised, Ray replaces it.
     """
-    _report(_work(*decode(config)))
+    context, job = decode(config)
+    try:
+        _report(_work(context, job))
+    except Exception as error:
+        fault = fault_of(error)
+        # Several nodes may do the jobs; what is wrong with one of them has to be looked for there.
+        where = f"on {platform.node()}: " if fault.kind == "environment" else ""
+        _report({"event": "failed", "kind": fault.kind, "reason": f"{where}{fault.reason}"})
+        if not isinstance(error, TrialDiverged):
+            raise
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
-    protocol = Protocol.model_validate_json(context.protocol)
-    protocol = protocol.model_copy(update={"fine_tune_on": job.fine_tune_on})
-    device, data = _workbench(context, protocol)
+    protocol = _protocol(context).model_copy(update={"fine_tune_on": job.fine_tune_on})
+    device, data = _workbench(context)
     _report({"event": "placed", "node": platform.node(), "device": _place(device)})
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
@@ -95,25 +105,22 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_baseline(baseline: StageResult) -> None:
         _report({"event": "baseline", "epochs": baseline.epochs})
 
-    try:
-        run = ProtocolRun(
-            Hyperparameters.from_flat(job.configuration),
-            data,
-            protocol,
-            Store(Path(context.store)),
-            device,
-            seed=context.seed,
-            replicate=job.replicate,
-            on_epoch=on_epoch,
-        )
-        result = run_protocol(run, job.rungs, on_rung, on_baseline)
-    except TrialDiverged as error:
-        return {"event": "failed", "reason": str(error)}
+    run = ProtocolRun(
+        Hyperparameters.from_flat(job.configuration),
+        data,
+        protocol,
+        Store(Path(context.store)),
+        device,
+        seed=context.seed,
+        replicate=job.replicate,
+        on_epoch=on_epoch,
+    )
+    result = run_protocol(run, job.rungs, on_rung, on_baseline)
     return {"event": "result", "result": result.to_json()}
 
 
 def _place(device: Device) -> str:
-    """The device as a person tells it from others of its host: Ray shows a worker its GPUs."""
+    """The device in words, with the numbers of the GPUs that Ray gave to this worker."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return f"{device.name} {shown}".rstrip() if device.name == "cuda" else device.name
 
@@ -122,10 +129,14 @@ def _report(content: Mapping[str, Any]) -> None:
     tune.report({REPORT: json.dumps(content, allow_nan=False)})
 
 
-@lru_cache(maxsize=2)
-def _workbench(context: WorkerContext, protocol: Protocol) -> tuple[Device, ProtocolData]:
-    """Device and data of this process; two readings of the protocol may alternate."""
+def _protocol(context: WorkerContext) -> Protocol:
+    return Protocol.model_validate_json(context.protocol)
+
+
+@lru_cache(maxsize=1)
+def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
+    """Device and data of this process."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
     dataset = open_pack(Path(context.pack), digest=context.digest)
-    return device, prepare(dataset, protocol, device)
+    return device, prepare(dataset, _protocol(context), device)

@@ -1,32 +1,34 @@
 """Thin Ray Tune adapters: Ray executes what a `JobSource` hands out.
 
-Nothing about a job lives in Ray alone. Ray is given no metric, no checkpoints, no retries and no
-logger; the Searcher only asks; the scheduler alone hears every report and error, in order, and
-tells the source. Starting again means a new Ray Tune experiment over the same source, never
-`Tuner.restore`, which loses scheduler state and cannot add trials.
+Nothing about a job is kept in Ray alone. Ray is given no metric, no checkpoints, no retries and
+no logger. The Searcher only asks; the scheduler hears every report and error in order and passes
+it on. To start again is to make a new Ray Tune experiment over the same source:
+`Tuner.restore` loses the scheduler's state and cannot add trials.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pickle
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.cluster import Resources, first_line
-from search.jobs import Job, JobSource, Listener
-from search.trainable import REPORT, WorkerContext, encode, run_job
+from search.audience import say_failures
+from search.bridge import Bridge
+from search.cluster import Resources
+from search.faults import EnvironmentFault, Fault, fault_of
+from search.jobs import JobSource, Listener
+from search.signals import ended_calmly
+from search.trainable import REPORT, WorkerContext, run_job
 
 
 def _nothing() -> None:
@@ -43,21 +45,44 @@ def run_jobs(
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
-    SIGINT and SIGTERM both end it calmly; the caller sees `source.finished` False then. Jobs that
-    were running stay open in the source.
+    SIGINT, SIGTERM and SIGHUP end it calmly; the caller sees `source.finished` False then. Jobs
+    that were running stay open in the source.
 
     Args:
         source: hands out jobs, takes in results.
-        listeners: told afterwards.
+        listeners: told afterwards; what one raises harms nothing.
         context: for the workers.
         resources: from `fit_resources`.
         folder: for what Ray writes; nothing in it is needed afterwards.
         on_step: called in every step of Ray's loop, about ten times a second. What it raises
             ends this call, as what the source raises does.
+
+    Raises:
+        EnvironmentFault: no job can be done as the machine is now; those that ran stay open.
     """
-    bridge = _Bridge(source, listeners, context, resources.concurrency)
     leg = f"leg-{time.time_ns()}"
-    tuner = tune.Tuner(
+    with ended_calmly() as signalled:
+        bridge = Bridge(
+            source, listeners, context, resources.concurrency, on_step, signalled.is_set
+        )
+        try:
+            _tuner(bridge, resources, folder, leg, on_step).fit()
+            _check_environment(bridge)
+        finally:
+            shutil.rmtree(folder / leg, ignore_errors=True)
+            say_failures()
+
+
+def _tuner(
+    bridge: Bridge, resources: Resources, folder: Path, leg: str, on_step: Callable[[], None]
+) -> tune.Tuner:
+    """Ray Tune over the bridge's jobs; it writes to `folder / leg`."""
+
+    def step() -> None:
+        _check_environment(bridge)
+        on_step()
+
+    return tune.Tuner(
         tune.with_resources(
             run_job, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
@@ -75,120 +100,20 @@ def run_jobs(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_Stepper(on_step)],
+            callbacks=[_Stepper(step)],
         ),
     )
-    with _sigterm_as_interrupt():
-        tuner.fit()
-    shutil.rmtree(folder / leg, ignore_errors=True)
 
 
-class _Bridge:
-    """What both adapters share: which Ray trial does which job."""
-
-    def __init__(
-        self,
-        source: JobSource,
-        listeners: Sequence[Listener],
-        context: WorkerContext,
-        concurrency: int,
-    ) -> None:
-        self.source, self.listeners = source, listeners
-        self.context, self.concurrency = context, concurrency
-        self.jobs: dict[str, Job] = {}  # Ray's trial id to the job it does; until Ray lets go
-        self.closed: set[str] = set()  # those of them whose job is closed already
-        self.trials: dict[str, Trial] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        """The source's next job, encoded; None while something is live, else FINISHED."""
-        self._sweep()
-        if len(self.jobs) < self.concurrency:
-            job = self.source.ask()
-            if job is not None:
-                self.jobs[trial_id] = job
-                for listener in self.listeners:
-                    listener.started(job)
-                return encode(self.context, job)
-        # With nothing live, None would make Ray sleep for minutes, deaf to signals.
-        return None if self.jobs else str(Searcher.FINISHED)
-
-    def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
-        """Take in a report; True when the trial is to be stopped."""
-        job = self.jobs.get(trial_id)
-        if job is None or trial_id in self.closed:
-            return False
-        match report.get("event"):
-            case "placed":
-                for listener in self.listeners:
-                    listener.placed(job, report["node"], report["device"])
-            case "epoch":
-                for listener in self.listeners:
-                    listener.epoch(job, report["stage"], report["row"])
-            case "baseline":
-                self.source.share(job)
-            case "rung":
-                epochs, value = report["epochs"], report["value"]
-                if self.source.reach(job, epochs, value):
-                    detail = f"{value:.4f} after {epochs} baseline epochs"
-                    self._close(trial_id, "pruned", detail, None)
-                    return True
-            case "result":
-                self.source.finish(job, report["result"])
-                self._close(trial_id, "complete", "", report["result"])
-            case "failed":
-                self.source.fail(job, report["reason"])
-                self._close(trial_id, "failed", report["reason"], None)
-        return False
-
-    def completed(self, trial_id: str) -> None:
-        """Let go of a trial that ended; its job is given back when it is not closed."""
-        self._lost(trial_id, "the worker ended without a result")
-
-    def errored(self, trial: Trial) -> None:
-        """Fail the job with the trial's exception; give it back when only its worker was lost."""
-        trial_id = trial.trial_id
-        if trial_id not in self.jobs:
-            return
-        error = _error_of(trial)
-        if error is None or isinstance(error, RayActorError):
-            reason = "worker lost" if error is None else f"worker lost: {first_line(error)}"
-            self._lost(trial_id, reason)
-            return
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        if trial_id not in self.closed:
-            self.source.fail(self.jobs[trial_id], reason)
-            self._close(trial_id, "failed", reason, None)
-        self._forget(trial_id)
-
-    def _sweep(self) -> None:
-        """Give back jobs whose Ray trial ended without a word (a failed reset of a worker)."""
-        for trial_id, trial in list(self.trials.items()):
-            if trial_id in self.jobs and trial.status in (Trial.ERROR, Trial.TERMINATED):
-                self._lost(trial_id, "the worker did not take up the trial")
-
-    def _lost(self, trial_id: str, reason: str) -> None:
-        if trial_id in self.jobs and trial_id not in self.closed:
-            self.source.give_back(self.jobs[trial_id], reason)
-            self._close(trial_id, "lost", reason, None)
-        self._forget(trial_id)
-
-    def _close(
-        self, trial_id: str, state: str, detail: str, result: Mapping[str, Any] | None
-    ) -> None:
-        self.closed.add(trial_id)
-        for listener in self.listeners:
-            listener.ended(self.jobs[trial_id], state, detail, result)
-
-    def _forget(self, trial_id: str) -> None:
-        self.jobs.pop(trial_id, None)
-        self.trials.pop(trial_id, None)
-        self.closed.discard(trial_id)
+def _check_environment(bridge: Bridge) -> None:
+    if bridge.environment is not None:
+        raise EnvironmentFault(bridge.environment.reason)
 
 
 class _AskingSearcher(Searcher):  # type: ignore[misc]
     """Only asks; results reach the source through the scheduler."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
@@ -219,7 +144,7 @@ class _AskingSearcher(Searcher):  # type: ignore[misc]
 class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
     """Passes on every report and error, in order."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
@@ -227,7 +152,7 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         return _nothing, ()
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
-        """Remember the trial, for `_Bridge._sweep`."""
+        """Remember the trial: the bridge looks for those that ended without a word."""
         self._bridge.trials[trial.trial_id] = trial
 
     def on_trial_result(
@@ -245,8 +170,11 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self._bridge.completed(trial.trial_id)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        """Fail the job, or give it back when only its worker was lost."""
-        self._bridge.errored(trial)
+        """Pass on what kind of fault it was; without a readable exception, a lost worker."""
+        error = _error_of(trial)
+        fault = Fault("lost", "worker lost") if error is None else fault_of(error)
+        died = isinstance(error, RayError) and not isinstance(error, RayTaskError)
+        self._bridge.errored(trial.trial_id, fault, worker_died=died or error is None)
 
 
 class _Stepper(tune.Callback):  # type: ignore[misc]
@@ -269,22 +197,6 @@ def _error_of(trial: Trial) -> BaseException | None:
     path = trial.pickled_error_file
     try:
         error = pickle.loads(Path(path).read_bytes()) if path else None
-    except Exception:  # the worker's own exception class may not load here
-        return RuntimeError("its exception could not be read")
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else error
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM (job stop, Slurm, Kubernetes) end Ray Tune as calmly as SIGINT."""
-
-    def forward(number: int, frame: object) -> None:
-        del number, frame
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, forward)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except Exception:  # an exception that cannot be read here is known by the worker's report
+        return None
+    return error if isinstance(error, BaseException) else None

@@ -98,7 +98,7 @@ def experiment_file(folder: Path, trials: int, max_epochs: int) -> Path:
         "retrain": {"top_k": 1, "replicates": 1},
     }
     path = folder / "overhead.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 

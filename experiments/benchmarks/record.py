@@ -25,6 +25,7 @@ from data.synthetic import synthesize
 from data.tensors import to_device
 from experiments.definition import Experiment, load
 from model.device import choose_device
+from model.engine import TensorSplit
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters, Value
 from model.protocol import (
@@ -35,7 +36,6 @@ from model.protocol import (
 )
 from model.stage import StageResult
 from model.store import Store
-from model.training import TensorSplit
 from search.recording import (
     RecordedBaseline,
     RecordedFineTune,

@@ -19,7 +19,8 @@ import numpy as np
 
 from experiments.definition import load
 from experiments.folder import Run
-from experiments.report.page import explained, write_report
+from experiments.report.analysis import analyse_run
+from experiments.report.page import write_report
 from search.records import TrialRecord, stored_trials
 
 BOUND = 10.0
@@ -58,11 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     run = Run(options.run.absolute())
     trials = repeated(stored_trials(run.journal), options.trials)
-    result, space = json.loads(run.result.read_text()), load(str(run.definition)).search_space()
+    result, space = (
+        json.loads(run.result.read_text(encoding="utf-8")),
+        load(str(run.definition)).search_space(),
+    )
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         wall, processor = time.perf_counter(), time.process_time()
-        write_report(result, trials, space, explained(run), page)
+        write_report(result, trials, space, analyse_run(run), page)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
         size = page.stat().st_size
     print(f"{len(trials)} trials: {wall:.1f} s, {processor:.1f} s of processor time")

@@ -109,7 +109,7 @@ def demo_result(seed: int) -> dict[str, Any]:
         )
         if done.returncode != 0:
             raise RuntimeError(f"shiftsearch ended with {done.returncode}:\n{done.stdout}")
-        result: dict[str, Any] = json.loads((run / "result.json").read_text())
+        result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     print(f"demo, seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
     return result
 

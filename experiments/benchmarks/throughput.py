@@ -22,9 +22,9 @@ from data.dataset import Dataset
 from data.synthetic import synthesize
 from experiments.benchmarks.plain_loop import run_plain
 from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures, spread
+from model.architecture import REFERENCE
 from model.device import Device, choose_device
 from model.hyperparameters import Hyperparameters, Protocol, Schedule
-from model.network import DENSE, FILTERS
 from model.protocol import ProtocolRun, prepare, run_protocol
 from model.store import Store
 
@@ -154,10 +154,11 @@ def training_flops(side: int = 28) -> int:
 
     The first convolution's input needs no gradient. The head, under 0.1 %, is left out.
     """
-    widths = (1, *FILTERS)
+    network = REFERENCE
+    widths = (1, *network.filters)
     sides = (side, side // 2, side // 4)
-    macs = [9 * i * o * s * s for i, o, s in zip(widths, FILTERS, sides, strict=False)]
-    dense = FILTERS[-1] * (side // 8) ** 2 * DENSE
+    macs = [9 * i * o * s * s for i, o, s in zip(widths, network.filters, sides, strict=False)]
+    dense = network.filters[-1] * (side // 8) ** 2 * network.dense
     return 2 * (3 * (sum(macs) + dense) - macs[0])
 
 

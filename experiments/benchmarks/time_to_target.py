@@ -91,10 +91,10 @@ def ours(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
         command += ["--set", f"seed={seed}"]
         command += [part for setting in SETTINGS for part in ("--set", setting)]
         path.unlink(missing_ok=True)
-        started.write_text(str(time.time()))
+        started.write_text(str(time.time()), encoding="utf-8")
         _launch(command, folder / f"ours-{seed}.log")
     if not path.exists():
-        timeline = score(run, float(started.read_text()))
+        timeline = score(run, float(started.read_text(encoding="utf-8")))
         write_atomically(path, json.dumps(timeline, indent=1).encode())
     return read_timeline(path)
 
@@ -106,7 +106,7 @@ def _launch(command: Sequence[str], log: Path) -> None:
         RuntimeError: when it fails.
     """
     print(f"{' '.join(command)} > {log}", flush=True)
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
     if code != 0:
         raise RuntimeError(f"{command[0]} ended with {code}; see {log}")

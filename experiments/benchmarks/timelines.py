@@ -61,7 +61,7 @@ class Bounds(NamedTuple):
 
 def read_timeline(path: Path) -> Timeline:
     """A stored timeline, without the trials that were stopped early and so left no weights."""
-    trials = json.loads(path.read_text())["trials"]
+    trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
     whole = [t for t in trials if t["held_out"] is not None]
     return Timeline([Ended(t["ended"], t["selection"], t["held_out"]) for t in whole])
 

@@ -88,7 +88,7 @@ def print_figures(figures: Sequence[Figure]) -> int:
 
 def _machine() -> str:
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     facts = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
     flags = facts.get("flags", "").split()
     fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]

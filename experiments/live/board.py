@@ -1,7 +1,7 @@
-"""The one state of a search under way that every view of it is drawn from.
+"""The state of a running search, which every view of it shows.
 
-A `Board` hears what the jobs' listeners hear, and the phases; `snapshot` is all of it as plain
-JSON values: the live view, `RUN/status.json` and `shiftsearch status` show nothing else.
+A `Board` is told what happens to jobs and phases; `snapshot` gives all that it knows as plain JSON
+values. The live view, `RUN/status.json` and `shiftsearch status` show nothing else.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ _KEPT = 5
 
 
 class Board:
-    """A `search.jobs.Listener` that remembers.
+    """A `search.jobs.Listener` that keeps the state of the search.
 
-    Contract: told by the driver's one thread; any thread takes snapshots. Nothing in it raises
-    on events out of turn.
+    Contract: only the driver's one thread tells it of events; any thread may take snapshots. An
+    event in an unexpected order raises nothing.
 
     Args:
         name: of the experiment.
         wanted: trials that are to be complete in the end.
         max_epochs: of each stage, `baseline` and `fine_tune`.
-        trials: known when the run is continued: their best, times and failures count.
+        trials: that the study holds already, of earlier calls.
 
     Attributes:
-        version: counts what it was told.
-        concurrency: jobs at once, for the time left.
+        version: goes up with every event.
+        concurrency: jobs at once, to estimate the time left.
+        latest: the job that ended last.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Board:
         self.latest: Mapping[str, Any] = {}
 
     def _recall(self, trial: TrialRecord) -> None:
-        """What a trial of an earlier call would have told."""
+        """Count a trial of an earlier call."""
         state = {"fail": "failed"}.get(trial.state, trial.state)
         if state not in ("complete", "pruned", "failed"):
             return
@@ -102,20 +103,20 @@ class Board:
             self.version += 1
 
     def want(self, wanted: int) -> None:
-        """The phase under way is to come to so many complete jobs."""
+        """Set how many jobs the current phase wants complete."""
         with self._lock:
             self._current.wanted = wanted
             self.version += 1
 
     def stopping(self, reason: str) -> None:
-        """No more jobs are asked for, for a reason in words; empty: they are after all."""
+        """No more jobs are asked for, for this reason; empty takes that back."""
         with self._lock:
             if reason != self._stop_reason:
                 self._stop_reason = reason
                 self.version += 1
 
     def close(self, outcome: Outcome, message: str = "") -> None:
-        """The driver ends; the first outcome told stays."""
+        """The driver ends; later outcomes are ignored."""
         with self._lock:
             if self._outcome is None:
                 self._phase, self._outcome = "ended", outcome
@@ -126,13 +127,13 @@ class Board:
     # ---- Listener
 
     def started(self, job: Job) -> None:
-        """It runs."""
+        """A job begins."""
         with self._lock:
             self._running[job.name] = RunningJob(job, time.monotonic())
             self.version += 1
 
     def placed(self, job: Job, node: str, device: str) -> None:
-        """Where it runs."""
+        """Note where a job runs."""
         with self._lock:
             if job.name in self._running:
                 running = self._running[job.name]
@@ -140,7 +141,7 @@ class Board:
                 self.version += 1
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """How far it is."""
+        """Note how far a job is."""
         with self._lock:
             if job.name in self._running:
                 running = self._running[job.name]
@@ -149,7 +150,7 @@ class Board:
                 self.version += 1
 
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
-        """What became of it."""
+        """A job ended."""
         with self._lock:
             running = self._running.pop(job.name, None)
             seconds = time.monotonic() - running.since if running else 0.0
@@ -169,7 +170,7 @@ class Board:
         result: Mapping[str, Any] | None,
         seconds: float,
     ) -> None:
-        """Keep the job among the ended or the failures, and as the best if it is."""
+        """Keep the job among the ended or the failed ones, and as the best if it is that."""
         before = None if result is None else result["baseline"]["test2"]["accuracy"]
         after = None if result is None else result["test2_accuracy"]
         known = None if self._best is None else self._best["after"]
@@ -179,6 +180,7 @@ class Board:
             self._best = shown
         self.latest = {
             **shown,
+            "phase": job.phase,
             "state": state,
             "branch_of": job.branch_of,
             "reason": one_line(detail),
@@ -240,7 +242,7 @@ class Board:
 
     @property
     def _current(self) -> Counts:
-        """Of the phase under way."""
+        """Counts of the current phase."""
         if self._phase == "retrain" and self._retrain is not None:
             return self._retrain
         return self._search

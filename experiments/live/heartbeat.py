@@ -29,7 +29,7 @@ EVERY, AT_LEAST_EVERY = 2.0, 10.0
 class Heartbeat:
     """A context manager around the driver's work: writes `status.json` until the work ends.
 
-    What the file cannot take (a full disk) is logged once; the search goes on. An exception that
+    A write that fails (a full disk) is logged once; the search goes on. An exception that
     passes closes the board: KeyboardInterrupt as interrupted, any other as an error.
     """
 

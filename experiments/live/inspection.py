@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.text import Text
 from experiments.folder import NotARun, Run
 from experiments.live.status import status_of
 from experiments.live.view import View, counts_line
+from experiments.terminal import lost_output
 
 INPUT_ERRORS = (NotARun,)
 """What is wrong with what the user gave; one line."""
@@ -26,7 +26,7 @@ _EVERY = 1.0
 
 def status(options: Namespace, console: Console) -> int:
     """`shiftsearch status`."""
-    run = Run(Path(options.run).expanduser().absolute())
+    run = Run(options.run)
     document = status_of(run)
     if options.json:
         print(json.dumps(document, indent=1, allow_nan=False))
@@ -38,12 +38,12 @@ def status(options: Namespace, console: Console) -> int:
 
 
 def _watch(run: Run, document: dict[str, Any], console: Console) -> None:
-    """Draw it anew until the run has ended; in a pipe, a line whenever the counts change."""
+    """Draw it anew until the run has ended or nobody reads; in a pipe, a line for each change."""
     first, said = document["beat"], ""
     live = Live(console=console, auto_refresh=False, transient=True)
     try:
         with live if console.is_terminal else contextlib.nullcontext():
-            while not _over(document) and not console.quiet:  # so is one whose reader has gone
+            while not _over(document) and lost_output() is None:
                 line = f"{document['phase']}: {counts_line(document)}"
                 if console.is_terminal:
                     live.update(View(document), refresh=True)

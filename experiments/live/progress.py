@@ -23,9 +23,9 @@ from search.jobs import Job
 
 
 class Progress:
-    """A `search.jobs.Listener` and a context manager around everything it is told.
+    """A `search.jobs.Listener` and a context manager around the phases.
 
-    It passes everything on to the board first, and shows what stands there then.
+    It tells the board first, and shows what the board then holds.
 
     Args:
         console: where to write; a live view if it is a terminal.
@@ -76,22 +76,22 @@ class Progress:
 
     @harmless
     def started(self, job: Job) -> None:
-        """Pass it on."""
+        """Tell the board."""
         self._board.started(job)
 
     @harmless
     def placed(self, job: Job, node: str, device: str) -> None:
-        """Pass it on."""
+        """Tell the board."""
         self._board.placed(job, node, device)
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """Pass it on."""
+        """Tell the board."""
         self._board.epoch(job, stage, row)
 
     @harmless
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
-        """Pass it on, and say what became of it."""
+        """Tell the board, and say how the job ended."""
         self._board.ended(job, state, detail, result)
         snapshot = self._board.snapshot()
         about = left(snapshot)
@@ -101,7 +101,7 @@ class Progress:
     # ---- words
 
     def _say(self, line: str, *, stays: bool) -> None:
-        """A plain line; in a terminal only what `stays`, above the live view."""
+        """Print a line; in a terminal only one that `stays` above the live view."""
         if self._live is None or stays:
             self._console.print(Text(line), soft_wrap=True)
 
@@ -115,21 +115,23 @@ class Progress:
         self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
         if self._live is not None:  # in a pipe they stand above already
             for failure in snapshot["failures"]:
-                if failure["name"].startswith("retrain") == (self._phase == "retrain"):
+                if failure["phase"] == self._phase:
                     self._say(f"  {_became(failure)}", stays=True)
         self._phase = ""
 
 
 def _became(job: Mapping[str, Any]) -> str:
-    """What became of a job, as the board's `latest` has it."""
+    """How a job ended, in one line.
+
+    Args:
+        job: as in the board's `latest`.
+    """
     took = duration(job["seconds"])
     match job["state"]:
-        case "lost":
-            return f"{job['name']} lost its worker after {took} ({job['reason']})"
         case "pruned":
             return f"{job['name']} stopped after {took}: {job['reason']}"
-        case "failed":
-            return f"{job['name']} failed after {took}: {job['reason']}"
+        case "failed" | "lost" as state:
+            return f"{job['name']} {state} after {took}: {job['reason']}"
     return (
         f"{job['name']} complete in {took}: TEST2, selection part, {percent(job['before'])} -> "
         f"{percent(job['after'])}" + (", the best so far" if job["best"] else "")

@@ -42,7 +42,7 @@ def this_process() -> dict[str, Any]:
 
 def _machine() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
@@ -51,7 +51,7 @@ def _machine() -> str:
 def _started(pid: int) -> str | None:
     """When the process started, in the kernel's ticks; None when there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]  # dead, and not yet waited for
@@ -60,7 +60,7 @@ def _started(pid: int) -> str | None:
 def read_status(path: Path) -> dict[str, Any] | None:
     """What a driver of this version wrote last; None when there is nothing to go by."""
     try:
-        status = json.loads(path.read_text())
+        status = json.loads(path.read_bytes())
         known = status["schema"] == SCHEMA and datetime.fromisoformat(status["written"]).tzinfo
     except (OSError, ValueError, TypeError, LookupError):
         return None

@@ -76,7 +76,7 @@ def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     if status["outcome"] is not None:
         again = status["outcome"] in ("interrupted", "error")
         text = f"ended at {_moment(status['written'])}"
-        return Sign(False, f"{text}; {_command(run)}" if again else text, 0.0)
+        return Sign(False, f"{text}; `{continuing(run)}` continues it" if again else text, 0.0)
     moved = watched is not None and status["beat"] != watched
     try:
         modified = run.status.stat().st_mtime
@@ -85,12 +85,13 @@ def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     sign = sign_of_life(status, modified, time.time(), this_process(), moved)
     if sign.alive is False:
         text = f"no sign of its driver since {_moment(status['written'])} ({sign.text})"
-        return Sign(False, f"{text}; {_command(run)}", sign.age)
+        return Sign(False, f"{text}; `{continuing(run)}` continues it", sign.age)
     return sign
 
 
-def _command(run: Run) -> str:
-    return f"`shiftsearch search --run {shlex.quote(str(run.folder))}` continues it"
+def continuing(run: Run) -> str:
+    """The command that continues a run, as a shell takes it."""
+    return f"shiftsearch search --run {shlex.quote(str(run.folder))}"
 
 
 def _moment(written: str) -> str:
@@ -132,7 +133,7 @@ def _from_study(run: Run) -> dict[str, Any]:
 
 def _definition(run: Run) -> Mapping[str, Any]:
     try:
-        read = yaml.safe_load(run.definition.read_text())
+        read = yaml.safe_load(run.definition.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return read if isinstance(read, Mapping) else {}
@@ -140,7 +141,7 @@ def _definition(run: Run) -> Mapping[str, Any]:
 
 def _read_result(run: Run) -> dict[str, Any] | None:
     try:
-        read: dict[str, Any] = json.loads(run.result.read_text())
+        read: dict[str, Any] = json.loads(run.result.read_bytes())
     except (OSError, ValueError):
         return None
     return read

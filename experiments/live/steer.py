@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments.definition import DefinitionError, load
 from experiments.folder import NotARun, Run
-from experiments.live.status import status_of, trials_of
+from experiments.live.status import continuing, status_of, trials_of
 from experiments.live.steering import send
 from experiments.mapping import read_value
 from search.space import SpaceError
@@ -47,14 +47,14 @@ def stop(options: Namespace, console: Console) -> int:
     return _ask(_live(options.run), "stop", {"now": options.now}, console)
 
 
-def _live(folder: str) -> Run:
+def _live(folder: Path) -> Run:
     """The run, unless it is known that no driver works on it."""
-    run = Run(Path(folder).expanduser().absolute())
+    run = Run(folder)
     status = status_of(run)
     if status["driver"]["alive"] is False:
         raise Refused(
             f"{run.folder}: no search runs here ({status['driver']['text']}); "
-            f"`shiftsearch search --run {folder}` continues it, and --trials N extends it"
+            f"`{continuing(run)}` continues it, and --trials N extends it"
         )
     if status["phase"] == "concluding":
         raise Refused(f"{run.folder}: the search is over, its result is being written")

@@ -22,7 +22,7 @@ from experiments.definition import MAX_TRIALS
 from experiments.wording import one_line
 from search.space import Space
 
-if TYPE_CHECKING:  # brings torch, for which who only sends would wait
+if TYPE_CHECKING:  # imports torch, which sending a request need not wait for
     from experiments.phases import Phases
 
 _EVERY = 1.0
@@ -70,7 +70,7 @@ def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) 
     _await(answer, wait)  # it may have been claimed at the last moment
     if not answer.exists():
         return Answer(False, "the driver took it up and gave no answer; see `shiftsearch status`")
-    found = json.loads(answer.read_text())
+    found = json.loads(answer.read_bytes())
     return Answer(found["accepted"], found["text"])
 
 
@@ -174,7 +174,7 @@ def _carried_out(
         OSError: the study's journal cannot be written: the search must end before it writes on.
     """
     try:
-        found = json.loads(taken.read_text())
+        found = json.loads(taken.read_bytes())
         command, arguments = str(found["command"]), found["arguments"]
     except Exception as error:  # whatever lies there must not end the search
         return name, Answer(False, f"not a request: {error}")

@@ -1,4 +1,4 @@
-"""What a board remembers of the jobs under way, and how many came to what."""
+"""The running jobs of a board, and the counts of ended ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Counts:
     lost: int = 0
 
     def add(self, state: str) -> None:
-        """One more came to `state`: complete, pruned, failed or lost."""
+        """Count a job that ended as complete, pruned, failed or lost."""
         self.done += state in ("complete", "pruned")
         self.pruned += state == "pruned"
         self.failed += state == "failed"
@@ -30,7 +30,7 @@ class Counts:
 
 @dataclass
 class RunningJob:
-    """A job under way.
+    """A running job.
 
     Attributes:
         since: by the monotonic clock, in seconds.
@@ -47,7 +47,7 @@ class RunningJob:
     device: str = ""
 
     def to_json(self, now: float, max_epochs: Mapping[str, int]) -> dict[str, Any]:
-        """As it stands in a snapshot.
+        """The job as a snapshot shows it.
 
         Args:
             now: by the monotonic clock, in seconds.

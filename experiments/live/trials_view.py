@@ -6,7 +6,6 @@ import difflib
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -42,7 +41,7 @@ INPUT_ERRORS = (NotARun, WrongOption)
 
 def trials(options: Namespace, console: Console) -> int:
     """`shiftsearch trials`."""
-    run = Run(Path(options.run).expanduser().absolute())
+    run = Run(options.run)
     frame = trials_frame(trials_of(run))
     column = column_of(frame, options.sort)
     rows = arranged(frame, column, options.top)

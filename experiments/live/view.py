@@ -1,4 +1,4 @@
-"""One screen about a search, drawn from a board's snapshot: while it runs and from elsewhere."""
+"""A board's snapshot as one screen, for the live view and for `shiftsearch status`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _UNLIMITED = 1000
 class View:
     """A snapshot, or the document of `experiments.live.status`, for rich.
 
-    No more lines than the terminal has: of the jobs that run, end or fail, the others are counted
-    or left out. No line is wrapped; in a pipe none is cut either, tables apart.
+    It has no more lines than the terminal; running jobs that do not fit are counted, older ended
+    and failed ones left out. No line is wrapped, and outside of tables none is cut in a pipe.
     """
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ def best_line(best: Mapping[str, Any]) -> str:
 
 
 def current_counts(snapshot: Mapping[str, Any]) -> Mapping[str, int]:
-    """Of the phase under way: retraining's, else the search's."""
+    """Counts of the current phase: retraining's, else the search's."""
     counts = snapshot["retrain"] if snapshot["phase"] == "retrain" else None
     found: Mapping[str, int] = counts or snapshot["counts"]
     return found
@@ -152,7 +152,7 @@ def troubles(counts: Mapping[str, int]) -> list[str]:
 
 
 def left(snapshot: Mapping[str, Any]) -> str:
-    """How long it still takes, in words; empty where unknown."""
+    """How long the phase still takes, in words; empty where unknown."""
     seconds = snapshot["seconds_left"]
     if snapshot["stop_reason"] and snapshot["phase"] == "search":
         return f"stopping, {snapshot['counts']['running']} still running"
@@ -182,7 +182,7 @@ def _places(snapshot: Mapping[str, Any]) -> str:
 
 
 def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[Text]]:
-    """Those that fit, the longest under way first, and how many do not."""
+    """Rows for the jobs that fit, the longest running first, and a count of the others."""
     shown = running if len(running) <= most else running[: most - 1]
     rows = [
         [
@@ -228,16 +228,14 @@ def _ended_row(job: Mapping[str, Any], best: bool) -> list[Text]:
 
 
 def _failure(job: Mapping[str, Any]) -> Text:
-    state = "lost its worker" if job["state"] == "lost" else job["state"]
-    reason = job["reason"].removeprefix("worker lost: ")
-    return Text.assemble(f"{job['name']}  ", (f"{state}: {reason}", "yellow"))
+    return Text.assemble(f"{job['name']}  ", (f"{job['state']}: {job['reason']}", "yellow"))
 
 
 # ---- below: what `experiments.live.status` adds
 
 
 def result_lines(document: Mapping[str, Any]) -> list[str]:
-    """What came out, and where it lies; nothing while it runs."""
+    """The final accuracies, and where report and model lie; nothing while it runs."""
     result = document.get("result")
     if result is None:
         return []

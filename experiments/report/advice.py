@@ -1,7 +1,7 @@
-"""What the data of a run recommends next; each sentence stands on numbers of this run.
+"""What to do next, as far as the numbers of a run tell.
 
-A rule speaks only where its numbers carry it, and is silent otherwise. Trials were not run to test
-the advice: what goes with good accuracy is not thereby its cause, and the sentences say no more.
+Each rule gives a sentence with its numbers, or nothing where they do not suffice. No trial was run
+to test the advice: a value that goes with good accuracy need not be the cause of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def advice(
 ) -> list[str]:
     """Which configuration to use, whether to go on, what to change, which images to look at.
 
-    Each is a sentence that holds the numbers it stands on.
+    Each is a sentence with the numbers that it is based on.
 
     Args:
         result: `result.json`.

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.outlook import beyond_seeds
+from experiments.outlook import beyond_seeds, degrees_of_freedom
 from experiments.statistics import wilson
-from experiments.wording import duration, interval, percent, points
+from experiments.wording import counted, duration, interval, percent, points
 from search.records import TrialRecord
 
 _MOST_IMAGES = 100
 """Times the images at hand up to which a number of images needed is worth saying."""
 _SAVES = 0.1
 _ENOUGH = 20
-"""Complete trials below which nobody is told to stop, as of a search `until_converged`."""
+"""Complete trials that it takes to advise to stop, as many as for `until_converged`."""
 
 
 def which_to_use(result: Mapping[str, Any]) -> Iterator[str]:
@@ -46,7 +46,7 @@ def which_to_use(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def images_needed(result: Mapping[str, Any]) -> Iterator[str]:
-    """How many images would tell winner and reference apart, were the difference as measured.
+    """How many images would tell winner and reference apart, if the measured difference holds.
 
     The interval's half width h falls with the root of n: it equals the difference d at
     n (h / d)^2, where an interval excludes 0 in half of all repetitions.
@@ -66,12 +66,15 @@ def images_needed(result: Mapping[str, Any]) -> Iterator[str]:
         f"{found['n']}: the interval is {100 * (high - low) / 2:.2f} points to each side and "
         f"narrows with the root of n, to the difference itself, "
         f"{100 * found['difference']:.2f} points, at {found['n']} x {ratio:.2f}^2, if that "
-        "difference is right; even then it excludes 0 only every other time."
+        "difference is right; even then only every second such interval excludes 0."
     )
 
 
 def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
-    """The reference, or the one trained fastest, among what the noise cannot tell apart."""
+    """Which to use of the configurations that the noise cannot tell apart.
+
+    The reference if it is one of them, else the one that trains fastest.
+    """
     alike, noise = _outlook(result, "indistinguishable"), _outlook(result, "noise")
     if not alike or noise is None:
         return
@@ -80,12 +83,13 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
     named = ", ".join(map(str, group[:-1])) + f" and {group[-1]}"
     why = (
         f"trials {named} are not told apart by the noise between seeds (standard deviation "
-        f"{100 * noise['sd']:.2f} points, {noise['degrees']} degrees of freedom)"
+        f"{100 * noise['sd']:.2f} points, {degrees_of_freedom(noise['degrees'])})"
     )
     if reference in alike:
+        replicates = counted(result["retrain"]["replicates"], "replicate")
         is_better = result["comparison"] is not None and result["comparison"]["interval"][0] > 0
         yield (
-            f"Retrain with more than {result['retrain']['replicates']} replicates before relying "
+            f"Retrain with more than {replicates} before relying "
             f"on the winner: the images tell it from the reference configuration, trial "
             f"{reference}, but {why}."
             if is_better
@@ -105,7 +109,7 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
 
 
 def _stages_seconds(trial: TrialRecord) -> float:
-    """Of both stages, the baseline's too where it was shared: to train it anew takes both."""
+    """Seconds of both stages, also where the baseline was shared: training anew takes both."""
     stages = trial.result or {}
     return float(stages["baseline"]["seconds"] + stages["fine_tune"]["seconds"])
 
@@ -119,10 +123,11 @@ def search_flattered(result: Mapping[str, Any]) -> Iterator[str]:
     drop = winner["search_value"] - winner["mean"]
     if drop <= noise["sd"]:
         return
+    replicates = counted(len(winner["replicates"]), "new replicate")
     yield (
         f"Judge configurations by replicates, not by their value in the search: trial "
         f"{winner['number']} had {percent(winner['search_value'])} there and "
-        f"{percent(winner['mean'])} as the mean of {len(winner['replicates'])} new replicates, "
+        f"{percent(winner['mean'])} as the mean of {replicates}, "
         f"{100 * drop:.2f} points less."
     )
 
@@ -130,8 +135,8 @@ def search_flattered(result: Mapping[str, Any]) -> Iterator[str]:
 def more_trials(result: Mapping[str, Any]) -> Iterator[str]:
     """Whether more trials of this search gain more than the noise between seeds.
 
-    Not to stop on few trials, nor where the best values are equal without being perfect: then a
-    gain of 0 says only that the estimate has nothing to go by.
+    It never advises to stop on few trials, or where the best values are equal and below 1: then
+    an estimated gain of 0 only says that there is nothing to estimate from.
     """
     noise, gain = _outlook(result, "noise"), _outlook(result, "expected_gain")
     if noise is None or gain is None:
@@ -157,7 +162,7 @@ def more_trials(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def weakest_class(result: Mapping[str, Any]) -> Iterator[str]:
-    """A class that is worse than all together, beyond what the worst of so many is by chance."""
+    """The class with the lowest accuracy, if chance alone does not explain how low it is."""
     confusion, classes = result["confusion"], result["dataset"]["classes"]
     name = "winner" if "winner" in confusion else "reference"
     rows = confusion[name]["after"]
@@ -180,5 +185,5 @@ def weakest_class(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _outlook(result: Mapping[str, Any], key: str) -> Any:
-    """None where nothing can be said, or the run was concluded before there was an outlook."""
+    """A part of the outlook; None where it is unknown or the run's version had no outlook."""
     return result.get("outlook", {}).get(key)

@@ -21,8 +21,8 @@ from search.space import Space, SpaceError
 
 _EDGE = 0.05
 _LEVEL = 0.01
-"""Chance of so many of the best trials at an edge, were all values alike likely: there are two
-edges of many hyperparameters."""
+"""Advice is given where chance alone would cause it less often than this: many hyperparameters are
+looked at, at both ends."""
 _FEW = 3
 _LISTED = 6
 
@@ -32,8 +32,8 @@ def wider_domains(
 ) -> Iterator[str]:
     """Where the winner and at least half of the best trials lie at the same end of a domain.
 
-    The end is the outer 5 % of a range (of its logarithm where it is searched so), or the last
-    step. Of a baseline's hyperparameters each baseline counts once.
+    The end is the outer 5 % of a range (of its logarithm for a logarithmic one), or the last step.
+    For hyperparameters of the baseline, each baseline counts once.
     """
     chosen = result["winner"]["configuration"]
     for name, domain in space.distributions.items():
@@ -58,7 +58,7 @@ def wider_domains(
 
 
 def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
-    """The best quarter of trials; for the baseline's hyperparameters of the best of each."""
+    """The best quarter of trials; for a baseline's hyperparameters only the best trial of each."""
     complete = sorted(
         (t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number)
     )
@@ -88,7 +88,10 @@ def _widened(
     winner: Value,
     counts: str,
 ) -> Iterator[str]:
-    """To three times as far, or two steps or a quarter of the range more, or half of that."""
+    """Advice to widen to three times as far, by two steps or by a quarter of the range.
+
+    Half of that where the whole is not valid; nothing where neither is.
+    """
     low, high = domain.low, domain.high
     side, bound = ("high", high) if end else ("low", low)
     if domain.log:
@@ -147,7 +150,7 @@ def freeze(
     importance: Importance | None,
     analysis: Analysis | None,
 ) -> Iterator[str]:
-    """What accuracy went with how many frozen layers, and layers that hardly moved though free."""
+    """The best number of frozen layers, and layers to freeze because they hardly changed."""
     values: dict[int, list[float]] = {}
     for trial in trials:
         if trial.value is not None:
@@ -180,7 +183,7 @@ def _freeze_what_stayed(
     medians: Mapping[int, float],
     analysis: Analysis | None,
 ) -> Iterator[str]:
-    """Leading layers that were free and kept their representation, if trials bear it out."""
+    """The first layers that were trained and hardly changed, if the trials agree."""
     noise = result.get("outlook", {}).get("noise")
     if analysis is None or noise is None or analysis.cka_images < ENOUGH:
         return
@@ -196,7 +199,7 @@ def _freeze_what_stayed(
         return
     least = min(layer.cka or 0.0 for layer in alike)
     yield (
-        f"Try freezing {_layers(stayed)} in place of {now}: though free, the exported model's "
+        f"Try freezing {_layers(stayed)} in place of {now}: though trained, the exported model's "
         f"first {stayed} kept a CKA of {least:.3f} or more on {analysis.cka_images} images, and "
         f"the {len(values[stayed])} trials that froze {stayed} had a median accuracy of "
         f"{percent(medians[stayed])}, against {percent(medians[now])} (n = {len(values[now])}); "
@@ -228,9 +231,10 @@ def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
 
 
 def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
-    """Learning rates whose upper third failed more often than the rest; workers' losses apart.
+    """Learning rates whose upper third failed more often than the rest.
 
-    A shared baseline is one trial, that which trained it: its fine-tunes are not drawn apart.
+    Trials that failed with their workers do not count. Of trials that share a baseline, only the
+    one that trained it counts for the baseline's learning rate: it was drawn once.
     """
     for name, domain in space.distributions.items():
         if not name.endswith(".learning_rate") or not isinstance(domain, FloatDistribution):
@@ -242,7 +246,7 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
             for t in trials
             if t.state in ("complete", "pruned", "fail") and name in t.configuration
         ]
-        ended = [t for t in ended if not t.reason.startswith("lost its worker")]
+        ended = [t for t in ended if not t.lost]
         if name.startswith("baseline."):
             ended = [t for t in ended if t.branch_of is None]
         high = [t for t in ended if to_unit(domain, t.configuration[name]) > 2 / 3]

@@ -1,7 +1,7 @@
 """What explains a run's winner: the shift in the data, the answers, and what fine-tuning changed.
 
-One typed object that the report and TensorBoard draw from, made anew from the run's folder at any
-time. Of TEST2 it sees the selection part alone, so that making it is no look at the held-out part.
+One typed object, which the report and TensorBoard show. It can be made from the run's folder at
+any time. It uses only the selection part of TEST2, so making it is no look at the held-out part.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Analysis:
         shifts: TRAIN to TEST, TRAIN to TEST2, TEST to TEST2.
         predictions: on TEST2's selection part.
         feature_maps: of one of its images.
-        layers: block 1 to 3, dense 512, head.
+        layers: those of the network, then its head.
         cka_images: images that `LayerChange.cka` was computed on.
     """
 
@@ -167,7 +167,7 @@ def analyse_run(run: Run) -> Analysis:
 def _summaries(
     dataset: Dataset, selection: NDArray[np.int64], hyperparameters: Hyperparameters
 ) -> tuple[SplitSummary, ...]:
-    """TRAIN and TEST as their stages draw them, then TEST2's selection part."""
+    """TRAIN and TEST with the augmentation of their stages, then TEST2's selection part."""
     h, size = hyperparameters, len(dataset.classes)
     stages = {
         "TRAIN": ("baseline", h.baseline.augmentation),

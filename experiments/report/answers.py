@@ -65,7 +65,7 @@ class Predictions:
 def predictions_of(
     part: Split, selection: NDArray[np.int64], probabilities: Sequence[Tensor]
 ) -> Predictions:
-    """What became of each answer.
+    """Compare the answers before and after fine-tuning.
 
     Args:
         part: TEST2's selection part.
@@ -100,7 +100,11 @@ def predictions_of(
 
 
 def surest_repair(part: Split, probabilities: Sequence[Tensor]) -> int:
-    """Position in the part of the surest answer that fine-tuning put right; 0 without one."""
+    """The image that fine-tuning put right with the highest probability.
+
+    Returns:
+        Its position in the part; 0 if there is none.
+    """
     labels = torch.from_numpy(part.labels)
     was, became = (torch.from_numpy(correct(p, labels)) for p in probabilities)
     return int((probabilities[1].amax(dim=1) * (~was & became)).argmax())

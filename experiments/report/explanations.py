@@ -9,19 +9,20 @@ from typing import Any
 
 from experiments.report.analysis import Analysis
 from experiments.report.inside import LayerChange
-from experiments.wording import percent
+from experiments.wording import counted, percent
+from model.architecture import REFERENCE
 from search.records import TrialRecord
 
 ALIKE = 0.95
 """Linear CKA from which a layer is called little changed; a convention, not a test."""
 ENOUGH = 160
-"""Images from which CKA is judged by: of networks of two runs it lay up to 0.03 above what 600
-images gave, and on 40 up to 0.12, over `ALIKE` in layers that were under it."""
+"""Images that it takes to judge by CKA. Of networks of two runs, CKA on so many images was at most
+0.03 higher than on 600, and on 40 images up to 0.12 higher, which lifted layers above `ALIKE`."""
 FROZEN = "fine_tune.frozen_layers"
 
 
 def protocol_lines(result: Mapping[str, Any]) -> list[str]:
-    """The protocol with its numbers, a sentence or two per step."""
+    """The protocol with its numbers, one or two sentences for each step."""
     dataset, protocol, division = (result[k] for k in ("dataset", "protocol", "division"))
     n = {split: sum(counts) for split, counts in dataset["counts"].items()}
     height, width = dataset["image_size"]
@@ -30,13 +31,12 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     if source != "TEST":
         learnt += n["TRAIN"]
     held_out = (
-        f"{division['held_out_n']} are held out, touched by no training, stopping or ranking"
+        f"{division['held_out_n']} are held out: not used for training, stopping or ranking"
         if division["held_out_n"]
         else "none is held out"
     )
     return [
-        f"Network: three blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 max-pooling "
-        f"(32, 64, 128 filters), a dense layer of 512 with dropout, and one of {classes} outputs; "
+        f"Network: {REFERENCE.description} with dropout, and one of {classes} outputs; "
         f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'])}.",
@@ -46,9 +46,9 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images to select on; {held_out}.",
         f"Search: every trial is one configuration through both stages, ranked by its accuracy on "
-        f"the selection part. The best are trained again as {result['retrain']['replicates']} new "
-        "replicates, whose mean alone chooses the winner; the reference configuration gets as "
-        "many.",
+        f"the selection part. The best and the reference configuration are trained again as "
+        f"{counted(result['retrain']['replicates'], 'new replicate')} each, and the best mean of "
+        "these wins.",
     ]
 
 
@@ -75,12 +75,15 @@ def layer_lines(analysis: Analysis) -> list[str]:
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
-        f"Frozen in this model: {_listed(frozen)}; their outputs are the same by construction."
+        f"Frozen in this model: {_listed(frozen)}; fine-tuning cannot change their outputs."
         if frozen
         else "Nothing was frozen in this model."
     ]
     if free and analysis.cka_images < ENOUGH:
-        return [*lines, f"On {analysis.cka_images} images CKA lies too high to be judged by."]
+        return [
+            *lines,
+            f"CKA is not judged here: on only {analysis.cka_images} images it comes out too high.",
+        ]
     if len(free) > 1:
         least, most = max(free, key=_cka), min(free, key=_cka)
         lines.append(
@@ -93,20 +96,20 @@ def layer_lines(analysis: Analysis) -> list[str]:
         lines.append(
             f"Though free to move, {_listed([layer.name for layer in kept])} kept nearly the same "
             f"representation (CKA {min(map(_cka, kept)):.3f} or more): by this measure, freezing "
-            "as far as there takes little away. The test of it are the trials that froze as much."
+            "them too would change little. Trials with as many frozen layers put that to the test."
         )
     elif could_freeze and could_freeze[0].cka is not None:
         first = could_freeze[0]
         lines.append(
             f"The first trained layer, {first.name}, moved to CKA {_cka(first):.3f}, below "
-            f"{ALIKE}, from which a layer counts as little changed here: freezing it as well "
-            "would forbid a change that fine-tuning made."
+            f"{ALIKE}, from which a layer counts as little changed here: freezing it too would "
+            "prevent a change that fine-tuning made."
         )
     return lines
 
 
 def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """What the search found for each number of frozen layers, ended trials without a value too."""
+    """What the search found for each number of frozen layers."""
     values: dict[int, list[float | None]] = {}
     for trial in trials:
         if trial.state in ("complete", "pruned", "fail") and FROZEN in trial.configuration:

@@ -1,4 +1,4 @@
-"""What a finished run found, in sentences and in the terminal's end table."""
+"""What a finished run found: sentences, and the table at the end of a search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiments.outlook import beyond_seeds, outlook_lines
 from experiments.result_rows import final_row, table_lines
-from experiments.wording import interval, percent, points
+from experiments.wording import counted, interval, percent, points
 
 
 def result_table(result: Mapping[str, Any]) -> Table:
@@ -53,22 +53,22 @@ def answer(result: Mapping[str, Any]) -> list[str]:
             of = f"mean of {count} replicates" if count > 1 else "one replicate"
             lines.append(
                 f"{name} is right on {percent(row['accuracy'])} {interval(row['interval'])} of "
-                f"{row['n']} TEST2 images ({row['label']}; {of}) after fine-tuning."
+                f"{counted(row['n'], 'TEST2 image')} ({row['label']}; {of}) after fine-tuning."
             )
     return [*lines, comparison_line(result)]
 
 
 def exported_alone(result: Mapping[str, Any]) -> str:
-    """What the exported replicate alone is worth, for who deploys it."""
+    """Accuracy of the exported replicate alone; empty where it is not known."""
     row = final_row(result, "winner") or final_row(result, "reference")
     if row is None or len(row["replicates"]) != result["retrain"]["replicates"]:
-        return ""  # some failed: which value is whose is not known
+        return ""  # some failed, and the values do not say of which replicate they are
     value = row["replicates"][result["exported"]["replicate"] - 1]
-    return f"{percent(value)} of {row['n']} TEST2 images ({row['label']})"
+    return f"{percent(value)} of {counted(row['n'], 'TEST2 image')} ({row['label']})"
 
 
 def comparison_line(result: Mapping[str, Any]) -> str:
-    """Winner minus reference and how that reads, or why they are not compared."""
+    """Winner minus reference and what follows from it, or why they are not compared."""
     comparison = result["comparison"]
     if comparison is not None:
         low, high = comparison["interval"]
@@ -76,7 +76,7 @@ def comparison_line(result: Mapping[str, Any]) -> str:
         if low > 0 or high < 0:
             better = f"the {'winner' if low > 0 else 'reference configuration'} is better"
             reading = {
-                True: f"{better}, by more than seeds differ",
+                True: f"{better}, by more than the noise between seeds",
                 False: f"{better} on these images, but within the noise between seeds",
                 None: f"{better} on these images; the noise between seeds is unknown",
             }[beyond_seeds(result)]

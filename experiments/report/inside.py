@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from experiments.report.split_summary import Image
 from model.evaluation import BATCH
-from model.network import FILTERS, Network
+from model.network import Network
 from model.representation import (
-    LAYER_NAMES,
     layer_features,
     layer_modules,
+    layer_names,
     linear_cka,
     relative_change,
 )
@@ -26,10 +26,10 @@ MAP_CHANNELS = 8
 
 @dataclass(frozen=True)
 class BlockMaps:
-    """What a block makes of one image: its output after pooling and ReLU, hence >= 0.
+    """A block's output for one image, after pooling and ReLU, hence >= 0.
 
     Attributes:
-        name: "block 1", "block 2" or "block 3".
+        name: of the block.
         channels: which MAP_CHANNELS channels: those with the largest mean after fine-tuning, the
             largest first; the same ones before and after.
         before, after: [MAP_CHANNELS, H / 2^i, W / 2^i] float32 >= 0, for block i; draw both on
@@ -44,7 +44,7 @@ class BlockMaps:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The blocks' view of one image of TEST2's selection part.
+    """The blocks' outputs for one image of TEST2's selection part.
 
     Attributes:
         index: position in TEST2.
@@ -52,7 +52,7 @@ class FeatureMaps:
         label: true class, position in `Analysis.classes`.
         before, after: classes predicted before and after fine-tuning. The image is the repaired
             one with the highest probability after fine-tuning; without a repaired one, the first.
-        blocks: block 1 to 3.
+        blocks: the layers whose outputs are maps.
     """
 
     index: int
@@ -68,7 +68,7 @@ class LayerChange:
     """What fine-tuning changed in a layer.
 
     Attributes:
-        name: "block 1", "block 2", "block 3", "dense 512" or "head".
+        name: of the layer, or "head".
         frozen: whether fine-tuning left it frozen: then `cka` of it and of all layers before it
             is 1 and both changes are 0.
         cka: linear CKA, 0..1, between the layer's outputs before and after fine-tuning on
@@ -87,11 +87,13 @@ class LayerChange:
 
 
 def block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
-    """Of one image, [1, 1, H, W]."""
+    """Maps of every block for one image, [1, 1, H, W]."""
     found = []
     both = zip(*(layer_features(network, image, BATCH) for network in pair), strict=True)
-    for name, features in zip(LAYER_NAMES[: len(FILTERS)], both, strict=False):
+    for name, features in zip(layer_names(pair[0]), both, strict=True):
         before, after = (f[0].cpu() for f in features)
+        if after.dim() != 3:  # no map
+            continue
         order = torch.argsort(after.mean(dim=(1, 2)), descending=True, stable=True)
         channels = order[:MAP_CHANNELS]
         maps = [f[channels].contiguous().numpy() for f in (before, after)]
@@ -100,7 +102,7 @@ def block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
 
 
 def layer_changes(pair: Sequence[Network], images: Tensor, frozen: int) -> tuple[LayerChange, ...]:
-    """Of every layer, on [n, 1, H, W] images, one layer's features at a time."""
+    """Changes of every layer, on [n, 1, H, W] images; keeps one layer's features at a time."""
     features = zip(*(layer_features(network, images, BATCH) for network in pair), strict=True)
     alignments = [linear_cka(x, y) for x, y in features]
     modules = zip(*(layer_modules(network) for network in pair), strict=True)
@@ -112,7 +114,7 @@ def layer_changes(pair: Sequence[Network], images: Tensor, frozen: int) -> tuple
             weight_change=relative_change(x.parameters(), y.parameters()),
             statistics_change=relative_change(_statistics(x), _statistics(y)),
         )
-        for i, (name, (x, y)) in enumerate(zip(LAYER_NAMES, modules, strict=True))
+        for i, (name, (x, y)) in enumerate(zip(layer_names(pair[0]), modules, strict=True))
     )
 
 

@@ -1,59 +1,138 @@
-"""`report.html`: what a run found and what explains it, on one page that stands alone."""
+"""`report.html`: what a run found and what explains it, on one page without other files."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from data.publishing import write_atomically
-from experiments.folder import NotARun, Run
 from experiments.outlook import outlook_lines
 from experiments.report.advice import advice
-from experiments.report.analysis import Analysis, analyse_run
+from experiments.report.analysis import Analysis
+from experiments.report.confusions import changes_of, confusion_matrices
 from experiments.report.explanations import frozen_rows, protocol_lines
-from experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
-from experiments.report.figures.change import class_changes
+from experiments.report.figures.accuracy import accuracy_intervals
 from experiments.report.figures.search import search_history, time_used
 from experiments.report.findings import answer, exported_alone
 from experiments.report.views import data_view, features_view, importance_view, mistakes_view
 from experiments.result_rows import table_lines
-from experiments.results import STAGES
-from experiments.wording import duration, interval, one_line, percent, unbroken
-from search.importance import importances
+from experiments.wording import duration, in_one_line, interval, one_line, percent, unbroken
+from search.importance import Importance, importances
 from search.records import TrialRecord
 from search.space import Space
 
-_SECTIONS = {
-    "data": "Data",
-    "protocol": "Protocol and configuration",
-    "results": "Accuracies before and after fine-tuning",
-    "confusion": "Confusion matrices",
-    "classes": "Change of each class",
-    "mistakes": "Most confident mistakes",
-    "features": "What fine-tuning changed inside",
-    "search": "Search",
-    "importance": "What mattered in the search",
-    "retraining": "Retraining, noise and outlook",
-    "advice": "What the data recommends next",
-    "provenance": "Provenance",
-}
-"""Anchor, which names the template too, to title; in the page's order."""
 _MISSING = (
-    "Not shown: the run's dataset or exported model is gone, damaged or of other data; "
-    "`shiftsearch report` fills this in when both are back."
+    "Not shown: the run's dataset or exported model is gone, damaged or of other data, or the "
+    "analysis failed; `shiftsearch report` tries again."
 )
 
 
-def explained(run: Run) -> Analysis | None:
-    """What explains the winner, or None where the run's dataset or bundle is gone or unfit."""
-    try:
-        return analyse_run(run)
-    except NotARun:
-        return None
+@dataclass(frozen=True)
+class _Material:
+    """What the sections are made of; `write_report` says what each is."""
+
+    result: Mapping[str, Any]
+    trials: Sequence[TrialRecord]
+    space: Space
+    analysis: Analysis | None
+
+    @property
+    def winner(self) -> int:
+        return int(self.result["winner"]["number"])
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        return importances(self.trials, self.space, self.result["search"]["seed"])
+
+
+def _protocol(m: _Material) -> dict[str, Any]:
+    return {"protocol": protocol_lines(m.result), **_configurations(m.result, m.space)}
+
+
+def _results(m: _Material) -> dict[str, Any]:
+    rows = m.result["table"]
+    return {"lines": table_lines(m.result), "intervals": accuracy_intervals(rows)}
+
+
+def _features(m: _Material) -> dict[str, Any]:
+    features = m.analysis and features_view(m.analysis)
+    return {"features": features, "frozen": frozen_rows(m.trials)}
+
+
+def _search(m: _Material) -> dict[str, Any]:
+    ended = {state: [t for t in m.trials if t.state == state] for state in ("fail", "pruned")}
+    reasons = {s: [(t.number, one_line(t.reason)) for t in found] for s, found in ended.items()}
+    return {
+        "tied": _tied(m.result["search"], m.trials),
+        "history": search_history(m.trials, m.winner),
+        "time": time_used(m.trials),
+        "failed": reasons["fail"],
+        "stopped": reasons["pruned"],
+        "complete": sum(t.state == "complete" for t in m.trials),
+        "branches": sum(t.branch_of is not None for t in m.trials),
+    }
+
+
+def _importance(m: _Material) -> dict[str, Any]:
+    return {"mattered": importance_view(m.trials, m.space, m.importance, m.winner)}
+
+
+def _advice(m: _Material) -> dict[str, Any]:
+    return {"advice": advice(m.result, m.trials, m.space, m.importance, m.analysis)}
+
+
+def _provenance(m: _Material) -> dict[str, Any]:
+    looks = Counter((k["configuration"], k["purpose"]) for k in m.result["held_out_looks"])
+    return {"looks": looks, "exported_alone": exported_alone(m.result)}
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page.
+
+    Attributes:
+        anchor: its link; names the template too.
+        title: its heading.
+        view: what the template shows, by name.
+    """
+
+    anchor: str
+    title: str
+    view: Callable[[_Material], dict[str, Any]]
+
+
+_ANSWER = _Section("answer", "Answer", lambda m: {"answer": answer(m.result)})
+_SECTIONS = (
+    _Section("data", "Data", lambda m: {"data": data_view(m.result, m.analysis)}),
+    _Section("protocol", "Protocol and configuration", _protocol),
+    _Section("results", "Accuracies before and after fine-tuning", _results),
+    _Section(
+        "confusion", "Confusion matrices", lambda m: {"confusions": confusion_matrices(m.result)}
+    ),
+    _Section("classes", "Change of each class", lambda m: {"changes": changes_of(m.result)}),
+    _Section(
+        "mistakes",
+        "Most confident mistakes",
+        lambda m: {"mistakes": m.analysis and mistakes_view(m.analysis)},
+    ),
+    _Section("features", "What fine-tuning changed inside", _features),
+    _Section("search", "Search", _search),
+    _Section("importance", "What mattered in the search", _importance),
+    _Section(
+        "retraining",
+        "Retraining, noise and outlook",
+        lambda m: {"outlook": outlook_lines(m.result)},
+    ),
+    _Section("advice", "What the data recommends next", _advice),
+    _Section("provenance", "Provenance", _provenance),
+)
+"""In the page's order."""
 
 
 def write_report(
@@ -62,55 +141,43 @@ def write_report(
     space: Space,
     analysis: Analysis | None,
     path: Path,
-) -> None:
+) -> list[str]:
     """One self-contained HTML page without scripts.
+
+    A section that cannot be made says so on the page, and the other sections are there.
 
     Args:
         result: `result.json`.
         trials: of the study.
         space: that was searched.
-        analysis: what explains the winner; None where the run's data or model is gone, which
-            the page then says.
+        analysis: what explains the winner; None where there is none, which the page then says.
         path: of the page; replaced in one step.
+
+    Returns:
+        One line for each section that could not be made.
     """
-    winner = result["winner"]["number"]
-    importance = importances(trials, space, result["search"]["seed"])
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            result=result,
-            sections=list(_SECTIONS.items()),
-            missing=_MISSING,
-            answer=answer(result),
-            tied=_tied(result["search"], trials),
-            exported_alone=exported_alone(result),
-            data=data_view(result, analysis),
-            protocol=protocol_lines(result),
-            **_configurations(result, space),
-            lines=table_lines(result),
-            intervals=accuracy_intervals(result["table"]),
-            confusions=_confusions(result),
-            mistakes=analysis and mistakes_view(analysis),
-            features=analysis and features_view(analysis),
-            frozen=frozen_rows(trials),
-            history=search_history(trials, winner),
-            time=time_used(trials),
-            failed=[(t.number, one_line(t.reason)) for t in trials if t.state == "fail"],
-            stopped=[(t.number, one_line(t.reason)) for t in trials if t.state == "pruned"],
-            complete=sum(t.state == "complete" for t in trials),
-            branches=sum(t.branch_of is not None for t in trials),
-            mattered=importance_view(trials, space, importance, winner),
-            advice=advice(result, trials, space, importance, analysis),
-            outlook=outlook_lines(result),
-            looks=Counter((k["configuration"], k["purpose"]) for k in result["held_out_looks"]),
-        )
+    material, environment = _Material(result, trials, space, analysis), _environment()
+    failures: list[str] = []
+
+    def made(section: _Section) -> str:
+        try:
+            template = environment.get_template(f"{section.anchor}.html.j2")
+            return template.render(result=result, missing=_MISSING, **section.view(material))
+        except Exception as error:  # whatever it is, the rest of the page does not need it
+            failures.append(f"section {section.title!r} failed: {in_one_line(error)}")
+            return environment.get_template("failed.html.j2").render(failure=failures[-1])
+
+    page = environment.get_template("report.html.j2").render(
+        result=result,
+        answer=made(_ANSWER),
+        sections=[(section.anchor, section.title, made(section)) for section in _SECTIONS],
     )
     write_atomically(path, page.encode())
+    return failures
 
 
 def _environment() -> jinja2.Environment:
-    """The templates with the words of a page: whatever is filled in is escaped."""
+    """The templates and their filters; values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -130,7 +197,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]:
-    """Trials as good as the one that is named the best."""
+    """Other trials with the value of the best one."""
     equal = [t.number for t in trials if t.value is not None and t.value == search["best_value"]]
     return [number for number in equal if number != search["best_number"]]
 
@@ -151,31 +218,8 @@ def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[d
     return found
 
 
-def _confusions(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Per configuration its name, its two matrices and the change of its classes."""
-    classes = result["dataset"]["classes"]
-    found = []
-    for name, matrices in result["confusion"].items():
-        if not isinstance(matrices, Mapping):  # beside them stand split and part
-            continue
-        figures = {
-            when: confusion_matrix(
-                matrices[when], classes, f"Confusion matrix of the {name}, {when} fine-tuning"
-            )
-            for when in STAGES
-        }
-        figures["classes"] = class_changes(
-            matrices["before"],
-            matrices["after"],
-            classes,
-            f"The {name} on TEST2's selection part, before to after fine-tuning",
-        )
-        found.append({"name": name, **figures})
-    return found
-
-
 def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
-    """What it writes, kept on one line."""
+    """The same function, with a result that is kept on one line."""
     return lambda value: unbroken(write(value))
 
 

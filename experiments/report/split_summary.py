@@ -1,4 +1,4 @@
-"""A split at a glance, and how far two splits are apart."""
+"""Summaries of a split, and how far two splits are apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Image = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a split, as the network meets it.
+    """One image of a split, as stored and as the network gets it.
 
     Attributes:
         index: position in the dataset's split (for TEST2, in the whole of TEST2).
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A split at a glance; intensities are of preprocessed images, 0..1.
+    """A summary of a split; intensities are of preprocessed images, 0..1.
 
     Attributes:
         name: TRAIN, TEST or TEST2.
@@ -105,8 +105,7 @@ def summarise_split(
     Args:
         name: TRAIN, TEST or TEST2.
         split: whole; may be memory-mapped.
-        positions: [n] int64, the images to look at, of which TEST2's summary says "selection";
-            None for all.
+        positions: [n] int64, the images to summarise, TEST2's selection part; None for all.
         classes: how many.
         augmentation: stage and strengths to draw with, or None.
     """
@@ -140,7 +139,7 @@ def summarise_split(
 
 
 def _preprocessed(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, H, W] as stored to float32 in 0..1, by what the network's input goes through."""
+    """[N, H, W] as stored to float32 in 0..1, by the network's own preprocessing."""
     result: NDArray[np.float32] = normalise(torch.tensor(images)).numpy()
     return result
 

@@ -1,8 +1,7 @@
 """TensorBoard's event files: appended to live, or written whole in one step.
 
-The names say the order in which TensorBoard reads a folder's files: by the time they were begun,
-and an `end` after the file that it ends. TensorBoard leaves a file for the next in order and never
-returns to it.
+TensorBoard reads a folder's files in the order of their names: by the time they were begun, and an
+`end` after the file that it ends. It never returns to a file once it has gone on to the next.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _FILES, _END = "*tfevents*", ".end"
 def scalar(tag: str, value: float, description: str | None) -> Summary.Value:
     """A point of a curve; TensorBoard keeps float32.
 
-    Not by `simple_value`, of which TensorBoard's fast reader drops the description.
+    Without `simple_value`: TensorBoard's fast reader drops its description.
 
     Args:
         tag: of the curve.
         value: of the point.
-        description: Markdown; of every first point of a file's curve, and of no other need be.
+        description: Markdown; needed at the first point of each file's curve only.
     """
     metadata = None
     if description is not None:
@@ -65,7 +64,7 @@ def text(tag: str, markdown: str) -> Summary.Value:
 
 
 class EventFile:
-    """A new event file at the end of a folder's; a reader sees each event as it is added.
+    """A new event file, read after the folder's others; each event can be read once added.
 
     Args:
         folder: made when absent.
@@ -112,15 +111,14 @@ def write_end(folder: Path, steps: Mapping[int, Values]) -> None:
 
 
 def has_end(folder: Path) -> bool:
-    """Whether `write_end` was done in the folder since it was last emptied."""
+    """Whether the folder has an end, written since it was last emptied."""
     return any(path.stat().st_size for path in folder.glob(f"*{_END}"))
 
 
 def empty(folder: Path) -> None:
-    """Take out all events; the folder need not be there.
+    """Remove all events; the folder need not exist.
 
-    The files stay, without content: a TensorBoard that is running never leaves a file that is
-    gone for a new one.
+    The files stay, without content: a running TensorBoard does not go on from a file that is gone.
     """
     for path in folder.glob(_FILES):
         os.truncate(path, 0)

@@ -1,9 +1,9 @@
-"""What TensorBoard's HParams tab is told: one experiment, and a session for each trial.
+"""The data of TensorBoard's HParams tab: one experiment, and a session for each trial.
 
 The protocol buffers are built here: TensorBoard's own helper imports TensorFlow. TensorBoard takes
 the first experiment and, of each session, the first start and end that it meets, and nothing can
-be changed afterwards; an end that is missing reads as unknown, which here means running. So what
-became of a trial is also a metric, `state`, of which the last value counts.
+be changed afterwards. A session without an end is shown as unknown, which here means running. So
+the state of a trial is also a metric, `state`, whose last value counts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _FIRST = ("baseline.learning_rate", "fine_tune.learning_rate", "fine_tune.frozen
 
 
 def description(tag: str) -> str:
-    """Of a metric, for its curve too."""
+    """The description of a metric."""
     return _METRICS[tag]
 
 
@@ -104,7 +104,7 @@ def session_start(
         space: of the search.
         configuration: what it lacks is left out, which no filter of TensorBoard hides.
         role: of the trial.
-        branch_of: the trial whose baseline it takes up; None is shown as "none".
+        branch_of: the trial whose baseline it uses; None is shown as "none".
         seconds: when it began, Unix time.
     """
     info = SessionStartInfo(start_time_secs=seconds)
@@ -122,7 +122,7 @@ def session_start(
 
 
 def session_end(state: str, seconds: float) -> Summary.Value:
-    """What became of a trial that ended at `seconds`, Unix time: a pruned one did not fail."""
+    """How a trial ended, at `seconds` of Unix time; a pruned trial did not fail."""
     status = api_pb2.STATUS_FAILURE if state == "fail" else api_pb2.STATUS_SUCCESS
     info = SessionEndInfo(status=status, end_time_secs=seconds)
     return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))

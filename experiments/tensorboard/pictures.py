@@ -84,9 +84,9 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def written(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names as the font can write them: `class 3`, counted from 0, for one whose letters it lacks.
+    """Names that the font can write; others as `class 3`, counted from 0.
 
-    All that it lacks, such as Chinese, would be the same box.
+    Letters that the font lacks, such as Chinese ones, would all be the same box.
     """
     lacking = _letters(_NO_LETTER, _SMALL)
     return tuple(

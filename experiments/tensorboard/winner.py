@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from experiments.live.listeners import harmless
 from experiments.report.analysis import Analysis
 from experiments.report.answers import Mistake
 from experiments.report.inside import BlockMaps, FeatureMaps
@@ -24,7 +23,7 @@ _ACROSS = 4
 
 
 def has_winner(root: Path) -> bool:
-    """Whether the winner's folder is written, whole, under the run's TensorBoard folder."""
+    """Whether the winner's folder in the run's TensorBoard folder is complete."""
     return has_end(_folder(root))
 
 
@@ -32,15 +31,15 @@ def _folder(root: Path) -> Path:
     return root / "winner"
 
 
-@harmless
-def write_winner(root: Path, analysis: Analysis, /) -> None:
-    """Write the winner's folder anew.
+def write_winner(root: Path, analysis: Analysis) -> None:
+    """Write the winner's folder anew; if that fails, `has_winner` is False afterwards.
 
     Args:
         root: the run's TensorBoard folder.
         analysis: of the exported network.
     """
     a, folder, classes = analysis, _folder(root), written(analysis.classes)
+    empty(folder)  # what may lie there is of an earlier winner
     values = [_samples(split, classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
     values.append(_shown(a.feature_maps, classes))
@@ -51,7 +50,6 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
     if a.predictions.mistakes:
         values.append(_mistakes(a.predictions.mistakes, classes))
     values.append(text("representation/layers", _layer_table(a)))
-    empty(folder)
     steps = {0: values}
     for step, point in _curve(a):
         steps.setdefault(step, []).append(point)
@@ -59,11 +57,11 @@ def write_winner(root: Path, analysis: Analysis, /) -> None:
 
 
 def _samples(split: SplitSummary, classes: tuple[str, ...]) -> Summary.Value:
-    """A class per row; its samples beside each other, each in all its forms."""
+    """One row per class; each sample as stored, preprocessed and augmented."""
     by_class = groupby(split.samples, key=lambda sample: sample.label)
     found = [(classes[label], list(samples)) for label, samples in by_class][:_MOST_CLASSES]
     forms = ["stored", "preprocessed"]
-    about = "as stored and as the network meets it"
+    about = "as stored and as the network gets it"
     if split.augmentation is not None:
         forms += ["augmented"] * len(split.samples[0].augmented)
         stage = split.augmentation.replace("_", "-")
@@ -126,7 +124,7 @@ def _mistakes(mistakes: tuple[Mistake, ...], classes: tuple[str, ...]) -> Summar
     return image(
         "mistakes/most_confident",
         grid(rows, side=112),
-        "images of TEST2's selection part that are wrong after fine-tuning, the surest first",
+        "images of TEST2's selection part that are wrong after fine-tuning, by confidence",
     )
 
 

@@ -69,7 +69,7 @@ POINTS = {
     "writing": Point("model.bundle_format", "write_atomically", after=True),
     "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),
     "exported": Point("experiments.conclusion", "save_bundle", after=True),
-    "concluded": Point("experiments.conclusion", "write_report"),
+    "concluded": Point("experiments.adornments", "write_report"),
 }
 
 

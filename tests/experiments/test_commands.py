@@ -5,8 +5,12 @@ Integration, for `experiments.commands` imports Ray; none is started.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from data.folder import read_folder
 from data.synthetic import DEFAULT_COUNTS, synthesize
 from experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from experiments.definition import BudgetRequest, Experiment
+from experiments.folder import Run
 from experiments.results import looks_so_far, part_rows, parts_of, score
 from model.bundle import Bundle, save_bundle
 from model.device import choose_device
@@ -28,6 +33,7 @@ from model.evaluation import predict
 from model.hyperparameters import Hyperparameters, Protocol
 from model.protocol import build
 from model.store import Store
+from search.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
 from tests.experiments.stored_networks import random_weights, retrained
 from tests.experiments.stored_runs import stored_run
@@ -232,8 +238,14 @@ def test_data_import_makes_a_folder_of_the_pictures(
         ("report {at}/empty", "{at}/empty/result.json: does not exist"),
         ("report {at}/file", "{at}/file/result.json: does not exist"),
         ("search nonsense --run {at}/new", "nonsense: no such file"),
+        ("search {at}/full --run {at}/new", "{at}/full: is a folder, but must be a file"),
+        ("search {at}/file/x --run {at}/new", "{at}/file/x: no such file"),
         ("search demo --data {at}/none --run {at}/new", "{at}/none: does not exist"),
-        ("search demo --run {at}/file", "{at}/file: "),
+        ("search demo --data {at}/file --run {at}/new", "{at}/file: is a file"),
+        ("search demo --data {at}/\udcff --run {at}/new", "'{at}/\\udcff': is no UTF-8 text"),
+        ("search demo --run {at}/\udcff", "'{at}/\\udcff': is no UTF-8 text"),
+        ("search demo --run {at}/file", "{at}/file: is a file, but must be the folder of a run"),
+        ("search demo --run {at}/file/new", "{at}/file/new: Not a directory"),
         ("search demo --run {at}/full", "{at}/full: is not empty, and not a run"),
     ],
 )
@@ -371,6 +383,90 @@ def test_the_budget_flags_are_keys_of_the_experiment(
     assert (without.until_converged, without.budget) == (False, BudgetRequest())
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/run/study.journal"),
+        PermissionError(errno.EACCES, "Permission denied", "/run/study.journal"),
+        OSError(errno.EROFS, "Read-only file system", "/run/study.journal"),
+        OSError(errno.ENOSPC, "No space left on device", "/run/study.journal"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer", "/run/study.journal"),
+    ],
+)
+def test_a_file_that_fails_during_a_search_is_an_interruption(
+    error: OSError,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What is wrong input before it has begun; the same command goes on, so it is no longer."""
+
+    def execute(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    for _ in range(2):
+        assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith(f"interrupted: /run/study.journal: {error.strerror}; ")
+
+
+def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+
+    def execute(driver: Any, *_: object) -> None:
+        shutil.rmtree(folder)
+        driver.phases.ask()
+
+    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    assert main(["search", "demo", "--run", str(folder)]) == INTERRUPTED
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"interrupted: {folder}/study.journal: No such file or directory; ")
+    assert not folder.exists()
+
+
+def test_report_holds_the_run_s_lock_until_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the report of a search that ends meanwhile would be replaced by an older one."""
+    run = stored_run(tmp_path / "run")
+    run.result.write_text(json.dumps(finished_run()[0]))
+    where, locked = run.report, list[bool]()
+
+    def asked(run: Run) -> Path:
+        other = RunLock(run.lock)
+        try:
+            other.acquire()
+        except RunLocked:
+            locked.append(True)
+        else:
+            other.release()
+            locked.append(False)
+        return where
+
+    monkeypatch.setattr(Run, "report", property(asked))
+    assert main(["report", str(run.folder)]) == 0
+    assert locked[0]
+    assert where.exists()
+    assert not locked[-1]  # it is free for the next driver
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-", "> /dev/full"])
+def test_a_command_does_its_work_without_standard_streams(
+    redirection: str, tmp_path: Path
+) -> None:
+    """As under cron or a daemon; a disk that is full is told, and is an interruption."""
+    run = stored_run(tmp_path / "run")
+    command = f"exec '{sys.executable}' -m experiments.cli trials '{run.folder}' {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    full = "full" in redirection
+    assert done.returncode == (INTERRUPTED if full else 0)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == full
+
+
 def test_why_a_search_stopped_early_is_printed_and_recorded(
     tiny_folder: Path,
     tmp_path: Path,
@@ -395,6 +491,7 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
     circumstances: list[dict[str, Any]] = []
     monkeypatch.setattr("experiments.run._Search._execute", execute)
     monkeypatch.setattr("experiments.run.Conclusion", Concluded)
+    monkeypatch.setattr("experiments.run.adorn", lambda *_: None)
     command = ["search", "demo", "--data", str(tiny_folder), "--trials", "4"]
     for flags, stopped in ((["--trainings", "2"], "the budget is spent"), ([], "")):
         folder = tmp_path / f"run-{len(flags)}"
@@ -403,3 +500,18 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
         line = f"no more trials were asked for: {stopped}"
         assert (line in capsys.readouterr().out.splitlines()) == bool(stopped)
         assert len((folder / "trials.csv").read_text().splitlines()) == (3 if flags else 5)
+
+
+def test_commands_run_where_there_is_no_home(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a number without a name in a container; Ray asks for the home when it is imported."""
+
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setenv("HOME", "to be put back afterwards")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert main(["data", "check", str(tiny_folder)]) == 0
+    assert Path.home()  # else it raises

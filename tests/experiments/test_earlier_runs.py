@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import experiments.run
-import model.training
 import search.trainable
 from experiments.cli import main
 from experiments.folder import Run
+from model.engine import ComputedEpoch, EpochRequest
+from model.training import NetworkEngine
 from search.jobs import JobSource, Listener
 from search.trainable import WorkerContext, decode, encode
 
@@ -48,14 +49,13 @@ def work_here(
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Stage and epoch of all that is computed from now on."""
     seen: list[tuple[str, int]] = []
-    original = model.training.StageRun.epoch
+    original = NetworkEngine.epoch
 
-    def counted(self: Any, *args: Any) -> Any:
-        row = original(self, *args)
-        seen.append((self.course.stage, int(row["epoch"])))
-        return row
+    def counted(self: NetworkEngine, request: EpochRequest) -> ComputedEpoch:
+        seen.append((self.recipe.course.stage, request.number))
+        return original(self, request)
 
-    monkeypatch.setattr(model.training.StageRun, "epoch", counted)
+    monkeypatch.setattr(NetworkEngine, "epoch", counted)
     return seen
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from math import sqrt
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev, variance
 
 import pytest
 
 from experiments.definition import Retrain
+from experiments.outlook import outlook
 from experiments.phases import NOISE_AFTER, Phases
 from experiments.retrain import FineTuneOn, Retraining
 from search.budget import Budget
@@ -25,7 +27,14 @@ pytestmark = pytest.mark.unit
 SPACE = Space.parse({"baseline": {"dropout": {"low": 0.0, "high": 0.9}}})
 BEST = 5
 REPEATS = {0: (0.60, 0.60, 0.60), BEST: (0.80, 0.90, 0.97)}  # by trial, of replicates 1, 2, 3
-NOISE = stdev(REPEATS[BEST])
+
+
+def noise(count: int = 3) -> float:
+    """Of the first so many replicates, pooled over the reference and the best."""
+    return sqrt(fmean(variance(values[:count]) for values in REPEATS.values()))
+
+
+NOISE = noise()
 
 
 def phases(
@@ -95,6 +104,8 @@ def test_the_best_of_the_first_trials_is_repeated_early_and_found_again(tmp_path
     assert len(json.loads((tmp_path / "retrain.json").read_text())) == 6
     means = {c.number: c.mean for c in source.retrain().candidates()}
     assert means == pytest.approx({0: 0.60, BEST: 0.89})
+    stated = outlook(source.study.trials(), source.retrain().candidates())["noise"]
+    assert stated["sd"] == source.study.ending.noise
 
 
 def test_without_the_wish_nothing_changes(tmp_path: Path) -> None:
@@ -129,7 +140,7 @@ def test_the_search_goes_on_beside_the_repeats(tmp_path: Path) -> None:
     assert not source.finished
     finish(source, open_[3])
     ask(source)
-    assert source.study.ending.noise == pytest.approx(stdev(REPEATS[BEST][:2]))
+    assert source.study.ending.noise == pytest.approx(noise(2))
 
 
 def test_when_all_is_asked_the_open_repeats_are_waited_for(tmp_path: Path) -> None:
@@ -163,22 +174,36 @@ def test_a_run_that_converged_is_finished_when_it_is_opened_again(tmp_path: Path
     assert source.stopped.startswith("more trials are expected")
 
 
-@pytest.mark.parametrize("failing", [1, 2])
-def test_a_failed_repeat_is_not_waited_for(tmp_path: Path, failing: int) -> None:
-    """Without two repeats the noise is unknown, and the search goes on to its end."""
-    source = phases(tmp_path, Budget(21), replicates=2)
-    drive(source, ends=NOISE_AFTER + 2)
-    for replicate in (1, 2):
+BEST_ALONE = stdev(REPEATS[BEST][:2])
+
+
+@pytest.mark.parametrize(
+    ("failing", "known"),
+    [
+        ([(BEST, 1)], 0.0),
+        ([(BEST, 2)], 0.0),
+        ([(0, 2)], BEST_ALONE),
+        ([(0, 1), (BEST, 2)], None),
+    ],
+)
+def test_a_failed_repeat_is_not_waited_for(
+    tmp_path: Path, failing: list[tuple[int, int]], known: float | None
+) -> None:
+    """The noise is of the other configuration alone, and unknown where both have a failure."""
+    source = phases(tmp_path, Budget(13), replicates=2)
+    drive(source, ends=NOISE_AFTER)
+    for number, replicate in [(n, r) for n in (0, BEST) for r in (1, 2)]:
         job = ask(source)
-        assert (job.number, job.replicate) == (BEST, replicate)
-        if replicate == failing:
+        assert (job.number, job.replicate) == (number, replicate)
+        if (number, replicate) in failing:
             source.fail(job, "loss nan")
         else:
             finish(source, job)
-    assert drive(source) == names(range(NOISE_AFTER, 21))
+    assert drive(source) == names([12])
     assert source.finished
-    assert source.study.ending.noise is None
-    assert source.retrain().candidates()[1].failures == {failing: "loss nan"}
+    assert source.study.ending.noise == (None if known is None else pytest.approx(known))
+    failures = [(c.number, r) for c in source.retrain().candidates() for r in c.failures]
+    assert failures == failing
 
 
 def test_a_lost_repeat_is_handed_out_again(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from experiments.benchmarks.plain_loop import (
 )
 from model.course import Course
 from model.device import Device
+from model.engine import TensorSplit
 from model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
@@ -28,9 +29,9 @@ from model.hyperparameters import (
 )
 from model.network import allocate, initialise
 from model.optimiser import AdamW
-from model.stage import StageResult, run_stage
+from model.stage import StageResult
 from model.store import Store
-from model.training import TensorSplit
+from model.training import run_stage
 
 pytestmark = pytest.mark.unit
 

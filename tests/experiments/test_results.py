@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -224,6 +225,26 @@ def test_looks_are_counted_by_replicate_and_stage_and_never_forgotten(tmp_path: 
     ]
     count_looks(path, {"winner": candidate}, held_out=False)
     assert len(looks_so_far(path)) == 9
+
+
+def test_looks_of_processes_that_count_at_once_are_all_kept(tmp_path: Path) -> None:
+    path, processes, each = tmp_path / "looks.json", 4, 15
+    fork = multiprocessing.get_context("fork")  # others would import torch anew
+    together = fork.Barrier(processes)
+
+    def count(process: int) -> None:
+        together.wait()
+        for number in range(each):
+            note_looks(path, [{"process": process, "number": number}])
+
+    counting = [fork.Process(target=count, args=(process,)) for process in range(processes)]
+    for process in counting:
+        process.start()
+    for process in counting:
+        process.join()
+    assert [process.exitcode for process in counting] == [0] * processes
+    found = sorted((look["process"], look["number"]) for look in looks_so_far(path))
+    assert found == [(p, n) for p in range(processes) for n in range(each)]
 
 
 def test_the_weights_of_a_stage_are_found_by_its_result(

@@ -25,6 +25,7 @@ import model.stage
 import model.store
 from model.course import Course
 from model.device import Device
+from model.engine import TensorSplit
 from model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
@@ -32,9 +33,8 @@ from model.hyperparameters import (
     StageHyperparameters,
 )
 from model.network import allocate, initialise
-from model.stage import run_stage
 from model.store import Store
-from model.training import TensorSplit
+from model.training import run_stage
 
 EPOCHS = 5
 AUGMENTATION = Augmentation(rotation=10.0, translation=1.0, noise=0.02)

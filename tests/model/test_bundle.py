@@ -420,7 +420,6 @@ def edit(folder: Path, path: str, value: Any) -> None:
         ("study.seed", -1, "study.seed is -1: input should be greater than or equal to 0"),
         ("architecture.dropout", 1.5, "architecture.dropout is 1.5: input should be less than 1"),
         ("architecture.name", "x", "architecture.name is 'x': input should be 'three blocks'"),
-        ("architecture.dense", 256, "(32, 64, 128) and 256, but this version builds"),
         ("architecture.classes", 4, "classes has 3 names, but must have as many as"),
         ("preprocessing.size", [28, 28], "preprocessing.size is (28, 28), but must equal"),
         ("protocol.holdout", 2, "protocol.holdout is 2: input should be less than or equal to"),
@@ -490,6 +489,15 @@ def test_weights_of_another_shape_are_named(bundle: Bundle, folder: Path) -> Non
         f"{path}: head.bias is float32 [3], but must be float32 [4]",
     )
     assert len(caught.value.problems) == 4
+
+
+def test_weights_of_another_architecture_are_named(bundle: Bundle, folder: Path) -> None:
+    edit(folder, "architecture.filters", [32, 64, 96])
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    name = "layers.2.normalisation.weight"
+    wanted = f"{name} is float32 [128], but must be float32 [96]"
+    assert any(line.endswith(wanted) for line in caught.value.problems)
 
 
 @pytest.mark.parametrize(

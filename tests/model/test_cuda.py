@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import model.recipe
 import model.stage
-import model.training
 from data.augmentation import augment, warp
 from data.dataset import Dataset
 from model.device import Device, choose_device
@@ -106,7 +106,7 @@ def test_images_come_in_the_order_of_the_cpu(
         batches.append(images.cpu())
         return images
 
-    monkeypatch.setattr(model.training, "augment", spy)
+    monkeypatch.setattr(model.recipe, "augment", spy)
     orders = []
     for place in (gpu, device):
         batches.clear()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from model import device as module
-from model.device import Device, available_cpus, choose_device
+from model.device import Device, GpuMissing, available_cpus, choose_device
+from model.limits import Limits
 
 pytestmark = pytest.mark.unit
 
@@ -60,7 +61,7 @@ def test_float32_where_bfloat16_would_be_emulated(machine: pytest.MonkeyPatch) -
 def test_a_gpu_that_was_promised_and_is_missing_is_an_error(machine: pytest.MonkeyPatch) -> None:
     machine.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device(gpus=None).name == "cpu"
-    with pytest.raises(RuntimeError, match=r"gpus_per_trial is 0\.25, but torch sees no GPU"):
+    with pytest.raises(GpuMissing, match=r"gpus_per_trial is 0\.25, but torch sees no GPU"):
         choose_device(gpus=0.25)
 
 
@@ -91,7 +92,13 @@ def test_autocast_is_on_for_bfloat16_alone() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
-def test_only_cpus_that_may_be_used_count(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("quota", "count"), [(None, 3), (64.0, 3), (2.0, 2), (2.9, 2), (1.0, 1), (0.25, 1)]
+)
+def test_only_cpus_that_may_be_used_count(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, count: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert available_cpus() == 3
+    monkeypatch.setattr(module, "container_limits", lambda: Limits(quota, None))
+    assert available_cpus() == count

@@ -20,9 +20,14 @@ def network() -> Network:
     return network
 
 
+def first(count: int) -> list[bool]:
+    """The first `count` of the four layers and the head."""
+    return [i < count for i in range(5)]
+
+
 @pytest.mark.parametrize("count", range(5))
 def test_exactly_the_first_layers_stay_as_they_are(network: Network, count: int) -> None:
-    freeze(network, count)
+    freeze(network, first(count))
     before = {k: t.clone() for k, t in network.state_dict().items()}
     parent = nn.Sequential(network)
     parent.eval()
@@ -39,8 +44,26 @@ def test_exactly_the_first_layers_stay_as_they_are(network: Network, count: int)
     assert with_gradient == {name for name, _ in network.named_parameters()} - frozen
 
 
-@pytest.mark.parametrize("count", [-1, 5])
-def test_other_counts_are_refused(network: Network, count: int) -> None:
-    with pytest.raises(ValueError, match=f"frozen_layers is {count}, but must be 0 to 4"):
-        freeze(network, count)
+def test_a_thawed_layer_is_as_if_it_had_never_been_frozen(network: Network) -> None:
+    freeze(network.train(), [True] * 5)
+    freeze(network, first(1))
+    assert [layer.training for layer in network.layers] == [False, True, True, True]
+    assert [p.requires_grad for p in network.head.parameters()] == [True, True]
+    network.eval()
+    freeze(network, first(0))
+    assert not any(module.training for module in network.modules())
+    assert all(module.training for module in network.train().modules())
     assert all(p.requires_grad for p in network.parameters())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_layer_may_be_frozen_behind_a_trained_one(network: Network, fused: bool) -> None:
+    if fused:
+        network.fuse()
+    freeze(network.train(), [False, True, False, False, False])
+    before = {k: t.clone() for k, t in network.layers[1].state_dict().items()}
+    images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    F.cross_entropy(network(images), torch.arange(8) % 3).backward()
+    assert network.layers[0].convolution.weight.grad.abs().max() > 0
+    assert all(p.grad is None for p in network.layers[1].parameters())
+    assert all(torch.equal(t, before[k]) for k, t in network.layers[1].state_dict().items())

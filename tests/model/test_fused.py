@@ -20,8 +20,8 @@ from model.fused import normalise_pool_relu
 from model.hyperparameters import Schedule, StageHyperparameters
 from model.network import Network, allocate, initialise
 from model.protocol import ProtocolData, build
-from model.stage import run_stage
 from model.store import Store
+from model.training import run_stage
 
 pytestmark = pytest.mark.unit
 

@@ -118,4 +118,4 @@ def test_a_configuration_does_not_change() -> None:
 
 
 def test_as_many_layers_can_be_frozen_as_the_network_has() -> None:
-    assert len(Network(3, (16, 16)).layers) == LAYERS
+    assert len(Network(3, (16, 16)).layers) == LAYERS == 4

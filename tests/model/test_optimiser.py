@@ -37,7 +37,7 @@ def test_it_is_torch_s_own_optimiser_to_the_last_bit(weight_decay: float) -> Non
             )
             b.grad = a.grad.clone()
         torchs.param_groups[0]["lr"] = rate
-        own.step(rate)
+        own.step([rate] * 3)
         torchs.step()
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         assert torch.equal(a, b)
@@ -52,7 +52,38 @@ def test_it_does_not_import_torch_s_compiler() -> None:
     """1.3 s in each worker's first trial."""
     code = (
         "import sys, torch, model.optimiser as o; p = torch.nn.Parameter(torch.ones(2)); "
-        "a = o.AdamW([p], 0.0); p.grad = torch.ones(2); a.step(0.1); "
+        "a = o.AdamW([p], 0.0); p.grad = torch.ones(2); a.step([0.1]); "
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
+    """The others are updated as if it were not there; so is it, once it has a gradient."""
+    ours, twins = _parameters(), _parameters()
+    own, twin = AdamW(ours, 0.1), AdamW(twins[1:], 0.1)
+    for _ in range(2):
+        for a, b in zip(ours[1:], twins[1:], strict=True):
+            a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+        own.step([0.1] * 3)
+        twin.step([0.1] * 2)
+    assert torch.equal(ours[0], twins[0])
+    assert own.state[0]["step"] == 0
+    assert all(map(torch.equal, ours[1:], twins[1:]))
+    ours[0].grad = torch.ones_like(ours[0])
+    own.step([0.1] * 3)
+    assert [float(slots["step"]) for slots in own.state] == [1, 3, 3]
+    assert not torch.equal(ours[0], twins[0])
+
+
+def test_each_parameter_has_its_own_rate() -> None:
+    ours, twins = _parameters(), _parameters()
+    rates = [0.1, 0.01, 0.1]
+    alone = [AdamW([twin], 0.1) for twin in twins]
+    together = AdamW(ours, 0.1)
+    for parameter in (*ours, *twins):
+        parameter.grad = torch.ones_like(parameter)
+    together.step(rates)
+    for optimiser, rate in zip(alone, rates, strict=True):
+        optimiser.step([rate])
+    assert all(map(torch.equal, ours, twins))

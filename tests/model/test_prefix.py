@@ -14,6 +14,7 @@ from torch import Tensor
 import model.prefix
 from model.course import Course
 from model.device import Device
+from model.engine import TensorSplit
 from model.freezing import freeze
 from model.hyperparameters import (
     Augmentation,
@@ -24,9 +25,9 @@ from model.hyperparameters import (
 from model.network import allocate, initialise
 from model.prefix import FrozenPrefix
 from model.protocol import ProtocolData
-from model.stage import StageResult, run_stage
+from model.stage import StageResult
 from model.store import Store
-from model.training import TensorSplit
+from model.training import run_stage
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +57,7 @@ def run(small_data: ProtocolData, device: Device, tmp_path: Path, start: dict[st
         *,
         batch_size: int = 16,
         augmentation: Augmentation | None = None,
-        train: TensorSplit = small_data.fine_tune,
+        train: TensorSplit = small_data.test,
         place: Device = device,
         **changes: Any,
     ) -> StageResult:
@@ -127,7 +128,7 @@ def test_a_last_batch_of_one_image_is_left_out_either_way(
     run: Run, small_data: ProtocolData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its image is in whole batches in other epochs, where float32 kernels round otherwise."""
-    whole = small_data.fine_tune
+    whole = small_data.test
     train = dataclasses.replace(whole, images=whole.images[:25], labels=whole.labels[:25])
     fast = run(2, batch_size=8, train=train)
     keep_nothing(monkeypatch)
@@ -175,8 +176,8 @@ def test_outputs_are_computed_once_and_those_of_the_layers(
 ) -> None:
     network = allocate(3, (16, 16))
     initialise(network, torch.Generator().manual_seed(0))
-    freeze(network.train(), 4)
-    images = small_data.fine_tune.images
+    freeze(network.train(), [True] * 4 + [False])
+    images = small_data.test.images
     for count, shape in ((1, (32, 8, 8)), (3, (128, 2, 2)), (4, (512,))):
         prefix = FrozenPrefix(network, count, device)
         kept.clear()

@@ -16,6 +16,7 @@ import model.protocol
 import model.training
 from data.dataset import Dataset, Division, Split
 from model.device import Device
+from model.engine import EpochRow
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
 from model.protocol import (
@@ -30,9 +31,9 @@ from model.protocol import (
     run_protocol,
     stored_confusions,
 )
+from model.recipe import training_splits
 from model.stage import StageResult
 from model.store import Store
-from model.training import EpochRow
 
 pytestmark = pytest.mark.unit
 
@@ -164,13 +165,13 @@ def test_what_grows_with_the_classes_is_in_the_store_alone(run: Run, store: Stor
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Epochs computed from now on, by stage."""
     counts: Counter[str] = Counter()
-    original = model.training.StageRun.epoch
+    original = model.training.NetworkEngine.epoch
 
     def counted(self: Any, *args: Any) -> Any:
-        counts[self.course.stage] += 1
+        counts[self.recipe.course.stage] += 1
         return original(self, *args)
 
-    monkeypatch.setattr(model.training.StageRun, "epoch", counted)
+    monkeypatch.setattr(model.training.NetworkEngine, "epoch", counted)
     return counts
 
 
@@ -238,19 +239,26 @@ def test_nothing_held_out_is_the_published_protocol(
 
 
 def test_fine_tuning_on_both_sets_trains_on_all_their_images(
-    small_dataset: Dataset, small_data: ProtocolData, device: Device, run: Run
+    small_dataset: Dataset, device: Device
 ) -> None:
-    both = prepare(small_dataset, Protocol(fine_tune_on="TRAIN+TEST"), device)
-    assert len(small_data.fine_tune.labels) == 30
-    assert len(both.fine_tune.labels) == 41 + 30
-    for part, rows in ((both.train, slice(41)), (both.test, slice(41, None))):
-        assert part.images.equal(both.fine_tune.images[rows])
-        assert part.labels.equal(both.fine_tune.labels[rows])
-    unchanged = dataclasses.replace(both, fine_tune=small_data.fine_tune)
-    for field in dataclasses.fields(ProtocolData):
-        if field.name.startswith(("train", "test", "selection")):
-            here, there = getattr(unchanged, field.name), getattr(small_data, field.name)
-            assert here.digest == there.digest
+    data = prepare(small_dataset, Protocol(), device)
+    alone, both = (
+        data.training_set(training_splits("fine_tune", Protocol(fine_tune_on=splits)))
+        for splits in ("TEST", "TRAIN+TEST")
+    )
+    assert len(both.labels) == 41 + 30
+    for part, rows in ((data.train, slice(41)), (data.test, slice(41, None))):
+        assert part.images.equal(both.images[rows])
+        assert part.labels.equal(both.labels[rows])
+    splits = [small_dataset.splits[name] for name in ("TRAIN", "TEST")]
+    joined = Split(
+        *(np.concatenate([getattr(s, f) for s in splits]) for f in ("images", "labels"))
+    )
+    assert both.digest == joined.digest()
+    # Nothing lies on the device twice.
+    assert alone is data.test
+    assert data.training_set(("TRAIN", "TEST")) is both
+    assert data.training_set(training_splits("baseline", Protocol())) is data.train
 
 
 def test_the_fine_tune_starts_from_the_baselines_best_weights(run: Run) -> None:

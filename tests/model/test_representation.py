@@ -10,11 +10,11 @@ from torch import Tensor
 
 from model.network import Network, allocate, initialise
 from model.representation import (
-    LAYER_NAMES,
     _alignment_of_features,
     _alignment_of_images,
     _centred,
     layer_features,
+    layer_names,
     linear_cka,
     relative_change,
 )
@@ -110,7 +110,7 @@ def test_features_that_tell_images_apart_by_nothing_align_with_nothing(value: fl
 def test_layers_yield_what_the_network_computes(network: Network) -> None:
     images = (normal(7, 1, 16, 17).sigmoid() * 255).to(torch.uint8)
     network.train()  # with dropout and batch statistics, unless the features ask otherwise
-    found = dict(zip(LAYER_NAMES, layer_features(network, images, batch=3), strict=True))
+    found = dict(zip(layer_names(network), layer_features(network, images, batch=3), strict=True))
     floats = images.float() / 255
     assert [tuple(f.shape[1:]) for f in found.values()] == [
         (32, 8, 8),

@@ -12,10 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import model.recipe
 import model.stage
 import model.training
+from model.architecture import ThreeBlocks
 from model.course import Course
 from model.device import Device
+from model.engine import ComputedEpoch, EpochRequest, EpochRow, TensorSplit, TrialDiverged
 from model.evaluation import evaluate
 from model.hyperparameters import (
     Augmentation,
@@ -25,10 +28,10 @@ from model.hyperparameters import (
 )
 from model.network import Network, initialise
 from model.protocol import ProtocolData, build
-from model.stage import StageResult, run_stage
+from model.stage import StageResult
 from model.stopping import Decisions
 from model.store import Store
-from model.training import EpochRow, TensorSplit, TrialDiverged
+from model.training import run_stage
 
 pytestmark = pytest.mark.unit
 
@@ -210,7 +213,7 @@ def test_a_finished_stage_is_found_and_its_rows_replayed(
     seen: list[tuple[str, EpochRow]] = []
     first = run(course, on_epoch=lambda stage, row: seen.append((stage, dict(row))))
     assert seen == [("baseline", row) for row in first.history]
-    monkeypatch.delattr(model.training.StageRun, "epoch")
+    monkeypatch.delattr(model.training.NetworkEngine, "epoch")
     again: list[tuple[str, EpochRow]] = []
     found = run(course, on_epoch=lambda stage, row: again.append((stage, row)))
     assert again == seen
@@ -318,14 +321,13 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
             run(course, **given, **kill(number, patch))
     epochs: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = model.training.StageRun.epoch
+        original = model.training.NetworkEngine.epoch
 
-        def counted(*args: Any) -> EpochRow:
-            row = original(*args)
-            epochs.append(int(row["epoch"]))
-            return row
+        def counted(self: Any, request: EpochRequest) -> ComputedEpoch:
+            epochs.append(request.number)
+            return original(self, request)
 
-        patch.setattr(model.training.StageRun, "epoch", counted)
+        patch.setattr(model.training.NetworkEngine, "epoch", counted)
         resumed = run(course, **given)
     assert numbers(resumed) == numbers(undisturbed)
     assert [p.name for p in store.path(course.key, "").iterdir()] == ["final"]
@@ -345,13 +347,13 @@ def test_frozen_layers_leave_a_fine_tune_as_they_entered(
 def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """All images that reach the augmentation, batch by batch."""
     batches: list[Tensor] = []
-    original = model.training.augment
+    original = model.recipe.augment
 
     def spy(images: Tensor, strengths: Any, generator: torch.Generator) -> Tensor:
         batches.append(images.clone())
         return original(images, strengths, generator)
 
-    monkeypatch.setattr(model.training, "augment", spy)
+    monkeypatch.setattr(model.recipe, "augment", spy)
     return batches
 
 
@@ -473,6 +475,7 @@ def test_the_horizon_alone_does_not_change_an_epoch(course: Course, run: Run) ->
         ("seed", {"seed": 6}),
         ("replicate", {"replicate": 1}),
         ("parents", {"parents": ("a-0001",)}),
+        ("architecture", {"architecture": ThreeBlocks(dense=256)}),
     ],
 )
 def test_the_key_changes_with_whatever_changes_the_course(
@@ -486,7 +489,7 @@ def test_the_key_names_every_field(course: Course) -> None:
     """A field added to `Course` needs a case above."""
     assert {field.name for field in dataclasses.fields(Course)} == {
         *("stage", "hyperparameters", "schedule", "train", "validation", "classes"),
-        *("image_size", "seed", "replicate", "parents"),
+        *("image_size", "seed", "replicate", "parents", "architecture"),
     }
 
 
@@ -515,14 +518,14 @@ def test_a_late_divergence_leaves_the_finite_epochs(
     course: Course, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
-    original, calls = model.training.augment, 0
+    original, calls = model.recipe.augment, 0
 
     def broken(images: Tensor, *rest: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return original(images, *rest) * (float("nan") if calls > 6 else 1)
 
-    monkeypatch.setattr(model.training, "augment", broken)
+    monkeypatch.setattr(model.recipe, "augment", broken)
     for epoch in (3, 3):  # three batches of an epoch; the second attempt begins at the third
         with pytest.raises(TrialDiverged, match=f"epoch {epoch}: training loss nan"):
             run(course)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder that the driver stood in when it started Ray; tests stand where they stood."""
+    """The folder that the driver stood in when it started Ray; tests stand where they stood.
+
+    It is started as on a machine that makes it hard: another cluster in RAY_ADDRESS that does not
+    answer, no home that can be written, and a TMPDIR too long for a socket.
+    """
     from ray import cloudpickle
 
     from search.cluster import cluster
@@ -21,7 +26,13 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     cloudpickle.register_pickle_by_value(fake_study)
     cloudpickle.register_pickle_by_value(fake_trainable)
     folder, before = tmp_path_factory.mktemp("ray"), Path.cwd()
-    with cluster(None, folder):
+    (long := folder / ("long" * 20)).mkdir()
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+            patch.setenv("HOME", "/proc")
+            patch.setenv("TMPDIR", str(long))
+            stack.enter_context(cluster(None, folder))
         os.chdir(before)
         yield folder
 

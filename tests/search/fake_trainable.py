@@ -7,6 +7,7 @@ for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -66,6 +67,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if plan.get("do") == "bare":
             tune.report({"loss": 1.5, "nested": {"loss": float("nan")}})
+    if plan.get("do") == "full":
+        raise OSError(errno.ENOSPC, "No space left on device", "/mnt/store")
     if plan.get("do") == "raise":
         raise RuntimeError("no such layer\nof many lines")
     if plan.get("do") == "silent":
@@ -89,7 +92,9 @@ def fake_run_job(config: Mapping[str, str]) -> None:
             tune.report({"done": True})
         time.sleep(60)
     if plan.get("do") == "fail":
-        send({"event": "failed", "reason": "baseline epoch 2: training loss nan"})
+        send(
+            {"event": "failed", "kind": "verdict", "reason": "baseline epoch 2: training loss nan"}
+        )
     else:
         send({"event": "result", "result": result})
 
@@ -97,6 +102,14 @@ def fake_run_job(config: Mapping[str, str]) -> None:
 def failing_run_job(config: Mapping[str, str]) -> None:
     """Every job fails."""
     raise RuntimeError(f"job of {len(config)} texts cannot be done")
+
+
+def full_disk_run_job(config: Mapping[str, str]) -> None:
+    """No job can store anything; the worker says so, as `search.trainable.run_job` does."""
+    error = OSError(errno.ENOSPC, "No space left on device", "/mnt/store")
+    fields = {"kind": "environment", "reason": f"{error.filename}: {error.strerror}"}
+    send({"event": "failed", **fields})
+    raise error
 
 
 def send(content: Mapping[str, Any]) -> None:

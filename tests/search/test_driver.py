@@ -22,7 +22,7 @@ from search.journal import RunLock, open_journal
 from search.records import stored_trials
 from search.study import Study
 from tests.search.fake_study import drive
-from tests.search.fake_trainable import attempts, failing_run_job
+from tests.search.fake_trainable import attempts, failing_run_job, full_disk_run_job
 
 pytestmark = pytest.mark.integration
 
@@ -166,6 +166,46 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     assert failed[-1].reason in output.out
     assert "Traceback" not in output.out + output.err
     assert not (run / "result.json").exists()
+
+
+@pytest.mark.usefixtures("fake_jobs")
+def test_a_fault_of_the_machine_ends_with_exit_code_75_and_its_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+) -> None:
+    """No trial is blamed, however often it happens; the first ones stay open."""
+    monkeypatch.setattr("experiments.run.cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("search.tune.run_job", full_disk_run_job)
+    run = tmp_path / "run"
+    for _ in range(2):
+        assert main(["search", "demo", "--run", str(run), *SMALL]) == 75
+        output = capfd.readouterr()
+        assert "/mnt/store: No space left on device" in output.out.strip().splitlines()[-1]
+        assert "Traceback" not in output.out + output.err
+        states = [t.state for t in stored_trials(run / "study.journal")]
+        assert states[0] == "running"
+        assert set(states) <= {"running", "waiting"}
+        status = json.loads((run / "status.json").read_text())
+        assert status["outcome"] == "interrupted"
+        assert "No space left" in status["message"]
+
+
+def test_a_ray_that_does_not_start_ends_with_exit_code_75_and_its_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    monkeypatch.setattr("search.cluster.ray.init", lambda **_: Path.mkdir(tmp_path / "file" / "x"))
+    monkeypatch.setattr("search.cluster.ray.shutdown", lambda: None)
+    assert main(["search", "demo", "--run", str(tmp_path / "run"), *SMALL]) == 75
+    last = capfd.readouterr().out.strip().splitlines()[-1]
+    assert f"Ray cannot start: {tmp_path}/file/x: Not a directory" in last
+    assert "--address" not in last
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from search.budget import FailurePolicy
 from search.journal import open_journal
 from search.policy import Policy
-from search.records import best_trials, stored_trials
+from search.records import best_trials, record_of, stored_trials
 from search.space import REFERENCE, Space
 from search.stored_study import StudyMismatch
 from search.study import MAX_LOSSES, Study
@@ -223,9 +223,28 @@ def test_a_lost_worker_gives_the_trial_back_three_times_then_it_fails(path: Path
         assert study.ask() == first
     study.give_back(first, "killed for good")
     assert study.trials()[1].state == "fail"
-    assert study.trials()[1].reason == "lost its worker 4 times; last: killed for good"
+    assert "killed for good" in study.trials()[1].reason
+    study.fail(next_job(study), "lost its worker 4 times; last: a learning rate of 1e9")
+    assert [t.lost for t in study.trials()[:3]] == [False, True, False]
+    assert [t.lost for t in stored_trials(path)[:3]] == [False, True, False]
     other = next_job(study)
-    assert other.number == 2
+    assert other.number == 3
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lost"),
+    [
+        ({"losses": 3, "reason": "lost its worker 4 times; last: worker lost: x"}, True),
+        ({"losses": 3, "reason": "baseline epoch 1: training loss nan"}, False),
+        ({"losses": 1, "reason": "lost its worker 4 times; last: x"}, False),
+        ({"reason": "loss nan"}, False),
+    ],
+)
+def test_a_journal_of_the_first_version_tells_which_trials_were_lost(
+    attributes: dict[str, Any], lost: bool
+) -> None:
+    failed = optuna.trial.TrialState.FAIL
+    assert record_of(optuna.trial.create_trial(state=failed, user_attrs=attributes)).lost is lost
 
 
 def test_2_9_reopening_enqueues_nothing_again(path: Path) -> None:

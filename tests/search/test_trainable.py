@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
-from dataclasses import asdict
+import platform
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ray import cloudpickle, tune
 
 from data.cache import save_pack
 from data.dataset import Dataset
+from model.engine import TrialDiverged
 from model.hyperparameters import Protocol, Schedule
 from search import trainable
 from search.cluster import Resources
@@ -58,6 +63,41 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
     trainable._report({"event": "result", "result": {"test2_accuracy": 0.5}})
     assert list(sent[0]) == [trainable.REPORT]  # one flat key, which holds text
     assert json.loads(sent[0][trainable.REPORT])["result"] == {"test2_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "error", "kind", "reason"),
+    [
+        (0.25, None, "environment", "gpus_per_trial is 0.25, but torch sees no GPU"),
+        (0.0, None, "environment", "/run/dataset: is no whole pack"),
+        (
+            0.0,
+            OSError(errno.ENOSPC, "No space left on device", "/s"),
+            "environment",
+            "/s: No space",
+        ),
+        (0.0, MemoryError(), "lost", "out of memory"),
+        (0.0, RuntimeError("no such layer\nat all"), "verdict", "RuntimeError: no such layer"),
+        (0.0, TrialDiverged("loss nan"), "verdict", "loss nan"),
+    ],
+)
+def test_the_worker_says_of_which_kind_a_fault_is(
+    monkeypatch: pytest.MonkeyPatch, gpus: float, error: Exception | None, kind: str, reason: str
+) -> None:
+    """As a value in its last report; whatever is raised beside it comes through Ray as well."""
+    sent: list[Any] = []
+    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if error is not None:
+        monkeypatch.setattr(trainable, "_workbench", Mock(side_effect=error))
+    context = replace(CONTEXT, gpus=gpus, protocol=Protocol().model_dump_json())
+    ends_worker = not isinstance(error, TrialDiverged)
+    with pytest.raises(Exception) if ends_worker else contextlib.nullcontext():
+        run_job(encode(context, JOB))
+    (report,) = sent
+    assert (report["event"], report["kind"]) == ("failed", kind)
+    assert reason in report["reason"]
+    assert (platform.node() in report["reason"]) is (kind == "environment")
 
 
 def test_a_real_search_with_rungs_and_shared_baselines(

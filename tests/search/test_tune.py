@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from experiments.definition import Retrain
+from experiments.retrain import Retraining
 from search.budget import FailurePolicy
+from search.faults import EnvironmentFault
 from search.jobs import Job
 from search.policy import Policy
 from search.records import best_trials
@@ -73,6 +76,7 @@ def troubled(fake_jobs: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("search.study.MAX_LOSSES", 1)  # each loss costs the start of a worker
+        patch.setattr("search.bridge.PAUSES", (0.1,))
         spy = Spy(folder)
         patient = FailurePolicy(min_ended=100)
         study = open_study(folder / "study.journal", trials=6, failures=patient)
@@ -267,6 +271,42 @@ def test_a_job_waits_for_the_baseline_that_another_trains(tmp_path: Path) -> Non
     first, second, _ = attempts(tmp_path)
     assert first["number"] == 0
     assert first["shared"] <= second["begin"] < first["end"]
+
+
+def retraining_of(study: Study, folder: Path) -> Retraining:
+    settings = Retrain(top_k=1, replicates=2)
+    path = folder / "retrain.json"
+    return Retraining(study.trials(), settings, "TEST", None, path, lambda _: True)
+
+
+@pytest.mark.parametrize("phase", ["search", "retrain"])
+def test_a_fault_of_the_machine_ends_the_search_and_no_job(tmp_path: Path, phase: str) -> None:
+    """The second start finds the same jobs open, and finishes them."""
+    path, plan = tmp_path / "study.journal", {f"{phase}-0-{phase == 'retrain':d}": {"do": "full"}}
+
+    def opened() -> Study | Retraining:
+        study = open_study(path, trials=2)
+        if phase == "retrain":
+            drive(study)
+            return retraining_of(study, tmp_path)
+        return study
+
+    heard, source = Recorder(), opened()
+    with pytest.raises(EnvironmentFault, match="/mnt/store: No space left on device"):
+        run_fake_jobs(source, [heard], tmp_path, plan, concurrency=1)
+    assert [kind for kind, _ in heard.of(0) if kind in ("started", "ended")] == ["started"]
+    assert len(attempts(tmp_path)) == 1  # and no other job was begun
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("leg-")]
+    again = opened()
+    assert not again.finished
+    run_fake_jobs(again, [], tmp_path, {}, concurrency=1)
+    assert again.finished
+    trials = open_study(path, trials=2).trials()
+    assert [(t.state, t.reason) for t in trials] == [("complete", "")] * 2
+    if phase == "retrain":
+        reference = retraining_of(open_study(path, trials=2), tmp_path).candidates()[0]
+        assert not reference.failures
+        assert sorted(reference.results) == [1, 2]
 
 
 class TwoWaves:

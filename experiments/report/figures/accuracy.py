@@ -18,7 +18,7 @@ from experiments.report.figures.style import (
     plain,
     to_svg,
 )
-from experiments.wording import interval, percent
+from experiments.wording import counted, interval, percent
 
 _COUNTED = 30
 """Classes up to which a confusion matrix shows its counts; above, a count has no room."""
@@ -81,8 +81,9 @@ def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
         found = [r for r in rows if r["stage"] == stage]
         places = [lines.index((r["configuration"], r["split"], r["part"])) for r in found]
         values = [100 * r["accuracy"] for r in found]
-        below = [v - 100 * r["interval"][0] for v, r in zip(values, found, strict=True)]
-        above = [100 * r["interval"][1] - v for v, r in zip(values, found, strict=True)]
+        # At least 0: a `result.json` of an earlier version may have 1.0 in [.., 1 - 2e-16].
+        below = [max(0.0, v - 100 * r["interval"][0]) for v, r in zip(values, found, strict=True)]
+        above = [max(0.0, 100 * r["interval"][1] - v) for v, r in zip(values, found, strict=True)]
         axes.errorbar(
             values,
             [place + shift for place in places],
@@ -119,5 +120,6 @@ def _confusion_in_words(counts: Sequence[Sequence[int]], classes: Sequence[str])
     ]
     if mistakes:
         count, i, j = max(mistakes)
-        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {count} times."
+        times = counted(count, "time")
+        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {times}."
     return words

@@ -16,6 +16,7 @@ from experiments.report.figures.style import (
     to_svg,
 )
 from experiments.statistics import wilson
+from experiments.wording import counted
 
 
 def class_changes(
@@ -39,7 +40,9 @@ def class_changes(
     for place, i in enumerate(shown):
         low, high = before[i][i] / counts[i], after[i][i] / counts[i]
         axes.plot([100 * low, 100 * high], [place, place], color=INK, lw=1.2, zorder=1)
-        words.append(f"{classes[i]} {100 * low:.1f} to {100 * high:.1f} of {counts[i]} images")
+        words.append(
+            f"{classes[i]} {100 * low:.1f} to {100 * high:.1f} of {counted(counts[i], 'image')}"
+        )
     for matrix, marker, colour, label, shift in (
         (before, "o", BEFORE, "before", -0.18),
         (after, "D", AFTER, "after", 0.18),

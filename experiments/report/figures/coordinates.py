@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from experiments.report.figures.scales import best_quarter, scale_of, value_range
 from experiments.report.figures.style import AFTER, BEFORE, INK, PAPER, new_figure, to_svg
-from experiments.wording import percent
+from experiments.wording import counted, percent
 from search.records import TrialRecord
 from search.space import Space
 
@@ -68,9 +68,9 @@ def parallel_coordinates(
     axes.tick_params(axis="x", length=0, labelsize=8)
     _legend(axes, set(kinds.values()), len(top))
     alt = (
-        f"Parallel coordinates of {len(complete)} trials over {len(shown)} of {len(names)} "
-        f"hyperparameters and TEST2 accuracy, {percent(low)} to {percent(high)}. The middle half "
-        f"of the best {len(top)} went with: "
+        f"Parallel coordinates of {counted(len(complete), 'trial')} over {len(shown)} of "
+        f"{len(names)} hyperparameters and TEST2 accuracy, {percent(low)} to {percent(high)}. "
+        f"The middle half of the best {len(top)} went with: "
         + "; ".join(f"{name} {value_range(name, top)}" for name in shown)
         + "."
     )

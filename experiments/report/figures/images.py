@@ -25,7 +25,7 @@ def sheet(images: Sequence[NDArray[Any]], columns: int, side: int, alt: str) -> 
         images: at least one, [H, W] each and of one size: uint8 in 0..255 or floating in 0..1.
         columns: of the sheet; the last row may be shorter.
         side: CSS pixels that an image's longer side gets at least: a whole multiple of its own.
-        alt: what is seen.
+        alt: the text alternative.
     """
     tiles = [_reduced(_as_bytes(image)) for image in images]
     factor = max(1, -(-side // max(tiles[0].shape)))
@@ -57,7 +57,7 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As it is, or the longer side brought to LARGEST."""
+    """The image, reduced if its longer side is above LARGEST."""
     longer = max(image.shape)
     if longer <= LARGEST:
         return image

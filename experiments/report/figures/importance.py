@@ -25,7 +25,7 @@ from experiments.report.figures.style import (
     scatter,
     to_svg,
 )
-from experiments.wording import interval, percent
+from experiments.wording import counted, interval, percent
 from search.importance import Importance
 from search.records import TrialRecord
 from search.space import Space
@@ -86,8 +86,8 @@ def importance_bars(importance: Importance) -> str:
     ]
     alt = (
         f"Shares of the hyperparameters in what sets the better {importance.best} of "
-        f"{importance.trials} trials of {importance.baselines} baselines apart, with 95 % "
-        f"intervals: {'; '.join(words)}."
+        f"{counted(importance.trials, 'trial')} of {counted(importance.baselines, 'baseline')} "
+        f"apart, with 95 % intervals: {'; '.join(words)}."
     )
     return to_svg(figure, alt)
 
@@ -130,8 +130,8 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         for name in names
     ]
     alt = (
-        f"TEST2 accuracy of {len(complete)} trials, {floor:.2f} % to {best:.2f} %, against "
-        f"{len(names)} hyperparameters. The middle half of the best {len(top)} went with: "
+        f"TEST2 accuracy of {counted(len(complete), 'trial')}, {floor:.2f} % to {best:.2f} %, "
+        f"against {len(names)} hyperparameters. The middle half of the best {len(top)} went with: "
         f"{'; '.join(words)}."
     )
     return to_svg(figure, alt)

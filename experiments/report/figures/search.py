@@ -1,4 +1,4 @@
-"""Figures of the search: what every trial reached, and where the time went."""
+"""Figures of the search: the accuracy of every trial, and the time it took."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from experiments.report.figures.style import (
     scatter,
     to_svg,
 )
-from experiments.wording import duration
+from experiments.wording import counted, duration
 from search.records import TrialRecord
 
 
 def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
-    """Accuracy of every trial against its number, the best so far, and what has no accuracy.
+    """Accuracy of every trial against its number, the best so far, and trials without accuracy.
 
     Args:
         trials: by number.
@@ -67,10 +67,10 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     shared = sum(role == branch for *_, role in ended)
     pruned = sum(t.state == "pruned" for t in trials)
     alt = (
-        f"Search history: TEST2 accuracy of {len(ended)} trials, from {floor:.2f} % to "
+        f"Search history: TEST2 accuracy of {counted(len(ended), 'trial')}, from {floor:.2f} % to "
         f"{best:.2f} %; "
         + (f"{shared} of them on a shared baseline; " if shared else "")
-        + f"{len(trials) - len(ended)} trials without one"
+        + f"{counted(len(trials) - len(ended), 'trial')} without one"
         + (f", {pruned} of them pruned at a rung" if pruned else "")
         + f"; the winner is {winner}."
     )
@@ -80,8 +80,8 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
 def time_used(trials: Sequence[TrialRecord]) -> str:
     """Training time of every trial, baseline and fine-tune stacked; a shared baseline counts once.
 
-    What did not complete has no stages to count: its bar is hollow, and as long as the driver
-    waited for it.
+    A trial that did not complete has no times of its stages. Its bar is hollow and shows the time
+    from its start to its end.
 
     Args:
         trials: by number.
@@ -119,7 +119,7 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
         "^",
         4,
         INK,
-        "took up another trial's baseline",
+        "uses another trial's baseline",
     )
     axes.set_xlabel("trial")
     axes.set_ylabel("seconds")
@@ -127,9 +127,10 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     grid(axes, "y")
     legend_above(axes, 2)
     alt = (
-        f"Time used: {duration(sum(baselines.values()))} for {len(own)} baselines and "
-        f"{duration(sum(fine_tunes.values()))} for {len(complete)} fine-tunes, "
-        f"{len(taken)} of them of another trial's baseline; {len(lost)} trials without a result."
+        f"Time used: {duration(sum(baselines.values()))} for {counted(len(own), 'baseline')} and "
+        f"{duration(sum(fine_tunes.values()))} for {counted(len(complete), 'fine-tune')}, "
+        f"{len(taken)} of them of another trial's baseline; "
+        f"{counted(len(lost), 'trial')} without a result."
     )
     return to_svg(figure, alt)
 

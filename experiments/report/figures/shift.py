@@ -1,4 +1,4 @@
-"""What the shift looks like: the splits' intensities over each other."""
+"""The figure of the shift: histograms of the splits' intensities."""
 
 from __future__ import annotations
 

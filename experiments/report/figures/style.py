@@ -100,7 +100,7 @@ def legend_above(axes: Axes, columns: int) -> None:
 
 
 def plain(name: str) -> str:
-    """A name on one line, cut where it would leave no room for the figure, that means itself."""
+    """A name on one line, shortened where it is long, with nothing that matplotlib interprets."""
     line = one_line(name)
     shown = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
     return shown.replace("$", r"\$")  # for matplotlib a pair of $ is mathematics
@@ -135,10 +135,10 @@ def to_svg(figure: Figure, alt: str) -> str:
 
 
 def _rounded(places: re.Match[str]) -> str:
-    """To hundredths of a point, which nobody sees."""
+    """Coordinates in hundredths of a point: finer ones cannot be seen."""
     return re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", places[0])
 
 
 def _styled_once(markers: re.Match[str]) -> str:
-    """Markers of one series, with their style around them in place of in each."""
+    """Markers of one series, with their style once around them instead of in each."""
     return f"<g {markers[1]}>{markers[0].replace(f' {markers[1]}', '')}</g>"

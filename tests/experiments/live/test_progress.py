@@ -58,7 +58,7 @@ def test_a_pipe_gets_one_plain_flushed_line_per_event(clock: Clock) -> None:
         told.phase("retrain", total=2, done=1)
     lines = pipe.seen.splitlines()
     assert lines[2].startswith("trial-0001 failed after 0 s: loss [red]nan[/red] [31m at epoch 3;")
-    assert lines[3].startswith("trial-0002 lost its worker after 3 s (node died); ")
+    assert lines[3].startswith("trial-0002 lost after 3 s: node died; ")
     assert "1 of 4 done, 1 failed, 1 lost and handed out again" in lines[3]
     assert lines[4] == (
         "search ended after 33 s: 1 of 4 done, 1 failed, 1 lost and handed out again; "
@@ -121,7 +121,32 @@ def test_a_terminal_keeps_phases_and_their_failures_above_the_view(clock: Clock)
     ]
 
 
-def test_an_event_out_of_turn_does_not_raise(clock: Clock) -> None:
-    told = progress_of(Console(file=io.StringIO()), concurrency=1)
+def test_a_phase_ends_with_its_own_failures_whatever_jobs_are_called(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "name", property(lambda job: f"{job.number}/{job.replicate}"))
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=24, color_system=None)
+    with progress_of(console, concurrency=2) as told:
+        for phase, failing in (("search", job(1)), ("retrain", job(2, replicate=3))):
+            told.phase(phase, total=2, done=0)
+            told.started(failing)
+            told.ended(failing, "failed", "diverged", None)
+    plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+    said = [line.split()[0] for line in map(str.strip, plain.splitlines()) if " after " in line]
+    assert said == ["search", "1/0", "retrain", "2/3"]
+
+
+def test_an_event_out_of_turn_is_shown_and_harms_nothing(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = io.StringIO()
+    told = progress_of(Console(file=pipe), concurrency=1)
     told.epoch(job(7), "baseline", EPOCH)
-    told.ended(job(7), "complete", "", {"test2_accuracy": 0.5})
+    told.placed(job(7), "node", "cpu")
+    told.ended(job(7), "complete", "", protocol_result(0.1735, 0.5))
+    assert pipe.getvalue().splitlines() == [
+        "trial-0007 complete in 0 s: TEST2, selection part, 17.35 % -> 50.00 %, the best so far; "
+        "0 of 4 done"
+    ]
+    assert caplog.records == []  # what a listener raises is logged there

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -381,3 +382,16 @@ def test_a_driver_that_died_while_retraining_is_told_so(
     assert document["driver"]["alive"] is False
     assert (document["phase"], document["retrain"]) == ("retrain", retrain)
     assert "1 of 4 done" in " ".join(lines_of(["status", str(run.folder)], capsys))
+
+
+@pytest.mark.parametrize("command", [["stop"], ["extend", "--trials", "9"]])
+def test_the_command_that_continues_a_run_is_one_that_a_shell_takes(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored_run(tmp_path / "my run; ls")
+    left_by(run, outcome="interrupted")
+    assert main([command[0], str(run.folder), *command[1:]]) == WRONG_INPUT
+    quoted = capsys.readouterr().err.split("`")[1::2]
+    assert quoted
+    for text in quoted:
+        assert shlex.split(text) == ["shiftsearch", "search", "--run", str(run.folder)]

@@ -96,10 +96,10 @@ def test_what_a_screen_says() -> None:
     ]
     assert lines[13:16] == [
         "failures",
-        "trial-0092 failed: gone",
-        "trial-0091 failed: gone",
+        "trial-0092 failed: worker lost: gone",
+        "trial-0091 failed: worker lost: gone",
     ]
-    assert lines[16] == "trial-0090 lost its worker: gone"
+    assert lines[16] == "trial-0090 lost: worker lost: gone"
 
 
 def test_a_pipe_gets_no_bar_and_no_control_character() -> None:

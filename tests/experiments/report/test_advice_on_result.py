@@ -67,7 +67,8 @@ def test_the_winner_is_not_advised_where_seeds_could_turn_the_verdict() -> None:
 def test_images_needed_grow_with_the_square_of_width_over_difference() -> None:
     (said,) = images_needed(result_with(comparison=comparison(0.01, -0.01, 0.03)))
     assert "about 2000 images in place of 500" in said
-    assert "at 500 x 2.00^2, if that difference is right; even then it excludes 0 only" in said
+    assert "2.00 points to each side" in said
+    assert "1.00 points, at 500 x 2.00^2" in said
     for told in (comparison(0.02, 0.01, 0.03), comparison(-0.01, -0.03, 0.01)):
         assert list(images_needed(result_with(comparison=told))) == []
     # A difference of nothing is no reason to collect 5000000 images.

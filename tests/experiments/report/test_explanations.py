@@ -43,7 +43,9 @@ def test_a_first_layer_that_moved_is_named_and_the_head_is_never_one() -> None:
 
 def test_on_few_images_nothing_is_concluded() -> None:
     few = replace(with_layers(0, 0.99, 0.98, 0.7, 0.5, 0.4), cka_images=40)
-    assert layer_lines(few)[1:] == ["On 40 images CKA lies too high to be judged by."]
+    (line,) = layer_lines(few)[1:]
+    assert "40 images" in line
+    assert not any(layer.name in line for layer in few.layers)
 
 
 def test_rows_count_what_ended_without_a_value() -> None:

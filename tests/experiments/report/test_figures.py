@@ -40,6 +40,16 @@ def texts(root: ET.Element) -> list[str]:
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_a_perfect_accuracy_has_a_bar_to_one_side_alone(accuracy: float) -> None:
+    """Of an earlier version's result too, whose interval ended 2e-16 short of it."""
+    row = {"configuration": "winner", "split": "TEST2", "part": "held-out", "accuracy": accuracy}
+    short = [0.0, 1 - 2e-16] if accuracy else [2e-16, 1.0]
+    rows = [{**row, "stage": stage, "interval": short} for stage in ("before", "after")]
+    label = parse(accuracy_intervals(rows)).get("aria-label")
+    assert f"{100 * accuracy:.2f} % [0.00, 100.00]" in str(label)
+
+
 def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
     counts = [[80, 10, 0], [0, 77, 0], [1, 2, 3]]
     classes = ["<b>", "a $cheap$ one", '"&']
@@ -93,7 +103,7 @@ def test_search_history_names_what_occurs_and_nothing_else() -> None:
     assert {"point", "pruned at a rung", "sampled, shared baseline"} & set(texts(root)) == set()
     assert root.get("aria-label") == (
         "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 95.00 %; "
-        "1 trials without one; the winner is 2."
+        "1 trial without one; the winner is 2."
     )
 
 
@@ -128,10 +138,10 @@ def test_class_changes_names_both_shares_and_leaves_out_absent_classes() -> None
 def test_time_used_counts_a_shared_baseline_once() -> None:
     trials = [complete(0, 0.8), branch(1, 0.9, root=0), pruned(2, {1: 0.6}), failed(3, "x")]
     root = parse(time_used(trials))
-    legend = {"baseline", "fine-tune", "took up another trial's baseline"}
+    legend = {"baseline", "fine-tune", "uses another trial's baseline"}
     assert {*legend, "no result: time from start to end"} <= set(texts(root))
     assert root.get("aria-label") == (
-        "Time used: 14 s for 1 baselines and 36 s for 2 fine-tunes, 1 of them of another "
+        "Time used: 14 s for 1 baseline and 36 s for 2 fine-tunes, 1 of them of another "
         "trial's baseline; 2 trials without a result."
     )
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
@@ -32,20 +32,20 @@ pytestmark = pytest.mark.unit
 draws = pytest.mark.slow(reason="draws all figures of a page")
 
 SPACE = Space.parse({"fine_tune": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}})
-SECTIONS = [
-    "Data",
-    "Protocol and configuration",
-    "Accuracies before and after fine-tuning",
-    "Confusion matrices",
-    "Change of each class",
-    "Most confident mistakes",
-    "What fine-tuning changed inside",
-    "Search",
-    "What mattered in the search",
-    "Retraining, noise and outlook",
-    "What the data recommends next",
-    "Provenance",
-]
+SECTIONS = {
+    "data": "Data",
+    "protocol": "Protocol and configuration",
+    "results": "Accuracies before and after fine-tuning",
+    "confusion": "Confusion matrices",
+    "classes": "Change of each class",
+    "mistakes": "Most confident mistakes",
+    "features": "What fine-tuning changed inside",
+    "search": "Search",
+    "importance": "What mattered in the search",
+    "retraining": "Retraining, noise and outlook",
+    "advice": "What the data recommends next",
+    "provenance": "Provenance",
+}
 
 
 class Page(HTMLParser):
@@ -116,7 +116,7 @@ def test_the_page_answers_first_and_stands_alone(html: str) -> None:
 
 def test_every_section_is_there_and_reached_from_the_contents(html: str) -> None:
     found = Page(html)
-    assert [text for level, text in found.headings if level == 2][2:] == SECTIONS
+    assert [text for level, text in found.headings if level == 2][2:] == list(SECTIONS.values())
     ids = [a["id"] for _, a in found.attributes if "id" in a]
     assert len(ids) == len(set(ids))
     links = [str(a["href"]) for tag, a in found.attributes if tag == "a"]
@@ -171,9 +171,9 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
         "By their intensities, TRAIN and TEST2 are furthest apart.",
         "By their mean images, TRAIN and TEST are furthest apart.",
         "trained on the 1080 images of TEST, stopped on the 541 of TEST2's selection part",
-        "542 are held out, touched by no training, stopping or ranking",
+        "542 are held out: not used for training, stopping or ranking",
         "trial 17, replicate 2, is wrong on 36 of 540 images",
-        "repaired 7 answers and broke 3. Here are the 2 of them that it is surest of.",
+        "put 7 right that were wrong before, and 3 wrong that were right. The 2 most confident",
         "0 taken for 1 probability 0.875; before: 0 at 0.500; image 40 of TEST2",
         "Image 99 of TEST2 (selection part), class 1 : taken for 0 before and for 1 after",
         "block 1 frozen 1.000 0.00 % 0.00 %",
@@ -188,6 +188,41 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
     assert "of class 3 from TRAIN, each as stored and 2 times augmented" in html
     assert "3 27.8 to 93.3 of 90 images" in html
     assert "8 feature maps of block 2 before fine-tuning" in html
+
+
+def test_a_section_that_fails_is_a_line_and_the_others_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> NoReturn:
+        raise ValueError("'xerr' must not <contain>\nnegative values")
+
+    for name in ("accuracy_intervals", "confusion_matrices", "importances"):
+        monkeypatch.setattr(f"experiments.report.page.{name}", failing)
+    for name in ("changes_of", "search_history", "time_used"):  # for speed
+        monkeypatch.setattr(f"experiments.report.page.{name}", lambda *_: "")
+    result, trials = finished_run()
+    lines = write_report(result, trials, SPACE, None, tmp_path / "report.html")
+    failed = ["results", "confusion", "importance", "advice"]
+    titles = [title for anchor, title in SECTIONS.items() if anchor in failed]
+    error = "failed: ValueError: 'xerr' must not <contain> negative values"
+    assert lines == [f"section '{title}' {error}" for title in titles]
+    found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [text for level, text in found.headings if level == 2][2:] == list(SECTIONS.values())
+    assert all(line in found.text for line in lines)
+    assert found.text.count(error) == len(lines)
+    assert "The winner, trial 17, is right on 95.67 %" in found.text
+    assert "standard deviation 0.71 points" in found.text
+
+
+def test_an_answer_that_fails_is_a_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.report.page._SECTIONS", ())
+    result, trials = finished_run()
+    del result["comparison"]
+    (line,) = write_report(result, trials, SPACE, None, tmp_path / "report.html")
+    assert line == "section 'Answer' failed: KeyError: 'comparison'"
+    assert line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
 @draws
@@ -219,7 +254,7 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
         "What sets the better 8 of 16 trials (1 baseline) apart from all",
         "Use the winner, trial 17: +14.32 points [+11.19, +17.44] over the reference",
-        "Beyond it: none of them. Left out: 1 outside of the space searched.",
+        "Above their marks: none of them. Left out: 1 trial outside of the searched space.",
         "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
         assert expected in found.text
@@ -239,7 +274,7 @@ def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: 
     assert "gone on since it was concluded: 9 trials are complete by now." in text
     assert "Shares of importance are not given: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
-    assert "too low there to go on. Trial Reason 20 stopped at the rung of 3 epochs" in text
+    assert "Trial Reason 20 stopped at the rung of 3 epochs" in text
 
 
 @draws
@@ -270,7 +305,7 @@ def test_a_run_of_the_reference_alone_has_a_page(tmp_path: Path) -> None:
     assert "Warning" not in found.text
     assert "Noise between seeds is unknown" in found.text
     assert "What more trials would gain is unknown" in found.text
-    assert "retrained configuration comes within" not in found.text
+    assert "other retrained configuration" not in found.text
     assert "Not shown: nothing was searched, or fewer than two trials are complete." in found.text
 
 
@@ -295,9 +330,9 @@ def test_hostile_and_many_class_names_do_no_harm(tmp_path: Path) -> None:
 @draws
 def test_trials_that_are_as_good_as_the_best_are_named(tmp_path: Path) -> None:
     result, trials = finished_run()
-    assert "of equals the earlier" not in Page(html_of((result, trials), tmp_path)).text
+    assert "have the same value" not in Page(html_of((result, trials), tmp_path)).text
     others = [t.number for t in trials if t.value is not None and t.number not in (0, 17)][:2]
     best = result["search"]["best_value"]
     equal = [replace(t, value=best) if t.number in others else t for t in trials]
     text = Page(html_of((result, equal), tmp_path)).text
-    assert f"so have trials {others[0]}, {others[1]}, and of equals the earlier" in text
+    assert f"trials {others[0]}, {others[1]} have the same value" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.answers import Mistake, Predictions
 from experiments.report.inside import BlockMaps, FeatureMaps, LayerChange
 from experiments.report.split_summary import Sample, SplitSummary
-from experiments.tensorboard.winner import write_winner
+from experiments.tensorboard.winner import has_winner, write_winner
 from model.evaluation import Evaluation
 
 pytestmark = pytest.mark.unit
@@ -105,9 +106,15 @@ def test_written_again_nothing_is_there_twice_and_a_reader_follows(tmp_path: Pat
     assert "mistakes/most_confident" not in found.Tags()["tensors"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_pages_that_fail_leave_none_of_an_earlier_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "winner").write_text("in the way")
+    def failing(*_: object) -> NoReturn:
+        raise ValueError("no layers")
+
     write_winner(tmp_path, analysis())
-    assert "write_winner failed" in caplog.text
+    assert has_winner(tmp_path)
+    monkeypatch.setattr("experiments.tensorboard.winner._layer_table", failing)
+    with pytest.raises(ValueError, match="no layers"):
+        write_winner(tmp_path, analysis())
+    assert not has_winner(tmp_path)

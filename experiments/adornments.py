@@ -1,0 +1,102 @@
+"""What explains a run's result: the analysis, TensorBoard's pages of the winner, the report.
+
+The result does not depend on them and is written before. So what fails here is told in one line
+and tried again by the next call, and ends no command.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from experiments.folder import NotARun, Run
+from experiments.report.analysis import Analysis, analyse_run
+from experiments.report.page import write_report
+from experiments.results import write_result
+from experiments.tensorboard.winner import has_winner, write_winner
+from experiments.wording import in_one_line
+from search.records import TrialRecord
+from search.space import Space
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+def attempt(what: str, make: Callable[[], _T], tell: Callable[[str], None]) -> _T | None:
+    """What `make` returns; None when it fails, which is told.
+
+    Args:
+        what: the name of what is made.
+        make: makes it.
+        tell: is given one line that names it and the error.
+    """
+    try:
+        return make()
+    except Exception as error:
+        _LOG.debug("%s failed", what, exc_info=True)
+        tell(f"{what} failed, the next call tries again: {in_one_line(error)}")
+        return None
+
+
+def explained(run: Run, tell: Callable[[str], None]) -> Analysis | None:
+    """What explains the winner; None where that fails, or the run's data or model is gone."""
+
+    def analyse() -> Analysis | None:
+        try:
+            return analyse_run(run)
+        except NotARun:
+            return None
+
+    return attempt("analysis", analyse, tell)
+
+
+def write_page(
+    run: Run,
+    result: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    space: Space,
+    analysis: Analysis | None,
+    tell: Callable[[str], None],
+) -> None:
+    """Write `report.html`; see `write_report`."""
+    failures = attempt(
+        run.report.name, lambda: write_report(result, trials, space, analysis, run.report), tell
+    )
+    for failure in failures or []:
+        tell(f"{run.report.name}: {failure}")
+
+
+def adorn(
+    run: Run,
+    result: dict[str, Any],
+    trials: Sequence[TrialRecord],
+    space: Space,
+    tell: Callable[[str], None],
+) -> None:
+    """Make everything that explains the result of a finished run.
+
+    Args:
+        run: its folder, with `result.json` and bundle.
+        result: `result.json`; where its key `analysis` is None, it is filled in, here and in the
+            file.
+        trials: of the study.
+        space: that was searched.
+        tell: is given one line for each thing that failed.
+    """
+    analysis = explained(run, tell)
+    if analysis is not None:
+        is_new = result.get("analysis") is None
+        # The pages first: what lies there may be of an earlier winner until it is noted.
+        if is_new or not has_winner(run.tensorboard):
+            pages = "TensorBoard's pages of the winner"
+            attempt(pages, lambda: write_winner(run.tensorboard, analysis), tell)
+        if is_new:
+            attempt("analysis", lambda: _note(analysis, run, result), tell)
+    write_page(run, result, trials, space, analysis, tell)
+
+
+def _note(analysis: Analysis, run: Run, result: dict[str, Any]) -> None:
+    found = analysis.to_json()
+    write_result(run.result, {**result, "analysis": found})
+    result["analysis"] = found

@@ -1,0 +1,351 @@
+"""Whether a GPU computes what the CPU does, and what one GPU gives: run with `make gpu-check`.
+
+Needs torch, numpy, numba, pydantic, safetensors and pytest, but neither Ray nor Optuna, and takes
+less than 8 minutes. Without a GPU it says so and ends with 0. In turn:
+
+1. the CUDA tests, `tests/model/test_cuda.py`;
+2. one process: images per second in training, float32 and bfloat16, by batch size; the memory of
+   the process; how much of an epoch the GPU computes, and how much it waits for launches;
+3. the reference protocol on CPU and GPU under the same seeds: accuracies within noise;
+4. 1, 2, 4, 8 and 16 processes that share the GPU: trials per hour.
+
+The exit code is 1 when a test fails or the accuracies differ by more than noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
+
+from data.dataset import Dataset
+from data.synthetic import DEFAULT_COUNTS, synthesize
+from experiments.benchmarks.gpu_sharing import share
+from model.device import Device, available_cpus, choose_device
+from model.hyperparameters import Hyperparameters, Protocol, Schedule
+from model.protocol import ProtocolRun, prepare, run_protocol
+from model.store import Store
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CUDA_TESTS = "tests/model/test_cuda.py"
+DTYPES = ("float32", "bfloat16")
+T_995 = {2: 63.66, 3: 9.92, 4: 5.84, 5: 4.60, 6: 4.03, 7: 3.71, 8: 3.50, 9: 3.36, 10: 3.25}
+"""By number of values: the 99.5 % quantile of Student's t, for a 99 % interval of their mean."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        counts: images per split.
+        schedule: of both stages in the parity and sharing parts.
+        seeds: of the parity part, 2 to 10.
+        batches: batch sizes of the speed part.
+        epochs: of each speed measurement, besides one that is not counted.
+        processes: that share the GPU, in turn.
+        seconds: that they share it for.
+    """
+
+    counts: Mapping[str, int]
+    schedule: Schedule
+    seeds: int
+    batches: Sequence[int]
+    epochs: int
+    processes: Sequence[int]
+    seconds: float
+
+
+FULL = Extent(DEFAULT_COUNTS, Schedule(), 8, (64, 256, 1024), 4, (1, 2, 4, 8, 16), 15.0)
+REHEARSAL = Extent(
+    dict.fromkeys(DEFAULT_COUNTS, 60), Schedule(max_epochs=1), 2, (16,), 1, (1, 2), 1.0
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run all parts, print one table, write the JSON file; the exit code."""
+    parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu-check.json"), metavar="FILE")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="all parts in small on the CPU: does it run?"
+    )
+    options = parser.parse_args(argv)
+    if not (options.rehearse or torch.cuda.is_available()):
+        print("gpu-check: torch sees no GPU on this machine; nothing to check")
+        return 0
+    extent = REHEARSAL if options.rehearse else FULL
+    report = Check(extent, gpus=0 if options.rehearse else 1).run()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    print_table(report)
+    print(f"written: {options.out}")
+    return 0 if report["passed"] else 1
+
+
+class Check:
+    """The parts in turn, on one dataset.
+
+    Args:
+        extent: how much is measured.
+        gpus: 1, or 0 to rehearse on the CPU.
+    """
+
+    def __init__(self, extent: Extent, gpus: int) -> None:
+        self.extent, self.gpus = extent, gpus
+        self.dataset = synthesize(counts=extent.counts)
+        self.protocol = Protocol(baseline=extent.schedule, fine_tune=extent.schedule)
+
+    def run(self) -> dict[str, Any]:
+        """Everything measured, as JSON values; `passed` tells whether all is right."""
+        begin = time.monotonic()
+        report: dict[str, Any] = {"machine": machine(self.gpus)}
+        # The tests first, while nothing else has the GPU; speed before what loads the CPUs.
+        parts: dict[str, Callable[[], Any]] = {
+            "tests": lambda: run_tests(self.gpus),
+            "speed": self.speed,
+            "parity": self.parity,
+            "sharing": self.sharing,
+        }
+        report["errors"] = {}
+        for name, part in parts.items():
+            print(f"-- {name}", flush=True)
+            try:
+                report[name] = part()
+            except Exception as error:  # the other parts are worth having, time on a GPU is dear
+                traceback.print_exc()
+                report[name] = []
+                report["errors"][name] = f"{type(error).__name__}: {error}"
+            print(f"-- {name}: done {time.monotonic() - begin:.0f} s after the start", flush=True)
+        report["seconds"] = time.monotonic() - begin
+        rows = [*report["tests"], *report["parity"]]
+        report["passed"] = not report["errors"] and all(row["passed"] for row in rows)
+        return report
+
+    # ---- one process
+
+    def speed(self) -> list[dict[str, Any]]:
+        """A row per dtype and batch size."""
+        rows = []
+        for dtype in DTYPES:
+            device = self._device(dtype)
+            for batch in self.extent.batches:
+                rows.append({"dtype": dtype, "batch": batch, **self._speed(device, batch)})
+                print(rows[-1], flush=True)
+        return rows
+
+    def _speed(self, device: Device, batch: int) -> dict[str, Any]:
+        epochs = self.extent.epochs
+        self._baseline(device, batch, 1)  # loads kernels
+        rows = self._baseline(device, batch, epochs)
+        seconds = sum(row["seconds"] for row in rows)
+        figures = {
+            "images_per_second": median(row["images_per_second"] for row in rows),
+            "seconds_per_epoch": seconds / epochs,
+        }
+        if device.name != "cuda":
+            return figures
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+            self._baseline(device, batch, epochs)
+        on_gpu = [e for e in profile.events() if e.device_type == DeviceType.CUDA]
+        busy = [e.time_range.elapsed_us() for e in on_gpu]
+        steps = epochs * math.ceil(self.extent.counts["TRAIN"] / batch)
+        return figures | {
+            "gpu_busy_share": sum(busy) / 1e6 / seconds if busy else None,
+            "launches_per_step": len(busy) / steps if busy else None,
+            "microseconds_per_launch": fmean(busy) if busy else None,
+            "peak_tensor_mb": torch.cuda.max_memory_allocated() / 2**20,
+            "reserved_mb": torch.cuda.max_memory_reserved() / 2**20,
+        }
+
+    def _baseline(self, device: Device, batch: int, epochs: int) -> Sequence[Mapping[str, float]]:
+        device.apply()
+        schedule = Schedule(max_epochs=epochs, patience=epochs)
+        protocol = Protocol(baseline=schedule, fine_tune=schedule)
+        configuration = Hyperparameters.from_flat({"baseline.batch_size": batch})
+        with tempfile.TemporaryDirectory() as folder:
+            data = prepare(self.dataset, protocol, device)
+            store = Store(Path(folder))
+            run = ProtocolRun(configuration, data, protocol, store, device, seed=0)
+            return run.baseline().history
+
+    # ---- parity
+
+    def parity(self) -> list[dict[str, Any]]:
+        """A row per dtype of the GPU, against float32 on the CPU under the same seeds."""
+        seeds = range(self.extent.seeds)
+        spawn = multiprocessing.get_context("spawn")
+        workers = min(len(seeds), available_cpus())
+        with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+            cpu = choose_device(cpus=1, gpus=0, dtype="float32")
+            expected = list(
+                pool.map(
+                    trial,
+                    *zip(*((self.dataset, self.protocol, cpu, s) for s in seeds), strict=True),
+                )
+            )
+        rows = []
+        for dtype in DTYPES:
+            device = self._device(dtype)
+            found = [trial(self.dataset, self.protocol, device, s) for s in seeds]
+            for name in ("before", "after"):
+                rows.append(
+                    {
+                        "dtype": dtype,
+                        "accuracy": f"TEST2 {name} fine-tuning",
+                        **compare([f[name] for f in found], [e[name] for e in expected]),
+                        "seconds_gpu": median(f["seconds"] for f in found),
+                        "seconds_cpu": median(e["seconds"] for e in expected),
+                    }
+                )
+                print(rows[-1], flush=True)
+        return rows
+
+    # ---- sharing
+
+    def sharing(self) -> list[dict[str, Any]]:
+        """A row per number of processes on one GPU, each on one trial after another."""
+        rows = []
+        for count in self.extent.processes:
+            device = self._device("bfloat16")
+            rows.append(share(self.dataset, self.protocol, device, count, self.extent.seconds))
+            rows[-1]["times_one_process"] = (
+                rows[-1]["trials_per_hour"] / rows[0]["trials_per_hour"]
+            )
+            print(rows[-1], flush=True)
+        return rows
+
+    def _device(self, dtype: str) -> Device:
+        return choose_device(cpus=1, gpus=self.gpus, dtype=dtype)
+
+
+def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> dict[str, float]:
+    """The reference configuration: TEST2 selection accuracies in 0..1, and seconds."""
+    device.apply()
+    data = prepare(dataset, protocol, device)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        store = Store(Path(folder))
+        run = ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
+        result = run_protocol(run)
+        seconds = time.monotonic() - begin
+    before, after = result.baseline.test2.accuracy, result.fine_tune.test2.accuracy
+    return {"before": before, "after": after, "seconds": seconds}
+
+
+def compare(found: Sequence[float], expected: Sequence[float]) -> dict[str, Any]:
+    """Paired difference with its 99 % interval; within noise when that holds 0.
+
+    A spread of 0 is noise of half a point at the least: equal to the last digit is not asked for.
+    """
+    differences = [f - e for f, e in zip(found, expected, strict=True)]
+    half = T_995[len(differences)] * stdev(differences) / math.sqrt(len(differences))
+    half = max(half, 0.005)
+    centre = fmean(differences)
+    return {
+        "n": len(differences),
+        "gpu_mean": fmean(found),
+        "cpu_mean": fmean(expected),
+        "gpu_sd": stdev(found),
+        "cpu_sd": stdev(expected),
+        "difference": centre,
+        "interval": [centre - half, centre + half],
+        "passed": abs(centre) <= half,
+    }
+
+
+def run_tests(gpus: int) -> list[dict[str, Any]]:
+    """The CUDA tests in a process of their own; without a GPU they are only collected."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "unit", "-p", "no:cacheprovider"]
+    command += [CUDA_TESTS, *([] if gpus else ["--collect-only"])]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
+    counted = re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)
+    return [
+        {
+            "passed": done.returncode == 0,
+            "counts": {word: int(number) for number, word in counted},
+        }
+    ]
+
+
+def machine(gpus: int) -> dict[str, Any]:
+    """What was measured on."""
+    facts: dict[str, Any] = {
+        "cpus": available_cpus(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+    if gpus:
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {
+            "gpu": properties.name,
+            "gpu_memory_mb": properties.total_memory / 2**20,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
+    return facts
+
+
+def print_table(report: Mapping[str, Any]) -> None:
+    """All figures as one Markdown table."""
+    print("\n| figure | value |\n| --- | --- |")
+    print(f"| machine | {', '.join(f'{k} {v}' for k, v in report['machine'].items())} |")
+    for row in report["tests"]:
+        counts = ", ".join(f"{n} {word}" for word, n in row["counts"].items())
+        print(f"| CUDA tests | {'passed' if row['passed'] else '**FAILED**'}: {counts} |")
+    for row in report["speed"]:
+        print(f"| one process, {row['dtype']}, batch {row['batch']} | {_figures(row, 2)} |")
+    for row in report["parity"]:
+        verdict = "within noise" if row["passed"] else "**BEYOND NOISE**"
+        low, high = row["interval"]
+        print(
+            f"| {row['accuracy']}, {row['dtype']} against CPU float32, n = {row['n']} seeds | "
+            f"{row['gpu_mean']:.2%} (sd {row['gpu_sd']:.2%}) against {row['cpu_mean']:.2%} "
+            f"(sd {row['cpu_sd']:.2%}): {100 * row['difference']:+.2f} points "
+            f"[{100 * low:+.2f}, {100 * high:+.2f}], {verdict}; a trial takes "
+            f"{row['seconds_gpu']:.1f} s against {row['seconds_cpu']:.1f} s |"
+        )
+    for row in report["sharing"]:
+        print(f"| {row['processes']} processes on the GPU | {_figures(row, 1)} |")
+    for name, error in report["errors"].items():
+        print(f"| {name} | **FAILED**: {error} |")
+    print(f"| seconds in all | {report['seconds']:.0f} |")
+
+
+def _figures(row: Mapping[str, Any], skip: int) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_number(value)}" for name, value in list(row.items())[skip:]
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""Several processes on one GPU, each on one trial after another: how many trials an hour."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.dataset import Dataset
+from model.device import Device
+from model.hyperparameters import Hyperparameters, Protocol
+from model.protocol import ProtocolRun, prepare, run_protocol
+from model.store import Store
+
+START_LIMIT = 240.0
+"""Seconds that the processes have to import torch and to train their first trial."""
+
+
+def share(
+    dataset: Dataset, protocol: Protocol, device: Device, count: int, seconds: float
+) -> dict[str, Any]:
+    """Let `count` processes train reference trials for `seconds`, each after one of its own.
+
+    Returns:
+        processes, trials_per_hour (all of them together, parts of trials counted by their time),
+        seconds_per_trial, and on a GPU memory_mb_per_process, with CUDA's own context.
+
+    Raises:
+        RuntimeError: a process ended without its figures.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    barrier, told = spawn.Barrier(count + 1), spawn.Queue()
+    free = _free_mb(device)
+    workers = [
+        spawn.Process(
+            target=_train, args=(dataset, protocol, device, seed, seconds, barrier, told)
+        )
+        for seed in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        barrier.wait(START_LIMIT)
+        time.sleep(seconds / 2)
+        used = free - _free_mb(device)
+        trials = [told.get(timeout=START_LIMIT) for _ in workers]
+    except Exception as error:
+        raise RuntimeError(f"a process of {count} that share the GPU was lost: {error}") from error
+    finally:
+        for worker in workers:
+            worker.join(10)
+            worker.kill()
+    row = {
+        "processes": count,
+        "trials_per_hour": sum(trials) / seconds * 3600,
+        "seconds_per_trial": seconds * count / sum(trials),
+    }
+    return row | ({"memory_mb_per_process": used / count} if device.name == "cuda" else {})
+
+
+def _train(
+    dataset: Dataset,
+    protocol: Protocol,
+    device: Device,
+    seed: int,
+    seconds: float,
+    barrier: Barrier,
+    told: Queue[float],
+) -> None:
+    """Train trials for `seconds`, the first one apart; tell how many, with the last one's part."""
+    device.apply()
+    data = prepare(dataset, protocol, device)
+    _trial(data, protocol, device, seed)
+    barrier.wait(START_LIMIT)
+    begin = time.monotonic()
+    end, ended = begin + seconds, [begin]
+    while ended[-1] < end:
+        _trial(data, protocol, device, seed + 1000 * len(ended))
+        ended.append(time.monotonic())
+    last = ended[-1] - ended[-2]
+    told.put(len(ended) - 2 + (end - ended[-2]) / last)
+
+
+def _trial(data: Any, protocol: Protocol, device: Device, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        run_protocol(ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed))
+
+
+def _free_mb(device: Device) -> float:
+    return float(torch.cuda.mem_get_info()[0] / 2**20) if device.name == "cuda" else 0.0

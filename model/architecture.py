@@ -1,0 +1,116 @@
+"""What a network is built from, as a value; another architecture is another class here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from model.frozen import Frozen, Neutral
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that can be frozen.
+
+    Attributes:
+        name: for people.
+        shape: of its output for one image: (C, H, W), or (features,).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class Architecture(Frozen):
+    """The layers of a network before its head, which is a dense layer with one output per class.
+
+    Values that the reference architecture has are `Neutral`, so that its content is empty.
+    """
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers that can be frozen, from the input on."""
+        raise NotImplementedError
+
+    @property
+    def least_side(self) -> int:
+        """The smallest height and width of an image, in pixels."""
+        raise NotImplementedError
+
+    def layers(self, image_size: tuple[int, int]) -> tuple[Layer, ...]:
+        """The layers of `layer_names` with their shapes, for images of (H, W) pixels."""
+        raise NotImplementedError
+
+    def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
+        """The layers of `layer_names`, each from the output of the one before it.
+
+        Args:
+            image_size: (H, W) in pixels, each at least `least_side`.
+        """
+        raise NotImplementedError
+
+    @property
+    def description(self) -> str:
+        """The layers before the head in a clause, for the report."""
+        raise NotImplementedError
+
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class ThreeBlocks(Architecture):
+    """The reference architecture: three convolution blocks and a dense layer."""
+
+    name: Annotated[Literal["three blocks"], Neutral("three blocks")] = "three blocks"
+    filters: Annotated[
+        tuple[Width, ...], Field(min_length=3, max_length=3), Neutral((32, 64, 128))
+    ] = (32, 64, 128)
+    """Output channels of each block."""
+    dense: Annotated[Width, Neutral(512)] = 512
+    """Outputs of the dense layer."""
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The blocks, then the dense layer."""
+        return (*(f"block {i + 1}" for i in range(len(self.filters))), f"dense {self.dense}")
+
+    @property
+    def least_side(self) -> int:
+        """One pixel must be left after the poolings."""
+        return int(2 ** len(self.filters))
+
+    def layers(self, image_size: tuple[int, int]) -> tuple[Layer, ...]:
+        """A block halves height and width, rounding down."""
+        height, width = image_size
+        shapes: list[tuple[int, ...]] = [
+            (channels, height >> i, width >> i) for i, channels in enumerate(self.filters, start=1)
+        ]
+        shapes.append((self.dense,))
+        return tuple(map(Layer, self.layer_names, shapes))
+
+    def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
+        """As `model.network` has them."""
+        from model.network import Block, Dense  # imports torch
+
+        channels = (1, *self.filters)
+        blocks = [Block(channels[i], channels[i + 1]) for i in range(len(self.filters))]
+        depth, height, width = self.layers(image_size)[-2].shape
+        return [*blocks, Dense(depth * height * width, self.dense)]
+
+    @property
+    def description(self) -> str:
+        """With the widths."""
+        return (
+            "three blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 max-pooling "
+            f"({', '.join(map(str, self.filters))} filters), a dense layer of {self.dense}"
+        )
+
+
+REFERENCE = ThreeBlocks()
+"""The published network."""

@@ -1,0 +1,119 @@
+"""The recipe of a stage: all that training reads of its hyperparameters.
+
+An engine asks the recipe and nothing else, so another policy (of unfreezing, of rates, of the
+order or the weights of images, of the loss) is a method here or a subclass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's name
+from torch import Tensor
+from torch.nn import Parameter
+
+from data.augmentation import augment
+from model.course import Course
+from model.hyperparameters import FineTuneHyperparameters, Protocol
+from model.optimiser import AdamW
+
+
+def training_splits(stage: str, protocol: Protocol) -> tuple[str, ...]:
+    """The splits that a stage trains on, in the order in which their images are joined."""
+    return ("TRAIN",) if stage == "baseline" else tuple(protocol.fine_tune_on.split("+"))
+
+
+class Recipe:
+    """How a stage is trained.
+
+    Args:
+        course: of the stage.
+
+    Attributes:
+        course: as given; its seeds are the source of all draws.
+        batch_size: images per step.
+        changes_images: whether `augment` changes anything.
+    """
+
+    def __init__(self, course: Course) -> None:
+        hyperparameters = course.hyperparameters
+        self.course, self.batch_size = course, hyperparameters.batch_size
+        self.changes_images = any(hyperparameters.augmentation.model_dump().values())
+        self._frozen = 0
+        if isinstance(hyperparameters, FineTuneHyperparameters):
+            self._frozen = hyperparameters.frozen_layers
+
+    def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
+        """The learning rate of each layer in an epoch, the head's last.
+
+        At 0 a layer is frozen: it has no gradient, and its batch statistics stay.
+
+        Args:
+            epoch: counted from 1.
+            learning_rate: of the schedule in this epoch, above 0.
+        """
+        trained = len(self.course.architecture.layer_names) + 1 - self._frozen
+        return (0.0,) * self._frozen + (learning_rate,) * trained
+
+    def order(self, images: int, epoch: int) -> Tensor:
+        """Which images an epoch trains on, one after the other.
+
+        Drawn on the CPU, so that every device sees the same order.
+
+        Args:
+            images: how many there are.
+            epoch: counted from 1.
+
+        Returns:
+            [M] int64, each in 0..images - 1.
+        """
+        return torch.randperm(images, generator=self.generator("order", epoch))
+
+    def weights(self, labels: Tensor) -> Tensor | None:
+        """How much each image counts in the loss: [N] float32 >= 0; None where all count alike.
+
+        Args:
+            labels: [N] int64, of the training set.
+        """
+        del labels
+        return None
+
+    def augment(
+        self, images: Tensor, targets: Tensor, draws: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Change a batch at random; called only where `changes_images`.
+
+        Args:
+            images: [n, 1, H, W] float32 in 0..1.
+            targets: [n] int64, labels.
+            draws: on the device of the images.
+
+        Returns:
+            Images alike, and the targets that `loss` takes.
+        """
+        return augment(images, self.course.hyperparameters.augmentation, draws), targets
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """What training lowers, as a mean over the batch.
+
+        Args:
+            logits: [n, classes] float32.
+            targets: [n] int64 labels, or [n, classes] float32 probabilities.
+            weights: [n] of the batch's images; None where all count alike.
+        """
+        smoothing = self.course.hyperparameters.label_smoothing
+        if weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        return (losses * weights).sum() / weights.sum()
+
+    def optimiser(self, parameters: Sequence[Parameter]) -> AdamW:
+        """The optimiser of the parameters that are trained in some epoch of the stage."""
+        return AdamW(parameters, self.course.hyperparameters.weight_decay)
+
+    def generator(
+        self, purpose: str, epoch: int, device: torch.device | str = "cpu"
+    ) -> torch.Generator:
+        """The generator of an epoch's draws for a purpose, see `Course.seed_for`."""
+        return torch.Generator(device).manual_seed(self.course.seed_for(purpose, epoch))

@@ -1,0 +1,225 @@
+"""Training follows its recipe: rates, freezing and thawing, order, weights of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+import model.stage
+from model.course import Course
+from model.device import Device
+from model.hyperparameters import (
+    Augmentation,
+    FineTuneHyperparameters,
+    Schedule,
+    StageHyperparameters,
+)
+from model.protocol import ProtocolData
+from model.recipe import Recipe
+from model.stage import StageResult
+from model.store import Store
+from model.training import run_stage
+
+pytestmark = pytest.mark.unit
+
+FINE_TUNE = FineTuneHyperparameters(batch_size=16, learning_rate=1e-3, weight_decay=0.1)
+COURSE = Course(
+    "fine_tune", FINE_TUNE, Schedule(max_epochs=4, patience=4), "a", "b", 3, (16, 16), 5, 0
+)
+HEAD = 4
+Run = Callable[..., StageResult]
+
+
+class Thawing(Recipe):
+    """From the top, one more layer in each epoch: the head, the dense layer, block 3, block 2."""
+
+    def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
+        return tuple(learning_rate * (i > HEAD - epoch) for i in range(HEAD + 1))
+
+
+class First(Recipe):
+    """Surgical: the first block alone, whatever the fused kernels say to it."""
+
+    def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
+        return (learning_rate, 0.0, 0.0, 0.0, 0.0)
+
+
+class Graded(Recipe):
+    """A lower rate for each layer further from the head."""
+
+    def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
+        return tuple(learning_rate * 1e-6 ** (HEAD - i) for i in range(HEAD + 1))
+
+
+class ZerosOnly(Recipe):
+    """Only images of class 0 count."""
+
+    def weights(self, labels: Tensor) -> Tensor | None:
+        return (labels == 0).float()
+
+
+class Doubled(Recipe):
+    """Images of an even place, twice each."""
+
+    def order(self, images: int, epoch: int) -> Tensor:
+        return torch.arange(0, images, 2).repeat(2)
+
+
+@pytest.fixture
+def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[str, Tensor]:
+    course = Course(
+        "baseline", StageHyperparameters(batch_size=16), Schedule(max_epochs=1), "", "", 3,
+        (16, 16), 5, 0,
+    )  # fmt: skip
+    data = small_data
+    return run_stage(course, data.train, data.test, Store(tmp_path / "start"), device).weights
+
+
+@pytest.fixture
+def run(
+    small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
+) -> Run:
+    """A fine-tune with a recipe, in a store of its own unless one is given."""
+    stores = iter(range(100))
+
+    def run(
+        recipe: Callable[[Course], Recipe], course: Course = COURSE, **given: Any
+    ) -> StageResult:
+        store = given.pop("store", None) or Store(tmp_path / str(next(stores)))
+        data, made = small_data, recipe(course)
+        place = given.pop("place", device)
+        return run_stage(
+            course, data.test, data.selection, store, place, start=start, recipe=made, **given
+        )
+
+    return run
+
+
+def bits(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in weights.items()}
+
+
+def layer_of(name: str) -> int:
+    return HEAD if name.startswith("head") else int(name.split(".")[1])
+
+
+def state_after(run: Run, recipe: Callable[[Course], Recipe], epochs: int, path: Path) -> Any:
+    """The network's state after so many epochs, not that of the best one."""
+    store = Store(path)
+    run(recipe, store=store, until=epochs)
+    entry = store.load(COURSE.key, "state")
+    assert entry is not None
+    return {
+        name.removeprefix("network."): tensor
+        for name, tensor in entry.tensors.items()
+        if name.startswith("network.")
+    }
+
+
+def test_the_reference_recipe_freezes_the_first_layers_in_every_epoch() -> None:
+    recipe = Recipe(COURSE)
+    assert recipe.rates(1, 0.1) == recipe.rates(4, 0.1) == (0, 0, 0.1, 0.1, 0.1)
+    baseline = Course("baseline", StageHyperparameters(), Schedule(), "a", "b", 3, (16, 16), 5, 0)
+    assert Recipe(baseline).rates(1, 0.1) == (0.1,) * 5
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_layers_move_from_the_epoch_in_which_the_recipe_thaws_them(
+    run: Run, start: Mapping[str, Tensor], tmp_path: Path, augmented: bool
+) -> None:
+    """Weights and statistics, with kept outputs of the frozen layers and without."""
+
+    def recipe(course: Course) -> Recipe:
+        made = Thawing(course)
+        made.changes_images = augmented
+        return made
+
+    for epochs in (1, 2, 3):
+        after = state_after(run, recipe, epochs, tmp_path / f"after {epochs}")
+        moved = {layer_of(k) for k in after if not torch.equal(after[k], start[k])}
+        assert moved == set(range(HEAD + 1 - epochs, HEAD + 1))
+
+
+def test_a_thawed_layer_sees_what_it_would_have_seen_without_kept_outputs(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = run(Thawing)
+    monkeypatch.setattr("model.prefix.MOST_BYTES", 0)
+    assert bits(run(Thawing).weights) == bits(kept.weights)
+
+
+@pytest.mark.parametrize("recipe", [Thawing, First, Graded])
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_taken_up_again_it_ends_with_the_same_bits(
+    run: Run, tmp_path: Path, recipe: type[Recipe], stopped: int
+) -> None:
+    undisturbed = run(recipe)
+    store = Store(tmp_path / "again")
+    assert run(recipe, store=store, until=stopped).epochs == stopped
+    again = run(recipe, store=store)
+    assert again.epochs == undisturbed.epochs == 4
+    assert bits(again.weights) == bits(undisturbed.weights)
+    losses = [[row["train_loss"] for row in r.history] for r in (again, undisturbed)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_layer_may_be_trained_below_frozen_ones(
+    run: Run, start: Mapping[str, Tensor], threads: int
+) -> None:
+    after = run(First, place=Device("cpu", "float32", threads, "test")).weights
+    assert {layer_of(k) for k in after if not torch.equal(after[k], start[k])} == {0}
+
+
+def test_each_layer_moves_by_its_own_rate(run: Run, start: Mapping[str, Tensor]) -> None:
+    after = run(Graded).weights
+    names = ["layers.2.convolution.weight", "layers.3.linear.weight", "head.weight"]
+    moved = [float((after[n] - start[n]).abs().max()) for n in names]
+    assert 0 < moved[1] < 1e-4 * moved[2]
+    assert moved[0] < 1e-4 * moved[2]
+
+
+def test_weights_and_order_are_the_recipe_s(run: Run, small_data: ProtocolData) -> None:
+    plain, zeros, doubled = (run(r, until=1).history[0] for r in (Recipe, ZerosOnly, Doubled))
+    assert len({row["train_loss"] for row in (plain, zeros, doubled)}) == 3
+    right = doubled["train_accuracy"] * 30
+    assert right == pytest.approx(round(right))
+
+
+def test_the_loss_is_a_weighted_mean_with_smoothed_targets_or_probabilities() -> None:
+    smooth = FineTuneHyperparameters(label_smoothing=0.2)
+    recipe = Recipe(Course("fine_tune", smooth, Schedule(), "a", "b", 3, (16, 16), 5, 0))
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    labels, weights = torch.arange(6) % 3, torch.tensor([1.0, 0, 2, 0, 0, 1])
+    each = F.cross_entropy(logits, labels, label_smoothing=0.2, reduction="none")
+    assert recipe.loss(logits, labels, None) == pytest.approx(each.mean().item())
+    expected = (each * weights).sum().item() / 4
+    assert recipe.loss(logits, labels, weights) == pytest.approx(expected)
+    soft = F.one_hot(labels, 3).float()
+    assert recipe.loss(logits, soft, None) == pytest.approx(each.mean().item())
+
+
+def test_augmentation_is_asked_for_only_where_it_changes_images() -> None:
+    still = Recipe(COURSE)
+    assert not still.changes_images
+    values = FINE_TUNE.model_copy(update={"augmentation": Augmentation(noise=0.1)})
+    noisy = Recipe(Course("fine_tune", values, Schedule(), "a", "b", 3, (16, 16), 5, 0))
+    assert noisy.changes_images
+    images, labels = torch.full((2, 1, 16, 16), 0.5), torch.tensor([0, 1])
+    changed, targets = noisy.augment(images, labels, noisy.generator("augmentation", 1))
+    assert not torch.equal(changed, images)
+    assert targets is labels
+
+
+def test_saved_in_every_epoch_a_thawing_stage_is_the_same(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(Thawing)
+    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
+    assert bits(run(Thawing).weights) == bits(plain.weights)
