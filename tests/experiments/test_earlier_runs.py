@@ -21,6 +21,7 @@ from experiments.cli import main
 from experiments.folder import Run
 from model.engine import ComputedEpoch, EpochRequest
 from model.training import NetworkEngine
+from search.cluster import Node
 from search.jobs import JobSource, Listener
 from search.trainable import WorkerContext, decode, encode
 
@@ -65,7 +66,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SHIFTSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(experiments.run, "run_jobs", work_here)
     monkeypatch.setattr(experiments.run, "cluster", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(experiments.run, "cluster_nodes", lambda: [(1.0, 0.0)])
+    monkeypatch.setattr(experiments.run, "cluster_nodes", lambda: [Node(1.0, 0.0)])
     monkeypatch.setattr(search.trainable, "_report", lambda _: None)
     search.trainable._workbench.cache_clear()
     with tarfile.open(ARCHIVE) as archive:
