@@ -20,7 +20,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network does on n images.
+    """How well a network classifies n images.
 
     Attributes:
         n: images.
