@@ -20,7 +20,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of a network on n images.
+    """How well a network classifies n images.
 
     Attributes:
         n: images.

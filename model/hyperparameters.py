@@ -40,7 +40,7 @@ class Augmentation(Frozen):
 
 
 class StageHyperparameters(Frozen):
-    """What both stages have."""
+    """Hyperparameters that both stages have."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """AdamW's step size at the start of the stage."""
@@ -56,7 +56,7 @@ class StageHyperparameters(Frozen):
 
 
 class FineTuneHyperparameters(StageHyperparameters):
-    """The fine-tune's own."""
+    """Hyperparameters of the fine-tune: those of every stage, and how much is frozen."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2

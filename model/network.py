@@ -109,9 +109,9 @@ class Network(nn.Module):
         self.head = nn.Linear(features, classes)
 
     def fuse(self) -> None:
-        """Take the fused kernels for the blocks' tails: on a CPU, on the calling thread alone.
+        """Compute normalisation, pooling and ReLU of each block in one pass, see `model.fused`.
 
-        The same function up to rounding; see `model.fused`.
+        For one thread of a CPU; the function is the same up to rounding.
         """
         from model.fused import normalise_pool_relu  # its compiler takes 0.3 s to import
 

@@ -1,4 +1,4 @@
-"""What frozen layers make of a split, computed once.
+"""The outputs of frozen layers for a whole split, computed once.
 
 Frozen layers are in evaluation mode: a fixed function of each image. Where images are not changed
 by augmentation, their output is the same in every epoch. It is computed here in batches of

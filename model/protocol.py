@@ -168,7 +168,7 @@ class ProtocolResult:
 
 
 OnRung = Callable[[int, StageReport, StageReport], None]
-"""Told a rung's epochs, its baseline so far and the whole fine-tune from there."""
+"""Called at a rung with its epochs, the baseline so far and the whole fine-tune from there."""
 
 
 class ProtocolRun:
@@ -218,7 +218,7 @@ class ProtocolRun:
         return self._stage("fine_tune", self._data.selection, name, baseline)
 
     def report(self, result: StageResult) -> StageReport:
-        """Evaluate on TEST and on the selection part of TEST2; once, for all that share it."""
+        """Evaluate on TEST and on the selection part of TEST2, unless that is stored already."""
         data = self._data
         splits = {"test": data.test, "test2": data.selection}
         name = "report-" + content_key([result.epochs, *(s.digest for s in splits.values())])
