@@ -6,11 +6,12 @@ PIP_ARGS ?=
 TORCH    ?=
 PY       := .venv/bin/python
 STAMP    := .venv/.installed
+LINKS    := build/links
 
 .NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
+.PHONY: help install links demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -22,10 +23,17 @@ demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into
 
 test: check unit integration campaigns-short browser ## everything before a commit
 
-check: $(STAMP) ## lint, format, types
+check: $(STAMP) links ## lint, format, types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet .
-	@$(PY) -m mypy --no-error-summary
+	@MYPYPATH=$(LINKS) $(PY) -m mypy --no-error-summary -p shiftsearch
+
+# The package as it is installed, for what does not follow an editable install: mypy, and a python
+# without one.
+links:
+	@rm -rf $(LINKS) && mkdir -p $(LINKS)/shiftsearch
+	@ln -s $(addprefix $(CURDIR)/,data model search experiments $(wildcard shiftsearch/*.py*)) \
+		$(LINKS)/shiftsearch
 
 # Each tier is a process of its own, so that the unit tier can tell that nothing imported Ray.
 unit: $(STAMP) ## tests without Ray, seconds
@@ -44,11 +52,12 @@ browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 	@$(PY) -m pytest -q -m browser --timeout=300
 
 bench: $(STAMP) ## training throughput, overhead and calibration, beside their plain twins
-	@$(PY) experiments/benchmarks/run.py
+	@$(PY) -m shiftsearch.experiments.benchmarks.bench
 
 # Needs neither Ray nor an installed shiftsearch, so that a bare GPU machine can run it.
-gpu-check: ## on a machine with a GPU: is it right, and what does it give (under 8 minutes)
-	@$(or $(wildcard $(PY)),$(PYTHON)) -m experiments.benchmarks.gpu_check
+gpu-check: links ## on a machine with a GPU: is it right, and what does it give (under 8 minutes)
+	@PYTHONSAFEPATH=1 PYTHONPATH=$(LINKS) $(or $(wildcard $(PY)),$(PYTHON)) \
+		-m shiftsearch.experiments.benchmarks.gpu_check
 
 clean: ## remove .venv, build products and caches; runs/ stays
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.dataset import SPLITS, DataError, Dataset, Split
-from data.folder import read_scan
-from data.publishing import written_beside
-from data.scale import FULL_BITS, SCALES
-from data.scan import scan_folder
+from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.data.image_folder import read_scan
+from shiftsearch.data.publishing import written_beside
+from shiftsearch.data.scale import FULL_BITS, SCALES
+from shiftsearch.data.scan import scan_folder
 
 FORMAT = 1
 _RECORD = "pack.json"

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset import SPLITS, Dataset, identical_images
-from data.scale import FAINT
+from shiftsearch.data.dataset import SPLITS, Dataset, identical_images
+from shiftsearch.data.scale import FAINT
 
 MAX_IMBALANCE = 3
 

@@ -11,12 +11,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data.dataset import SPLITS, DataError, Dataset, blank_images
-from data.npy_image import MIN_SIDE, read_file
-from data.problems import named
-from data.publishing import written_beside
-from data.scale import FULL_BITS, Bits, Pixels, Scale, bits_of, misfit, scale_of, to_unit
-from data.scan import IMPORT_RECORD, scan_folder
+from shiftsearch.data.dataset import SPLITS, DataError, Dataset, blank_images
+from shiftsearch.data.npy_image import MIN_SIDE, read_file
+from shiftsearch.data.problems import named
+from shiftsearch.data.publishing import written_beside
+from shiftsearch.data.scale import (
+    FULL_BITS,
+    Bits,
+    Pixels,
+    Scale,
+    bits_of,
+    misfit,
+    scale_of,
+    to_unit,
+)
+from shiftsearch.data.scan import IMPORT_RECORD, scan_folder
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.problems import ProblemsError
-from data.scale import FULL_BITS, Bits, Scale
+from shiftsearch.data.problems import ProblemsError
+from shiftsearch.data.scale import FULL_BITS, Bits, Scale
 
 SPLITS = ("TRAIN", "TEST", "TEST2")
 MAX_HOLDOUT = 0.9

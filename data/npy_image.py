@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from data.scale import Pixels, impossible
+from shiftsearch.data.scale import Pixels, impossible
 
 MIN_SIDE = 16
 

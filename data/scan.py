@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.dataset import SPLITS, DataError
-from data.problems import named
-from data.scale import DEEP_BITS, FULL_BITS, Bits
+from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.problems import named
+from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
 
 IMPORT_RECORD = "imported.json"
 """What `data import` notes about its source, beside the splits, where it matters later."""

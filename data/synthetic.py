@@ -18,8 +18,9 @@ configuration gave figures like those published for the original images. Medians
     after    TEST2    92.0 (90.2 to 94.0)   92.0 (89.8 to 94.3)     93.70
 
 Measured on an AMD EPYC (AVX-512 bf16) with torch 2.13.0 by
-`python experiments/benchmarks/synthetic_bands.py --search-seeds 0`; `make bench` checks the bands
-and, by whole searches, that a searched winner is at least 2 points better on the held-out part.
+`python -m shiftsearch.experiments.benchmarks.synthetic_bands --search-seeds 0`; `make bench`
+checks the bands and, by whole searches, that a searched winner is at least 2 points better on the
+held-out part.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 
 DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 3000, "TEST": 1200, "TEST2": 1200}
 MIN_SIZE = 16

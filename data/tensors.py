@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.dataset import Split
+from shiftsearch.data.dataset import Split
 
 
 def to_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from experiments.folder import NotARun, Run
-from experiments.report.analysis import Analysis, analyse_run
-from experiments.report.page import write_report
-from experiments.results import write_result
-from experiments.tensorboard.winner import has_winner, write_winner
-from experiments.wording import in_one_line
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse_run
+from shiftsearch.experiments.outcome.results import write_result
+from shiftsearch.experiments.report.page import write_report
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
+from shiftsearch.experiments.wording import in_one_line
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -15,9 +15,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.folder import user_path
-from experiments.problems import INTERRUPTED, WRONG_INPUT, Interrupted, escaped, is_machine, told
-from experiments.terminal import lost_output, own_streams
+from shiftsearch.experiments.exits import (
+    INTERRUPTED,
+    WRONG_INPUT,
+    Interrupted,
+    escaped,
+    is_machine,
+    told,
+)
+from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.terminal import lost_output, own_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as error:  # after --help, or what argparse says about wrong options
         return error.code if isinstance(error.code, int) else WRONG_INPUT
-    # At INFO, `search.cluster` lets Ray and Optuna speak too.
+    # At INFO, `search.executing.cluster` lets Ray and Optuna speak too.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
     )
@@ -67,7 +74,7 @@ def _run(arguments: Sequence[str]) -> int:
     options.command = command.encode(errors="backslashreplace").decode()
     # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
     module, _, function = options.run_command.rpartition(".")
-    commands = importlib.import_module(f"experiments.{module}")
+    commands = importlib.import_module(f"shiftsearch.experiments.{module}")
     # Without markup: a path with brackets in it is printed as it is. What libraries write when
     # they may would tear a live view: plain lines then.
     console = Console(

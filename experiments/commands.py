@@ -10,31 +10,37 @@ from argparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from data.cache import open_dataset
-from data.check import check
-from data.convert import import_images, write_folder
-from data.dataset import DataError
-from data.synthetic import synthesize
-from experiments import run as runs
-from experiments.adornments import attempt, explained, write_page
-from experiments.definition import DefinitionError, load
-from experiments.folder import NotARun, Run, user_path
-from experiments.last_words import warner
-from experiments.live.status import trials_of
-from experiments.rehearsal import past, policies_of, reachable, rehearse, unrecorded_rungs
-from experiments.report.findings import result_table
-from experiments.results import STAGES, looks_so_far, note_looks
-from experiments.statistics import wilson
-from experiments.trials_table import write_trials_csv
-from experiments.wording import interval, percent
-from model.bundle import load_bundle
-from model.bundle_format import BundleError
-from model.device import choose_device
-from search.cluster import ResourceError
-from search.journal import RunLock, RunLocked
-from search.replay import Workers
-from search.stored_study import StudyMismatch
-from search.surrogate import Surrogate
+from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.check import check
+from shiftsearch.data.convert import import_images, write_folder
+from shiftsearch.data.dataset import DataError
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments import run as runs
+from shiftsearch.experiments.adornments import attempt, explained, write_page
+from shiftsearch.experiments.definition import DefinitionError, load
+from shiftsearch.experiments.last_words import warner
+from shiftsearch.experiments.live.status import trials_of
+from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_looks
+from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.rehearsal import (
+    past,
+    policies_of,
+    reachable,
+    rehearse,
+    unrecorded_rungs,
+)
+from shiftsearch.experiments.report.findings import result_table
+from shiftsearch.experiments.run_folder import NotARun, Run, user_path
+from shiftsearch.experiments.wording import interval, percent
+from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.bundle_format import BundleError
+from shiftsearch.model.device import choose_device
+from shiftsearch.search.executing.cluster import ResourceError
+from shiftsearch.search.rehearsing.replay import Workers
+from shiftsearch.search.rehearsing.surrogate import Surrogate
+from shiftsearch.search.study.journal import RunLock, RunLocked
+from shiftsearch.search.study.stored_study import StudyMismatch
 
 INPUT_ERRORS = (
     DataError,

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from data.dataset import Dataset
-from experiments.definition import Experiment
-from experiments.folder import Run
-from experiments.outlook import outlook
-from experiments.results import (
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.outlook import outlook
+from shiftsearch.experiments.outcome.results import (
     STAGES,
     Part,
     Scored,
@@ -32,14 +31,15 @@ from experiments.results import (
     weights_of,
     write_result,
 )
-from experiments.retrain import Candidate, Retraining
-from model.bundle import save_bundle
-from model.device import choose_device
-from model.hyperparameters import Hyperparameters
-from model.protocol import division_of
-from model.store import Store, content_key
-from search.records import best_trials
-from search.study import Study
+from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.bundle import save_bundle
+from shiftsearch.model.device import choose_device
+from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.protocol import division_of
+from shiftsearch.model.store import Store, content_key
+from shiftsearch.search.study.records import best_trials
+from shiftsearch.search.study.study import Study
 
 _SELECTION = 1  # TEST2's selection part, as `parts_of` orders them
 

@@ -14,17 +14,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from data.problems import ProblemsError
-from experiments.folder import user_path
-from experiments.mapping import MappingError, read_mapping, set_value
-from model.frozen import flatten
-from model.hyperparameters import Protocol, Value
-from search.budget import Budget, FailurePolicy
-from search.fields import nearest
-from search.policy import Policy
-from search.samplers import START_UP
-from search.settings import Settings
-from search.space import Space, SpaceError
+from shiftsearch.data.problems import ProblemsError
+from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
+from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.model.frozen import flatten
+from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.search.proposing.fields import nearest
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.samplers import START_UP
+from shiftsearch.search.proposing.space import Space, SpaceError
+from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.settings import Settings
 
 SHIPPED = Path(__file__).parent
 MAX_TRIALS = 100_000
@@ -77,7 +77,7 @@ class BudgetRequest(_Section):
 
 
 class PolicyRequest(_Section):
-    """Shared baselines and rungs, see `search.policy`."""
+    """Shared baselines and rungs, see `search.proposing.policy`."""
 
     branches: Annotated[int, Field(ge=1, le=1000)] = Policy.branches
     """Fine-tunes of one baseline at most; 1 shares nothing."""
@@ -103,7 +103,7 @@ class Experiment(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
     data: str = "synthetic"
-    """A folder in the layout of `data.folder`, or `synthetic`."""
+    """A folder in the layout of `data.image_folder`, or `synthetic`."""
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Complete or pruned trials wanted; the first is the reference configuration."""
@@ -111,7 +111,7 @@ class Experiment(_Section):
     until_converged: bool = False
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Literal["tpe", "tpe-univariate", "gp", "qmc", "random"] = "tpe"
-    """Name of a sampler of `search.samplers`."""
+    """Name of a sampler of `search.proposing.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Trials that end before the sampler's model is asked."""
     policy: PolicyRequest = PolicyRequest()
@@ -153,7 +153,7 @@ class Experiment(_Section):
         ]
 
     def settings(self) -> Settings:
-        """The settings that `search.study.Study` takes."""
+        """The settings that `search.study.study.Study` takes."""
         return Settings(
             name=self.name,
             sampler=self.sampler,

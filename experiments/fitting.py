@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from data.augmentation import max_translation
-from data.dataset import DataError, Dataset
-from experiments.definition import Experiment
-from model.protocol import division_of
+from shiftsearch.data.augmentation import max_translation
+from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.experiments.definition import Experiment
+from shiftsearch.model.protocol import division_of
 
 _TRANSLATION = ".translation"
 

@@ -8,11 +8,11 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
-from experiments.definition import Experiment
-from experiments.folder import Run
-from experiments.results import looks_so_far
-from experiments.wording import one_line
-from search.records import TrialRecord
+from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.wording import one_line
+from shiftsearch.search.study.records import TrialRecord
 
 
 def warner(console: Console) -> Callable[[str], None]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.definition import Retrain
-from experiments.outlook import noise_between_seeds
-from experiments.retrain import Retraining
-from search.jobs import Job, Phase
-from search.records import TrialRecord
-from search.study import Study
+from shiftsearch.experiments.definition import Retrain
+from shiftsearch.experiments.outcome.outlook import noise_between_seeds
+from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.search.executing.jobs import Job, Phase
+from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.study import Study
 
 NOISE_AFTER = 12
 """Trials after which the reference and the best of them are retrained for the noise."""

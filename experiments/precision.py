@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.live.listeners import harmless
-from search.formats import Formats, dtypes_of
-from search.jobs import Job
+from shiftsearch.experiments.live.listeners import harmless
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.formats import Formats, dtypes_of
 
 
 class Precision:
-    """A `search.jobs.Listener` that warns of a change, once.
+    """A `search.executing.jobs.Listener` that warns of a change, once.
 
     Args:
         formats: of the study.

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.definition import DefinitionError, Experiment, build, load
-from experiments.folder import NotARun, Run
-from experiments.live.status import trials_of
-from experiments.mapping import read_value
-from search.recording import RecordedBaseline, recorded
-from search.records import TrialRecord, stored_identity
-from search.replay import Replayed, Workers, replay, time_to_value
-from search.surrogate import Surrogate
+from shiftsearch.experiments.definition import DefinitionError, Experiment, build, load
+from shiftsearch.experiments.live.status import trials_of
+from shiftsearch.experiments.mapping import read_value
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.search.rehearsing.recording import RecordedBaseline, recorded
+from shiftsearch.search.rehearsing.replay import Replayed, Workers, replay, time_to_value
+from shiftsearch.search.rehearsing.surrogate import Surrogate
+from shiftsearch.search.study.records import TrialRecord, stored_identity
 
 AS_IT_STANDS = "as in experiment.yaml"
 RANDOM = "random, nothing shared"
@@ -50,7 +50,7 @@ def past(folders: Sequence[Path]) -> tuple[Experiment, list[RecordedBaseline]]:
 
     Raises:
         DefinitionError: the experiment of the first run does not load.
-        experiments.folder.NotARun: naming what is not a run, or what the runs do not share.
+        experiments.run_folder.NotARun: naming what is not a run, or what the runs do not share.
     """
     recording: list[RecordedBaseline] = []
     first: Mapping[str, str] = {}

@@ -13,40 +13,46 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.cache import open_pack, save_pack
-from data.check import check
-from data.dataset import DataError, Dataset
-from data.publishing import write_atomically
-from experiments.adornments import adorn, attempt
-from experiments.conclusion import Conclusion
-from experiments.definition import Experiment, Retrain, dump
-from experiments.fitting import refuse_misfits
-from experiments.folder import NotARun, Run
-from experiments.inputs import fit, load_data
-from experiments.last_words import say_failures, say_fault, say_next, warner
-from experiments.live.board import Board, Outcome
-from experiments.live.heartbeat import Heartbeat
-from experiments.live.listeners import harmless
-from experiments.live.progress import Progress
-from experiments.live.steering import Steering
-from experiments.phases import Phases
-from experiments.precision import Precision
-from experiments.problems import Interrupted, told
-from experiments.report.findings import result_table
-from experiments.results import STAGES, weights_kept
-from experiments.retrain import Retraining
-from experiments.tensorboard.log import TensorBoardLog
-from experiments.trials_table import write_trials_csv
-from model.device import choose_device
-from model.store import Store
-from search.cluster import Resources, check_address, cluster, cluster_nodes, this_machine
-from search.faults import EnvironmentFault, fault_of
-from search.jobs import Listener, Phase
-from search.journal import RunLock
-from search.records import TrialRecord
-from search.study import Study
-from search.trainable import WorkerContext
-from search.tune import run_jobs
+from shiftsearch.data.cache import open_pack, save_pack
+from shiftsearch.data.check import check
+from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.definition import Experiment, Retrain, dump
+from shiftsearch.experiments.exits import Interrupted, told
+from shiftsearch.experiments.fitting import refuse_misfits
+from shiftsearch.experiments.inputs import fit, load_data
+from shiftsearch.experiments.last_words import say_failures, say_fault, say_next, warner
+from shiftsearch.experiments.live.board import Board, Outcome
+from shiftsearch.experiments.live.heartbeat import Heartbeat
+from shiftsearch.experiments.live.listeners import harmless
+from shiftsearch.experiments.live.progress import Progress
+from shiftsearch.experiments.live.steering import Steering
+from shiftsearch.experiments.outcome.results import STAGES, weights_kept
+from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.phases import Phases
+from shiftsearch.experiments.precision import Precision
+from shiftsearch.experiments.report.findings import result_table
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.device import choose_device
+from shiftsearch.model.store import Store
+from shiftsearch.search.executing.cluster import (
+    Resources,
+    check_address,
+    cluster,
+    cluster_nodes,
+    this_machine,
+)
+from shiftsearch.search.executing.faults import EnvironmentFault, fault_of
+from shiftsearch.search.executing.jobs import Listener, Phase
+from shiftsearch.search.executing.trainable import WorkerContext
+from shiftsearch.search.executing.tune import run_jobs
+from shiftsearch.search.study.journal import RunLock
+from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.study import Study
 
 DONE, TOO_MANY_FAILURES, INTERRUPTED = 0, 3, 75
 _OUTCOMES: Mapping[int, Outcome] = {
@@ -82,12 +88,12 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
-        search.stored_study.StudyMismatch: the run was made under other conditions; nothing is
-            written.
-        search.cluster.ResourceError: not even one trial fits, or no cluster answers.
-        search.journal.RunLocked: another driver works on the run.
-        experiments.folder.NotARun: the folder holds something else.
-        experiments.problems.Interrupted: a file could not be read or written once the run was
+        search.study.stored_study.StudyMismatch: the run was made under other conditions;
+            nothing is written.
+        search.executing.cluster.ResourceError: not even one trial fits, or no cluster answers.
+        search.study.journal.RunLocked: another driver works on the run.
+        experiments.run_folder.NotARun: the folder holds something else.
+        experiments.exits.Interrupted: a file could not be read or written once the run was
             begun; the same command continues it.
     """
     run = Run(folder)

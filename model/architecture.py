@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from model.frozen import Frozen, Neutral
+from shiftsearch.model.frozen import Frozen, Neutral
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,7 +96,7 @@ class ThreeBlocks(Architecture):
 
     def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
         """As `model.network` has them."""
-        from model.network import Block, Dense  # imports torch
+        from shiftsearch.model.network import Block, Dense  # imports torch
 
         channels = (1, *self.filters)
         blocks = [Block(channels[i], channels[i + 1]) for i in range(len(self.filters))]

@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from data.convert import read_image
-from data.dataset import SPLITS, DataError, Dataset, Split
-from data.problems import named
-from data.tensors import normalise, to_device
-from model.bundle_format import (
+from shiftsearch.data.convert import read_image
+from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.data.problems import named
+from shiftsearch.data.tensors import normalise, to_device
+from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
     Architecture,
@@ -41,11 +41,11 @@ from model.bundle_format import (
     publish,
     read_record,
 )
-from model.device import Device
-from model.evaluation import evaluate, predict
-from model.hyperparameters import Hyperparameters, Protocol
-from model.network import Network
-from model.protocol import build, division_of
+from shiftsearch.model.device import Device
+from shiftsearch.model.evaluation import evaluate, predict
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.network import Network
+from shiftsearch.model.protocol import build, division_of
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from data.problems import ProblemsError
-from data.publishing import write_atomically
-from data.scale import Bits, Scale
-from model.architecture import ThreeBlocks
-from model.frozen import Frozen
-from model.hyperparameters import Protocol, Value
-from model.network import sketch
+from shiftsearch.data.problems import ProblemsError
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.data.scale import Bits, Scale
+from shiftsearch.model.architecture import ThreeBlocks
+from shiftsearch.model.frozen import Frozen
+from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.network import sketch
 
 SCHEMA = 1
 RECORD = "bundle.json"

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from model.architecture import REFERENCE, Architecture
-from model.hyperparameters import Schedule, StageHyperparameters
-from model.store import canonical_json, content_key
+from shiftsearch.model.architecture import REFERENCE, Architecture
+from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
+from shiftsearch.model.store import canonical_json, content_key
 
 PROTOCOL_VERSION = 2
 """Raised whenever the same course would give other numbers; part of every course key."""

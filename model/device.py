@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.limits import container_limits
+from shiftsearch.model.limits import container_limits
 
 
 class GpuMissing(RuntimeError):  # noqa: N818, named by its cause

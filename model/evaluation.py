@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812, the field's name
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.tensors import normalise
-from model.network import Network
+from shiftsearch.data.tensors import normalise
+from shiftsearch.model.network import Network
 
 BATCH = 256
 

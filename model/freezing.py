@@ -11,7 +11,7 @@ from types import MethodType
 
 from torch import nn
 
-from model.network import Network
+from shiftsearch.model.network import Network
 
 
 def freeze(network: Network, frozen: Sequence[bool]) -> None:

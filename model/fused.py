@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model import kernels
+from shiftsearch.model import kernels
 
 
 def _array(tensor: Tensor) -> Any:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from model.architecture import REFERENCE
-from model.frozen import Frozen, flatten
+from shiftsearch.model.architecture import REFERENCE
+from shiftsearch.model.frozen import Frozen, flatten
 
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""

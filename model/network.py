@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor, nn
 
-from model.architecture import REFERENCE, Architecture
+from shiftsearch.model.architecture import REFERENCE, Architecture
 
 
 class SeededDropout(nn.Module):
@@ -113,7 +113,9 @@ class Network(nn.Module):
 
         For one thread of a CPU; the function is the same up to rounding.
         """
-        from model.fused import normalise_pool_relu  # its compiler takes 0.3 s to import
+        from shiftsearch.model.fused import (
+            normalise_pool_relu,  # its compiler takes 0.3 s to import
+        )
 
         for layer in self.layers:
             if isinstance(layer, Block):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data.tensors import normalise
-from model.device import Device
-from model.network import Network
+from shiftsearch.data.tensors import normalise
+from shiftsearch.model.device import Device
+from shiftsearch.model.network import Network
 
 MOST_BYTES = 512 * 2**20
 """Larger outputs are not kept but computed again in every epoch."""

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.dataset import Dataset, Division, Split, divide
-from data.tensors import to_device
-from model.architecture import REFERENCE, Architecture
-from model.course import Course
-from model.device import Device
-from model.engine import EpochRow, TensorSplit
-from model.evaluation import Evaluation, evaluate
-from model.hyperparameters import Hyperparameters, Protocol
-from model.network import Network, allocate
-from model.recipe import training_splits
-from model.stage import OnEpoch, StageResult
-from model.store import Entry, Store, content_key
-from model.training import run_stage
+from shiftsearch.data.dataset import Dataset, Division, Split, divide
+from shiftsearch.data.tensors import to_device
+from shiftsearch.model.architecture import REFERENCE, Architecture
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import EpochRow, TensorSplit
+from shiftsearch.model.evaluation import Evaluation, evaluate
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.network import Network, allocate
+from shiftsearch.model.recipe import training_splits
+from shiftsearch.model.stage import OnEpoch, StageResult
+from shiftsearch.model.store import Entry, Store, content_key
+from shiftsearch.model.training import run_stage
 
 
 @dataclass(frozen=True)

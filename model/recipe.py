@@ -13,10 +13,10 @@ import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 from torch.nn import Parameter
 
-from data.augmentation import augment
-from model.course import Course
-from model.hyperparameters import FineTuneHyperparameters, Protocol
-from model.optimiser import AdamW
+from shiftsearch.data.augmentation import augment
+from shiftsearch.model.course import Course
+from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Protocol
+from shiftsearch.model.optimiser import AdamW
 
 
 def training_splits(stage: str, protocol: Protocol) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from data.tensors import normalise
-from model.network import Network
+from shiftsearch.data.tensors import normalise
+from shiftsearch.model.network import Network
 
 
 def layer_names(network: Network) -> tuple[str, ...]:

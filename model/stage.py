@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from model.course import Course
-from model.engine import ComputedEpoch, Engine, EpochRequest, EpochRow, TrialDiverged
-from model.stopping import Decisions
-from model.store import Entry, Store
+from shiftsearch.model.course import Course
+from shiftsearch.model.engine import ComputedEpoch, Engine, EpochRequest, EpochRow, TrialDiverged
+from shiftsearch.model.stopping import Decisions
+from shiftsearch.model.store import Entry, Store
 
 SAVE_EVERY = 30.0
 """Seconds between resumable states; written at the end of the epoch in which they have passed."""

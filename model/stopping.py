@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from model.hyperparameters import Schedule
+from shiftsearch.model.hyperparameters import Schedule
 
 
 @dataclass

@@ -23,7 +23,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from data.publishing import write_atomically
+from shiftsearch.data.publishing import write_atomically
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"shiftsearch entry 1\n"

@@ -17,16 +17,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 
-from data.tensors import normalise
-from model.course import Course
-from model.device import Device
-from model.engine import ComputedEpoch, EpochRequest, TensorSplit
-from model.freezing import freeze
-from model.network import allocate, initialise
-from model.prefix import FrozenPrefix
-from model.recipe import Recipe
-from model.stage import OnEpoch, StageResult, drive, stage_steps
-from model.store import Store
+from shiftsearch.data.tensors import normalise
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TensorSplit
+from shiftsearch.model.freezing import freeze
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.prefix import FrozenPrefix
+from shiftsearch.model.recipe import Recipe
+from shiftsearch.model.stage import OnEpoch, StageResult, drive, stage_steps
+from shiftsearch.model.store import Store
 
 VALIDATION_BATCH = 512
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.dataset import SPLITS, Dataset, Split
+from shiftsearch.data.dataset import SPLITS, Dataset, Split
 
 TIERS = ("unit", "integration", "campaign", "browser")
 CPU_LIMIT = 1.0
@@ -123,7 +123,7 @@ def warm_compilers(request: pytest.FixtureRequest) -> None:
         return
     import torch
 
-    from model.fused import normalise_pool_relu
+    from shiftsearch.model.fused import normalise_pool_relu
 
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     for dtype in (torch.float32, torch.bfloat16):

@@ -16,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.unit
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PRODUCT = "shiftsearch"
 FLOORS = ("data", "model", "search", "experiments")  # from the ground up
 LIBRARIES = {"data": {"ray", "optuna"}, "model": {"ray", "optuna"}}
 DYNAMIC = {"import_module", "__import__"}
@@ -44,12 +45,14 @@ def mentioned(node: ast.AST) -> str:
 def violations(source: str, package: str) -> Iterator[str]:
     """One line for each broken rule in a module of `package`, such as "search" or "data.x"."""
     floor = package.split(".")[0]
-    above = {*FLOORS[FLOORS.index(floor) + 1 :], "tests"}
+    below = FLOORS[: FLOORS.index(floor) + 1]
     for node in ast.walk(ast.parse(source)):
-        for name in imported(node, package):
+        for name in imported(node, f"{PRODUCT}.{package}"):
             first, *rest = name.split(".")
-            if first in above:
+            if first == "tests" or (first == PRODUCT and (not rest or rest[0] not in below)):
                 yield f"line {node.lineno}: imports {name}, which points up"
+            if first in FLOORS:
+                yield f"line {node.lineno}: imports {name}, which is installed below {PRODUCT}"
             if first in LIBRARIES.get(floor, ()):
                 yield f"line {node.lineno}: imports {name}, which {floor} must not"
             if floor == "search" and ("nn" in rest or name == "torch.*"):
@@ -90,11 +93,17 @@ def test_floor_holds(floor: str) -> None:
         ("model", "from importlib import import_module as load\nload(NAME)"),
         ("data", "ray = __import__('ray')"),
         ("data", "load = builtins.__import__"),
-        ("data", "import model"),
-        ("data", "from model.stage import Stage"),
-        ("model", "import search.space"),
-        ("model", "def f():\n    import experiments.cli"),
-        ("search", "from experiments import run"),
+        ("data", "import shiftsearch.model"),
+        ("data", "from shiftsearch.model.stage import Stage"),
+        ("model", "import shiftsearch.search.space"),
+        ("model", "def f():\n    import shiftsearch.experiments.cli"),
+        ("search", "from shiftsearch.experiments import run"),
+        ("search", "from shiftsearch import experiments"),
+        ("search", "from .. import experiments"),
+        ("experiments", "import shiftsearch"),
+        ("experiments", "from shiftsearch import load"),
+        ("model", "from data.dataset import Split"),
+        ("experiments", "import search.space"),
         ("search.deep", "from .layers import nn"),
         ("experiments", "from tests import conftest"),
         ("search", "import torch.nn"),
@@ -104,7 +113,7 @@ def test_floor_holds(floor: str) -> None:
         ("search", "from torch.nn import Module"),
         ("search", "from torch.nn.functional import relu"),
         ("search", "from torch import *"),
-        ("search", "from model.network import nn"),
+        ("search", "from shiftsearch.model.network import nn"),
         ("search", "import torch as t\nt.nn.Linear(1, 1)"),
         ("search", "import torch\nt = torch\ndef f():\n    return t.nn"),
         ("search", "import torch\ngetattr(torch, 'nn')"),
@@ -121,16 +130,19 @@ def test_a_broken_floor_is_seen(package: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("package", "source"),
     [
-        ("data", "from data.dataset import Split\nimport torch\nmodel.eval()\nray.cast()"),
-        ("model", "from torch import nn\nfrom data import dataset\nimport torch.nn.functional"),
+        ("data", "from shiftsearch.data.x import Y\nimport torch\nmodel.eval()\nray.cast()"),
+        (
+            "model",
+            "from torch import nn\nfrom shiftsearch.data import x\nimport torch.nn.functional",
+        ),
         ("model", "version('ray')  # import ray\n'''import optuna, search'''"),
         (
             "search",
-            "import ray, optuna, torch\nfrom model.stage import a\nfrom . import space",
+            "import ray, optuna, torch\nfrom shiftsearch.model.a import b\nfrom . import space",
         ),
         (
             "experiments",
-            "from importlib import import_module\nfrom torch import nn\nimport data",
+            "from importlib import import_module\nfrom torch import nn\nimport shiftsearch.data",
         ),
     ],
 )

@@ -13,7 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from search.recording import RecordedBaseline, RecordedFineTune, read_recording
+from shiftsearch.search.rehearsing.recording import (
+    RecordedBaseline,
+    RecordedFineTune,
+    read_recording,
+)
 
 RESAMPLES = 2000
 Look = Callable[[RecordedBaseline, RecordedFineTune], tuple[float, float] | None]

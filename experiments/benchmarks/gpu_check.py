@@ -36,13 +36,13 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from data.dataset import Dataset
-from data.synthetic import DEFAULT_COUNTS, synthesize
-from experiments.benchmarks.gpu_sharing import share
-from model.device import Device, available_cpus, choose_device
-from model.hyperparameters import Hyperparameters, Protocol, Schedule
-from model.protocol import ProtocolRun, prepare, run_protocol
-from model.store import Store
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.experiments.benchmarks.gpu_sharing import share
+from shiftsearch.model.device import Device, available_cpus, choose_device
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CUDA_TESTS = "tests/model/test_cuda.py"

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from data.dataset import Dataset
-from model.device import Device
-from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import ProtocolRun, prepare, run_protocol
-from model.store import Store
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.model.device import Device
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.store import Store
 
 START_LIMIT = 240.0
 """Seconds that the processes have to import torch and to train their first trial."""

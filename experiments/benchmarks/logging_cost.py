@@ -3,7 +3,7 @@
 Feeds one log with made rows of so many epochs, as the driver would hear them, without Ray and
 without training, then mends a run whose folders were deleted.
 
-    python -m experiments.benchmarks.logging_cost
+    python -m shiftsearch.experiments.benchmarks.logging_cost
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.benchmarks.turns import Figure, spread
-from experiments.tensorboard.log import TensorBoardLog
-from model.hyperparameters import Hyperparameters
-from model.store import Entry, Store
-from search.jobs import Job
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.benchmarks.turns import Figure, spread
+from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.store import Entry, Store
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 BOUND = 0.02
 """Share of a trial that its logging may cost."""

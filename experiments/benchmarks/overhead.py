@@ -29,16 +29,16 @@ import numpy as np
 import optuna
 import yaml
 
-from data.synthetic import synthesize
-from experiments.benchmarks.turns import Figure, in_turns, print_figures, spread
-from experiments.definition import Experiment, load
-from experiments.folder import Run
-from model.device import Device, choose_device
-from model.hyperparameters import Hyperparameters, Schedule, Value
-from model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
-from model.store import Store
-from search.journal import open_journal
-from search.space import REFERENCE
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.turns import Figure, in_turns, print_figures, spread
+from shiftsearch.experiments.definition import Experiment, load
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.device import Device, choose_device
+from shiftsearch.model.hyperparameters import Hyperparameters, Schedule, Value
+from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.store import Store
+from shiftsearch.search.proposing.space import REFERENCE
+from shiftsearch.search.study.journal import open_journal
 
 BOUND = 1.10
 PROCESSES = 2

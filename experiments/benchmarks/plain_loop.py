@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from data.dataset import Dataset, Split
-from model.hyperparameters import (
+from shiftsearch.data.dataset import Dataset, Split
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Hyperparameters,
     Protocol,
     Schedule,
 )
-from model.hyperparameters import StageHyperparameters as Settings
-from model.protocol import division_of
+from shiftsearch.model.hyperparameters import StageHyperparameters as Settings
+from shiftsearch.model.protocol import division_of
 
 EVALUATION_BATCH = 512
 Item = tuple[Tensor, Tensor]

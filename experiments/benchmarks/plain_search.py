@@ -23,16 +23,21 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from data.cache import open_dataset
-from data.dataset import Dataset
-from data.publishing import write_atomically
-from experiments.benchmarks.plain_loop import ImageSet, PlainNetwork, evaluate, train_stage
-from experiments.benchmarks.timelines import TIMELINE
-from experiments.definition import load
-from model.device import available_cpus
-from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import division_of
-from search.space import Space
+from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.benchmarks.plain_loop import (
+    ImageSet,
+    PlainNetwork,
+    evaluate,
+    train_stage,
+)
+from shiftsearch.experiments.benchmarks.timelines import TIMELINE
+from shiftsearch.experiments.definition import load
+from shiftsearch.model.device import available_cpus
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.protocol import division_of
+from shiftsearch.search.proposing.space import Space
 
 METRIC, WEIGHTS = "test2_accuracy", "weights.pt"
 

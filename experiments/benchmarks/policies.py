@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from experiments.benchmarks.turns import Figure, print_figures
-from experiments.definition import load
-from search.budget import Budget
-from search.policy import Policy
-from search.recording import read_recording
-from search.replay import Replayed, Workers, replay, time_to_value
-from search.samplers import question_seed
-from search.settings import Settings
-from search.space import REFERENCE, Space
-from search.surrogate import Expected, Surrogate
+from shiftsearch.experiments.benchmarks.turns import Figure, print_figures
+from shiftsearch.experiments.definition import load
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.samplers import question_seed
+from shiftsearch.search.proposing.space import REFERENCE, Space
+from shiftsearch.search.rehearsing.recording import read_recording
+from shiftsearch.search.rehearsing.replay import Replayed, Workers, replay, time_to_value
+from shiftsearch.search.rehearsing.surrogate import Expected, Surrogate
+from shiftsearch.search.study.budget import Budget
+from shiftsearch.search.study.settings import Settings
 
 ALONE = Policy(branches=1, rungs=())
 PLAIN_TRIALS, MOST_TRIALS = 16, 48

@@ -19,32 +19,32 @@ from pathlib import Path
 
 import optuna
 
-from data.cache import open_dataset
-from data.dataset import Dataset
-from data.synthetic import synthesize
-from data.tensors import to_device
-from experiments.definition import Experiment, load
-from model.device import choose_device
-from model.engine import TensorSplit
-from model.evaluation import evaluate
-from model.hyperparameters import Hyperparameters, Value
-from model.protocol import (
+from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.data.tensors import to_device
+from shiftsearch.experiments.definition import Experiment, load
+from shiftsearch.model.device import choose_device
+from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.protocol import (
     ProtocolRun,
     build,
     division_of,
     prepare,
 )
-from model.stage import StageResult
-from model.store import Store
-from search.recording import (
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
+from shiftsearch.search.proposing.samplers import question_seed
+from shiftsearch.search.proposing.space import REFERENCE, Space
+from shiftsearch.search.rehearsing.recording import (
     RecordedBaseline,
     RecordedFineTune,
     read_recording,
     write_recording,
 )
-from search.records import stage_values
-from search.samplers import question_seed
-from search.space import REFERENCE, Space
+from shiftsearch.search.study.records import stage_values
 
 RUNGS = (1, 3)
 

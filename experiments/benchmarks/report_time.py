@@ -1,6 +1,6 @@
 """How long the report of a large run takes to build: a run's own trials, repeated and jittered.
 
-python -m experiments.benchmarks.report_time RUN --trials 100
+python -m shiftsearch.experiments.benchmarks.report_time RUN --trials 100
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.definition import load
-from experiments.folder import Run
-from experiments.report.analysis import analyse_run
-from experiments.report.page import write_report
-from search.records import TrialRecord, stored_trials
+from shiftsearch.experiments.analysis.run_analysis import analyse_run
+from shiftsearch.experiments.definition import load
+from shiftsearch.experiments.report.page import write_report
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.search.study.records import TrialRecord, stored_trials
 
 BOUND = 10.0
 """Seconds, analysis included."""

@@ -6,7 +6,7 @@ without training. The
 sampler `random` shows the study's own cost, `tpe` what Optuna's model adds. Then the journal's
 bytes for one trial, by the number of classes.
 
-    python -m experiments.benchmarks.study_cost
+    python -m shiftsearch.experiments.benchmarks.study_cost
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from model.evaluation import Evaluation
-from model.protocol import ProtocolResult, StageReport
-from model.stage import StageResult
-from search.budget import Budget
-from search.journal import open_journal
-from search.settings import Settings
-from search.space import Space
-from search.study import Study
+from shiftsearch.model.evaluation import Evaluation
+from shiftsearch.model.protocol import ProtocolResult, StageReport
+from shiftsearch.model.stage import StageResult
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.budget import Budget
+from shiftsearch.search.study.journal import open_journal
+from shiftsearch.search.study.settings import Settings
+from shiftsearch.search.study.study import Study
 
 FAMILY = 6
 """Fine-tunes of a baseline, its first included."""

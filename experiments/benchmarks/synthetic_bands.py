@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.synthetic import synthesize
-from experiments.benchmarks.turns import Figure, print_figures, spread
-from model.device import available_cpus, choose_device
-from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import ProtocolRun, prepare, run_protocol
-from model.store import Store
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.turns import Figure, print_figures, spread
+from shiftsearch.model.device import available_cpus, choose_device
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.store import Store
 
 BANDS = {
     ("before", "TEST"): (0.45, 0.68),

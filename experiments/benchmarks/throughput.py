@@ -17,16 +17,22 @@ from statistics import median
 
 import torch
 
-from data.cache import open_dataset
-from data.dataset import Dataset
-from data.synthetic import synthesize
-from experiments.benchmarks.plain_loop import run_plain
-from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures, spread
-from model.architecture import REFERENCE
-from model.device import Device, choose_device
-from model.hyperparameters import Hyperparameters, Protocol, Schedule
-from model.protocol import ProtocolRun, prepare, run_protocol
-from model.store import Store
+from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.plain_loop import run_plain
+from shiftsearch.experiments.benchmarks.turns import (
+    Figure,
+    in_turns,
+    mean_interval,
+    print_figures,
+    spread,
+)
+from shiftsearch.model.architecture import REFERENCE
+from shiftsearch.model.device import Device, choose_device
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.store import Store
 
 BOUND_WITH_AMX = 3.5
 SHORT_TURNS = 12

@@ -26,9 +26,9 @@ from typing import Any
 
 import optuna
 
-from data.cache import open_dataset
-from data.publishing import write_atomically
-from experiments.benchmarks.timelines import (
+from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.benchmarks.timelines import (
     TIMELINE,
     Bounds,
     Timeline,
@@ -39,15 +39,15 @@ from experiments.benchmarks.timelines import (
     read_timeline,
     spread_of_bounds,
 )
-from experiments.benchmarks.turns import Figure, print_figures, spread
-from experiments.definition import load
-from experiments.folder import Run
-from experiments.results import parts_of, weights_of
-from model.device import choose_device
-from model.evaluation import evaluate
-from model.protocol import build
-from model.store import Store
-from search.journal import open_journal
+from shiftsearch.experiments.benchmarks.turns import Figure, print_figures, spread
+from shiftsearch.experiments.definition import load
+from shiftsearch.experiments.outcome.results import parts_of, weights_of
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.device import choose_device
+from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.protocol import build
+from shiftsearch.model.store import Store
+from shiftsearch.search.study.journal import open_journal
 
 CPUS = 2
 PAIRS, TRIALS, OUR_TRIALS = 3, 16, 30
@@ -68,7 +68,7 @@ def plain(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
     """The plain search's timeline; runs it unless it is there."""
     out = folder / f"plain-{seed}"
     if not (out / TIMELINE).exists():
-        command = [sys.executable, "-m", "experiments.benchmarks.plain_search"]
+        command = [sys.executable, "-m", "shiftsearch.experiments.benchmarks.plain_search"]
         options = {"data": data, "trials": trials, "seed": seed, "out": out}
         command += [f"--{name}={value}" for name, value in options.items()]
         _launch([*command, f"--started={time.time()}"], folder / f"plain-{seed}.log")

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from search.incumbents import incumbents
+from shiftsearch.search.study.incumbents import incumbents
 
 TIMELINE = "timeline.json"
 """In a search's folder; `{"started": Unix time, "trials": [{"ended", "selection", ...}, ...]}`."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from experiments.live.pace import Pace
-from experiments.live.tally import Counts, RunningJob
-from experiments.wording import one_line
-from search.jobs import Job
-from search.records import TrialRecord
+from shiftsearch.experiments.live.pace import Pace
+from shiftsearch.experiments.live.tally import Counts, RunningJob
+from shiftsearch.experiments.wording import one_line
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.records import TrialRecord
 
 SCHEMA = 1
 """Of the snapshot; raised when a field changes its meaning or goes."""
@@ -30,7 +30,7 @@ _KEPT = 5
 
 
 class Board:
-    """A `search.jobs.Listener` that keeps the state of the search.
+    """A `search.executing.jobs.Listener` that keeps the state of the search.
 
     Contract: only the driver's one thread tells it of events; any thread may take snapshots. An
     event in an unexpected order raises nothing.

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from data.publishing import write_atomically
-from experiments.live.board import Board
-from experiments.live.signs import this_process
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.signs import this_process
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.folder import NotARun, Run
-from experiments.live.status import status_of
-from experiments.live.view import View, counts_line
-from experiments.terminal import lost_output
+from shiftsearch.experiments.live.status import status_of
+from shiftsearch.experiments.live.view import View, counts_line
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.terminal import lost_output
 
 INPUT_ERRORS = (NotARun,)
 """What is wrong with what the user gave; one line."""

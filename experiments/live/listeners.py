@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from search.audience import note_failure
+from shiftsearch.search.executing.audience import note_failure
 
 _P = ParamSpec("_P")
 _Self = TypeVar("_Self")

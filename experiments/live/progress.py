@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.live.board import Board
-from experiments.live.listeners import harmless
-from experiments.live.view import View, best_line, counts_line, left
-from experiments.wording import duration, percent
-from search.jobs import Job
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.listeners import harmless
+from shiftsearch.experiments.live.view import View, best_line, counts_line, left
+from shiftsearch.experiments.wording import duration, percent
+from shiftsearch.search.executing.jobs import Job
 
 
 class Progress:
-    """A `search.jobs.Listener` and a context manager around the phases.
+    """A `search.executing.jobs.Listener` and a context manager around the phases.
 
     It tells the board first, and shows what the board then holds.
 

@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.live.board import SCHEMA
-from experiments.wording import duration
+from shiftsearch.experiments.live.board import SCHEMA
+from shiftsearch.experiments.wording import duration
 
 STALE = 120.0
 """Seconds without a sign after which a driver elsewhere is given up.

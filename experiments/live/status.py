@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from experiments.folder import NotARun, Run
-from experiments.live.board import Board
-from experiments.live.signs import Sign, read_status, sign_of_life, this_process
-from experiments.result_rows import final_row
-from search.records import TrialRecord, stored_trials
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.signs import Sign, read_status, sign_of_life, this_process
+from shiftsearch.experiments.outcome.result_rows import final_row
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.search.study.records import TrialRecord, stored_trials
 
 
 def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
         watched: the `beat` that was seen first, by a reader who looks again and again.
 
     Raises:
-        experiments.folder.NotARun: the folder is none, or its study cannot be read.
+        experiments.run_folder.NotARun: the folder is none, or its study cannot be read.
     """
     if not run.journal.is_file():
         raise NotARun(f"{run.folder}: is not a run; it has no {run.journal.name}")
@@ -102,7 +102,7 @@ def trials_of(run: Run) -> list[TrialRecord]:
     """The study's trials as they are now.
 
     Raises:
-        experiments.folder.NotARun: the folder holds no study.
+        experiments.run_folder.NotARun: the folder holds no study.
     """
     try:
         return stored_trials(run.journal)

@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.definition import DefinitionError, load
-from experiments.folder import NotARun, Run
-from experiments.live.status import continuing, status_of, trials_of
-from experiments.live.steering import send
-from experiments.mapping import read_value
-from search.space import SpaceError
+from shiftsearch.experiments.definition import DefinitionError, load
+from shiftsearch.experiments.live.status import continuing, status_of, trials_of
+from shiftsearch.experiments.live.steering import send
+from shiftsearch.experiments.mapping import read_value
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.search.proposing.space import SpaceError
 
 
 class Refused(ValueError):  # noqa: N818, named by its cause

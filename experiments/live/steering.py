@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.publishing import write_atomically
-from experiments.definition import MAX_TRIALS
-from experiments.wording import one_line
-from search.space import Space
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.definition import MAX_TRIALS
+from shiftsearch.experiments.wording import one_line
+from shiftsearch.search.proposing.space import Space
 
 if TYPE_CHECKING:  # imports torch, which sending a request need not wait for
-    from experiments.phases import Phases
+    from shiftsearch.experiments.phases import Phases
 
 _EVERY = 1.0
 """Seconds between two looks of the driver into the folder."""

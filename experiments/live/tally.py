@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from search.jobs import Job
+from shiftsearch.search.executing.jobs import Job
 
 
 @dataclass

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments.folder import NotARun, Run
-from experiments.live.status import trials_of
-from experiments.trials_table import trials_frame
-from experiments.wording import duration, one_line, percent
+from shiftsearch.experiments.live.status import trials_of
+from shiftsearch.experiments.outcome.trials_table import trials_frame
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.wording import duration, one_line, percent
 
 _PADDING = 2
 _OBJECTIVE = "test2_accuracy"
@@ -78,7 +78,7 @@ def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.Dat
     Accuracies are sorted best first, everything else upwards.
 
     Args:
-        frame: of `experiments.trials_table.trials_frame`.
+        frame: of `experiments.outcome.trials_table.trials_frame`.
         column: one of it; None is the number, or with `top` the objective.
         top: how many rows to keep; None keeps all.
 

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from experiments.wording import duration, interval, percent
+from shiftsearch.experiments.wording import duration, interval, percent
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
 _RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline of": 0}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.report import advice_on_result, advice_on_trials
-from experiments.report.analysis import Analysis
-from search.importance import Importance
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report import advice_on_result, advice_on_trials
+from shiftsearch.search.judging.importance import Importance
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 
 def advice(

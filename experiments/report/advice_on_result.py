@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.outlook import beyond_seeds, degrees_of_freedom
-from experiments.statistics import wilson
-from experiments.wording import counted, duration, interval, percent, points
-from search.records import TrialRecord
+from shiftsearch.experiments.outcome.outlook import beyond_seeds, degrees_of_freedom
+from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.wording import counted, duration, interval, percent, points
+from shiftsearch.search.study.records import TrialRecord
 
 _MOST_IMAGES = 100
 """Times the images at hand up to which a number of images needed is worth saying."""

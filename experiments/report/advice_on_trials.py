@@ -9,15 +9,15 @@ from typing import Any
 from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.stats import binom, fisher_exact
 
-from experiments.report.analysis import Analysis
-from experiments.report.explanations import ALIKE, ENOUGH, FROZEN
-from experiments.report.figures.scales import best_quarter, number
-from experiments.wording import interval, percent
-from model.hyperparameters import Value
-from search.domains import domain_values, to_unit, value_at
-from search.importance import LEAST, Importance
-from search.records import TrialRecord
-from search.space import Space, SpaceError
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report.explanations import ALIKE, ENOUGH, FROZEN
+from shiftsearch.experiments.report.figures.scales import best_quarter, number
+from shiftsearch.experiments.wording import interval, percent
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.judging.importance import LEAST, Importance
+from shiftsearch.search.proposing.domains import domain_values, to_unit, value_at
+from shiftsearch.search.proposing.space import Space, SpaceError
+from shiftsearch.search.study.records import TrialRecord
 
 _EDGE = 0.05
 _LEVEL = 0.01

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.report.figures.accuracy import confusion_matrix
-from experiments.report.figures.change import class_changes
-from experiments.results import STAGES
+from shiftsearch.experiments.outcome.results import STAGES
+from shiftsearch.experiments.report.figures.accuracy import confusion_matrix
+from shiftsearch.experiments.report.figures.change import class_changes
 
 
 def confusion_matrices(result: Mapping[str, Any]) -> list[dict[str, str]]:

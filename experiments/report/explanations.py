@@ -7,11 +7,11 @@ from itertools import takewhile
 from statistics import median
 from typing import Any
 
-from experiments.report.analysis import Analysis
-from experiments.report.inside import LayerChange
-from experiments.wording import counted, percent
-from model.architecture import REFERENCE
-from search.records import TrialRecord
+from shiftsearch.experiments.analysis.inside import LayerChange
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.wording import counted, percent
+from shiftsearch.model.architecture import REFERENCE
+from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
 """Linear CKA from which a layer is called little changed; a convention, not a test."""

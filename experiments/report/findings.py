@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from experiments.outlook import beyond_seeds, outlook_lines
-from experiments.result_rows import final_row, table_lines
-from experiments.wording import counted, interval, percent, points
+from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
+from shiftsearch.experiments.outcome.result_rows import final_row, table_lines
+from shiftsearch.experiments.wording import counted, interval, percent, points
 
 
 def result_table(result: Mapping[str, Any]) -> Table:

@@ -11,21 +11,33 @@ from typing import Any
 
 import jinja2
 
-from data.publishing import write_atomically
-from experiments.outlook import outlook_lines
-from experiments.report.advice import advice
-from experiments.report.analysis import Analysis
-from experiments.report.confusions import changes_of, confusion_matrices
-from experiments.report.explanations import frozen_rows, protocol_lines
-from experiments.report.figures.accuracy import accuracy_intervals
-from experiments.report.figures.search import search_history, time_used
-from experiments.report.findings import answer, exported_alone
-from experiments.report.views import data_view, features_view, importance_view, mistakes_view
-from experiments.result_rows import table_lines
-from experiments.wording import duration, in_one_line, interval, one_line, percent, unbroken
-from search.importance import Importance, importances
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.outcome.outlook import outlook_lines
+from shiftsearch.experiments.outcome.result_rows import table_lines
+from shiftsearch.experiments.report.advice import advice
+from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
+from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
+from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
+from shiftsearch.experiments.report.figures.search import search_history, time_used
+from shiftsearch.experiments.report.findings import answer, exported_alone
+from shiftsearch.experiments.report.views import (
+    data_view,
+    features_view,
+    importance_view,
+    mistakes_view,
+)
+from shiftsearch.experiments.wording import (
+    duration,
+    in_one_line,
+    interval,
+    one_line,
+    percent,
+    unbroken,
+)
+from shiftsearch.search.judging.importance import Importance, importances
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 _MISSING = (
     "Not shown: the run's dataset or exported model is gone, damaged or of other data, or the "

@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.report.analysis import Analysis
-from experiments.report.explanations import layer_lines, shift_lines
-from experiments.report.figures.coordinates import MAX_COORDINATES, parallel_coordinates
-from experiments.report.figures.images import sheet
-from experiments.report.figures.importance import importance_bars, shown_first, slices
-from experiments.report.figures.shift import intensity_histogram
-from experiments.report.inside import BlockMaps
-from experiments.report.split_summary import SplitSummary
-from search.importance import LEAST, Importance
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.analysis.inside import BlockMaps
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.analysis.split_summary import SplitSummary
+from shiftsearch.experiments.report.explanations import layer_lines, shift_lines
+from shiftsearch.experiments.report.figures.coordinates import (
+    MAX_COORDINATES,
+    parallel_coordinates,
+)
+from shiftsearch.experiments.report.figures.images import sheet
+from shiftsearch.experiments.report.figures.shift import intensity_histogram
+from shiftsearch.experiments.report.figures.what_mattered import (
+    importance_bars,
+    shown_first,
+    slices,
+)
+from shiftsearch.search.judging.importance import LEAST, Importance
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 SHOWN = 12
 """Classes whose samples are shown: more would make the page long and heavy."""

@@ -24,7 +24,7 @@ from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from data.publishing import write_atomically
+from shiftsearch.data.publishing import write_atomically
 
 Values = Sequence[Summary.Value]
 

@@ -25,9 +25,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionStartInfo,
 )
 
-from model.hyperparameters import Value
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
 """The values of the metric `state`."""

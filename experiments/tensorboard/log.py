@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from experiments.live.listeners import harmless
-from experiments.tensorboard import hparams
-from experiments.tensorboard.events import (
+from shiftsearch.experiments.live.listeners import harmless
+from shiftsearch.experiments.tensorboard import hparams
+from shiftsearch.experiments.tensorboard.events import (
     EventFile,
     Values,
     empty,
@@ -29,12 +29,12 @@ from experiments.tensorboard.events import (
     scalar,
     write_end,
 )
-from experiments.tensorboard.pictures import confusion_matrix
-from model.protocol import stored_confusions
-from model.store import Store
-from search.jobs import Job
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
+from shiftsearch.model.protocol import stored_confusions
+from shiftsearch.model.store import Store
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 _ENDED = ("complete", "pruned", "fail")
 _STAGES = {"before": "baseline", "after": "fine_tune"}
@@ -49,7 +49,7 @@ _CURVES = {
 
 
 class TensorBoardLog:
-    """A `search.jobs.Listener`; a context manager that closes what is still open.
+    """A `search.executing.jobs.Listener`; a context manager that closes what is still open.
 
     Contract: one process writes a run's folder, the driver. Call `mend` before the first job.
 

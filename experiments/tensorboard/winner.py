@@ -8,13 +8,20 @@ from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from experiments.report.analysis import Analysis
-from experiments.report.answers import Mistake
-from experiments.report.inside import BlockMaps, FeatureMaps
-from experiments.report.split_summary import Sample, SplitSummary
-from experiments.tensorboard.events import empty, has_end, image, scalar, text, write_end
-from experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
-from experiments.wording import percent
+from shiftsearch.experiments.analysis.answers import Mistake
+from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.analysis.split_summary import Sample, SplitSummary
+from shiftsearch.experiments.tensorboard.events import (
+    empty,
+    has_end,
+    image,
+    scalar,
+    text,
+    write_end,
+)
+from shiftsearch.experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
+from shiftsearch.experiments.wording import percent
 
 _MOST_CLASSES = 20
 """Classes whose samples are shown."""

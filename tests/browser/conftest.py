@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.convert import write_folder
-from data.dataset import Dataset, Split
+from shiftsearch.data.convert import write_folder
+from shiftsearch.data.dataset import Dataset, Split
 from tests.browser import chrome
 from tests.browser.watched_run import Watched, watched_run
 

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search.journal import RunLock, open_journal
+from shiftsearch.search.study.journal import RunLock, open_journal
 from tests.browser.servers import Dashboard, until
 from tests.browser.watched_run import Watched
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.folder import Run
+from shiftsearch.experiments.run_folder import Run
 from tests.browser.servers import TensorBoard, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def watched_run(folder: Path, data: Path) -> Iterator[Watched]:
     definition, output = folder / "watched.yaml", folder / "driver.log"
     definition.write_text(EXPERIMENT)
     run = Run(folder / "run")
-    command = [sys.executable, "-m", "experiments.cli", "search", definition]
+    command = [sys.executable, "-m", "shiftsearch.experiments.cli", "search", definition]
     command += ["--data", data, "--run", run.folder]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     environment["SHIFTSEARCH_CACHE"] = str(folder / "cache")

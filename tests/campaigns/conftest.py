@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from data.convert import write_folder
-from data.dataset import Dataset
+from shiftsearch.data.convert import write_folder
+from shiftsearch.data.dataset import Dataset
 from tests.campaigns.runs import Starter
 
 EXPERIMENT = """
@@ -59,7 +59,12 @@ class Bench:
         """Start the undisturbed run, as a user would; it goes on beside the tests."""
         with self.starter.log.open("a") as log:
             self._undisturbed = subprocess.Popen(
-                [sys.executable, "-m", "experiments.cli", *self.command("undisturbed")],
+                [
+                    sys.executable,
+                    "-m",
+                    "shiftsearch.experiments.cli",
+                    *self.command("undisturbed"),
+                ],
                 cwd=self._folder,
                 env=self.starter.environment(),
                 stdout=log,

@@ -48,28 +48,28 @@ def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
     return lambda _, job, stage, row: (job.phase, stage, row["epoch"]) == (phase, "fine_tune", 1)
 
 
-_LISTENER = "experiments.tensorboard.log:TensorBoardLog"
+_LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
 
 POINTS = {
-    "locking": Point("search.stored_study", "open_journal"),
-    "opening": Point("search.stored_study:StoredStudy", "_check"),
-    "enqueueing": Point("search.study:Study", "_enqueue_known"),
+    "locking": Point("shiftsearch.search.study.stored_study", "open_journal"),
+    "opening": Point("shiftsearch.search.study.stored_study:StoredStudy", "_check"),
+    "enqueueing": Point("shiftsearch.search.study.study:Study", "_enqueue_known"),
     "asking": Point("optuna.storages:JournalStorage", "set_trial_param", after=True),
-    "asked": Point("search.study:Study", "ask", after=True),
+    "asked": Point("shiftsearch.search.study.study:Study", "ask", after=True),
     "epoch": Point(_LISTENER, "epoch"),
     "between-stages": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("search")),
-    "stored": Point("search.study:Study", "finish"),
+    "stored": Point("shiftsearch.search.study.study:Study", "finish"),
     "telling": Point("optuna.study:Study", "tell"),
     "told": Point("optuna.study:Study", "tell", after=True),
     "journal": Point("optuna.storages.journal:JournalFileBackend", "append_logs"),
     "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
-    "retrained": Point("experiments.retrain:Retraining", "finish"),
-    "recorded": Point("experiments.retrain:Retraining", "finish", after=True),
-    "exporting": Point("experiments.conclusion", "save_bundle"),
-    "writing": Point("model.bundle_format", "write_atomically", after=True),
+    "retrained": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish"),
+    "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),
+    "exporting": Point("shiftsearch.experiments.conclusion", "save_bundle"),
+    "writing": Point("shiftsearch.model.bundle_format", "write_atomically", after=True),
     "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),
-    "exported": Point("experiments.conclusion", "save_bundle", after=True),
-    "concluded": Point("experiments.adornments", "write_report"),
+    "exported": Point("shiftsearch.experiments.conclusion", "save_bundle", after=True),
+    "concluded": Point("shiftsearch.experiments.adornments", "write_report"),
 }
 
 
@@ -149,8 +149,8 @@ def start(order: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     # Imported before the first fork; `main` itself imports them late.
-    import experiments.commands  # noqa: F401
-    from experiments.cli import main
+    import shiftsearch.experiments.commands  # noqa: F401
+    from shiftsearch.experiments.cli import main
 
     for line in sys.stdin:
         print(start(json.loads(line)), flush=True)

@@ -17,8 +17,8 @@ from typing import Any
 import optuna
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from model.store import Store
-from search.journal import open_journal
+from shiftsearch.model.store import Store
+from shiftsearch.search.study.journal import open_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLED = -signal.SIGKILL

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 
-from experiments.cli import WRONG_INPUT, main
+from shiftsearch.experiments.cli import WRONG_INPUT, main
 from tests.campaigns.conftest import Bench
 from tests.campaigns.runs import files, story
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import INTERRUPTED, main
-from experiments.definition import load
-from experiments.folder import Run
-from experiments.live.signs import read_status
-from experiments.live.status import status_of
+from shiftsearch.experiments.cli import INTERRUPTED, main
+from shiftsearch.experiments.definition import load
+from shiftsearch.experiments.live.signs import read_status
+from shiftsearch.experiments.live.status import status_of
+from shiftsearch.experiments.run_folder import Run
 from tests.campaigns.conftest import Bench
 from tests.campaigns.runs import trials_of
 
@@ -28,7 +28,7 @@ def begin(bench: Bench, name: str) -> subprocess.Popen[bytes]:
     """A driver as a user starts it; its Ray is not up yet."""
     with bench.starter.log.open("a") as log:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", *bench.command(name)],
+            [sys.executable, "-m", "shiftsearch.experiments.cli", *bench.command(name)],
             env=bench.starter.environment(),
             stdout=log,
             stderr=log,

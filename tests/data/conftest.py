@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.dataset import SPLITS
+from shiftsearch.data.dataset import SPLITS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.augmentation import augment, warp
+from shiftsearch.data.augmentation import augment, warp
 
 pytestmark = pytest.mark.unit
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import data.cache
-from data.cache import open_dataset, open_pack, save_pack
-from data.dataset import DataError
-from data.folder import read_folder
-from data.scan import Scan
+import shiftsearch.data.cache
+from shiftsearch.data.cache import open_dataset, open_pack, save_pack
+from shiftsearch.data.dataset import DataError
+from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.scan import Scan
 
 pytestmark = pytest.mark.unit
 
@@ -29,13 +29,13 @@ def cache(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The dataset folders whose files were read."""
     noted: list[Path] = []
-    real = data.cache.read_scan
+    real = shiftsearch.data.cache.read_scan
 
     def noting(scan: Scan) -> object:
         noted.append(scan.folder)
         return real(scan)
 
-    monkeypatch.setattr(data.cache, "read_scan", noting)
+    monkeypatch.setattr(shiftsearch.data.cache, "read_scan", noting)
     return noted
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.check import Report, check
-from data.dataset import SPLITS, Dataset, Split
+from shiftsearch.data.check import Report, check
+from shiftsearch.data.dataset import SPLITS, Dataset, Split
 
 pytestmark = pytest.mark.unit
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.convert import import_images, read_image, write_folder
-from data.dataset import SPLITS, DataError
-from data.folder import read_folder
-from data.scale import Scale
+from shiftsearch.data.convert import import_images, read_image, write_folder
+from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.scale import Scale
 
 pytestmark = pytest.mark.unit
 SIZE = (28, 28)

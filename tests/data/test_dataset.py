@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.dataset import DataError, Dataset, Split, divide, identical_images
+from shiftsearch.data.dataset import DataError, Dataset, Split, divide, identical_images
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.check import check
-from data.dataset import divide, identical_images
-from data.folder import read_folder
+from shiftsearch.data.check import check
+from shiftsearch.data.dataset import divide, identical_images
+from shiftsearch.data.image_folder import read_folder
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from data.dataset import SPLITS, DataError
-from data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
 
 pytestmark = pytest.mark.unit
 

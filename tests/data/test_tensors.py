@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.dataset import Split
-from data.tensors import normalise, to_device
+from shiftsearch.data.dataset import Split
+from shiftsearch.data.tensors import normalise, to_device
 
 pytestmark = pytest.mark.unit
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.statistics import wilson
-from model.hyperparameters import Hyperparameters, Protocol
-from search.jobs import Job
-from search.records import TrialRecord
+from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.records import TrialRecord
 
 EPOCH = {
     "epoch": 1,

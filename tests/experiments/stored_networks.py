@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from experiments.retrain import Candidate
-from model.hyperparameters import Hyperparameters
-from model.network import allocate, initialise
-from model.store import Entry, Store, content_key
+from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.store import Entry, Store, content_key
 
 Weights = Mapping[str, Tensor]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from experiments.definition import build, dump
-from experiments.folder import Run
-from model.hyperparameters import Value
-from search.study import Study
+from shiftsearch.experiments.definition import build, dump
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.study.study import Study
 
 EXPERIMENT: Mapping[str, Any] = {
     "name": "tests",

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from experiments.adornments import adorn, explained
-from experiments.folder import NotARun, Run
-from experiments.results import write_result
-from experiments.tensorboard.winner import has_winner
-from search.space import Space
+from shiftsearch.experiments.adornments import adorn, explained
+from shiftsearch.experiments.outcome.results import write_result
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.tensorboard.winner import has_winner
+from shiftsearch.search.proposing.space import Space
 from tests.experiments.protocol_results import finished_run
 from tests.experiments.report.made_analysis import made_analysis
 
@@ -50,8 +50,8 @@ class Finished:
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
     """Of which the analysis, TensorBoard's pages and the report can be made, quickly."""
     analysis = made_analysis("012345")
-    monkeypatch.setattr("experiments.adornments.analyse_run", lambda _: analysis)
-    monkeypatch.setattr("experiments.report.page._SECTIONS", ())
+    monkeypatch.setattr("shiftsearch.experiments.adornments.analyse_run", lambda _: analysis)
+    monkeypatch.setattr("shiftsearch.experiments.report.page._SECTIONS", ())
     return Finished(tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_each_may_fail_and_is_made_by_the_next_call(
 ) -> None:
     before = finished.stored()
     with monkeypatch.context() as broken:
-        broken.setattr(f"experiments.adornments.{name}", failing)
+        broken.setattr(f"shiftsearch.experiments.adornments.{name}", failing)
         (line,) = finished.adorn()
     assert line.endswith("ValueError: no such column")
     assert {**finished.stored(), "analysis": None} == before
@@ -93,8 +93,8 @@ def test_what_is_made_is_not_made_again_but_for_the_page(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished.adorn()
-    monkeypatch.setattr("experiments.adornments.write_winner", failing)
-    monkeypatch.setattr("experiments.adornments.write_result", failing)
+    monkeypatch.setattr("shiftsearch.experiments.adornments.write_winner", failing)
+    monkeypatch.setattr("shiftsearch.experiments.adornments.write_result", failing)
     assert finished.adorn() == []
 
 
@@ -106,7 +106,7 @@ def test_a_new_result_has_new_pages_of_its_winner(
     write_result(finished.run.result, {**finished.stored(), "analysis": None})
     written: list[Path] = []
     monkeypatch.setattr(
-        "experiments.adornments.write_winner", lambda root, _: written.append(root)
+        "shiftsearch.experiments.adornments.write_winner", lambda root, _: written.append(root)
     )
     assert finished.adorn() == []
     assert written == [finished.run.tensorboard]
@@ -123,7 +123,7 @@ def test_data_that_is_gone_is_no_failure(
     analyse: Callable[[Run], NoReturn],
     lines: int,
 ) -> None:
-    monkeypatch.setattr("experiments.adornments.analyse_run", analyse)
+    monkeypatch.setattr("shiftsearch.experiments.adornments.analyse_run", analyse)
     told: list[str] = []
     assert explained(Run(tmp_path), told.append) is None
     assert len(told) == lines

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import cli
-from experiments.cli import main
-from experiments.problems import INTERRUPTED, WRONG_INPUT, Interrupted
+from shiftsearch.experiments import cli
+from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted
 
 pytestmark = pytest.mark.unit
 

@@ -20,20 +20,20 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SPLITS, Dataset
-from data.folder import read_folder
-from data.synthetic import DEFAULT_COUNTS, synthesize
-from experiments.cli import INTERRUPTED, WRONG_INPUT, main
-from experiments.definition import BudgetRequest, Experiment
-from experiments.folder import Run
-from experiments.results import looks_so_far, part_rows, parts_of, score
-from model.bundle import Bundle, save_bundle
-from model.device import choose_device
-from model.evaluation import predict
-from model.hyperparameters import Hyperparameters, Protocol
-from model.protocol import build
-from model.store import Store
-from search.journal import RunLock, RunLocked
+from shiftsearch.data.dataset import SPLITS, Dataset
+from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
+from shiftsearch.experiments.definition import BudgetRequest, Experiment
+from shiftsearch.experiments.outcome.results import looks_so_far, part_rows, parts_of, score
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.bundle import Bundle, save_bundle
+from shiftsearch.model.device import choose_device
+from shiftsearch.model.evaluation import predict
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.protocol import build
+from shiftsearch.model.store import Store
+from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
 from tests.experiments.stored_networks import random_weights, retrained
 from tests.experiments.stored_runs import stored_run
@@ -373,7 +373,7 @@ def test_the_budget_flags_are_keys_of_the_experiment(
         given.append(experiment)
         return 0
 
-    monkeypatch.setattr("experiments.run.search", search)
+    monkeypatch.setattr("shiftsearch.experiments.run.search", search)
     flags = ["--trials", "9", "--seconds", "90", "--trainings", "4.5", "--until-converged"]
     for arguments in (flags, []):
         assert main(["search", "demo", "--run", str(tmp_path / "new"), *arguments]) == 0
@@ -404,7 +404,7 @@ def test_a_file_that_fails_during_a_search_is_an_interruption(
     def execute(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     for _ in range(2):
         assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
         (line,) = capfd.readouterr().err.splitlines()
@@ -420,7 +420,7 @@ def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(
         shutil.rmtree(folder)
         driver.phases.ask()
 
-    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     assert main(["search", "demo", "--run", str(folder)]) == INTERRUPTED
     line = capfd.readouterr().err.splitlines()[-1]
     assert line.startswith(f"interrupted: {folder}/study.journal: No such file or directory; ")
@@ -489,9 +489,9 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
             return finished_run()[0]
 
     circumstances: list[dict[str, Any]] = []
-    monkeypatch.setattr("experiments.run._Search._execute", execute)
-    monkeypatch.setattr("experiments.run.Conclusion", Concluded)
-    monkeypatch.setattr("experiments.run.adorn", lambda *_: None)
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.run.Conclusion", Concluded)
+    monkeypatch.setattr("shiftsearch.experiments.run.adorn", lambda *_: None)
     command = ["search", "demo", "--data", str(tiny_folder), "--trials", "4"]
     for flags, stopped in ((["--trainings", "2"], "the budget is spent"), ([], "")):
         folder = tmp_path / f"run-{len(flags)}"

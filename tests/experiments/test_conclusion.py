@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from data.dataset import Dataset
-from experiments.conclusion import Conclusion
-from experiments.definition import build
-from experiments.folder import Run
-from experiments.results import looks_so_far
-from experiments.retrain import Candidate
-from model.bundle import load_bundle
-from model.device import Device
-from model.store import Store
-from search.records import TrialRecord
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.definition import build
+from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.device import Device
+from shiftsearch.model.store import Store
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import branch, complete, finished_run
 from tests.experiments.stored_networks import always, retrained
 
@@ -37,7 +37,7 @@ A, B, C = (always(label, 6, (28, 28)) for label in range(3))
 
 
 class Searched:
-    """What `Conclusion` asks of `search.study.Study`."""
+    """What `Conclusion` asks of `search.study.study.Study`."""
 
     def __init__(self, *records: TrialRecord) -> None:
         self._records = records
@@ -47,7 +47,7 @@ class Searched:
 
 
 class Retrained:
-    """What `Conclusion` asks of `experiments.retrain.Retraining`; the last one won."""
+    """What `Conclusion` asks of `experiments.outcome.retrain.Retraining`; the last one won."""
 
     def __init__(self, *candidates: Candidate) -> None:
         self._candidates = candidates
@@ -71,7 +71,7 @@ def run(tmp_path: Path) -> Run:
 def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Conclusion:
     """Of the reference and trial 17, each retrained twice."""
     device = Device("cpu", "float32", 1, "tests")
-    monkeypatch.setattr("experiments.conclusion.choose_device", lambda: device)
+    monkeypatch.setattr("shiftsearch.experiments.conclusion.choose_device", lambda: device)
     better = {"fine_tune.frozen_layers": 0}
     found = []
     for number, changes in ((0, {}), (17, better)):

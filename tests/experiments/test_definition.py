@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.definition import (
+from shiftsearch.experiments.definition import (
     DefinitionError,
     Experiment,
     build,
@@ -16,9 +16,9 @@ from experiments.definition import (
     load,
     shipped,
 )
-from search.budget import Budget
-from search.policy import Policy
-from search.space import REFERENCE
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.space import REFERENCE
+from shiftsearch.search.study.budget import Budget
 
 pytestmark = pytest.mark.unit
 

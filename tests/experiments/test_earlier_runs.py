@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-import experiments.run
-import search.trainable
-from experiments.cli import main
-from experiments.folder import Run
-from model.engine import ComputedEpoch, EpochRequest
-from model.training import NetworkEngine
-from search.cluster import Node
-from search.jobs import JobSource, Listener
-from search.trainable import WorkerContext, decode, encode
+import shiftsearch.experiments.run
+import shiftsearch.search.executing.trainable
+from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.engine import ComputedEpoch, EpochRequest
+from shiftsearch.model.training import NetworkEngine
+from shiftsearch.search.executing.cluster import Node
+from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.trainable import WorkerContext, decode, encode
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +33,13 @@ ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs_of_the_first_version.ta
 def work_here(
     source: JobSource, listeners: Sequence[Listener], context: WorkerContext, *_: Any
 ) -> None:
-    """Stands in for `search.tune.run_jobs`: no other process, one job at a time."""
+    """Stands in for `search.executing.tune.run_jobs`: no other process, one job at a time."""
     while not source.finished:
         job = source.ask()
         assert job is not None
         for listener in listeners:
             listener.started(job)
-        event = search.trainable._work(*decode(encode(context, job)))
+        event = shiftsearch.search.executing.trainable._work(*decode(encode(context, job)))
         source.share(job)
         source.finish(job, event["result"])
         for listener in listeners:
@@ -64,11 +64,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The archive, unpacked; trials run here."""
     monkeypatch.setenv("SHIFTSEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(experiments.run, "run_jobs", work_here)
-    monkeypatch.setattr(experiments.run, "cluster", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(experiments.run, "cluster_nodes", lambda: [Node(1.0, 0.0)])
-    monkeypatch.setattr(search.trainable, "_report", lambda _: None)
-    search.trainable._workbench.cache_clear()
+    monkeypatch.setattr(shiftsearch.experiments.run, "run_jobs", work_here)
+    monkeypatch.setattr(
+        shiftsearch.experiments.run, "cluster", lambda *_: contextlib.nullcontext()
+    )
+    monkeypatch.setattr(shiftsearch.experiments.run, "cluster_nodes", lambda: [Node(1.0, 0.0)])
+    monkeypatch.setattr(shiftsearch.search.executing.trainable, "_report", lambda _: None)
+    shiftsearch.search.executing.trainable._workbench.cache_clear()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     threads = torch.get_num_threads()

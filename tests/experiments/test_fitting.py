@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.augmentation import max_translation
-from data.dataset import SPLITS, DataError, Dataset, Split
-from experiments.definition import build
-from experiments.fitting import refuse_misfits
+from shiftsearch.data.augmentation import max_translation
+from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.experiments.definition import build
+from shiftsearch.experiments.fitting import refuse_misfits
 
 pytestmark = pytest.mark.unit
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from experiments.definition import build, load
-from experiments.retrain import Retraining
-from model.store import content_key
-from search.jobs import Job
-from search.space import REFERENCE
+from shiftsearch.experiments.definition import build, load
+from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.model.store import content_key
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.space import REFERENCE
 
 pytestmark = pytest.mark.unit
 

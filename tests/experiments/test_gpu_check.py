@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.benchmarks import gpu_check
-from experiments.benchmarks.gpu_check import (
+from shiftsearch.experiments.benchmarks import gpu_check
+from shiftsearch.experiments.benchmarks.gpu_check import (
     REHEARSAL,
     Check,
     compare,
@@ -17,8 +17,8 @@ from experiments.benchmarks.gpu_check import (
     print_table,
     run_tests,
 )
-from experiments.benchmarks.gpu_sharing import share
-from model.device import choose_device
+from shiftsearch.experiments.benchmarks.gpu_sharing import share
+from shiftsearch.model.device import choose_device
 
 pytestmark = pytest.mark.unit
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.definition import Experiment, build
-from experiments.folder import Run
-from experiments.last_words import say_next
+from shiftsearch.experiments.definition import Experiment, build
+from shiftsearch.experiments.last_words import say_next
+from shiftsearch.experiments.run_folder import Run
 
 pytestmark = pytest.mark.unit
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.cli import main
-from experiments.folder import Run
-from experiments.results import STAGES, looks_so_far
-from model.store import Entry, Store, content_key
-from search.jobs import Job
+from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.outcome.results import STAGES, looks_so_far
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.store import Entry, Store, content_key
+from shiftsearch.search.executing.jobs import Job
 from tests.experiments.protocol_results import protocol_result
 from tests.experiments.stored_networks import always, random_weights
 
@@ -100,12 +100,12 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
         while (job := driver.phases.ask()) is not None:
             driver.phases.finish(job, trained(job, Store(driver.run.store)))
 
-    monkeypatch.setattr("experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     run = tmp_path / "run"
     command = ["search", "demo", "--data", str(data), "--run", str(run), "--trials", "2"]
     command += ["--set", "retrain={top_k: 1, replicates: 1}"]
     with monkeypatch.context() as broken:  # what explains the result costs nobody the result
-        broken.setattr("experiments.adornments.analyse_run", failing)
+        broken.setattr("shiftsearch.experiments.adornments.analyse_run", failing)
         assert main(command) == 0
     warnings = [line for line in capsys.readouterr().out.splitlines() if "failed" in line]
     assert len(warnings) == 1

@@ -10,17 +10,17 @@ from statistics import fmean, stdev, variance
 
 import pytest
 
-from experiments.definition import Retrain
-from experiments.outlook import outlook
-from experiments.phases import NOISE_AFTER, Phases
-from experiments.retrain import FineTuneOn, Retraining
-from search.budget import Budget
-from search.jobs import Job
-from search.policy import Policy
-from search.records import TrialRecord
-from search.settings import Settings
-from search.space import Space
-from search.study import Study
+from shiftsearch.experiments.definition import Retrain
+from shiftsearch.experiments.outcome.outlook import outlook
+from shiftsearch.experiments.outcome.retrain import FineTuneOn, Retraining
+from shiftsearch.experiments.phases import NOISE_AFTER, Phases
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.budget import Budget
+from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.settings import Settings
+from shiftsearch.search.study.study import Study
 
 pytestmark = pytest.mark.unit
 

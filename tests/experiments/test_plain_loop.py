@@ -9,29 +9,29 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from data.augmentation import warp
-from data.dataset import Split
-from experiments.benchmarks.plain_loop import (
+from shiftsearch.data.augmentation import warp
+from shiftsearch.data.dataset import Split
+from shiftsearch.experiments.benchmarks.plain_loop import (
     ImageSet,
     PlainNetwork,
     evaluate,
     random_affine,
     train_stage,
 )
-from model.course import Course
-from model.device import Device
-from model.engine import TensorSplit
-from model.hyperparameters import (
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from model.network import allocate, initialise
-from model.optimiser import AdamW
-from model.stage import StageResult
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.optimiser import AdamW
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
 

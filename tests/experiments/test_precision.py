@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from experiments.precision import Precision
-from search.jobs import Job
-from search.study import Study
+from shiftsearch.experiments.precision import Precision
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.study import Study
 from tests.search.fake_study import next_job, open_study, result_of
 
 pytestmark = pytest.mark.unit

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.definition import DefinitionError, build
-from experiments.folder import NotARun, Run
-from experiments.rehearsal import (
+from shiftsearch.experiments.definition import DefinitionError, build
+from shiftsearch.experiments.rehearsal import (
     AS_IT_STANDS,
     RANDOM,
     past,
@@ -20,11 +19,12 @@ from experiments.rehearsal import (
     rehearse,
     unrecorded_rungs,
 )
-from search.policy import Policy
-from search.recording import RecordedBaseline
-from search.records import stored_trials
-from search.replay import Workers
-from search.surrogate import Surrogate
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.rehearsing.recording import RecordedBaseline
+from shiftsearch.search.rehearsing.replay import Workers
+from shiftsearch.search.rehearsing.surrogate import Surrogate
+from shiftsearch.search.study.records import stored_trials
 from tests.experiments.stored_runs import EXPERIMENT, stored_run
 
 pytestmark = pytest.mark.unit

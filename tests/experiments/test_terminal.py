@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.terminal import lost_output, own_streams
+from shiftsearch.experiments.terminal import lost_output, own_streams
 
 pytestmark = pytest.mark.unit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGIN = (
-    "import os, sys; from experiments.terminal import lost_output, own_streams; own_streams()\n"
+    "import os, sys; from shiftsearch.experiments.terminal import lost_output, own_streams\n"
+    "own_streams()\n"
 )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks.time_to_target import OURS, PLAIN, compare
-from experiments.benchmarks.timelines import (
+from shiftsearch.experiments.benchmarks.time_to_target import OURS, PLAIN, compare
+from shiftsearch.experiments.benchmarks.timelines import (
     Bounds,
     Ended,
     Timeline,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.benchmarks.synthetic_bands import gain
-from experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures
+from shiftsearch.experiments.benchmarks.synthetic_bands import gain
+from shiftsearch.experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures
 
 pytestmark = pytest.mark.unit
 

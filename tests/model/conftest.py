@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.dataset import SPLITS, Dataset, Split
-from model.device import Device
-from model.hyperparameters import Protocol
-from model.protocol import ProtocolData, prepare
-from model.store import Store
+from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.model.device import Device
+from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.model.protocol import ProtocolData, prepare
+from shiftsearch.model.store import Store
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,20 +21,20 @@ from typing import Any
 
 import torch
 
-import model.stage
-import model.store
-from model.course import Course
-from model.device import Device
-from model.engine import TensorSplit
-from model.hyperparameters import (
+import shiftsearch.model.stage
+import shiftsearch.model.store
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from model.network import allocate, initialise
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 EPOCHS = 5
 AUGMENTATION = Augmentation(rotation=10.0, translation=1.0, noise=0.02)
@@ -50,7 +50,9 @@ def make_split(count: int) -> TensorSplit:
     return TensorSplit(images, torch.arange(count) % 3, f"{count}")
 
 
-def run(store: Path, stage: str, dtype: str, on_epoch: model.stage.OnEpoch | None) -> None:
+def run(
+    store: Path, stage: str, dtype: str, on_epoch: shiftsearch.model.stage.OnEpoch | None
+) -> None:
     device = Device("cpu", dtype, 1, "")
     device.apply()
     train, validation = make_split(40), make_split(30)
@@ -78,7 +80,7 @@ def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(point: str) -> model.stage.OnEpoch | None:
+def arm(point: str) -> shiftsearch.model.stage.OnEpoch | None:
     """Make this process die at `point`; a callback for the epochs, if it is needed."""
     name, _, number = point.partition("-")
     if name == "epoch":
@@ -87,12 +89,16 @@ def arm(point: str) -> model.stage.OnEpoch | None:
         signal.signal(signal.SIGALRM, die)
         signal.setitimer(signal.ITIMER_REAL, random.Random(int(number)).uniform(0.01, 0.5))
     elif name == "half":
-        model.store.write_atomically = at(int(number), write_half, model.store.write_atomically)
+        shiftsearch.model.store.write_atomically = at(
+            int(number), write_half, shiftsearch.model.store.write_atomically
+        )
     elif name == "synced":
         os.fsync = at(int(number), die, os.fsync)
     elif name == "published":
-        write = model.store.write_atomically
-        model.store.write_atomically = at(int(number), lambda *args: (write(*args), die()), write)
+        write = shiftsearch.model.store.write_atomically
+        shiftsearch.model.store.write_atomically = at(
+            int(number), lambda *args: (write(*args), die()), write
+        )
     else:
         raise SystemExit(f"unknown point {point!r}")
     return None
@@ -117,7 +123,7 @@ def write_half(path: Path, content: bytes) -> None:
 
 
 def main(dtype: str, *runs: str) -> None:
-    model.stage.SAVE_EVERY = 0.0
+    shiftsearch.model.stage.SAVE_EVERY = 0.0
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports for 1.4 s, once for all
     for stage, store, *points in (r.replace(",", ":").split(":") for r in runs):
         for point in [*points, None]:

@@ -10,11 +10,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from model.architecture import Architecture, Layer, ThreeBlocks
-from model.bundle_format import Architecture as Recorded
-from model.bundle_format import misfits
-from model.network import Dense, Network, allocate
-from model.representation import layer_features, layer_names
+from shiftsearch.model.architecture import Architecture, Layer, ThreeBlocks
+from shiftsearch.model.bundle_format import Architecture as Recorded
+from shiftsearch.model.bundle_format import misfits
+from shiftsearch.model.network import Dense, Network, allocate
+from shiftsearch.model.representation import layer_features, layer_names
 from tests.model.test_golden import REFERENCE_COURSES
 
 pytestmark = pytest.mark.unit

@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.dataset import DataError, Dataset, Split
-from data.scale import Scale
-from model import bundle_format
-from model.bundle import Bundle, load_bundle, save_bundle
-from model.bundle_format import BundleError
-from model.device import Device
-from model.evaluation import evaluate, predict
-from model.hyperparameters import Hyperparameters, Protocol
-from model.network import allocate, initialise
-from model.protocol import ProtocolData, build
+from shiftsearch.data.dataset import DataError, Dataset, Split
+from shiftsearch.data.scale import Scale
+from shiftsearch.model import bundle_format
+from shiftsearch.model.bundle import Bundle, load_bundle, save_bundle
+from shiftsearch.model.bundle_format import BundleError
+from shiftsearch.model.device import Device
+from shiftsearch.model.evaluation import evaluate, predict
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.protocol import ProtocolData, build
 
 pytestmark = pytest.mark.unit
 

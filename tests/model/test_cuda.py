@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.recipe
-import model.stage
-from data.augmentation import augment, warp
-from data.dataset import Dataset
-from model.device import Device, choose_device
-from model.evaluation import evaluate
-from model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
-from model.protocol import ProtocolResult, ProtocolRun, build, prepare, run_protocol
-from model.store import Store
+import shiftsearch.model.recipe
+import shiftsearch.model.stage
+from shiftsearch.data.augmentation import augment, warp
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.model.device import Device, choose_device
+from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
+from shiftsearch.model.protocol import ProtocolResult, ProtocolRun, build, prepare, run_protocol
+from shiftsearch.model.store import Store
 
 pytestmark = [
     pytest.mark.unit,
@@ -81,7 +81,7 @@ def test_interrupted_it_ends_with_the_same_bits(
     small_dataset: Dataset, store: Store, gpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = run(small_dataset, Store(store.root.with_name("undisturbed")), gpu)
-    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
     for stage in ("baseline", "fine_tune"):
 
         def interrupt(name: str, row: Mapping[str, float], stage: str = stage) -> None:
@@ -106,7 +106,7 @@ def test_images_come_in_the_order_of_the_cpu(
         batches.append(images.cpu())
         return images
 
-    monkeypatch.setattr(model.recipe, "augment", spy)
+    monkeypatch.setattr(shiftsearch.model.recipe, "augment", spy)
     orders = []
     for place in (gpu, device):
         batches.clear()

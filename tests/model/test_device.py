@@ -7,9 +7,9 @@ import os
 import pytest
 import torch
 
-from model import device as module
-from model.device import Device, GpuMissing, available_cpus, choose_device
-from model.limits import Limits
+from shiftsearch.model import device as module
+from shiftsearch.model.device import Device, GpuMissing, available_cpus, choose_device
+from shiftsearch.model.limits import Limits
 
 pytestmark = pytest.mark.unit
 

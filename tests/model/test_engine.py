@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.stage
-from model.course import Course
-from model.engine import ComputedEpoch, EpochRequest, TrialDiverged
-from model.hyperparameters import Schedule, StageHyperparameters
-from model.stage import drive, stage_steps
-from model.store import Store
+import shiftsearch.model.stage
+from shiftsearch.model.course import Course
+from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TrialDiverged
+from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
+from shiftsearch.model.stage import drive, stage_steps
+from shiftsearch.model.store import Store
 
 pytestmark = pytest.mark.unit
 
@@ -102,7 +102,7 @@ def test_one_engine_may_compute_many_stages_in_turns(store: Store) -> None:
 def test_a_stage_that_is_left_alone_goes_on_from_its_last_saved_epoch(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
     engine, steps = Fake(), stage_steps(course(), store)
     request = next(steps)
     for _ in range(3):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.evaluation import BATCH, correct, evaluate, predict, summarise
-from model.network import Network, allocate, initialise
+from shiftsearch.model.evaluation import BATCH, correct, evaluate, predict, summarise
+from shiftsearch.model.network import Network, allocate, initialise
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from model.freezing import freeze
-from model.network import Network, allocate, initialise
+from shiftsearch.model.freezing import freeze
+from shiftsearch.model.network import Network, allocate, initialise
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from model.course import Course
-from model.frozen import Frozen, Neutral, flatten
-from model.hyperparameters import (
+from shiftsearch.model.course import Course
+from shiftsearch.model.frozen import Frozen, Neutral, flatten
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Hyperparameters,

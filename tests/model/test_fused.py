@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from model import kernels
-from model.course import Course
-from model.device import Device
-from model.fused import normalise_pool_relu
-from model.hyperparameters import Schedule, StageHyperparameters
-from model.network import Network, allocate, initialise
-from model.protocol import ProtocolData, build
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model import kernels
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.fused import normalise_pool_relu
+from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
+from shiftsearch.model.network import Network, allocate, initialise
+from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
 

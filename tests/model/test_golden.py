@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.course import Course
-from model.hyperparameters import Hyperparameters, Schedule
+from shiftsearch.model.course import Course
+from shiftsearch.model.hyperparameters import Hyperparameters, Schedule
 
 pytestmark = pytest.mark.unit
 

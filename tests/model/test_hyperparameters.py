@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from model.hyperparameters import LAYERS, Hyperparameters, Protocol, Schedule
-from model.network import Network
+from shiftsearch.model.hyperparameters import LAYERS, Hyperparameters, Protocol, Schedule
+from shiftsearch.model.network import Network
 
 pytestmark = pytest.mark.unit
 

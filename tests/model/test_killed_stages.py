@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from model.store import Store
+from shiftsearch.model.store import Store
 
 pytestmark = pytest.mark.campaign
 

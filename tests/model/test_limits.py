@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.limits import Limits, available_memory, container_limits, memory_kills
+from shiftsearch.model.limits import Limits, available_memory, container_limits, memory_kills
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from model.network import Block, Network, SeededDropout, allocate, initialise
+from shiftsearch.model.network import Block, Network, SeededDropout, allocate, initialise
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from model.optimiser import SLOTS, AdamW
+from shiftsearch.model.optimiser import SLOTS, AdamW
 
 pytestmark = pytest.mark.unit
 

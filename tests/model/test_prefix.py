@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.prefix
-from model.course import Course
-from model.device import Device
-from model.engine import TensorSplit
-from model.freezing import freeze
-from model.hyperparameters import (
+import shiftsearch.model.prefix
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.freezing import freeze
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from model.network import allocate, initialise
-from model.prefix import FrozenPrefix
-from model.protocol import ProtocolData
-from model.stage import StageResult
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.prefix import FrozenPrefix
+from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
 
@@ -93,7 +93,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.prefix, "MOST_BYTES", 0)
+    monkeypatch.setattr(shiftsearch.model.prefix, "MOST_BYTES", 0)
 
 
 def everything(result: StageResult) -> Any:
@@ -149,11 +149,11 @@ def test_a_split_too_large_is_not_kept(
     run: Run, kept: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After two blocks an image of 16x16 is 64 channels of 4x4 in float32: 4,096 bytes."""
-    monkeypatch.setattr(model.prefix, "MOST_BYTES", 30 * 4096)
+    monkeypatch.setattr(shiftsearch.model.prefix, "MOST_BYTES", 30 * 4096)
     run(2)
     assert kept == [(30, 16), (15, 512)]
     kept.clear()
-    monkeypatch.setattr(model.prefix, "MOST_BYTES", 30 * 4096 - 1)
+    monkeypatch.setattr(shiftsearch.model.prefix, "MOST_BYTES", 30 * 4096 - 1)
     run(2)
     assert kept == [(15, 512)]
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import model.protocol
-import model.training
-from data.dataset import Dataset, Division, Split
-from model.device import Device
-from model.engine import EpochRow
-from model.evaluation import evaluate
-from model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
-from model.protocol import (
+import shiftsearch.model.protocol
+import shiftsearch.model.training
+from shiftsearch.data.dataset import Dataset, Division, Split
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import EpochRow
+from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
+from shiftsearch.model.protocol import (
     OnRung,
     ProtocolData,
     ProtocolResult,
@@ -31,9 +31,9 @@ from model.protocol import (
     run_protocol,
     stored_confusions,
 )
-from model.recipe import training_splits
-from model.stage import StageResult
-from model.store import Store
+from shiftsearch.model.recipe import training_splits
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
 
 pytestmark = pytest.mark.unit
 
@@ -100,7 +100,7 @@ def poison(dataset: Dataset, places: np.ndarray, images: bool = True) -> Dataset
 def fix_division(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Division:
     """Let every dataset be divided as this one is."""
     division = division_of(dataset, PROTOCOL)
-    monkeypatch.setattr(model.protocol, "divide", lambda *_: division)
+    monkeypatch.setattr(shiftsearch.model.protocol, "divide", lambda *_: division)
     return division
 
 
@@ -165,13 +165,13 @@ def test_what_grows_with_the_classes_is_in_the_store_alone(run: Run, store: Stor
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Epochs computed from now on, by stage."""
     counts: Counter[str] = Counter()
-    original = model.training.NetworkEngine.epoch
+    original = shiftsearch.model.training.NetworkEngine.epoch
 
     def counted(self: Any, *args: Any) -> Any:
         counts[self.recipe.course.stage] += 1
         return original(self, *args)
 
-    monkeypatch.setattr(model.training.NetworkEngine, "epoch", counted)
+    monkeypatch.setattr(shiftsearch.model.training.NetworkEngine, "epoch", counted)
     return counts
 
 
@@ -392,7 +392,7 @@ def test_a_shared_baseline_is_scored_once_and_scores_the_same(
     run = ProtocolRun(Hyperparameters(), small_data, PROTOCOL, store, device, seed=3)
     baseline = run.baseline()
     first = run.report(baseline)
-    monkeypatch.setattr("model.protocol.evaluate", _not_again)
+    monkeypatch.setattr("shiftsearch.model.protocol.evaluate", _not_again)
     assert run.report(baseline) == first
     other = dataclasses.replace(small_data, selection=small_data.test)
     with pytest.raises(RuntimeError, match="scored again"):

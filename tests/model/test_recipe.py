@@ -11,20 +11,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-import model.stage
-from model.course import Course
-from model.device import Device
-from model.hyperparameters import (
+import shiftsearch.model.stage
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from model.protocol import ProtocolData
-from model.recipe import Recipe
-from model.stage import StageResult
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.recipe import Recipe
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
 
@@ -150,7 +150,7 @@ def test_a_thawed_layer_sees_what_it_would_have_seen_without_kept_outputs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = run(Thawing)
-    monkeypatch.setattr("model.prefix.MOST_BYTES", 0)
+    monkeypatch.setattr("shiftsearch.model.prefix.MOST_BYTES", 0)
     assert bits(run(Thawing).weights) == bits(kept.weights)
 
 
@@ -221,5 +221,5 @@ def test_saved_in_every_epoch_a_thawing_stage_is_the_same(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run(Thawing)
-    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
     assert bits(run(Thawing).weights) == bits(plain.weights)

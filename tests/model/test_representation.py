@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.network import Network, allocate, initialise
-from model.representation import (
+from shiftsearch.model.network import Network, allocate, initialise
+from shiftsearch.model.representation import (
     _alignment_of_features,
     _alignment_of_images,
     _centred,

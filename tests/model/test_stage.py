@@ -12,26 +12,32 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.recipe
-import model.stage
-import model.training
-from model.architecture import ThreeBlocks
-from model.course import Course
-from model.device import Device
-from model.engine import ComputedEpoch, EpochRequest, EpochRow, TensorSplit, TrialDiverged
-from model.evaluation import evaluate
-from model.hyperparameters import (
+import shiftsearch.model.recipe
+import shiftsearch.model.stage
+import shiftsearch.model.training
+from shiftsearch.model.architecture import ThreeBlocks
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import (
+    ComputedEpoch,
+    EpochRequest,
+    EpochRow,
+    TensorSplit,
+    TrialDiverged,
+)
+from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from model.network import Network, initialise
-from model.protocol import ProtocolData, build
-from model.stage import StageResult
-from model.stopping import Decisions
-from model.store import Store
-from model.training import run_stage
+from shiftsearch.model.network import Network, initialise
+from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.stopping import Decisions
+from shiftsearch.model.store import Store
+from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
 
@@ -213,7 +219,7 @@ def test_a_finished_stage_is_found_and_its_rows_replayed(
     seen: list[tuple[str, EpochRow]] = []
     first = run(course, on_epoch=lambda stage, row: seen.append((stage, dict(row))))
     assert seen == [("baseline", row) for row in first.history]
-    monkeypatch.delattr(model.training.NetworkEngine, "epoch")
+    monkeypatch.delattr(shiftsearch.model.training.NetworkEngine, "epoch")
     again: list[tuple[str, EpochRow]] = []
     found = run(course, on_epoch=lambda stage, row: again.append((stage, row)))
     assert again == seen
@@ -316,18 +322,18 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
     undisturbed = run(course, store=other_store(store), **given)
     assert undisturbed.epochs == 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.stage, "SAVE_EVERY", 0.0)
+        patch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
         with pytest.raises(Killed):
             run(course, **given, **kill(number, patch))
     epochs: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = model.training.NetworkEngine.epoch
+        original = shiftsearch.model.training.NetworkEngine.epoch
 
         def counted(self: Any, request: EpochRequest) -> ComputedEpoch:
             epochs.append(request.number)
             return original(self, request)
 
-        patch.setattr(model.training.NetworkEngine, "epoch", counted)
+        patch.setattr(shiftsearch.model.training.NetworkEngine, "epoch", counted)
         resumed = run(course, **given)
     assert numbers(resumed) == numbers(undisturbed)
     assert [p.name for p in store.path(course.key, "").iterdir()] == ["final"]
@@ -347,13 +353,13 @@ def test_frozen_layers_leave_a_fine_tune_as_they_entered(
 def spy_on_batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """All images that reach the augmentation, batch by batch."""
     batches: list[Tensor] = []
-    original = model.recipe.augment
+    original = shiftsearch.model.recipe.augment
 
     def spy(images: Tensor, strengths: Any, generator: torch.Generator) -> Tensor:
         batches.append(images.clone())
         return original(images, strengths, generator)
 
-    monkeypatch.setattr(model.recipe, "augment", spy)
+    monkeypatch.setattr(shiftsearch.model.recipe, "augment", spy)
     return batches
 
 
@@ -517,15 +523,15 @@ def test_divergence_names_epoch_and_losses_and_stores_nothing(
 def test_a_late_divergence_leaves_the_finite_epochs(
     course: Course, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model.stage, "SAVE_EVERY", 0.0)
-    original, calls = model.recipe.augment, 0
+    monkeypatch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
+    original, calls = shiftsearch.model.recipe.augment, 0
 
     def broken(images: Tensor, *rest: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return original(images, *rest) * (float("nan") if calls > 6 else 1)
 
-    monkeypatch.setattr(model.recipe, "augment", broken)
+    monkeypatch.setattr(shiftsearch.model.recipe, "augment", broken)
     for epoch in (3, 3):  # three batches of an epoch; the second attempt begins at the third
         with pytest.raises(TrialDiverged, match=f"epoch {epoch}: training loss nan"):
             run(course)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from model.hyperparameters import Schedule
-from model.stopping import Decisions
+from shiftsearch.model.hyperparameters import Schedule
+from shiftsearch.model.stopping import Decisions
 
 pytestmark = pytest.mark.unit
 

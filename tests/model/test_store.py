@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.publishing import write_atomically
-from model.store import Entry, Store, content_key
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.model.store import Entry, Store, content_key
 
 pytestmark = pytest.mark.unit
 

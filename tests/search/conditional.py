@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from model.frozen import When
-from model.hyperparameters import FineTuneHyperparameters, Hyperparameters
-from search.fields import Fields
-from search.space import Space
+from shiftsearch.model.frozen import When
+from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters
+from shiftsearch.search.proposing.fields import Fields
+from shiftsearch.search.proposing.space import Space
 
 STANDARDISE = "standardise"
 UNFREEZING, THAW_EVERY = "fine_tune.unfreezing", "fine_tune.thaw_every"

@@ -19,7 +19,7 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     from ray import cloudpickle
 
-    from search.cluster import cluster
+    from shiftsearch.search.executing.cluster import cluster
     from tests.search import fake_study, fake_trainable
 
     # Workers cannot import tests.
@@ -41,9 +41,9 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def fake_jobs(local_ray: Path) -> Iterator[None]:
     """Jobs train nothing, see `fake_trainable`."""
     del local_ray
-    import search.tune
+    import shiftsearch.search.executing.tune
     from tests.search.fake_trainable import fake_run_job
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.tune, "run_job", fake_run_job)
+        patch.setattr(shiftsearch.search.executing.tune, "run_job", fake_run_job)
         yield

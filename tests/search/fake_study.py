@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from model.hyperparameters import Value
-from search.budget import Budget, FailurePolicy
-from search.jobs import Job
-from search.policy import Policy
-from search.records import TrialRecord
-from search.settings import Settings
-from search.space import Space
-from search.study import Study
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.settings import Settings
+from shiftsearch.search.study.study import Study
 
 SPACE = Space.parse(
     {

@@ -20,17 +20,17 @@ from typing import Any
 import ray
 from ray import tune
 
-from search.cluster import Resources
-from search.jobs import Job
-from search.trainable import WorkerContext
-from search.tune import run_jobs
+from shiftsearch.search.executing.cluster import Resources
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.trainable import WorkerContext
+from shiftsearch.search.executing.tune import run_jobs
 from tests.search.fake_study import result_of
 
 EPOCHS = 3
 
 
 def fake_run_job(config: Mapping[str, str]) -> None:
-    """In place of `search.trainable.run_job`. It and all it needs travels by value."""
+    """In place of `search.executing.trainable.run_job`. It and all it needs travels by value."""
     fields = json.loads(config["job"])
     number, phase = fields["number"], fields["phase"]
     folder = Path(json.loads(config["context"])["store"])
@@ -105,7 +105,7 @@ def failing_run_job(config: Mapping[str, str]) -> None:
 
 
 def full_disk_run_job(config: Mapping[str, str]) -> None:
-    """No job can store anything; the worker says so, as `search.trainable.run_job` does."""
+    """No job can store anything; the worker says so, as `run_job` does."""
     error = OSError(errno.ENOSPC, "No space left on device", "/mnt/store")
     fields = {"kind": "environment", "reason": f"{error.filename}: {error.strerror}"}
     send({"event": "failed", **fields})

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.patches import Rectangle
 
-from experiments.report.figures.style import (
+from shiftsearch.experiments.report.figures.style import (
     AFTER,
     BEFORE,
     CELL,
@@ -18,7 +18,7 @@ from experiments.report.figures.style import (
     plain,
     to_svg,
 )
-from experiments.wording import counted, interval, percent
+from shiftsearch.experiments.wording import counted, interval, percent
 
 _COUNTED = 30
 """Classes up to which a confusion matrix shows its counts; above, a count has no room."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.report.figures.style import (
+from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.report.figures.style import (
     AFTER,
     BEFORE,
     INK,
@@ -15,8 +16,7 @@ from experiments.report.figures.style import (
     scatter,
     to_svg,
 )
-from experiments.statistics import wilson
-from experiments.wording import counted
+from shiftsearch.experiments.wording import counted
 
 
 def class_changes(

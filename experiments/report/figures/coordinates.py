@@ -8,11 +8,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from experiments.report.figures.scales import best_quarter, scale_of, value_range
-from experiments.report.figures.style import AFTER, BEFORE, INK, PAPER, new_figure, to_svg
-from experiments.wording import counted, percent
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.report.figures.scales import best_quarter, scale_of, value_range
+from shiftsearch.experiments.report.figures.style import (
+    AFTER,
+    BEFORE,
+    INK,
+    PAPER,
+    new_figure,
+    to_svg,
+)
+from shiftsearch.experiments.wording import counted, percent
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 MAX_COORDINATES = 10
 """Hyperparameters that there is room for, beside accuracy."""

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from model.hyperparameters import Value
-from search.domains import domain_values, to_unit, value_at
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.proposing.domains import domain_values, to_unit, value_at
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 
 _GOLDEN = 0.618_033_988_749_895
 _SPREAD = 0.5
@@ -22,7 +22,7 @@ NOT_USED = -0.2
 
 
 class Scale:
-    """A domain as an axis from 0 to 1, see `search.domains.to_unit`.
+    """A domain as an axis from 0 to 1, see `search.proposing.domains.to_unit`.
 
     A value outside a range, as the reference configuration's may be, stands outside 0 to 1.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from experiments.report.figures.style import (
+from shiftsearch.experiments.report.figures.style import (
     AFTER,
     BEFORE,
     INK,
@@ -19,8 +19,8 @@ from experiments.report.figures.style import (
     scatter,
     to_svg,
 )
-from experiments.wording import counted, duration
-from search.records import TrialRecord
+from shiftsearch.experiments.wording import counted, duration
+from shiftsearch.search.study.records import TrialRecord
 
 
 def search_history(trials: Sequence[TrialRecord], winner: int) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.report.figures.style import (
+from shiftsearch.experiments.analysis.split_summary import SplitSummary
+from shiftsearch.experiments.report.figures.style import (
     AFTER,
     BEFORE,
     INK,
@@ -16,7 +17,6 @@ from experiments.report.figures.style import (
     new_figure,
     to_svg,
 )
-from experiments.report.split_summary import SplitSummary
 
 _LINES = ((INK, "-", 1.2), (BEFORE, "--", 1.8), (AFTER, ":", 2.4))
 

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from experiments.wording import one_line
+from shiftsearch.experiments.wording import one_line
 
 INK, BEFORE, AFTER, CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
 """Stand-ins for the page's text, its two series, a cell under text, and what stands out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.live import board, progress
+from shiftsearch.experiments.live import board, progress
 
 
 class Clock:

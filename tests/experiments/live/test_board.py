@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.live.board import Board
-from search.jobs import Job
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.search.executing.jobs import Job
 from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import (
     EPOCH,

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from experiments.live import heartbeat
-from experiments.live.board import Board
-from experiments.live.heartbeat import Heartbeat
-from experiments.live.signs import STALE, read_status, sign_of_life, this_process
+from shiftsearch.experiments.live import heartbeat
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.heartbeat import Heartbeat
+from shiftsearch.experiments.live.signs import STALE, read_status, sign_of_life, this_process
 from tests.experiments.protocol_results import job
 
 pytestmark = pytest.mark.unit
@@ -153,8 +153,9 @@ def test_elsewhere_the_age_of_the_file_has_to_do_and_clocks_may_differ(
 def test_on_the_driver_s_machine_its_process_is_looked_for(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     code = (
-        "import sys, time; from pathlib import Path; from experiments.live.board import Board;"
-        "from experiments.live.heartbeat import Heartbeat\n"
+        "import sys, time; from pathlib import Path\n"
+        "from shiftsearch.experiments.live.board import Board\n"
+        "from shiftsearch.experiments.live.heartbeat import Heartbeat\n"
         "with Heartbeat(Path(sys.argv[1]), Board('tests', 4, {})): time.sleep(60)"
     )
     repository = Path(__file__).resolve().parents[3]

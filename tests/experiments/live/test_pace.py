@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from experiments.live.pace import Pace
+from shiftsearch.experiments.live.pace import Pace
 
 pytestmark = pytest.mark.unit
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
-from experiments.live.board import Board
-from experiments.live.progress import Progress
-from search.jobs import Job
-from search.records import TrialRecord
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.progress import Progress
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, protocol_result
 

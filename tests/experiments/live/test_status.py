@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from experiments.cli import WRONG_INPUT, main
-from experiments.folder import Run
-from experiments.live.board import SCHEMA, Board
-from experiments.live.heartbeat import Heartbeat
-from experiments.live.signs import this_process
-from experiments.live.trials_view import WrongOption, column_of
-from experiments.trials_table import trials_frame
-from search.records import stored_trials
+from shiftsearch.experiments.cli import WRONG_INPUT, main
+from shiftsearch.experiments.live.board import SCHEMA, Board
+from shiftsearch.experiments.live.heartbeat import Heartbeat
+from shiftsearch.experiments.live.signs import this_process
+from shiftsearch.experiments.live.trials_view import WrongOption, column_of
+from shiftsearch.experiments.outcome.trials_table import trials_frame
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.search.study.records import stored_trials
 from tests.experiments.protocol_results import finished_run, job
 from tests.experiments.stored_runs import stored_run
 
@@ -195,7 +195,7 @@ def test_watching_ends_with_the_run_and_says_each_change_once_in_a_pipe(
         heartbeat._write()
 
     heartbeat._write()
-    monkeypatch.setattr("experiments.live.inspection.time.sleep", sleep)
+    monkeypatch.setattr("shiftsearch.experiments.live.inspection.time.sleep", sleep)
     lines = lines_of(["status", str(run.folder), "--watch"], capsys)
     assert lines[:3] == [
         "starting: 0 of 8 done",
@@ -215,7 +215,7 @@ def test_watching_ends_at_ctrl_c_as_well(
 
     run = stored_run(tmp_path / "run")
     left_by(run)
-    monkeypatch.setattr("experiments.live.inspection.time.sleep", sleep)
+    monkeypatch.setattr("shiftsearch.experiments.live.inspection.time.sleep", sleep)
     assert lines_of(["status", str(run.folder), "--watch"], capsys) == ["search: 3 of 8 done"]
 
 
@@ -332,7 +332,7 @@ def test_looking_brings_neither_torch_nor_ray_and_a_closed_pipe_is_no_error(
 ) -> None:
     run = stored_run(tmp_path / "run")
     code = (
-        "import sys; from experiments.cli import main\n"
+        "import sys; from shiftsearch.experiments.cli import main\n"
         "codes = [main([c, sys.argv[1]]) for c in ('status', 'trials')]\n"
         "assert codes == [0, 0] and not {'torch', 'ray', 'matplotlib'} & set(sys.modules)\n"
     )
@@ -345,7 +345,7 @@ def test_looking_brings_neither_torch_nor_ray_and_a_closed_pipe_is_no_error(
         reader, writer = os.pipe()
         os.close(reader)
         ended = subprocess.run(
-            [sys.executable, "-m", "experiments.cli", *command, str(run.folder)],
+            [sys.executable, "-m", "shiftsearch.experiments.cli", *command, str(run.folder)],
             env=environment,
             stdout=writer,
             stderr=subprocess.PIPE,

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from experiments.definition import DefinitionError, Retrain
-from experiments.live.steer import _assignments
-from experiments.live.steering import Answer, Steering, send
-from experiments.phases import Phases
-from experiments.retrain import Retraining
-from search.budget import Budget
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.definition import DefinitionError, Retrain
+from shiftsearch.experiments.live.steer import _assignments
+from shiftsearch.experiments.live.steering import Answer, Steering, send
+from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.phases import Phases
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.budget import Budget
+from shiftsearch.search.study.records import TrialRecord
 from tests.search import conditional
 from tests.search.fake_study import POINT, SPACE, drive, next_job, open_study
 
@@ -33,7 +33,7 @@ class Driver:
     def __init__(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, space: Space = SPACE
     ) -> None:
-        monkeypatch.setattr("experiments.live.steering._EVERY", 0.0)
+        monkeypatch.setattr("shiftsearch.experiments.live.steering._EVERY", 0.0)
         self.commands = folder / "commands"
         self.study = open_study(folder / "study.journal", 6, space=space)
         drive(self.study, 2)
@@ -89,7 +89,7 @@ def test_enqueue_is_checked_against_the_space(driver: Driver) -> None:
 def test_enqueue_takes_texts_and_switches_and_refuses_what_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.live.steering._EVERY", 0.0)
+    monkeypatch.setattr("shiftsearch.experiments.live.steering._EVERY", 0.0)
     found = Driver(tmp_path, monkeypatch, conditional.SPACE)
     wanted = _assignments(["fine_tune.unfreezing=gradual", "fine_tune.thaw_every=3"])
     assert found.after("enqueue", configuration=wanted) == Answer(True, "will be trial 3")
@@ -226,7 +226,7 @@ def test_a_full_disk_does_not_end_the_search(
     (driver.commands / "1.request.json").write_text(
         '{"command": "stop", "arguments": {"now": false}}'
     )
-    monkeypatch.setattr("experiments.live.steering.write_atomically", _full)
+    monkeypatch.setattr("shiftsearch.experiments.live.steering.write_atomically", _full)
     steering.poll()
     assert driver.study.ending.reason == "stopped by request"
     assert driver.said

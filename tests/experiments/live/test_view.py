@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.live.board import Board
-from experiments.live.view import View
+from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.view import View
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, pruned
 
 pytestmark = pytest.mark.unit

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.report.analysis import Analysis
-from experiments.report.answers import Mistake, Predictions
-from experiments.report.inside import BlockMaps, FeatureMaps, LayerChange
-from experiments.report.split_summary import Sample, Shift, SplitSummary
-from model.evaluation import Evaluation
+from shiftsearch.experiments.analysis.answers import Mistake, Predictions
+from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps, LayerChange
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.analysis.split_summary import Sample, Shift, SplitSummary
+from shiftsearch.model.evaluation import Evaluation
 from tests.experiments.protocol_results import confusion
 
 SIZE, BINS, CHANNELS = 28, 64, 8

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.report.advice import advice
-from experiments.report.advice_on_trials import (
+from shiftsearch.experiments.analysis.inside import LayerChange
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report.advice import advice
+from shiftsearch.experiments.report.advice_on_trials import (
     fix,
     freeze,
     longer_stages,
     lower_rates,
     wider_domains,
 )
-from experiments.report.analysis import Analysis
-from experiments.report.inside import LayerChange
-from search.importance import Importance, Share
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.search.judging.importance import Importance, Share
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
     complete,
     failed,

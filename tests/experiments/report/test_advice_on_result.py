@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.report.advice_on_result import (
+from shiftsearch.experiments.report.advice_on_result import (
     cheaper_alike,
     images_needed,
     more_trials,

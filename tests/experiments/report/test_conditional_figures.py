@@ -6,12 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.report.advice_on_trials import wider_domains
-from experiments.report.figures.coordinates import parallel_coordinates
-from experiments.report.figures.importance import slices
-from experiments.report.figures.scales import NOT_USED, Scale, number, scale_of, value_range
-from experiments.report.page import _configurations
-from search.records import TrialRecord
+from shiftsearch.experiments.report.advice_on_trials import wider_domains
+from shiftsearch.experiments.report.figures.coordinates import parallel_coordinates
+from shiftsearch.experiments.report.figures.scales import (
+    NOT_USED,
+    Scale,
+    number,
+    scale_of,
+    value_range,
+)
+from shiftsearch.experiments.report.figures.what_mattered import slices
+from shiftsearch.experiments.report.page import _configurations
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import complete
 from tests.experiments.report.test_figures import parse, texts
 from tests.search.conditional import (

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.report.analysis import Analysis
-from experiments.report.explanations import frozen_rows, layer_lines
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report.explanations import frozen_rows, layer_lines
 from tests.experiments.protocol_results import complete, failed, pruned, waiting
 from tests.experiments.report.made_analysis import made_analysis
 

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
-from experiments.report.figures.change import class_changes
-from experiments.report.figures.images import sheet
-from experiments.report.figures.search import search_history, time_used
-from experiments.report.figures.shift import intensity_histogram
+from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
+from shiftsearch.experiments.report.figures.change import class_changes
+from shiftsearch.experiments.report.figures.images import sheet
+from shiftsearch.experiments.report.figures.search import search_history, time_used
+from shiftsearch.experiments.report.figures.shift import intensity_histogram
 from tests.experiments.protocol_results import branch, complete, confusion, failed, pruned, rows
 from tests.experiments.report.made_analysis import made_analysis
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.report.findings import comparison_line, exported_alone, result_table
-from experiments.result_rows import final_row
+from shiftsearch.experiments.outcome.result_rows import final_row
+from shiftsearch.experiments.report.findings import comparison_line, exported_alone, result_table
 from tests.experiments.protocol_results import finished_run
 
 pytestmark = pytest.mark.unit

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import pytest
 from PIL import Image
 
-from experiments.report.analysis import Analysis
-from experiments.report.page import write_report
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report.page import write_report
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
     branch,
     confusion,
@@ -197,9 +197,9 @@ def test_a_section_that_fails_is_a_line_and_the_others_are_there(
         raise ValueError("'xerr' must not <contain>\nnegative values")
 
     for name in ("accuracy_intervals", "confusion_matrices", "importances"):
-        monkeypatch.setattr(f"experiments.report.page.{name}", failing)
+        monkeypatch.setattr(f"shiftsearch.experiments.report.page.{name}", failing)
     for name in ("changes_of", "search_history", "time_used"):  # for speed
-        monkeypatch.setattr(f"experiments.report.page.{name}", lambda *_: "")
+        monkeypatch.setattr(f"shiftsearch.experiments.report.page.{name}", lambda *_: "")
     result, trials = finished_run()
     lines = write_report(result, trials, SPACE, None, tmp_path / "report.html")
     failed = ["results", "confusion", "importance", "advice"]
@@ -217,7 +217,7 @@ def test_a_section_that_fails_is_a_line_and_the_others_are_there(
 def test_an_answer_that_fails_is_a_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.report.page._SECTIONS", ())
+    monkeypatch.setattr("shiftsearch.experiments.report.page._SECTIONS", ())
     result, trials = finished_run()
     del result["comparison"]
     (line,) = write_report(result, trials, SPACE, None, tmp_path / "report.html")

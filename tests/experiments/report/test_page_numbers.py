@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.report.page import write_report
-from experiments.trials_table import trials_frame
-from search.space import Space
+from shiftsearch.experiments.outcome.trials_table import trials_frame
+from shiftsearch.experiments.report.page import write_report
+from shiftsearch.search.proposing.space import Space
 from tests.experiments.protocol_results import finished_run
 
 pytestmark = pytest.mark.unit

@@ -7,12 +7,12 @@ from importlib.resources import files
 
 import pytest
 
-from experiments.wording import unbroken
+from shiftsearch.experiments.wording import unbroken
 
 pytestmark = pytest.mark.unit
 
 KEPT = "\N{NO-BREAK SPACE}"
-CSS = (files("experiments.report") / "templates" / "style.css").read_text()
+CSS = (files("shiftsearch.experiments.report") / "templates" / "style.css").read_text()
 SCHEMES = [
     dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", block))
     for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)

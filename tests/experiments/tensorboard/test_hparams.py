@@ -6,7 +6,7 @@ import pytest
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.list_session_groups import _create_extractors, _create_filters
 
-from experiments.tensorboard.hparams import experiment, session_start
+from shiftsearch.experiments.tensorboard.hparams import experiment, session_start
 from tests.search.conditional import AUGMENTED, SPACE, STANDARDISE, THAW_EVERY, UNFREEZING
 
 pytestmark = pytest.mark.unit

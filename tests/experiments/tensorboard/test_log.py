@@ -13,12 +13,12 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from experiments.tensorboard.events import EventFile, has_end, scalar
-from experiments.tensorboard.log import TensorBoardLog
-from experiments.trials_table import trials_frame
-from model.store import Entry, Store
-from search.records import TrialRecord
-from search.space import Space
+from shiftsearch.experiments.outcome.trials_table import trials_frame
+from shiftsearch.experiments.tensorboard.events import EventFile, has_end, scalar
+from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.store import Entry, Store
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
     EPOCH,
     branch,

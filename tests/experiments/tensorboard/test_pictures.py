@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
+from shiftsearch.experiments.tensorboard.pictures import Tile, confusion_matrix, grid, written
 
 pytestmark = pytest.mark.unit
 

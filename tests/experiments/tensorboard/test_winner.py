@@ -13,12 +13,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from experiments.report.analysis import Analysis
-from experiments.report.answers import Mistake, Predictions
-from experiments.report.inside import BlockMaps, FeatureMaps, LayerChange
-from experiments.report.split_summary import Sample, SplitSummary
-from experiments.tensorboard.winner import has_winner, write_winner
-from model.evaluation import Evaluation
+from shiftsearch.experiments.analysis.answers import Mistake, Predictions
+from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps, LayerChange
+from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.analysis.split_summary import Sample, SplitSummary
+from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
+from shiftsearch.model.evaluation import Evaluation
 
 pytestmark = pytest.mark.unit
 
@@ -114,7 +114,7 @@ def test_pages_that_fail_leave_none_of_an_earlier_winner(
 
     write_winner(tmp_path, analysis())
     assert has_winner(tmp_path)
-    monkeypatch.setattr("experiments.tensorboard.winner._layer_table", failing)
+    monkeypatch.setattr("shiftsearch.experiments.tensorboard.winner._layer_table", failing)
     with pytest.raises(ValueError, match="no layers"):
         write_winner(tmp_path, analysis())
     assert not has_winner(tmp_path)

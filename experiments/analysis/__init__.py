@@ -1,0 +1,1 @@
+"""What explains a winner; the report and TensorBoard draw it."""

@@ -1,0 +1,274 @@
+"""The final evaluation of the winner and the reference, on TEST and both parts of TEST2.
+
+Only here, and in `evaluate`, is the held-out part scored. Every look is written to
+`RUN/looks.json` before it is taken, so that it is counted even when the process dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.data.tensors import to_device
+from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
+from shiftsearch.model.device import Device
+from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
+from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.store import Store
+
+STAGES = {"before": "baseline", "after": "fine_tune"}
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are scored together.
+
+    Attributes:
+        split: TEST or TEST2.
+        name: "all", "selection" or "held-out".
+        images: [N, 1, H, W] on the device.
+        labels: [N] int64 on the CPU.
+    """
+
+    split: str
+    name: str
+    images: Tensor
+    labels: Tensor
+
+    def label(self, stage: str) -> str:
+        """What this part was used for before: "held out", "selected on" or "trained on"."""
+        if self.name == "held-out":
+            return "held out"
+        return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
+
+
+def parts_of(dataset: Dataset, protocol: Protocol, device: Device) -> list[Part]:
+    """TEST whole, then TEST2's selection part, then its held-out part unless that is empty."""
+    division = division_of(dataset, protocol)
+    test2 = dataset.splits["TEST2"]
+    wanted = [("TEST", "all", dataset.splits["TEST"])]
+    wanted += [("TEST2", "selection", test2.take(division.selection))]
+    if len(division.held_out):
+        wanted += [("TEST2", "held-out", test2.take(division.held_out))]
+    found = []
+    for split, name, images_and_labels in wanted:
+        images, labels = to_device(images_and_labels, device.torch_device)
+        found.append(Part(split, name, images, labels.cpu()))
+    return found
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A configuration's replicates, scored on every part before and after fine-tuning.
+
+    Attributes:
+        title: of the configuration in tables.
+        candidate: the configuration.
+        evaluations: by stage ("before", "after"), index of the part and replicate.
+        correctness: by the same keys; [N] bool, whether each image's answer is right.
+    """
+
+    title: str
+    candidate: Candidate
+    evaluations: Mapping[tuple[str, int, int], Evaluation]
+    correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
+
+    def best_replicate(self, selection: int) -> int:
+        """The replicate with the best accuracy on part `selection` after fine-tuning."""
+        replicates = sorted(self.candidate.results)
+        return max(
+            replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
+        )
+
+    def mean_correctness(self, stage: str, part: int) -> NDArray[np.float64]:
+        """[N] per-image correctness in 0..1, averaged over replicates."""
+        rows = [self.correctness[stage, part, r] for r in self.candidate.results]
+        mean: NDArray[np.float64] = np.mean(np.stack(rows), axis=0, dtype=np.float64)
+        return mean
+
+
+def weights_of(store: Store, result: Mapping[str, Any], stage: str) -> Mapping[str, Tensor]:
+    """The weights that a stage of a protocol result ended with.
+
+    Args:
+        store: of the run.
+        result: `model.protocol.ProtocolResult.to_json`.
+        stage: "before" or "after" fine-tuning.
+
+    Raises:
+        FileNotFoundError: when the store no longer holds them.
+    """
+    key = result[STAGES[stage]]["key"]
+    course, _, _ = key.partition("-")
+    entry = store.load(course, "final")
+    if entry is None:
+        raise FileNotFoundError(f"{store.path(course, 'final')}: the weights of {key} are missing")
+    return entry.tensors
+
+
+def weights_kept(store: Store, result: Mapping[str, Any]) -> bool:
+    """Whether the store holds the weights of both stages, undamaged."""
+    keys = (result[stage]["key"].partition("-")[0] for stage in STAGES.values())
+    return all(store.load(course, "final") is not None for course in keys)
+
+
+def score(
+    title: str,
+    candidate: Candidate,
+    parts: Sequence[Part],
+    store: Store,
+    dataset: Dataset,
+    device: Device,
+) -> Scored:
+    """Evaluate all finished replicates of a configuration on all parts."""
+    evaluations: dict[tuple[str, int, int], Evaluation] = {}
+    correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+    for replicate, result in candidate.results.items():
+        for stage in STAGES:
+            weights = weights_of(store, result, stage)
+            network = build(weights, len(dataset.classes), dataset.image_size, device)
+            for i, part in enumerate(parts):
+                probabilities = predict(network, part.images)
+                evaluations[stage, i, replicate] = summarise(probabilities, part.labels)
+                correctness[stage, i, replicate] = correct(probabilities, part.labels)
+    return Scored(title, candidate, evaluations, correctness)
+
+
+def table_rows(scored: Scored, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """One row per stage and part: mean over replicates, interval over images."""
+    rows = []
+    for stage in STAGES:
+        for i, part in enumerate(parts):
+            each = [scored.evaluations[stage, i, r] for r in sorted(scored.candidate.results)]
+            accuracy = fmean(e.accuracy for e in each)
+            rows.append(
+                {
+                    "configuration": scored.title,
+                    "stage": stage,
+                    "split": part.split,
+                    "part": part.name,
+                    "label": part.label(stage),
+                    "n": each[0].n,
+                    "accuracy": accuracy,
+                    "interval": list(wilson(accuracy, each[0].n)),
+                    "replicates": [e.accuracy for e in each],
+                    "loss": fmean(e.loss for e in each),
+                }
+            )
+    return rows
+
+
+def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[str, Any]:
+    """Winner minus reference after fine-tuning, paired over the images of the last part.
+
+    That is the held-out part, or the selection part where nothing is held out.
+    """
+    last = len(parts) - 1
+    difference, low, high = paired_bootstrap(
+        winner.mean_correctness("after", last),
+        reference.mean_correctness("after", last),
+        resamples=RESAMPLES,
+    )
+    return {
+        "part": parts[last].name,
+        "n": len(parts[last].labels),
+        "difference": difference,
+        "interval": [low, high],
+        "resamples": RESAMPLES,
+    }
+
+
+def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dict[str, Any]]:
+    """One replicate's rows for the bundle, as `model.bundle.Bundle.evaluate` gives them."""
+    return [
+        {
+            "stage": stage,
+            "split": part.split,
+            "part": part.name,
+            "label": part.label(stage),
+            **scored.evaluations[stage, i, replicate].to_json(),
+        }
+        for stage in STAGES
+        for i, part in enumerate(parts)
+    ]
+
+
+def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, Any]:
+    """Confusion matrices of the best replicate on a part, before and after."""
+    replicate = scored.best_replicate(part)
+    return {
+        stage: [list(row) for row in scored.evaluations[stage, part, replicate].confusion]
+        for stage in STAGES
+    }
+
+
+def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> None:
+    """Note the looks that are about to be taken at the held-out part.
+
+    Args:
+        path: of `looks.json`.
+        scored: title to configuration.
+        held_out: whether anything is held out.
+    """
+    looks = [
+        {"configuration": title, "replicate": r, "stage": s, "purpose": "final evaluation"}
+        for title, candidate in scored.items()
+        for r in sorted(candidate.results)
+        for s in STAGES
+    ]
+    note_looks(path, looks if held_out else [])
+
+
+def looks_so_far(path: Path) -> list[dict[str, Any]]:
+    """All looks of the run whose `looks.json` this is."""
+    looks: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+    return looks
+
+
+def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
+    """Add looks to the run's, before they are taken.
+
+    Processes that count at the same time wait for each other: a lock beside the file is held from
+    reading to writing. (The file itself is replaced, so a lock on it would be lost.)
+    """
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = json.dumps([*looks_so_far(path), *looks], indent=1)
+        write_atomically(path, text.encode())
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write `result.json`, in one step."""
+    write_atomically(path, json.dumps(result, indent=1, allow_nan=False).encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that computed the numbers."""
+    names = ("shiftsearch", "torch", "ray", "optuna", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def counts_of(dataset: Dataset) -> dict[str, list[int]]:
+    """Images per class of every split."""
+    size = len(dataset.classes)
+    return {
+        name: torch.bincount(torch.from_numpy(np.array(split.labels)), minlength=size).tolist()
+        for name, split in dataset.splits.items()
+    }

@@ -1,0 +1,69 @@
+"""`trials.csv`: one row per trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from shiftsearch.data.publishing import write_atomically
+from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.search.study.records import TrialRecord
+
+_STAGES = {"before": "baseline", "after": "fine_tune"}
+_KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
+
+
+def trials_frame(
+    trials: Sequence[TrialRecord], defaults: Mapping[str, Value] | None = None
+) -> pd.DataFrame:
+    """One row per trial; what a trial does not have is missing, never NaN.
+
+    Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing where
+    it trained its own), stopped_at (the rung's baseline epochs), test2_accuracy (the objective,
+    selection part),
+    {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
+    hyperparameter under its dotted name, reason.
+
+    Args:
+        trials: by number.
+        defaults: names of the hyperparameters to values of their types; None: the product's.
+    """
+    kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
+    kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
+    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _STAGES}
+    kinds |= {f"{stage}_epochs": "Int64" for stage in _STAGES.values()} | {"seconds": "Float64"}
+    for name, value in (defaults or Hyperparameters.defaults()).items():
+        kinds[name] = _KINDS[type(value)]
+    kinds["reason"] = "string"
+    rows = [_trial_row(trial) for trial in trials]
+    return pd.DataFrame(rows, columns=list(kinds), dtype=object).astype(kinds)
+
+
+def _trial_row(trial: TrialRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "number": trial.number,
+        "state": trial.state,
+        "role": trial.role,
+        "branch_of": trial.branch_of,
+        "stopped_at": max(trial.rungs, default=None) if trial.state == "pruned" else None,
+        "test2_accuracy": trial.value,
+        "seconds": trial.seconds,
+        "reason": trial.reason or None,
+        **trial.configuration,
+    }
+    if trial.result is None:
+        return row
+    for when, stage in _STAGES.items():
+        report = trial.result[stage]
+        row[f"{stage}_epochs"] = report["epochs"]
+        for split in ("test", "test2"):
+            row[f"{split}_accuracy_{when}"] = report[split]["accuracy"]
+    return row
+
+
+def write_trials_csv(trials: Sequence[TrialRecord], path: Path) -> None:
+    """`trials_frame` as UTF-8 CSV; missing values are empty cells."""
+    write_atomically(path, trials_frame(trials).to_csv(index=False).encode())

@@ -1,0 +1,115 @@
+"""The run folder: every path in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from shiftsearch.data.publishing import WRITING
+
+
+def user_path(text: str) -> Path:
+    """What a user gave as a file or folder, absolute; the same on every command and in files.
+
+    A `~` or `~NAME` at the beginning is a home folder, if there is one, as in a shell.
+    """
+    # Path.expanduser raises where there is no home.
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
+
+
+class NotARun(ValueError):  # noqa: N818, named by its cause
+    """The folder holds something else, or an unfinished run; the message says which."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder; every path in it.
+
+    Attributes:
+        folder: absolute.
+    """
+
+    folder: Path
+
+    @property
+    def definition(self) -> Path:
+        """The experiment as resolved."""
+        return self.folder / "experiment.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The study."""
+        return self.folder / "study.journal"
+
+    @property
+    def pack(self) -> Path:
+        """The dataset, packed, for the workers."""
+        return self.folder / "dataset"
+
+    @property
+    def store(self) -> Path:
+        """Stages, by content."""
+        return self.folder / "store"
+
+    @property
+    def result(self) -> Path:
+        """What came out."""
+        return self.folder / "result.json"
+
+    @property
+    def bundle(self) -> Path:
+        """The exported model."""
+        return self.folder / "best"
+
+    @property
+    def looks(self) -> Path:
+        """Every look at the held-out part."""
+        return self.folder / "looks.json"
+
+    @property
+    def retrained(self) -> Path:
+        """What came of retraining."""
+        return self.folder / "retrain.json"
+
+    @property
+    def trials(self) -> Path:
+        """All trials as a table."""
+        return self.folder / "trials.csv"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files, a folder per job."""
+        return self.folder / "tensorboard"
+
+    @property
+    def commands(self) -> Path:
+        """Requests to the driver, and its answers."""
+        return self.folder / "commands"
+
+    @property
+    def status(self) -> Path:
+        """How it goes, written by the run's driver while it lives."""
+        return self.folder / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run's driver."""
+        return self.folder / "run.lock"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own files; nothing in it is needed afterwards."""
+        return self.folder / "ray"
+
+    def tidy(self) -> None:
+        """Remove what killed processes left: half-written files, Ray's own folders."""
+        for leftover in self.store.glob(f"*/*/{WRITING}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.ray, ignore_errors=True)

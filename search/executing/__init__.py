@@ -1,0 +1,1 @@
+"""Where trials run: jobs, and Ray Tune's workers that do them."""

@@ -1,0 +1,160 @@
+"""Between a `JobSource` and Ray's trials: which trial does which job, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from shiftsearch.model.limits import memory_kills
+from shiftsearch.search.executing.audience import Audience
+from shiftsearch.search.executing.faults import Fault
+from shiftsearch.search.executing.jobs import Job, JobSource, Listener
+from shiftsearch.search.executing.trainable import WorkerContext, encode
+
+PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds without a new job after a loss; the next one when losses go on, the last for ever."""
+
+
+class Bridge:
+    """What the searcher asks and the scheduler tells.
+
+    Args:
+        source: hands out jobs, takes in what became of them.
+        listeners: told afterwards.
+        context: for the workers.
+        concurrency: jobs at once.
+        on_step: called while nothing runs and the bridge waits for the end of a pause.
+        interrupted: whether a signal has come, so that no more is asked.
+
+    Attributes:
+        environment: the fault of the machine that ends the search; None while there is none.
+        trials: Ray's, by id, as the scheduler meets them.
+    """
+
+    def __init__(
+        self,
+        source: JobSource,
+        listeners: Sequence[Listener],
+        context: WorkerContext,
+        concurrency: int,
+        on_step: Callable[[], None],
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._source, self._audience = source, Audience(listeners)
+        self._context, self._concurrency = context, concurrency
+        self._on_step, self._interrupted = on_step, interrupted
+        self._jobs: dict[str, Job] = {}  # Ray's trial id to the job it does; until Ray lets go
+        self._closed: set[str] = set()  # those of them whose job is closed already
+        self.trials: dict[str, Trial] = {}
+        self.environment: Fault | None = None
+        self._losses_in_a_row, self._pause_ends = 0, 0.0
+        self._memory_kills = memory_kills()
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """The source's next job, encoded; None while something is live, else FINISHED."""
+        self._sweep()
+        if len(self._jobs) < self._concurrency and self._may_ask():
+            job = self._source.ask()
+            if job is not None:
+                self._jobs[trial_id] = job
+                self._audience.started(job)
+                return encode(self._context, job)
+        # With nothing live, None would make Ray sleep for minutes, deaf to signals.
+        return None if self._jobs else str(Searcher.FINISHED)
+
+    def _may_ask(self) -> bool:
+        """Whether no pause is left; where nothing else is live, it is waited out here."""
+        while not (self.environment or self._interrupted()):
+            left = self._pause_ends - time.monotonic()
+            if left <= 0:
+                return True
+            if self._jobs:
+                return False
+            self._on_step()
+            time.sleep(min(left, 0.1))
+        return False
+
+    def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
+        """Take in a report; True when the trial is to be stopped."""
+        job = self._jobs.get(trial_id)
+        if job is None or trial_id in self._closed:
+            return False
+        match report.get("event"):
+            case "placed":
+                self._audience.placed(job, report["node"], report["device"])
+            case "epoch":
+                self._audience.epoch(job, report["stage"], report["row"])
+            case "baseline":
+                self._source.share(job)
+            case "rung":
+                epochs, value = report["epochs"], report["value"]
+                if self._source.reach(job, epochs, value):
+                    detail = f"{value:.4f} after {epochs} baseline epochs"
+                    self._close(trial_id, "pruned", detail, None)
+                    return True
+            case "result":
+                self._source.finish(job, report["result"])
+                self._losses_in_a_row = 0
+                self._close(trial_id, "complete", "", report["result"])
+            case "failed":
+                self._judge(trial_id, Fault(report["kind"], report["reason"]))
+        return False
+
+    def completed(self, trial_id: str) -> None:
+        """Let go of a trial that ended; its job is given back when it is not closed."""
+        self._judge(trial_id, Fault("lost", "the worker ended without a result"))
+        self._forget(trial_id)
+
+    def errored(self, trial_id: str, fault: Fault, *, worker_died: bool) -> None:
+        """Let go of a trial that ended with an error, unless its worker told of it before."""
+        if worker_died and self._memory_kills < (kills := memory_kills()):
+            self._memory_kills = kills
+            fault = Fault(fault.kind, f"killed for want of memory: {fault.reason}")
+        self._judge(trial_id, fault)
+        self._forget(trial_id)
+
+    def _sweep(self) -> None:
+        """Give back jobs whose Ray trial ended without a word (a failed reset of a worker)."""
+        for trial_id, trial in list(self.trials.items()):
+            if trial_id in self._jobs and trial.status in (Trial.ERROR, Trial.TERMINATED):
+                self._judge(trial_id, Fault("lost", "the worker did not take up the trial"))
+                self._forget(trial_id)
+
+    def _judge(self, trial_id: str, fault: Fault) -> None:
+        """Fail the job, give it back, or leave it open and end the search, by the fault's kind."""
+        if trial_id not in self._jobs or trial_id in self._closed:
+            return
+        job = self._jobs[trial_id]
+        match fault.kind:
+            case "verdict":
+                self._source.fail(job, fault.reason)
+                self._close(trial_id, "failed", fault.reason, None)
+            case "lost":
+                self._source.give_back(job, fault.reason)
+                self._close(trial_id, "lost", fault.reason, None)
+                self._pause()
+            case "environment":
+                self._closed.add(trial_id)  # here alone: in the source it stays open
+                self.environment = self.environment or fault
+
+    def _pause(self) -> None:
+        """Ask for nothing for a while; what is lost meanwhile was lost by the same event."""
+        now = time.monotonic()
+        if now >= self._pause_ends:
+            self._pause_ends = now + PAUSES[min(self._losses_in_a_row, len(PAUSES) - 1)]
+            self._losses_in_a_row += 1
+
+    def _close(
+        self, trial_id: str, state: str, detail: str, result: Mapping[str, Any] | None
+    ) -> None:
+        self._closed.add(trial_id)
+        self._audience.ended(self._jobs[trial_id], state, detail, result)
+
+    def _forget(self, trial_id: str) -> None:
+        self._jobs.pop(trial_id, None)
+        self.trials.pop(trial_id, None)
+        self._closed.discard(trial_id)

@@ -1,0 +1,218 @@
+"""Where jobs run: a local Ray or a cluster that exists, and what fits on it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import ray
+
+from shiftsearch.model.device import available_cpus, available_gpus
+from shiftsearch.model.limits import available_memory
+from shiftsearch.search.executing.faults import EnvironmentFault, first_line
+from shiftsearch.search.executing.local_ray import local_ray
+from shiftsearch.search.executing.signals import ignored
+
+WORKER_ENVIRONMENT = {
+    # A reused worker waits so long for its former job's thread; at Ray's default of 2 s the next
+    # trial turns into an error that nobody is told of.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Ray runs each trial in a thread of its own, and glibc gives each thread a heap of its own
+    # that it keeps: a worker held 1.2 GiB after 12 trials against 0.5 GiB in one thread.
+    "MALLOC_ARENA_MAX": "1",
+    # Without these every tensor of a step is mapped and cleared by the kernel anew: training takes
+    # 1.12 to 1.18 times as long (bf16, batch 64, AMD EPYC).
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+_DRIVER_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.signals
+}
+_WORKER_BYTES = 0.75 * 2**30
+"""Of memory per trial at once: a worker held 0.5 GiB after 12 trials; Ray, the driver and the
+images need the rest."""
+
+
+class ResourceError(ValueError):
+    """The cluster lacks what a trial asks for; the message says what was asked and what it has."""
+
+
+class Node(NamedTuple):
+    """What one machine of the cluster has.
+
+    Attributes:
+        cpus, gpus: for trials.
+        memory: in bytes; infinite where unknown.
+    """
+
+    cpus: float
+    gpus: float
+    memory: float = math.inf
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets and how many run at once.
+
+    Attributes:
+        cpus_per_trial, gpus_per_trial: may be fractions.
+        concurrency: trials at once.
+        reason: one line that says why.
+    """
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    concurrency: int
+    reason: str
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, folder: Path) -> Iterator[None]:
+    """Join the Ray cluster at `address`, or start a local one bound to loopback.
+
+    Ray puts the driver's working directory first on its workers' import path. So the process
+    changes to `folder`, where nothing but Ray writes, while the cluster is in use: a user's own
+    `data.py` is never imported there.
+
+    Messages of Ray, its workers and Optuna are shown only where the root logger is at INFO.
+
+    Args:
+        address: of an existing cluster, or None.
+        folder: absolute; created when absent.
+
+    Raises:
+        ResourceError: there is no cluster at `address`.
+        EnvironmentFault: a local Ray cannot start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = Path.cwd()
+    os.environ.update({k: v for k, v in _DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    talkative = logging.getLogger().isEnabledFor(logging.INFO)
+    options: dict[str, Any] = {
+        "configure_logging": False,
+        "log_to_driver": talkative,
+        "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
+    }
+    # What Ray says itself (tokens, metrics it cannot find, a stack per failed trial) does not help
+    # a person who runs a search; our own messages give the reason of each failure.
+    logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
+    os.chdir(folder)
+    try:
+        _start(address, options)
+        yield
+    finally:
+        with ignored():  # a Ray that is left half-way leaves processes behind
+            ray.shutdown()
+        os.chdir(before)
+
+
+def _start(address: str | None, options: dict[str, Any]) -> None:
+    """Start or join Ray, with the process's own handler of SIGTERM in place afterwards."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if address is None:
+            with local_ray() as local:
+                ray.init(**options, **local)
+        else:
+            ray.init(**options, address=address)
+        signal.signal(signal.SIGTERM, handler)  # Ray's own raises SystemExit
+    except EnvironmentFault:
+        raise
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ResourceError(f"--address {address}: no Ray cluster ({first_line(error)})") from None
+    except SystemExit:  # Ray's own handler of SIGTERM, which it sets while it starts
+        raise KeyboardInterrupt from None
+
+
+def cluster_nodes() -> list[Node]:
+    """What each node of the connected cluster has."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [
+        Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
+    ]
+
+
+def this_machine() -> Node:
+    """What a local Ray has."""
+    return Node(available_cpus(), available_gpus(), available_memory())
+
+
+def fit_resources(
+    nodes: Sequence[Node],
+    cpus: float | None,
+    gpus: float | None,
+    concurrency: int | None,
+    jobs: int,
+) -> Resources:
+    """Resources per trial and concurrency that fit; None means: choose.
+
+    Args:
+        nodes: what each has; a trial has to fit into one.
+        cpus: per trial.
+        gpus: per trial.
+        concurrency: at most so many trials at once; None: as many as CPUs, GPUs and memory allow.
+        jobs: more at once are of no use.
+
+    Raises:
+        ResourceError: when not even one trial fits.
+    """
+    all_cpus, all_gpus = sum(n.cpus for n in nodes), sum(n.gpus for n in nodes)
+    gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
+    # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
+    # trial with two threads; beside a GPU, the CPU only feeds it.
+    cpus = 1.0 if cpus is None else cpus
+    fitting = in_memory = 0
+    for node in nodes:
+        limits = [node.cpus / cpus, *([node.gpus / gpus] if gpus else [])]
+        here = int(min(limits) + 1e-9)
+        fitting += here
+        in_memory += int(min(here, node.memory / _WORKER_BYTES))
+    if fitting < 1:
+        raise ResourceError(
+            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, but there "
+            f"are {all_cpus:g} CPUs and {all_gpus:g} GPUs on {len(nodes)}"
+        )
+    chosen = min(in_memory, jobs) if concurrency is None else min(concurrency, fitting)
+    chosen = max(1, chosen)
+    reason = (
+        f"{chosen} trial{'s' * (chosen > 1)} at once: {cpus:g} CPU and {gpus:g} GPU each, of "
+        f"{all_cpus:g} CPU and {all_gpus:g} GPU"
+    )
+    if concurrency is None and in_memory < min(fitting, jobs):
+        memory = sum(n.memory for n in nodes) / 2**30
+        reason += f"; {memory:.1f} GiB of memory allow no more"
+    return Resources(cpus, gpus, chosen, reason)
+
+
+def check_address(address: str) -> None:
+    """Ask a `HOST:PORT` before Ray does: Ray prints and waits for minutes where nothing is.
+
+    Raises:
+        ResourceError: nothing answers there.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ResourceError(f"--address {address}: nothing answers there ({error})") from None

@@ -1,0 +1,93 @@
+"""Jobs for the workers, who hands them out, and who is told: what the study and Ray share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from typing import Protocol as Interface
+
+from shiftsearch.model.hyperparameters import Value
+
+Phase = Literal["search", "retrain"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a configuration and a replicate, put through the whole protocol.
+
+    Attributes:
+        phase: "search" (a trial of the study) or "retrain" (not part of the study).
+        number: the number of the trial that has this configuration.
+        replicate: 0 in the search; 1, 2, ... in retraining.
+        configuration: full and canonical.
+        fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
+        rungs: numbers of baseline epochs after which a whole fine-tune is trained and reported.
+        role: of the trial: "reference", "point" or "sampled".
+        branch_of: the trial whose baseline it uses; None when it trains its own.
+    """
+
+    phase: Phase
+    number: int
+    replicate: int
+    configuration: Mapping[str, Value]
+    fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
+    rungs: Sequence[int] = ()
+    role: str = "sampled"
+    branch_of: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Short and unique within a run; names its TensorBoard folder."""
+        if self.phase == "search":
+            return f"trial-{self.number:04d}"
+        reading = "" if self.fine_tune_on == "TEST" else "-combined"
+        return f"retrain-{self.number:04d}{reading}-replicate-{self.replicate}"
+
+
+class JobSource(Interface):
+    """Hands out jobs and is told what became of them. Only the driver's one thread calls it.
+
+    Contract: `ask` returns None only while a job that it handed out is still open, or when
+    `finished`. Exactly one of `finish`, `fail`, `give_back`, or a `reach` that returns True closes
+    a job. Jobs that are open when the driver ends stay open, and are handed out when it starts
+    again.
+    """
+
+    @property
+    def finished(self) -> bool:
+        """Whether no job is open and no further one will be handed out."""
+
+    def ask(self) -> Job | None:
+        """The next job, or None when there is none at present."""
+
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """The fine-tune at a rung has accuracy `value`; True stops the job and closes it."""
+
+    def share(self, job: Job) -> None:
+        """The job's baseline is trained to the end, so other jobs may use it."""
+
+    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        """The protocol ended with `result` (`model.protocol.ProtocolResult.to_json`)."""
+
+    def fail(self, job: Job, reason: str) -> None:
+        """The configuration cannot be trained, as `reason` says in one line."""
+
+    def give_back(self, job: Job, reason: str) -> None:
+        """The worker was lost; the job itself may be fine and is handed out again."""
+
+
+class Listener(Interface):
+    """Told what happens, after the source was; an error in a listener harms no job."""
+
+    def started(self, job: Job) -> None:
+        """A worker was asked to do the job."""
+
+    def placed(self, job: Job, node: str, device: str) -> None:
+        """The worker began, on the host `node` and its `device`, in words."""
+
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        """An epoch was trained, or found in the store; the rows of a stage come in order."""
+
+    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+        """The job is closed: `state` is complete, pruned, failed or lost; `detail` says why."""

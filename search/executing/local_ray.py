@@ -1,0 +1,99 @@
+"""A Ray of our own on this machine: what it is started with, and what to say when it does not.
+
+It listens on the loopback address only, gets as much as a container grants, writes nothing into
+the home directory, and keeps its files where its sockets' names are short enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import resource
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray._private import ray_constants
+
+from shiftsearch.model.device import available_cpus, available_gpus
+from shiftsearch.model.limits import available_memory
+from shiftsearch.search.executing.faults import EnvironmentFault, describe, first_line
+
+_LOG = logging.getLogger(__name__)
+_OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % of the memory
+_LEAST_OBJECT_STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MiB
+_SOCKET_BYTES = 107
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+_FEW_FILES = 1024
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[dict[str, Any]]:
+    """Options of `ray.init` for a local Ray; what goes wrong inside is said in one line.
+
+    Raises:
+        EnvironmentFault: Ray did not start, or there is no folder for its sockets.
+    """
+    folder = _folder(os.environ)
+    try:
+        yield _options(folder)
+    except Exception as error:  # Ray's are of many types
+        said = describe(error) if isinstance(error, OSError) else first_line(error)
+        # The folder of this process's session; "session_latest" may be an earlier one.
+        logs = [str(p / "logs") for p in folder.glob(f"session_*_{os.getpid()}")]
+        where = f"; its log: {logs[-1]}" if logs else ""
+        raise EnvironmentFault(f"Ray cannot start: {said}{_few_files()}{where}") from None
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    # The switch of `get_node_ip_address` between the loopback address and the machine's own; its
+    # environment variable is read before we can know. `_node_ip_address="127.0.0.1"` is turned
+    # into the machine's own address, and everything would listen to the world.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray writes its token to ~/.ray, which may be missing or read-only, and which two that start
+    # at once write both. The processes that it starts inherit this one.
+    if not any(f"RAY_AUTH_{name}" in os.environ for name in ("TOKEN", "TOKEN_PATH", "MODE")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    memory = available_memory()
+    return {
+        "address": "local",
+        "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
+        "dashboard_host": "127.0.0.1",
+        "num_cpus": available_cpus(),
+        "num_gpus": available_gpus(),
+        "_memory": memory,
+        "object_store_memory": max(
+            _LEAST_OBJECT_STORE_BYTES, min(_OBJECT_STORE_BYTES, memory // 10)
+        ),
+        "_temp_dir": str(folder),
+    }
+
+
+def _folder(environment: Mapping[str, str]) -> Path:
+    """Where Ray keeps its session: its default, or a short folder where the default is too long.
+
+    Raises:
+        EnvironmentFault: no short folder can be written.
+    """
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    default = Path(environment.get(name, _SHORT_FOLDERS[0])).absolute() / "ray"
+    longest = f"/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    most = _SOCKET_BYTES - len(longest)
+    if len(os.fsencode(default)) <= most:
+        return default
+    problem = f"{name} {environment[name]}: is too long for Ray's sockets"
+    for parent in map(Path, _SHORT_FOLDERS):
+        folder = parent / "ray"
+        if os.access(folder if folder.exists() else parent, os.W_OK | os.X_OK):
+            _LOG.warning("%s, which are in %s instead", problem, folder)
+            return folder
+    raise EnvironmentFault(f"{problem}; set RAY_TMPDIR to one of at most {most - 4} bytes")
+
+
+def _few_files() -> str:
+    """A hint where this process may open few files, of which Ray needs many."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f" (only {soft} files may be open, see ulimit -n)" if 0 <= soft < _FEW_FILES else ""

@@ -1,0 +1,1 @@
+"""What a search says about itself: importance, noise, expected gain."""

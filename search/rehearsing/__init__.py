@@ -1,0 +1,1 @@
+"""Searches rehearsed on recorded trials."""

@@ -1,0 +1,175 @@
+"""A study driven by recorded trials on a simulated clock: searches in milliseconds, no Ray.
+
+The study is the one that a search uses; only the workers are simulated. What a configuration
+comes to, and how long it takes, is the surrogate's word.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.rehearsing.surrogate import Expected, Surrogate
+from shiftsearch.search.study.incumbents import incumbents
+from shiftsearch.search.study.settings import Settings
+from shiftsearch.search.study.study import Study
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Simulated ones.
+
+    Attributes:
+        count: at work at once.
+        start: seconds until the first can begin.
+        per_trial: seconds from a trial's end to the next one's first step.
+        slowness: factor on all recorded seconds.
+    """
+
+    count: int = 2
+    start: float = 0.0
+    per_trial: float = 0.0
+    slowness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A trial of a simulated search that ended complete.
+
+    Attributes:
+        number: in the study.
+        seconds: on the simulated clock, at its end.
+        value: `test2_accuracy` on the selection part.
+        held_out: accuracy on the held-out part; None where it was not recorded.
+    """
+
+    number: int
+    seconds: float
+    value: float
+    held_out: float | None
+
+
+Enough = Callable[[Sequence[Replayed]], bool]
+Course = Iterator[tuple[float, str, Expected]]
+"""What happens to a job, in order: seconds until then, kind, what its trial comes to."""
+
+
+def replay(
+    surrogate: Surrogate,
+    space: Space,
+    settings: Settings,
+    workers: Workers,
+    enough: Enough | None = None,
+) -> list[Replayed]:
+    """One search; its complete trials in the order of their ends.
+
+    Args:
+        surrogate: of the recording.
+        space: searched; the recording's.
+        settings: of the study, its seed included.
+        workers: who do the work.
+        enough: told all after each end; True ends the search there.
+    """
+    return _Simulation(surrogate, space, settings, workers, enough or (lambda ended: False)).run()
+
+
+class _Simulation:
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        space: Space,
+        settings: Settings,
+        workers: Workers,
+        enough: Enough,
+    ) -> None:
+        self.surrogate = surrogate.drawn(settings.seed)
+        self.workers, self.enough = workers, enough
+        self.now = 0.0
+        self.study = Study(None, space, settings, {}, clock=lambda: self.now)
+        self.ended: list[Replayed] = []
+        self._events: list[tuple[float, int, Job, Course]] = []
+        self._order = itertools.count()
+        self._pending: dict[int, tuple[str, Expected]] = {}
+
+    def run(self) -> list[Replayed]:
+        """Ask while a worker is idle, go on to the next event, until none is left or it is enough.
+
+        Returns:
+            The complete trials in the order of their ends.
+        """
+        self.now = self.workers.start
+        idle = self.workers.count
+        while True:
+            while idle and (job := self.study.ask()) is not None:
+                idle -= 1
+                self._schedule(job, self._course(job), self.workers.per_trial)
+            if not self._events or self.enough(self.ended):
+                return self.ended
+            self.now, _, job, course = heapq.heappop(self._events)
+            if self._happen(job):
+                idle += 1
+            else:
+                self._schedule(job, course, 0.0)
+
+    def _schedule(self, job: Job, course: Course, delay: float) -> None:
+        seconds, kind, expected = next(course)
+        self._pending[job.number] = (kind, expected)
+        at = self.now + delay + seconds * self.workers.slowness
+        heapq.heappush(self._events, (at, next(self._order), job, course))
+
+    def _course(self, job: Job) -> Course:
+        """Whole fine-tunes at its rungs, the end of a baseline of its own, the finish."""
+        expected = self.surrogate(job.configuration)
+        trained = 0.0
+        if self.study.trial(job.number).branch_of is None:
+            epochs = len(expected.baseline_seconds)
+            for rung in job.rungs:
+                if rung >= epochs or rung not in expected.rungs:
+                    continue
+                until = expected.baseline_seconds[rung - 1]
+                yield until - trained + expected.fine_tune_seconds, f"{rung}", expected
+                trained = until
+            yield expected.baseline_seconds[-1] - trained, "share", expected
+        yield expected.fine_tune_seconds, "finish", expected
+
+    def _happen(self, job: Job) -> bool:
+        """Tell the study; True when the job is closed."""
+        kind, expected = self._pending[job.number]
+        if kind == "share":
+            self.study.share(job)
+            return False
+        if kind != "finish":
+            return self.study.reach(job, int(kind), expected.rungs[int(kind)])
+        self.study.finish(job, _result(expected))
+        self.ended.append(Replayed(job.number, self.now, expected.value, expected.held_out))
+        return True
+
+
+def _result(expected: Expected) -> dict[str, object]:
+    return {
+        "test2_accuracy": expected.value,
+        "baseline": {
+            "epochs": len(expected.baseline_seconds),
+            "seconds": expected.baseline_seconds[-1],
+        },
+        "fine_tune": {"seconds": expected.fine_tune_seconds},
+    }
+
+
+def time_to_value(trials: Sequence[Replayed], target: float, *, held_out: bool) -> float | None:
+    """Seconds until the best trial by selection reaches the target; None when it never does.
+
+    Args:
+        trials: in the order of their ends.
+        target: an accuracy in 0..1.
+        held_out: whether the target is on the held-out part, else on the selection part.
+    """
+    for trial in incumbents(trials, lambda t: t.value):
+        reached = trial.held_out if held_out else trial.value
+        if reached is not None and reached >= target:
+            return trial.seconds
+    return None

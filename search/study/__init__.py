@@ -1,0 +1,1 @@
+"""The study: Optuna's record of all trials, and what is asked of it."""

@@ -1,0 +1,36 @@
+"""How a study asks, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.samplers import START_UP
+from shiftsearch.search.study.budget import Budget, FailurePolicy
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study asks.
+
+    Attributes:
+        name: of the study in the journal.
+        sampler: a name that `search.proposing.samplers.StageSampler` knows.
+        seed: of the study; every trial's seeds and the sampler's derive from it.
+        budget: when to stop asking.
+        points: known-good configurations, tried after the reference.
+        failures: when to give up.
+        policy: shared baselines and rungs.
+        start_up: trials that end before the sampler's model is asked.
+    """
+
+    name: str
+    sampler: str = "tpe"
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    points: tuple[Mapping[str, Value], ...] = ()
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
+    policy: Policy = field(default_factory=Policy)
+    start_up: int = START_UP

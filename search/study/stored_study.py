@@ -1,0 +1,186 @@
+"""Optuna's study in the run's journal: opened, compared with what it was made for, written.
+
+Its trials are read once, when it is opened, and then one by one as they change. Contract: one
+process, the holder of the run's lock, and one thread; nobody else writes the study meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from shiftsearch.search.study.journal import open_journal
+from shiftsearch.search.study.records import TrialRecord, record_of
+from shiftsearch.search.study.tallies import Tally
+
+
+class StudyMismatch(ValueError):  # noqa: N818, named by its cause
+    """The run's study was made under other conditions.
+
+    Attributes:
+        problems: one line per field, with its value then and now.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+class StoredStudy:
+    """Trials and attributes of one Optuna study.
+
+    Args:
+        path: of the journal; created when absent. None keeps the study in memory.
+        name: of the study when it is created.
+        identity: what must not change over its life, field to value.
+
+    Attributes:
+        records: all trials, by number; to be read only.
+
+    Raises:
+        StudyMismatch: when the stored study has another identity or direction.
+    """
+
+    def __init__(self, path: Path | None, name: str, identity: Mapping[str, str]) -> None:
+        self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
+        names = optuna.get_all_study_names(self._storage)
+        if names:
+            # Not create_study(load_if_exists=True): that writes, and takes another name or
+            # direction without a word.
+            self.optuna = optuna.load_study(study_name=names[0], storage=self._storage)
+        else:
+            self.optuna = optuna.create_study(
+                storage=self._storage, study_name=name, direction="maximize"
+            )
+        if self.optuna.direction != optuna.study.StudyDirection.MAXIMIZE:
+            raise StudyMismatch([f"{path}: holds a study of another direction, not a search"])
+        self._attributes: dict[str, Any] = self.optuna.user_attrs
+        self._check({"name": name, **identity})
+        self.records: list[TrialRecord] = []
+        self._trials: list[FrozenTrial] = []
+        self._states: Counter[str] = Counter()
+        self._tallies: list[Tally] = []
+        for trial in self.optuna.get_trials(deepcopy=False):
+            self._take_up(trial, None)
+        self._waiting = deque(t.number for t in self.records if t.state == "waiting")
+
+    def _check(self, identity: Mapping[str, str]) -> None:
+        stored = self.attribute("identity")
+        if stored is None:
+            self.note("identity", dict(identity))
+            return
+        problems = [
+            f"{key}: this run was made with {stored.get(key, 'nothing')}, now it is "
+            f"{identity.get(key, 'nothing')}; take another --run for it"
+            for key in {**stored, **identity}
+            if stored.get(key) != identity.get(key)
+        ]
+        if problems:
+            raise StudyMismatch(problems)
+
+    def attribute(self, key: str) -> Any:
+        """An attribute of the study; None where it has none."""
+        return self._attributes.get(key)
+
+    def note(self, key: str, value: object) -> None:
+        """Write an attribute of the study."""
+        self.optuna.set_user_attr(key, value)
+        self._attributes[key] = value
+
+    # ---- trials, as they are now
+
+    def follow(self, tally: Tally) -> None:
+        """Tell a tally of every trial, and from now on of every change."""
+        self._tallies.append(tally)
+        for record in self.records:
+            tally.add(record)
+
+    def count(self, *states: str) -> int:
+        """Trials in one of the states, named as in `TrialRecord`."""
+        return sum(self._states[state] for state in states)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial as Optuna has it."""
+        return self._trials[number]
+
+    def get(self, number: int, key: str, default: Any = None) -> Any:
+        """An attribute of a trial."""
+        return self._trials[number].user_attrs.get(key, default)
+
+    def refresh(self, number: int) -> None:
+        """Read a trial that was written to, or is new, and tell the tallies."""
+        known = number < len(self.records)
+        trial_id = (
+            self._trials[number]._trial_id
+            if known
+            else self._storage.get_trial_id_from_study_id_trial_number(
+                self.optuna._study_id, number
+            )
+        )
+        self._take_up(self._storage.get_trial(trial_id), self.records[number] if known else None)
+
+    def _take_up(self, trial: FrozenTrial, before: TrialRecord | None) -> None:
+        record = record_of(trial)
+        if before is None:
+            self._trials.append(trial)
+            self.records.append(record)
+        else:
+            self._trials[trial.number], self.records[trial.number] = trial, record
+            self._states[before.state] -= 1
+        self._states[record.state] += 1
+        for tally in self._tallies:
+            if before is not None:
+                tally.remove(before)
+            tally.add(record)
+
+    # ---- writing
+
+    def open_trial(self, number: int, sampler: BaseSampler) -> optuna.Trial:
+        """One trial, to be given the values that it lacks; `refresh` it afterwards."""
+        self.optuna.sampler = sampler
+        # As Optuna's `ask`, which is not used: it looks at every trial for one that waits.
+        self.optuna._thread_local.cached_all_trials = None
+        return optuna.Trial(self.optuna, self._trials[number]._trial_id)
+
+    def ask(self) -> int:
+        """Begin the first waiting trial, or a new one without values."""
+        if self._waiting:
+            number = self._waiting.popleft()
+            trial_id = self._trials[number]._trial_id
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        else:
+            number = len(self.records)
+            self._storage.create_new_trial(self.optuna._study_id)
+        self.refresh(number)
+        return number
+
+    def enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+        """Add a waiting trial; its number."""
+        number = len(self.records)
+        self.optuna.enqueue_trial(dict(values), user_attrs=dict(attributes))
+        self._waiting.append(number)
+        self.refresh(number)
+        return number
+
+    def set(self, number: int, key: str, value: object) -> None:
+        """Write an attribute of a trial that is not ended."""
+        self._storage.set_trial_user_attr(self._trials[number]._trial_id, key, value)
+        self.refresh(number)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Write an intermediate value."""
+        trial_id = self._trials[number]._trial_id
+        self._storage.set_trial_intermediate_value(trial_id, step, value)
+        self.refresh(number)
+
+    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+        """End a trial; Optuna refuses attributes afterwards."""
+        self.optuna.tell(number, value, state=state)
+        self.refresh(number)

@@ -1,0 +1,299 @@
+"""The study: ask, finish, fail, give back. One object around Optuna, no Ray in it.
+
+Optuna's study in the journal is the one truth about trials; this object adds what Optuna leaves
+to its users. The reference configuration is trial 0, known-good points come next, then the
+sampler is asked. A trial found RUNNING when the study is opened has lost its worker: it is handed
+out again under its own number, never failed and asked anew (which would leave a dead trial and
+two copies of the reference). Nothing non-finite is written. Contract: one process, the holder of
+the run's lock, and one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.proposing.samplers import StageSampler, Tried
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.ending import Ending
+from shiftsearch.search.study.formats import Formats
+from shiftsearch.search.study.records import TrialRecord, stage_values
+from shiftsearch.search.study.settings import Settings
+from shiftsearch.search.study.stored_study import StoredStudy
+from shiftsearch.search.study.tallies import Baselines, Configurations, Families, RungValues
+
+MAX_LOSSES = 3
+"""How often a trial is handed out again after its worker was lost; then it fails."""
+
+
+class Study:
+    """A `search.executing.jobs.JobSource` over one Optuna study.
+
+    Args:
+        path: of the journal; created when absent. None keeps the study in memory.
+        space: the search space.
+        settings: how to ask.
+        identity: what must not change over the study's life, field to value; compared with the
+            stored one.
+        clock: in seconds; for the time budget.
+
+    Attributes:
+        ending: when no more is asked for.
+        formats: what its trials were computed in.
+
+    Raises:
+        StudyMismatch: when the stored study has another identity.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        space: Space,
+        settings: Settings,
+        identity: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.space, self.settings = space, settings
+        most = min(settings.policy.branches, space.fine_tunes())
+        self._policy = replace(settings.policy, branches=int(most))
+        self._stored = StoredStudy(path, settings.name, identity)
+        self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
+        self.formats = Formats(self._stored)
+        self._known, self._baselines = Configurations(), Baselines()
+        self._families, self._rung_values = Families(), RungValues()
+        for tally in (self._known, self._baselines, self._families, self._rung_values):
+            self._stored.follow(tally)
+        self._tried = Tried(space.distributions)
+        for trial in self.trials():
+            if trial.configuration:  # else it is drawn, and counts, when it is handed out
+                self._tried.add(self._stored.trial(trial.number).params)
+        self._enqueue_known()
+        self._open: set[int] = set()
+        self._orphans = deque(t.number for t in self.trials() if t.state == "running")
+
+    def _enqueue_known(self) -> None:
+        present = [dict(t.configuration) for t in self.trials() if t.role != "sampled"]
+        known = [("reference", dict(self.space.reference))]
+        known += [("point", dict(point)) for point in self.settings.points]
+        for role, configuration in known:
+            # Not skip_if_exists, which looks at searched values only.
+            if configuration not in present:
+                present.append(configuration)
+                self._enqueue(role, configuration)
+
+    # ---- JobSource
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is open and nothing will be asked."""
+        return not self._open and not self._orphans and self.ending.over
+
+    @property
+    def missing(self) -> int:
+        """Complete or pruned trials still wanted."""
+        return self.ending.missing
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the failure policy ends the search."""
+        return self.ending.gave_up
+
+    @property
+    def stop_reason(self) -> str:
+        """Why no more is asked before the wanted number is reached; empty while it is not so."""
+        return self.ending.reason
+
+    def ask(self) -> Job | None:
+        """A trial that lost its worker or waited, else a new one, else None while some are open.
+
+        A trial whose baseline is being trained by another waits for it: nothing is paid twice.
+        """
+        self.ending.begin()
+        for _ in range(len(self._orphans)):
+            number = self._orphans.popleft()
+            job = self._hand_out(number)
+            if job is not None:
+                return job
+        while self._wants_more():
+            job = self._hand_out(self._ask_new())
+            if job is not None:
+                return job
+        return None
+
+    def _wants_more(self) -> bool:
+        """Whether to ask; not when many wait, who would know more if they were asked later."""
+        if len(self._open) + len(self._orphans) >= self.missing or self.ending.over:
+            return False
+        waiting = sum(self.trial(n).role == "sampled" for n in self._orphans)
+        return waiting <= len(self._open)
+
+    def _hand_out(self, number: int) -> Job | None:
+        """The trial as a job, or None when it has to wait for its baseline."""
+        configuration = self._configuration(number)
+        root = self._baselines.root(configuration, number, self._open)
+        if root is not None and not self.trial(root).has_baseline:
+            self._orphans.append(number)
+            return None
+        if root is not None and self.trial(number).branch_of != root:
+            self._stored.set(number, "branch_of", root)
+        self._open.add(number)
+        return Job(
+            "search",
+            number,
+            0,
+            configuration,
+            rungs=self._policy.rungs if root is None else (),
+            role=self.trial(number).role,
+            branch_of=root,
+        )
+
+    def share(self, job: Job) -> None:
+        """Note that the trial's baseline is trained to the end."""
+        self._stored.set(job.number, "baseline", True)
+
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        """Record a rung's value and let the policy decide; the same rung gets the same answer.
+
+        A value that is not finite is not recorded: the trial fails.
+        """
+        if not math.isfinite(value):
+            self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
+            return True
+        decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
+        if decided is None:
+            self._stored.report(job.number, epochs, value)
+            decided = self._policy.stops(self.trial(job.number), epochs, self._rung_values)
+            self._stored.set(job.number, f"stopped_at_{epochs}", decided)
+        if decided:
+            self._stored.set(
+                job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}"
+            )
+            self._close(job.number, TrialState.PRUNED, None)
+        return decided
+
+    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        """COMPLETE with its objective, or FAIL when a number is not finite."""
+        value = float(result["test2_accuracy"])
+        if not math.isfinite(value):
+            self.fail(job, f"test2_accuracy is {value}, but must be finite")
+            return
+        try:
+            json.dumps(result, allow_nan=False)
+        except ValueError:
+            self.fail(job, "its result holds a value that is not finite")
+            return
+        # Before telling: Optuna refuses attributes on an ended trial.
+        self._stored.set(job.number, "result", dict(result))
+        self._close(job.number, TrialState.COMPLETE, value)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """FAIL, with the reason beside it."""
+        self._stored.set(job.number, "reason", reason)
+        self._close(job.number, TrialState.FAIL, None)
+
+    def give_back(self, job: Job, reason: str) -> None:
+        """Hand the trial out again, at most `MAX_LOSSES` times."""
+        losses = self._stored.get(job.number, "losses", 0) + 1
+        if losses > MAX_LOSSES:
+            self._stored.set(job.number, "lost", True)
+            self.fail(job, f"lost its worker {losses} times; last: {reason}")
+            return
+        self._stored.set(job.number, "losses", losses)
+        self._open.discard(job.number)
+        self._orphans.append(job.number)
+
+    # ---- steering
+
+    def enqueue(self, configuration: Mapping[str, Value]) -> int:
+        """Have a configuration tried next, after those that wait; the number of its trial.
+
+        Raises:
+            ValueError: no further trial will be asked for, or the configuration is known.
+        """
+        known = self._known.first(configuration)
+        if known is not None:
+            raise ValueError(f"trial {known} has this configuration, {self.trial(known).state}")
+        if self.ending.over:
+            raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
+        asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
+        if asked >= self.missing:
+            raise ValueError(
+                f"all {self.ending.wanted} trials are asked for; extend the search first"
+            )
+        return self._enqueue("point", configuration)
+
+    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> int:
+        attributes = {"role": role, "configuration": dict(configuration)}
+        return self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
+
+    # ---- views
+
+    def trials(self, first: int | None = None) -> list[TrialRecord]:
+        """All trials by number, or the first few of them."""
+        return self._stored.records[:first]
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return self._stored.records[number]
+
+    # ---- Optuna
+
+    def _ask_new(self) -> int:
+        root = self._policy.branch_of(self._families)
+        number = self._stored.ask()
+        self._configure(number, root)
+        return number
+
+    def _sampler(self, number: int, root: int | None) -> StageSampler:
+        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
+        space, settings = self.space, self.settings
+        return StageSampler(
+            settings.sampler,
+            settings.seed,
+            number,
+            space.distributions,
+            given,
+            settings.start_up,
+            self._tried,
+            space.drawn_conditions,
+        )
+
+    def _configure(self, number: int, root: int | None) -> None:
+        """Draw what the trial lacks; store its configuration, unless it is a known one."""
+        trial = self._stored.open_trial(number, self._sampler(number, root))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            drawn = self.space.suggest(trial)
+        self._stored.refresh(number)
+        self._tried.add(self._stored.trial(number).params)
+        if not self.trial(number).configuration:
+            if root is not None:  # the reference's own baseline, even where the space lacks it
+                drawn |= stage_values(self.trial(root).configuration, "baseline")
+            self._stored.set(number, "configuration", drawn)
+
+    def _configuration(self, number: int) -> dict[str, Value]:
+        """The trial's configuration; what a crash inside `ask` left out is drawn now."""
+        is_drawn = self.space.is_drawn(self._stored.trial(number).params)
+        if not self.trial(number).configuration or not is_drawn:
+            # As it would have been asked: by what was known of earlier trials.
+            root = self._policy.branch_of(Families(self._stored.records[:number]))
+            self._configure(number, root)
+        return dict(self.trial(number).configuration)
+
+    def _close(self, number: int, state: TrialState, value: float | None) -> None:
+        self.ending.note_seconds()
+        self._stored.tell(number, state, value)
+        self._open.discard(number)

@@ -1,0 +1,201 @@
+"""What the study's questions need to know of its trials, kept up to date trial by trial.
+
+A tally is told of every change of a trial (`StoredStudy.follow`), so that a
+question costs the same at the first trial as at the hundred thousandth. It is filled anew when
+the study is opened. Sums are exact, so the order in which trials ended makes no difference.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.study.records import TrialRecord, stage_values
+
+Key = frozenset[tuple[str, Value]]
+
+
+class Tally(Protocol):
+    """Follows the trials of a study."""
+
+    def add(self, record: TrialRecord) -> None:
+        """A trial is new, or has become what `record` says."""
+
+    def remove(self, record: TrialRecord) -> None:
+        """A trial is no longer what `record` says; always one that was added."""
+
+
+def key_of(configuration: Mapping[str, Value]) -> Key:
+    """Equal for equal configurations, whatever their order."""
+    return frozenset(configuration.items())
+
+
+class Configurations:
+    """Which trials have a configuration."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Key, list[int]] = defaultdict(list)
+
+    def add(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        if record.configuration:
+            insort(self._numbers[key_of(record.configuration)], record.number)
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        if record.configuration:
+            _take(self._numbers[key_of(record.configuration)], record.number)
+
+    def first(self, configuration: Mapping[str, Value]) -> int | None:
+        """The first trial with this configuration; None if there is none."""
+        numbers = self._numbers.get(key_of(configuration))
+        return numbers[0] if numbers else None
+
+
+class Baselines:
+    """Which trials have trained a baseline of their own, or are running and may train it."""
+
+    def __init__(self) -> None:
+        self._trained: dict[Key, list[int]] = defaultdict(list)
+        self._running: dict[Key, list[int]] = defaultdict(list)
+
+    def add(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        numbers = self._place(record)
+        if numbers is not None:
+            insort(numbers, record.number)
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        numbers = self._place(record)
+        if numbers is not None:
+            _take(numbers, record.number)
+
+    def _place(self, record: TrialRecord) -> list[int] | None:
+        if record.branch_of is not None or not record.configuration:
+            return None
+        key = key_of(stage_values(record.configuration, "baseline"))
+        if record.has_baseline:
+            return self._trained[key]
+        return self._running[key] if record.state == "running" else None
+
+    def root(
+        self, configuration: Mapping[str, Value], number: int, working: set[int]
+    ) -> int | None:
+        """The first other trial that has trained the configuration's baseline, or is about to.
+
+        Args:
+            configuration: of trial `number`.
+            number: of the trial that asks.
+            working: trials that workers have.
+        """
+        key = key_of(stage_values(configuration, "baseline"))
+        trained = (n for n in self._trained.get(key, ()) if n != number)
+        running = (n for n in self._running.get(key, ()) if n != number and n in working)
+        found = [n for n in (next(trained, None), next(running, None)) if n is not None]
+        return min(found, default=None)
+
+
+class Families:
+    """Baselines and the trials that fine-tune them, best first.
+
+    Attributes:
+        roots: trials that were begun with a baseline of their own and did not fail.
+    """
+
+    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
+        self.roots = 0
+        self._sizes: dict[int, int] = defaultdict(int)
+        self._sums: dict[int, Fraction] = defaultdict(Fraction)
+        self._values: dict[int, int] = defaultdict(int)
+        self._with_baseline: set[int] = set()
+        self._means: dict[int, float | None] = {}
+        self._ranking: list[tuple[float, int]] = []  # a heap; what no longer holds stays in it
+        for record in records:
+            self.add(record)
+
+    def add(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        self._count(record, 1)
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        self._count(record, -1)
+
+    def _count(self, record: TrialRecord, sign: int) -> None:
+        if record.state == "waiting":
+            return
+        root = record.root
+        self._sizes[root] += sign
+        if record.value is not None:
+            self._sums[root] += sign * Fraction(record.value)
+            self._values[root] += sign
+        if record.branch_of is None and record.state != "fail":
+            self.roots += sign
+            if record.has_baseline:
+                (self._with_baseline.add if sign > 0 else self._with_baseline.discard)(root)
+        self._rank(root)
+
+    def _rank(self, root: int) -> None:
+        values, mean = self._values[root], None
+        if values and root in self._with_baseline:
+            mean = float(self._sums[root]) / values  # to the bit what statistics.fmean gives
+        if mean is not None and mean != self._means.get(root):
+            heapq.heappush(self._ranking, (-mean, root))
+        self._means[root] = mean
+
+    def best(self) -> int | None:
+        """The root with the best mean of complete trials, the first of equals; None without.
+
+        Only trained baselines of trials that did not fail take part.
+        """
+        while self._ranking:
+            mean, root = self._ranking[0]
+            if self._means[root] == -mean:
+                return root
+            heapq.heappop(self._ranking)
+        return None
+
+    def size(self, root: int) -> int:
+        """Trials that were begun with a root's baseline, its own and failed ones included."""
+        return self._sizes[root]
+
+
+class RungValues:
+    """What trials that did not fail have reached at each rung."""
+
+    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
+        self._values: dict[int, list[float]] = defaultdict(list)
+        for record in records:
+            self.add(record)
+
+    def add(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        if record.state != "fail":
+            for epochs, value in record.rungs.items():
+                insort(self._values[epochs], value)
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        if record.state != "fail":
+            for epochs, value in record.rungs.items():
+                _take(self._values[epochs], value)
+
+    def count(self, epochs: int) -> int:
+        """Values at the rung."""
+        return len(self._values[epochs])
+
+    def better(self, epochs: int, value: float) -> int:
+        """Values at the rung above `value`."""
+        values: Sequence[float] = self._values[epochs]
+        return len(values) - bisect_right(values, value)
+
+
+def _take(ordered: list[int] | list[float], value: float) -> None:
+    """Remove a value from an ordered list that has it."""
+    del ordered[bisect_left(ordered, value)]

@@ -1,0 +1,273 @@
+"""What the final evaluation counts, averages, labels and compares, and the looks."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.outcome.results import (
+    Part,
+    Scored,
+    compare,
+    confusion_of,
+    count_looks,
+    looks_so_far,
+    note_looks,
+    part_rows,
+    parts_of,
+    score,
+    table_rows,
+    weights_kept,
+    weights_of,
+)
+from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.model.device import Device
+from shiftsearch.model.evaluation import Evaluation
+from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.model.protocol import division_of
+from shiftsearch.model.store import Store
+from tests.experiments.stored_networks import always, retrained
+
+pytestmark = pytest.mark.unit
+
+CPU = Device("cpu", "float32", 1, "tests")
+IMAGES_PER_CLASS = {"TRAIN": (1, 1, 1), "TEST": (5, 3, 2), "TEST2": (9, 5, 3)}
+A, B, C = (always(label, 3, (16, 16)) for label in range(3))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Three classes of noise, not alike in number, so that every part has its own shares."""
+    rng, splits = np.random.default_rng(0), {}
+    for name in SPLITS:
+        labels = rng.permutation(np.repeat(np.arange(3), IMAGES_PER_CLASS[name]))
+        splits[name] = Split(rng.integers(256, size=(len(labels), 16, 16), dtype=np.uint8), labels)
+    return Dataset(("a", "b", "c"), splits)
+
+
+@pytest.fixture(scope="module")
+def parts(dataset: Dataset) -> list[Part]:
+    return parts_of(dataset, Protocol(), CPU)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def candidate(store: Store) -> Candidate:
+    """Takes all images for class c before fine-tuning, then for a (replicate 1) or b (2)."""
+    return retrained(store, {1: (C, A), 2: (C, B)})
+
+
+@pytest.fixture
+def scored(candidate: Candidate, store: Store, dataset: Dataset, parts: list[Part]) -> Scored:
+    return score("winner", candidate, parts, store, dataset, CPU)
+
+
+def shares(dataset: Dataset) -> list[list[float]]:
+    """Of each class in TEST, in TEST2's selection part and in its held-out part."""
+    division, labels = division_of(dataset, Protocol()), dataset.splits["TEST2"].labels
+    parts = (dataset.splits["TEST"].labels, labels[division.selection], labels[division.held_out])
+    return [[float(np.mean(part == label)) for label in range(3)] for part in parts]
+
+
+def made_up(
+    accuracies: Mapping[tuple[str, int, int], float] | None = None,
+    correctness: Mapping[tuple[str, int, int], Sequence[bool]] | None = None,
+) -> Scored:
+    """By (stage, part, replicate)."""
+    accuracies, correctness = accuracies or {}, correctness or {}
+    replicates = {key[2] for key in (*accuracies, *correctness)}
+    return Scored(
+        "winner",
+        Candidate(0, {}, None, "TEST", {r: {} for r in replicates}, {}),
+        {key: Evaluation(10, accuracy, 1.0, (), ()) for key, accuracy in accuracies.items()},
+        {key: np.array(right) for key, right in correctness.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "part", "before", "after"),
+    [
+        ("TEST", "all", "selected on", "trained on"),
+        ("TEST2", "selection", "selected on", "selected on"),
+        ("TEST2", "held-out", "held out", "held out"),
+    ],
+)
+def test_a_label_says_how_a_number_is_to_be_read(
+    split: str, part: str, before: str, after: str
+) -> None:
+    of = Part(split, part, torch.empty(0), torch.empty(0))
+    assert (of.label("before"), of.label("after")) == (before, after)
+
+
+@pytest.mark.parametrize("holdout", [0.5, 0.0])
+def test_the_parts_are_test_and_the_division_of_test2(dataset: Dataset, holdout: float) -> None:
+    protocol = Protocol(holdout=holdout)
+    division, splits = division_of(dataset, protocol), dataset.splits
+    expected = {
+        ("TEST", "all"): splits["TEST"],
+        ("TEST2", "selection"): splits["TEST2"].take(division.selection),
+        ("TEST2", "held-out"): splits["TEST2"].take(division.held_out),
+    }
+    if holdout == 0:
+        assert len(expected.pop(("TEST2", "held-out"))) == 0
+        assert len(expected["TEST2", "selection"]) == 17
+    found = parts_of(dataset, protocol, CPU)
+    assert [(part.split, part.name) for part in found] == list(expected)
+    for part, split in zip(found, expected.values(), strict=True):
+        assert part.images.shape == (len(split), 1, 16, 16)
+        assert np.array_equal(part.images[:, 0].numpy(), split.images)
+        assert np.array_equal(part.labels.numpy(), split.labels)
+
+
+def test_the_best_replicate_is_that_of_the_selection_part_after_fine_tuning() -> None:
+    selection = {("after", 1, r): accuracy for r, accuracy in ((1, 0.7), (2, 0.8), (3, 0.8))}
+    misleading = {(stage, part, 1): 1.0 for stage, part in (("before", 1), ("after", 2))}
+    scored = made_up(selection | misleading)
+    assert scored.best_replicate(1) == 2  # of equal ones the first
+
+
+@pytest.mark.parametrize(
+    ("holdout", "part", "difference"), [(0.5, "held-out", 0.5), (0.0, "selection", -1.0)]
+)
+def test_the_last_part_is_compared_so_the_held_out_one_if_there_is_one(
+    dataset: Dataset, holdout: float, part: str, difference: float
+) -> None:
+    parts = parts_of(dataset, Protocol(holdout=holdout), CPU)
+
+    def right(by_part: Sequence[Sequence[bool]]) -> Scored:
+        """`by_part` and replicate; the opposite before fine-tuning."""
+        keys = [(i, r) for i in range(len(parts)) for r in (1, 2)]
+        after = {("after", i, r): [by_part[i][r - 1]] * len(parts[i].labels) for i, r in keys}
+        before = {("before", i, r): [not x for x in after["after", i, r]] for i, r in keys}
+        return made_up(correctness=after | before)
+
+    none, one, both = (False, False), (False, True), (True, True)
+    winner, reference = right([both, none, one]), right([none, both, none])
+    found = compare(winner, reference, parts)
+    assert (found["part"], found["n"]) == (part, len(parts[-1].labels))
+    assert (found["difference"], found["interval"]) == (difference, [difference, difference])
+
+
+def test_table_rows_average_replicates_on_every_part(
+    scored: Scored, parts: list[Part], dataset: Dataset
+) -> None:
+    rows = table_rows(scored, parts)
+    assert [(r["stage"], r["split"], r["part"], r["label"]) for r in rows] == [
+        ("before", "TEST", "all", "selected on"),
+        ("before", "TEST2", "selection", "selected on"),
+        ("before", "TEST2", "held-out", "held out"),
+        ("after", "TEST", "all", "trained on"),
+        ("after", "TEST2", "selection", "selected on"),
+        ("after", "TEST2", "held-out", "held out"),
+    ]
+    for row, (a, b, c) in zip(rows, shares(dataset) * 2, strict=True):
+        each = [c, c] if row["stage"] == "before" else [a, b]
+        assert row["replicates"] == pytest.approx(each)
+        assert row["accuracy"] == pytest.approx(sum(each) / 2)
+        assert row["interval"] == pytest.approx(wilson(sum(each) / 2, row["n"]))
+        losses = [-s * np.log(0.75) - (1 - s) * np.log(0.125) for s in each]
+        assert row["loss"] == pytest.approx(np.mean(losses))
+        assert row["configuration"] == "winner"
+    assert [r["n"] for r in rows[:3]] == [len(part.labels) for part in parts]
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+def test_part_rows_are_one_replicate_s(
+    scored: Scored, parts: list[Part], dataset: Dataset
+) -> None:
+    rows = part_rows(scored, parts, 2)
+    expected = [c for _, _, c in shares(dataset)] + [b for _, b, _ in shares(dataset)]
+    assert [row["accuracy"] for row in rows] == pytest.approx(expected)
+    assert [row["per_class"] for row in rows] == [[0, 0, 1]] * 3 + [[0, 1, 0]] * 3
+    table = table_rows(scored, parts)
+    for key in ("stage", "split", "part", "label", "n"):
+        assert [row[key] for row in rows] == [row[key] for row in table]
+
+
+def test_confusion_matrices_are_the_best_replicate_s(
+    scored: Scored, parts: list[Part], dataset: Dataset
+) -> None:
+    """Replicate 1 says a, the most frequent class; rows are the true classes."""
+    counts = np.bincount(parts[1].labels.numpy()).tolist()
+    assert confusion_of(scored, parts, 1) == {
+        "before": [[0, 0, n] for n in counts],
+        "after": [[n, 0, 0] for n in counts],
+    }
+
+
+def test_looks_are_counted_by_replicate_and_stage_and_never_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "looks.json"
+    assert looks_so_far(path) == []
+    earlier = {"configuration": "trial 3", "replicate": 1, "stage": "after", "purpose": "evaluate"}
+    note_looks(path, [earlier])
+    candidate = Candidate(0, {}, None, "TEST", {2: {}, 1: {}}, {3: "it failed"})
+    count_looks(path, {"reference": candidate, "winner": candidate}, held_out=True)
+    assert looks_so_far(path) == [
+        earlier,
+        *(
+            {"configuration": c, "replicate": r, "stage": s, "purpose": "final evaluation"}
+            for c in ("reference", "winner")
+            for r in (1, 2)
+            for s in ("before", "after")
+        ),
+    ]
+    count_looks(path, {"winner": candidate}, held_out=False)
+    assert len(looks_so_far(path)) == 9
+
+
+def test_looks_of_processes_that_count_at_once_are_all_kept(tmp_path: Path) -> None:
+    path, processes, each = tmp_path / "looks.json", 4, 15
+    fork = multiprocessing.get_context("fork")  # others would import torch anew
+    together = fork.Barrier(processes)
+
+    def count(process: int) -> None:
+        together.wait()
+        for number in range(each):
+            note_looks(path, [{"process": process, "number": number}])
+
+    counting = [fork.Process(target=count, args=(process,)) for process in range(processes)]
+    for process in counting:
+        process.start()
+    for process in counting:
+        process.join()
+    assert [process.exitcode for process in counting] == [0] * processes
+    found = sorted((look["process"], look["number"]) for look in looks_so_far(path))
+    assert found == [(p, n) for p in range(processes) for n in range(each)]
+
+
+def test_the_weights_of_a_stage_are_found_by_its_result(
+    candidate: Candidate, store: Store
+) -> None:
+    result = candidate.results[2]
+    for stage, weights in (("before", C), ("after", B)):
+        assert torch.equal(weights_of(store, result, stage)["head.bias"], weights["head.bias"])
+
+
+@pytest.mark.parametrize("stage", ["baseline", "fine_tune"])
+@pytest.mark.parametrize("damage", ["a byte", "the end", "all"])
+def test_weights_that_are_damaged_are_not_kept(
+    candidate: Candidate, store: Store, stage: str, damage: str
+) -> None:
+    result = candidate.results[1]
+    assert weights_kept(store, result)
+    path = store.path(result[stage]["key"].partition("-")[0], "final")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "all":
+        path.unlink()
+    else:
+        path.write_bytes(content if damage == "a byte" else content[:-1])
+    assert not weights_kept(store, result)
+    assert weights_kept(store, candidate.results[2])

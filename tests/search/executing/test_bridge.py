@@ -1,0 +1,232 @@
+"""What becomes of a job by the kind of its fault, and when the next one is asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from shiftsearch.search.executing import bridge as module
+from shiftsearch.search.executing.bridge import PAUSES, Bridge
+from shiftsearch.search.executing.faults import Fault
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.trainable import WorkerContext, decode
+from tests.search.fake_trainable import Recorder
+
+pytestmark = pytest.mark.integration
+
+CONTEXT = WorkerContext("/pack", "digest", "/store", "{}", 0, 1.0, 0.0, "float32")
+LOST, FULL = Fault("lost", "worker lost"), Fault("environment", "/store: No space left on device")
+
+
+class Endless:
+    """Jobs 0, 1, ...; lost ones again."""
+
+    def __init__(self) -> None:
+        self.next, self.again = 0, list[int]()
+        self.open: set[int] = set()
+        self.ends: list[tuple[int, str]] = []
+
+    finished = False
+
+    def ask(self) -> Job:
+        if self.again:
+            number = self.again.pop(0)
+        else:
+            number, self.next = self.next, self.next + 1
+        self.open.add(number)
+        return Job("search", number, 0, {"baseline.dropout": 0.5})
+
+    def reach(self, job: Job, epochs: int, value: float) -> bool:
+        return False
+
+    def share(self, job: Job) -> None:
+        pass
+
+    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+        self._end(job, "complete")
+
+    def fail(self, job: Job, reason: str) -> None:
+        self._end(job, f"failed: {reason}")
+
+    def give_back(self, job: Job, reason: str) -> None:
+        self._end(job, f"lost: {reason}")
+        self.again.append(job.number)
+
+    def _end(self, job: Job, how: str) -> None:
+        self.open.remove(job.number)
+        self.ends.append((job.number, how))
+
+
+class Clock:
+    """In place of `time`: sleeping is what makes it go."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Driven:
+    """A bridge over `Endless` at a made clock, and the means to drive it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, concurrency: int, *more: Any) -> None:
+        self.clock, self.source, self.heard = Clock(), Endless(), Recorder()
+        self.steps, self.interrupted, self._ids = 0, False, 0
+        monkeypatch.setattr(module, "time", self.clock)
+        self.bridge = Bridge(
+            self.source,
+            [*more, self.heard],
+            CONTEXT,
+            concurrency,
+            self._step,
+            lambda: self.interrupted,
+        )
+
+    def _step(self) -> None:
+        self.steps += 1
+
+    def ask(self) -> tuple[str, Any]:
+        """Ray's id of a trial, and the job's number, None or FINISHED."""
+        self._ids += 1
+        trial_id = f"t{self._ids}"
+        given = self.bridge.suggest(trial_id)
+        return trial_id, decode(given)[1].number if isinstance(given, dict) else given
+
+    def lose(self, trial_id: str) -> None:
+        self.bridge.errored(trial_id, LOST, worker_died=True)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Driven:
+    return Driven(monkeypatch, 1)
+
+
+def report(kind: str, reason: str) -> dict[str, Any]:
+    return {"event": "failed", "kind": kind, "reason": reason}
+
+
+@pytest.mark.parametrize("told", ["by the worker", "by ray"])
+@pytest.mark.parametrize(
+    ("kind", "end"), [("verdict", "failed"), ("lost", "lost"), ("environment", None)]
+)
+def test_what_a_fault_s_kind_does_to_the_job(
+    alone: Driven, kind: Any, end: str | None, told: str
+) -> None:
+    trial_id, number = alone.ask()
+    if told == "by the worker":
+        assert not alone.bridge.hear(trial_id, report(kind, "the reason"))
+    # Ray tells of the exception in any case; the worker's word counts, and counts once.
+    late = Fault("verdict" if told == "by the worker" else kind, "the reason")
+    alone.bridge.errored(trial_id, late, worker_died=False)
+    if end is None:
+        assert alone.source.open == {number}
+        assert alone.bridge.environment == Fault(kind, "the reason")
+        assert alone.ask()[1] == Searcher.FINISHED
+        assert alone.source.next == 1  # and nothing was asked of the source
+    else:
+        assert alone.source.ends == [(number, f"{end}: the reason")]
+        assert alone.bridge.environment is None
+        assert alone.ask()[1] == (number if end == "lost" else number + 1)
+    ends = [what[0] for kind_of, what in alone.heard.of(number) if kind_of == "ended"]
+    assert ends == ([] if end is None else [end])
+
+
+def test_pauses_grow_while_losses_go_on_and_start_anew_after_a_result(alone: Driven) -> None:
+    def pause_after_a_loss() -> float:
+        alone.lose(alone.ask()[0])
+        begin = alone.clock.now
+        trial_id, number = alone.ask()
+        assert number == 0
+        alone.bridge.hear(trial_id, {"event": "placed", "node": "here", "device": "cpu"})
+        waited = alone.clock.now - begin
+        alone.lose(trial_id)
+        alone.clock.now += 1000  # what follows is measured from a loss of its own
+        return waited
+
+    assert pause_after_a_loss() == pytest.approx(PAUSES[0])
+    assert pause_after_a_loss() == pytest.approx(PAUSES[2])
+    for _ in range(3):
+        longest = pause_after_a_loss()
+    assert longest == pytest.approx(PAUSES[-1])
+    assert alone.steps > 10  # requests to the driver are answered meanwhile
+    trial_id, _ = alone.ask()
+    alone.bridge.hear(trial_id, {"event": "result", "result": {}})
+    alone.bridge.completed(trial_id)
+    alone.source.again.append(0)
+    assert pause_after_a_loss() == pytest.approx(PAUSES[0])
+
+
+def test_losses_of_one_event_make_one_pause_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven(monkeypatch, 3)
+    ids = [driven.ask()[0] for _ in range(3)]
+    for trial_id in ids[:2]:
+        driven.lose(trial_id)
+    begin = driven.clock.now
+    assert driven.ask()[1] is None  # not waited for: the third still runs
+    assert driven.clock.now == begin
+    driven.clock.now += PAUSES[0]
+    assert driven.ask()[1] == 0
+
+
+def test_a_signal_ends_a_pause(alone: Driven) -> None:
+    alone.lose(alone.ask()[0])
+    alone.interrupted = True
+    begin = alone.clock.now
+    assert alone.ask()[1] == Searcher.FINISHED
+    assert alone.clock.now == begin
+
+
+def test_a_memory_kill_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel counts its kills; a worker that died when it counted one was killed so."""
+    kills = [3]
+    monkeypatch.setattr(module, "memory_kills", lambda: kills[0])
+    driven = Driven(monkeypatch, 1)
+    driven.lose(driven.ask()[0])
+    kills[0] += 1
+    driven.lose(driven.ask()[0])
+    driven.lose(driven.ask()[0])
+    reasons = [how for _, how in driven.source.ends]
+    assert ["memory" in how for how in reasons] == [False, True, False]
+    assert all("worker lost" in how for how in reasons)
+
+
+class Broken(Recorder):
+    """Raises whenever it is told of an epoch."""
+
+    def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
+        raise OSError("no space left" if row["epoch"] < 50 else "none at all")
+
+
+def test_a_listener_that_always_fails_is_logged_once_and_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from shiftsearch.search.executing.audience import say_failures
+
+    say_failures()
+    caplog.clear()
+    driven = Driven(monkeypatch, 1, Broken())
+    trial_id, _ = driven.ask()
+    for epoch in range(1, 101):
+        driven.bridge.hear(
+            trial_id, {"event": "epoch", "stage": "baseline", "row": {"epoch": epoch}}
+        )
+    assert len([kind for kind, _ in driven.heard.of(0) if kind == "epoch"]) == 100
+    with caplog.at_level(logging.WARNING):
+        assert len(caplog.records) == 1
+        assert "Broken.epoch" in caplog.text
+        assert "Traceback" in caplog.text
+        say_failures()
+    assert len(caplog.records) == 2
+    assert "100 times" in caplog.records[1].getMessage()
+    say_failures()
+    assert len(caplog.records) == 2

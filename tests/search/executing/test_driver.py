@@ -1,0 +1,289 @@
+"""The driver's process: signals, the user's working directory, clusters, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.definition import load
+from shiftsearch.search.study.journal import RunLock, open_journal
+from shiftsearch.search.study.records import stored_trials
+from shiftsearch.search.study.study import Study
+from tests.search.fake_study import drive
+from tests.search.fake_trainable import attempts, failing_run_job, full_disk_run_job
+
+pytestmark = pytest.mark.integration
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = Path(sys.executable).parent / "shiftsearch"
+FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
+SMALL = [
+    *("--set", "trials=2", "--set", "retrain.top_k=1", "--set", "retrain.replicates=1"),
+    *("--set", "protocol.baseline.max_epochs=1", "--set", "protocol.fine_tune.max_epochs=1"),
+]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FAKE_SECONDS": "60"}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the processes that stand in the folder, as the driver and Ray do."""
+    import psutil  # Ray brings it
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(" ".join(process.cmdline())[:200])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [
+        (signal.SIGINT, "working"),
+        (signal.SIGTERM, "working"),
+        (signal.SIGTERM, "starting"),
+    ],
+    ids=["int-working", "term-working", "term-starting"],
+)
+def test_2_4_a_signal_ends_the_driver_calmly(
+    tmp_path: Path, number: signal.Signals, when: str
+) -> None:
+    """2.4, 2.17e, 2.21a: exit code 75, no process left, and the study goes on where it was."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    with log.open("w") as file:
+        driver = subprocess.Popen(
+            [*FAKE_COMMAND, "search", "demo", "--run", run, *SMALL],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            cwd=tmp_path,
+        )
+    try:
+        if when == "starting":
+            wait_for(lambda: (run / "ray").exists())
+            time.sleep(0.5)  # Ray takes seconds
+        else:
+            wait_for(lambda: attempts(run / "store"))
+        driver.send_signal(number)
+        assert driver.wait(60) == 75, log.read_text()
+    finally:
+        driver.kill()
+    output = log.read_text()
+    assert output.strip().splitlines()[-1].startswith("interrupted; the same command continues")
+    assert "Traceback" not in output
+    assert "***" not in output  # as Ray's own handler prints
+    wait_for(lambda: not processes_in(run), 30)
+    RunLock(run / "run.lock").acquire()
+    states = [t.state for t in stored_trials(run / "study.journal")]
+    assert states[0] == ("running" if when == "working" else "waiting")
+    study = reopened(run)
+    drive(study)
+    assert study.finished
+    assert [(t.number, t.state) for t in study.trials()] == [(0, "complete"), (1, "complete")]
+
+
+def reopened(run: Path) -> Study:
+    experiment = load(str(run / "experiment.yaml"))
+    (stored,) = optuna.get_all_study_summaries(open_journal(run / "study.journal"))
+    identity = stored.user_attrs["identity"]
+    return Study(run / "study.journal", experiment.search_space(), experiment.settings(), identity)
+
+
+def test_2_21h_a_hostile_working_directory_and_relative_paths(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Ray puts the driver's directory first on its workers' import path: it must not be this."""
+    home = tmp_path / "home"
+    (home / "search").mkdir(parents=True)
+    trap = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit"
+    modules = ("data.py", "model.py", "search/__init__.py", "experiments.py", "sitecustomize.py")
+    for module in modules:
+        (home / module).write_text(trap)
+    shutil.move(tiny_folder, home / "images")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [COMMAND, "search", "demo", "--data", "images", "--run", "out/run", *SMALL],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(home.rglob("*.ran"))
+    run = home / "out" / "run"
+    trials = stored_trials(run / "study.journal")
+    assert [t.state for t in trials] == ["complete"] * 2
+    result = json.loads((run / "result.json").read_text())
+    assert result["dataset"]["source"] == str(home / "images")
+    assert (run / "best").is_dir()
+    assert {p.name for p in home.iterdir()} == {"images", "out", "search", *modules} - {
+        "search/__init__.py"
+    }
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("fake_jobs")
+def test_2_21a_too_many_failures_end_with_exit_code_3(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+) -> None:
+    """2.21a: Ray's own fit() returns normally when every trial failed."""
+    monkeypatch.setattr("shiftsearch.experiments.run.cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", failing_run_job)
+    run = tmp_path / "run"
+    resources = "resources={cpus_per_trial: 0.5, concurrency: 2}"
+    code = main(["search", "demo", "--run", str(run), "--set", resources])
+    output = capfd.readouterr()
+    assert code == 3
+    trials = stored_trials(run / "study.journal")
+    failed = [t for t in trials if t.state == "fail"]
+    assert 5 <= len(failed) <= 6  # failures.min_ended, and what ran beside
+    assert {t.state for t in trials} <= {"fail", "waiting"}
+    assert failed[0].reason == "RuntimeError: job of 2 texts cannot be done"
+    assert f"too many trials failed: {len(failed)} of {len(trials)}" in output.out
+    assert failed[-1].reason in output.out
+    assert "Traceback" not in output.out + output.err
+    assert not (run / "result.json").exists()
+
+
+@pytest.mark.usefixtures("fake_jobs")
+def test_a_fault_of_the_machine_ends_with_exit_code_75_and_its_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+) -> None:
+    """No trial is blamed, however often it happens; the first ones stay open."""
+    monkeypatch.setattr("shiftsearch.experiments.run.cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", full_disk_run_job)
+    run = tmp_path / "run"
+    for _ in range(2):
+        assert main(["search", "demo", "--run", str(run), *SMALL]) == 75
+        output = capfd.readouterr()
+        assert "/mnt/store: No space left on device" in output.out.strip().splitlines()[-1]
+        assert "Traceback" not in output.out + output.err
+        states = [t.state for t in stored_trials(run / "study.journal")]
+        assert states[0] == "running"
+        assert set(states) <= {"running", "waiting"}
+        status = json.loads((run / "status.json").read_text())
+        assert status["outcome"] == "interrupted"
+        assert "No space left" in status["message"]
+
+
+def test_a_ray_that_does_not_start_ends_with_exit_code_75_and_its_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    monkeypatch.setattr(
+        "shiftsearch.search.executing.cluster.ray.init",
+        lambda **_: Path.mkdir(tmp_path / "file" / "x"),
+    )
+    monkeypatch.setattr("shiftsearch.search.executing.cluster.ray.shutdown", lambda: None)
+    assert main(["search", "demo", "--run", str(tmp_path / "run"), *SMALL]) == 75
+    last = capfd.readouterr().out.strip().splitlines()[-1]
+    assert f"Ray cannot start: {tmp_path}/file/x: Not a directory" in last
+    assert "--address" not in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ["--set", "resources.cpus_per_trial=999"],
+            "resources: a trial asks for 999 CPUs and 0 GPUs on one node, but there are",
+        ),
+        (["--set", "trails=3"], "trails: unknown key; nearest is trials"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+    ids=["resources", "definition", "data"],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    own_sigterm: None,
+    arguments: list[str],
+    problem: str,
+) -> None:
+    assert main(["search", "demo", "--run", str(tmp_path / "run"), *arguments]) == 2
+    output = capfd.readouterr()
+    assert len(output.err.strip().splitlines()) == 1
+    assert problem in output.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_experiment_and_a_second_driver_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], own_sigterm: None
+) -> None:
+    run = tmp_path / "run"
+    experiment = load("demo")
+    run.mkdir()
+    identity = experiment.identity("another digest")
+    Study(run / "study.journal", experiment.search_space(), experiment.settings(), identity)
+    assert main(["search", "demo", "--run", str(run)]) == 2
+    assert capfd.readouterr().err.startswith("data: this run was made with another digest, now")
+    lock = RunLock(run / "run.lock")
+    lock.acquire()
+    assert main(["search", "demo", "--run", str(run)]) == 2
+    assert f"another driver (process {os.getpid()}" in capfd.readouterr().err
+    lock.release()
+
+
+@pytest.fixture
+def own_sigterm() -> Iterator[None]:
+    """The command sets a handler for its process; here that is the tests' process."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> None:
+    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.executing.two_nodes", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["finished"]
+    assert report["resources"]["concurrency"] == 3
+    assert report["refusal"].startswith(
+        "resources: a trial asks for 3 CPUs and 0 GPUs on one node"
+    )
+    tries = report["attempts"]
+    assert len(tries) == 3
+    assert all(t["assigned"]["GPU"] == 0.5 and t["assigned"]["CPU"] == 1 for t in tries)
+    assert all(len(t["gpus"]) == 1 for t in tries)
+    nodes = [t["node"] for t in tries]
+    assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]  # all at once, on both
+    assert max(t["begin"] for t in tries) < min(t["end"] for t in tries)
+    assert report["alive"] == 2  # leaving a joined cluster does not end it

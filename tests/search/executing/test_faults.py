@@ -1,0 +1,118 @@
+"""Of which kind a fault is: by its type and its error number, wherever it was raised."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+
+import pytest
+import torch
+from ray import exceptions as rays
+from ray.tune.error import TuneError
+
+from shiftsearch.data.dataset import DataError
+from shiftsearch.model.device import GpuMissing
+from shiftsearch.model.engine import TrialDiverged
+from shiftsearch.search.executing.faults import fault_of
+
+pytestmark = pytest.mark.integration
+
+
+def system(number: int, path: str | None = "/mnt/store/final") -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def actor_that_could_not_start() -> rays.ActorDiedError:
+    text = (
+        "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'y'\n"
+    )
+    return rays.ActorDiedError(rays.RayTaskError("__init__", text, ModuleNotFoundError("y")))
+
+
+LOST = [
+    rays.RayActorError(),
+    rays.ActorDiedError(),
+    rays.ActorUnavailableError("its node is away", None),
+    rays.WorkerCrashedError(),
+    rays.NodeDiedError("node 7 died"),
+    rays.LocalRayletDiedError(),
+    rays.OutOfMemoryError("Task was killed due to the node running low on memory"),
+    rays.RaySystemError("the raylet is gone"),
+    rays.OwnerDiedError("ab", None, ""),
+    TuneError("the trial could not start"),
+    MemoryError("too large an array"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: Error code 12"),
+    torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"),
+    system(errno.ENOMEM, None),
+    system(errno.EAGAIN, None),
+    ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+]
+ENVIRONMENT = [
+    *map(system, (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)),
+    *map(system, (errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV)),
+    *map(system, (errno.EMFILE, errno.ENFILE, errno.ENOTDIR)),
+    DataError(["/mnt/run/dataset: is no whole pack of a dataset"]),
+    GpuMissing("gpus_per_trial is 1, but torch sees no GPU on this machine"),
+    ModuleNotFoundError("No module named 'safetensors'"),
+    rays.OutOfDiskError("/tmp is full"),
+    rays.RuntimeEnvSetupError("cannot be made"),
+    actor_that_could_not_start(),
+]
+VERDICTS = [
+    TrialDiverged("baseline epoch 2: training loss nan"),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    ValueError("frozen_layers is 9, but must be in 0..4"),
+    ZeroDivisionError("division by zero"),
+    KeyError("result"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(k, e) for k, es in {"lost": LOST, "environment": ENVIRONMENT}.items() for e in es]
+    + [("verdict", error) for error in VERDICTS],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_the_kind_of_a_fault(kind: str, error: Exception) -> None:
+    """The same on the worker, on the driver, and as Ray carries a worker's exception there."""
+    fault = fault_of(error)
+    assert fault.kind == kind
+    assert fault.reason
+    assert "\n" not in fault.reason
+    if not isinstance(error, rays.RayError | torch.AcceleratorError):
+        carried = rays.RayTaskError("run_job", "Traceback\n", pickle.loads(pickle.dumps(error)))
+        assert fault_of(carried).kind == kind
+        assert fault_of(carried.as_instanceof_cause()).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"), [(system(errno.ENOSPC), "environment"), (MemoryError(), "lost")]
+)
+def test_a_fault_is_of_the_kind_of_what_caused_it(cause: Exception, kind: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError("the stage could not be stored") from cause
+    assert fault_of(caught.value).kind == kind
+
+
+def diverge_after_a_look() -> None:
+    try:
+        raise system(errno.ENOENT)
+    except OSError:
+        raise TrialDiverged("baseline epoch 2: training loss nan")  # noqa: B904
+
+
+def test_what_was_handled_before_an_error_is_not_its_cause() -> None:
+    """A file that may be absent is looked for, and then training diverges."""
+    with pytest.raises(TrialDiverged) as caught:
+        diverge_after_a_look()
+    assert isinstance(caught.value.__context__, OSError)
+    assert fault_of(caught.value).kind == "verdict"
+
+
+def test_the_reason_names_the_file_and_a_memory_kill() -> None:
+    assert fault_of(system(errno.ENOSPC)).reason == "/mnt/store/final: No space left on device"
+    killed = fault_of(rays.OutOfMemoryError("Task was killed due to ... low on memory"))
+    assert killed.reason.startswith("out of memory: ")
+    assert "No module named 'y'" in fault_of(actor_that_could_not_start()).reason

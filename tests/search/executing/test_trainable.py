@@ -1,0 +1,153 @@
+"""What travels to a worker and back: small text, paths, finite numbers; and one real search."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from ray import cloudpickle, tune
+
+from shiftsearch.data.cache import save_pack
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.model.engine import TrialDiverged
+from shiftsearch.model.hyperparameters import Protocol, Schedule
+from shiftsearch.search.executing import trainable
+from shiftsearch.search.executing.cluster import Resources
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.trainable import WorkerContext, decode, encode, run_job
+from shiftsearch.search.executing.tune import run_jobs
+from shiftsearch.search.proposing.policy import Policy
+from shiftsearch.search.proposing.space import REFERENCE, Space
+from tests.search.fake_study import open_study
+from tests.search.fake_trainable import Recorder
+
+pytestmark = pytest.mark.integration
+
+CONTEXT = WorkerContext("/run/dataset", "0123", "/run/store", "{}", 7, 1.0, 0.25, "float32")
+JOB = Job("retrain", 12, 3, dict(REFERENCE), "TRAIN+TEST", (1, 3))
+
+
+def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
+    """2.21g: data caught in the trainable would travel with each of its pickles."""
+    assert len(cloudpickle.dumps(run_job)) < 200
+    config = encode(CONTEXT, JOB)
+    assert sum(map(len, config.values())) < 2000
+    assert all(isinstance(value, str) for value in config.values())  # Ray neither flattens these
+    assert decode(config) == (CONTEXT, JOB)
+    assert set(asdict(CONTEXT)) == {
+        *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype")
+    }
+
+
+def test_configurations_arrive_as_they_were_hashed() -> None:
+    """Types too: a float 0.0 that arrived as 0 would have another key in the store."""
+    _, arrived = decode(encode(CONTEXT, JOB))
+    assert json.dumps(dict(arrived.configuration)) == json.dumps(dict(REFERENCE))
+
+
+def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.3, 2.20e: the report raises, which fails the trial; no bare NaN reaches a file."""
+    sent: list[Any] = []
+    monkeypatch.setattr(tune, "report", sent.append)
+    with pytest.raises(ValueError, match="Out of range float values"):
+        trainable._report({"event": "result", "result": {"test2_accuracy": math.nan}})
+    assert sent == []
+    trainable._report({"event": "result", "result": {"test2_accuracy": 0.5}})
+    assert list(sent[0]) == [trainable.REPORT]  # one flat key, which holds text
+    assert json.loads(sent[0][trainable.REPORT])["result"] == {"test2_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "error", "kind", "reason"),
+    [
+        (0.25, None, "environment", "gpus_per_trial is 0.25, but torch sees no GPU"),
+        (0.0, None, "environment", "/run/dataset: is no whole pack"),
+        (
+            0.0,
+            OSError(errno.ENOSPC, "No space left on device", "/s"),
+            "environment",
+            "/s: No space",
+        ),
+        (0.0, MemoryError(), "lost", "out of memory"),
+        (0.0, RuntimeError("no such layer\nat all"), "verdict", "RuntimeError: no such layer"),
+        (0.0, TrialDiverged("loss nan"), "verdict", "loss nan"),
+    ],
+)
+def test_the_worker_says_of_which_kind_a_fault_is(
+    monkeypatch: pytest.MonkeyPatch, gpus: float, error: Exception | None, kind: str, reason: str
+) -> None:
+    """As a value in its last report; whatever is raised beside it comes through Ray as well."""
+    sent: list[Any] = []
+    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if error is not None:
+        monkeypatch.setattr(trainable, "_workbench", Mock(side_effect=error))
+    context = replace(CONTEXT, gpus=gpus, protocol=Protocol().model_dump_json())
+    ends_worker = not isinstance(error, TrialDiverged)
+    with pytest.raises(Exception) if ends_worker else contextlib.nullcontext():
+        run_job(encode(context, JOB))
+    (report,) = sent
+    assert (report["event"], report["kind"]) == ("failed", kind)
+    assert reason in report["reason"]
+    assert (platform.node() in report["reason"]) is (kind == "environment")
+
+
+def test_a_real_search_with_rungs_and_shared_baselines(
+    local_ray: Path, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    """Sampled trials that are worse than the known-good point after one epoch end there."""
+    splits = dict(tiny_dataset.splits)
+    dataset = Dataset(tiny_dataset.classes, {**splits, "TEST2": splits["TEST"]})  # learnable
+    save_pack(dataset, tmp_path / "pack")
+    protocol = Protocol(baseline=Schedule(max_epochs=3), fine_tune=Schedule(max_epochs=4))
+    context = WorkerContext(
+        str(tmp_path / "pack"),
+        dataset.digest,
+        str(tmp_path / "store"),
+        protocol.model_dump_json(),
+        *(0, 1.0, 0.0, "float32"),
+    )
+    space = Space.parse(
+        {
+            stage: {"batch_size": 4, "learning_rate": {"low": 1e-7, "high": 1e-3, "log": True}}
+            for stage in ("baseline", "fine_tune")
+        }
+    )
+    good = space.point({f"{s}.learning_rate": 1e-3 for s in ("baseline", "fine_tune")}, "good")
+    policy = Policy(branches=2, first_baselines=2, rungs=(1,), keep=0.01, min_population=2)
+    study = open_study(tmp_path / "study.journal", 6, points=(good,), policy=policy, space=space)
+    heard = Recorder()
+    run_jobs(study, [heard], context, Resources(1.0, 0.0, 1, "tests"), tmp_path / "ray")
+    assert study.finished
+    trials = study.trials()
+    assert len(trials) == 6
+    seen: list[float] = []
+    for trial in trials:
+        if trial.branch_of is not None:
+            root = trials[trial.branch_of]
+            assert trial.state == "complete"
+            assert not trial.rungs
+            assert trial.result is not None
+            assert root.result is not None
+            assert trial.result["baseline"] == root.result["baseline"]  # it was not trained again
+            continue
+        (value,) = trial.rungs.values()
+        seen.append(value)
+        worse = trial.role == "sampled" and max(seen) > value
+        assert trial.state == ("pruned" if worse else "complete")
+        ends = [what[0] for kind, what in heard.of(trial.number) if kind == "ended"]
+        assert ends == [trial.state]
+        epochs = [what for kind, what in heard.of(trial.number) if kind == "epoch"]
+        baseline = [epoch for stage, epoch in epochs if stage == "baseline"]
+        assert baseline == ([1] if worse else [1, 2, 3])
+    assert {t.state for t in trials} == {"complete", "pruned"}
+    assert [t.number for t in trials if t.branch_of is not None]
+    del local_ray

@@ -1,0 +1,61 @@
+"""A search on two raylets with logical GPUs: python -m tests.search.executing.two_nodes FOLDER.
+
+Prints as JSON what was fitted, what each job saw and whether the cluster outlived the driver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import ray
+from ray import cloudpickle
+from ray.cluster_utils import Cluster
+
+import shiftsearch.search.executing.tune
+from shiftsearch.search.executing.cluster import (
+    ResourceError,
+    cluster,
+    cluster_nodes,
+    fit_resources,
+)
+from tests.search import fake_study, fake_trainable
+from tests.search.fake_study import open_study
+from tests.search.fake_trainable import attempts, fake_run_job, run_fake_jobs
+
+
+def main(folder: Path) -> None:
+    cloudpickle.register_pickle_by_value(fake_study)
+    cloudpickle.register_pickle_by_value(fake_trainable)
+    shiftsearch.search.executing.tune.run_job = fake_run_job
+    head = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 2**27}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    nodes.add_node(num_cpus=1, num_gpus=1, object_store_memory=2**27)
+    nodes.wait_for_nodes()
+    study = open_study(folder / "study.journal", trials=3)
+    plan = {f"search-{n}-0": {"seconds": 8.0} for n in range(3)}
+    with cluster(nodes.address, folder / "ray"):
+        resources = fit_resources(cluster_nodes(), 1.0, 0.5, None, 20)
+        try:
+            fit_resources(cluster_nodes(), 3.0, 0.0, None, 20)
+            refusal = ""
+        except ResourceError as error:
+            refusal = str(error)
+        run_fake_jobs(study, [], folder, plan, resources)
+    with cluster(nodes.address, folder / "ray"):
+        alive = len(ray.nodes())
+    nodes.shutdown()
+    report = {
+        "resources": dataclasses.asdict(resources),
+        "refusal": refusal,
+        "attempts": attempts(folder),
+        "finished": study.finished,
+        "alive": alive,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

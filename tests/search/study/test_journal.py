@@ -1,0 +1,125 @@
+"""The journal survives what a killed driver leaves: half a line, a lock; a second driver not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from shiftsearch.search.study.journal import RunLock, RunLocked, open_journal, read_journal
+from shiftsearch.search.study.records import stored_trials
+from tests.search.fake_study import drive, open_study, summary
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("keep", [1, 20, -1], ids=["one-byte", "some", "all-but-newline"])
+def test_a_torn_last_line_is_cut_and_the_study_goes_on(tmp_path: Path, keep: int) -> None:
+    """Left alone, half a line makes the study unreadable from the second write after it on."""
+    path, whole = tmp_path / "study.journal", tmp_path / "whole.journal"
+    drive(open_study(whole))
+    drive(open_study(path), 3)
+    *complete, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(complete) + last[:keep])
+    drive(open_study(path))
+    assert summary(open_study(path)) == summary(open_study(whole))
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_whole_journal_is_not_touched_by_opening(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 2)
+    content = path.read_bytes()
+    open_journal(path)
+    assert path.read_bytes() == content
+
+
+def test_a_reader_sees_what_is_whole_and_can_write_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 2)
+    ended = stored_trials(path)
+    assert ended == open_study(path).trials()
+    with path.open("ab") as file:
+        file.write(b'{"op_code":')  # the driver's next line, half written
+    content = path.read_bytes()
+    assert stored_trials(path) == ended
+    with pytest.raises(PermissionError, match="opened to be read"):
+        optuna.load_study(study_name=None, storage=read_journal(path)).ask()
+    assert path.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["study.journal"]
+    with pytest.raises(FileNotFoundError):
+        stored_trials(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_stale_lock_of_optuna_does_not_delay(tmp_path: Path, dangling: bool) -> None:
+    """Optuna's own lock outlives its owner: the next start waits 30 s, or spins for ever."""
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 1)
+    target = tmp_path / "nothing" if dangling else path
+    Path(f"{path}.lock").symlink_to(target)
+    begin = time.monotonic()
+    drive(open_study(path))
+    assert time.monotonic() - begin < 3
+    assert len(open_study(path).trials()) == 6
+
+
+def test_a_relative_path_in_a_subfolder_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    study = open_study(Path("run/study.journal"))
+    monkeypatch.chdir("/")  # as the driver does while Ray is in use
+    drive(study)
+    assert len(open_study(tmp_path / "run/study.journal").trials()) == 6
+
+
+def test_writing_leaves_no_lock_file(tmp_path: Path) -> None:
+    drive(open_study(tmp_path / "study.journal"))
+    assert [p.name for p in tmp_path.iterdir()] == ["study.journal"]
+
+
+def test_a_second_driver_is_refused_and_named(tmp_path: Path) -> None:
+    first, second = RunLock(tmp_path / "run.lock"), RunLock(tmp_path / "run.lock")
+    first.acquire()
+    with pytest.raises(RunLocked, match=rf"{tmp_path}: another driver \(process {os.getpid()} "):
+        second.acquire()
+    with pytest.raises(RunLocked, match=str(os.getpid())):  # the refused one wiped no name
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+@pytest.mark.slow(reason="starts a Python process that is killed while it holds the lock")
+def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from shiftsearch.search.study.journal import RunLock\n"
+        "lock = RunLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True);"
+        "time.sleep(60)"
+    )
+    lock = tmp_path / "run.lock"
+    repository = Path(__file__).resolve().parents[2]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunLocked, match=f"process {holder.pid} "):
+        RunLock(lock).acquire()
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    RunLock(lock).acquire()
