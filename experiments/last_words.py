@@ -32,15 +32,6 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
         console.print(f"  trial {trial.number}: {one_line(trial.reason)}")
 
 
-def say_fault(console: Console, fault: str) -> None:
-    """What of the machine keeps the search from going on, as the last line."""
-    console.print(
-        f"stopped: {one_line(fault)}; once this is mended, the same command continues the run",
-        style="red",
-        soft_wrap=True,
-    )
-
-
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:
     """The bundle, the looks, and the next three commands, with paths quoted for a shell."""
     data, synthetic, made = quote(experiment.data), experiment.synthetic, ""

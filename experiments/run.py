@@ -23,7 +23,7 @@ from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import Interrupted, told
 from shiftsearch.experiments.fitting import refuse_misfits
 from shiftsearch.experiments.inputs import fit, load_data
-from shiftsearch.experiments.last_words import say_failures, say_fault, say_next, warner
+from shiftsearch.experiments.last_words import say_failures, say_next, warner
 from shiftsearch.experiments.live.board import Board, Outcome
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
@@ -93,8 +93,8 @@ def search(
         search.executing.cluster.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another driver works on the run.
         experiments.run_folder.NotARun: the folder holds something else.
-        experiments.exits.Interrupted: a file could not be read or written once the run was
-            begun; the same command continues it.
+        experiments.exits.Interrupted: the machine keeps the run from going on once it was begun;
+            the same command continues it.
     """
     run = Run(folder)
     if folder.exists() and not folder.is_dir():
@@ -161,15 +161,16 @@ class _Search:
     def __call__(self) -> int:
         with Heartbeat(self.run.status, self.board):
             try:
-                code, fault = self._work(), ""
+                code = self._work()
             except (EnvironmentFault, OSError) as error:
                 if isinstance(error, BrokenPipeError):  # of the terminal
                     raise
-                code, fault = INTERRUPTED, fault_of(error).reason
+                fault = fault_of(error).reason
                 with contextlib.suppress(OSError):
                     self.steering.close(fault)
-                say_fault(self.console, fault)
-            self.board.close(_OUTCOMES[code], fault)
+                self.board.close("interrupted", fault)
+                raise Interrupted(fault) from error
+            self.board.close(_OUTCOMES[code])
         return code
 
     def _work(self) -> int:
