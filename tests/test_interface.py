@@ -71,6 +71,7 @@ def test_a_model_and_a_run_are_read_where_ray_is_absent(finished: Path) -> None:
     assert outside(code, finished) == "('left', 'middle', 'right') 2 complete\n"
 
 
+@pytest.mark.slow(reason="imports all that a command imports")
 def test_probabilities_are_those_of_the_command(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
