@@ -260,8 +260,13 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision]
-                poll = self.steering.poll
-                run_jobs(self.phases, heard, context, resources, self.run.ray, poll)
+                run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
+                self.precision.settle()
+
+    def _step(self) -> None:
+        """What the driver does between two jobs; it may write to the study."""
+        self.steering.poll()
+        self.precision.settle()
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:
