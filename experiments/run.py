@@ -197,6 +197,8 @@ class _Search:
         attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            if study.ending.gave_up_for_losses:
+                raise EnvironmentFault("trials failed because their workers were lost")
             return TOO_MANY_FAILURES
         if not self.phases.finished:
             self.console.print("interrupted; the same command continues this run")
@@ -216,6 +218,8 @@ class _Search:
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
+            if retraining.lost:
+                raise EnvironmentFault("replicates failed because their workers were lost")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
