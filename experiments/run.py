@@ -191,6 +191,8 @@ class _Search:
         attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            if study.ending.gave_up_for_losses:
+                raise EnvironmentFault("trials failed because their workers were lost")
             return TOO_MANY_FAILURES
         if not self.phases.finished:
             self.console.print("interrupted; the same command continues this run")
@@ -210,6 +212,8 @@ class _Search:
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
+            if retraining.lost:
+                raise EnvironmentFault("replicates failed because their workers were lost")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
@@ -254,8 +258,13 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision]
-                poll = self.steering.poll
-                run_jobs(self.phases, heard, context, resources, self.run.ray, poll)
+                run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
+                self.precision.settle()
+
+    def _step(self) -> None:
+        """What the driver does between two jobs; it may write to the study."""
+        self.steering.poll()
+        self.precision.settle()
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:
