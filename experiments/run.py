@@ -38,7 +38,6 @@ from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.store import Store
 from shiftsearch.search.executing.cluster import (
     Resources,
     check_address,
@@ -185,7 +184,7 @@ class _Search:
         except DataError:
             save_pack(self.dataset, run.pack)
         log = TensorBoardLog(
-            run.tensorboard, study.space, self.dataset.classes, Store(run.store), study.trial
+            run.tensorboard, study.space, self.dataset.classes, run.store, study.trial
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -230,7 +229,7 @@ class _Search:
             experiment.protocol.fine_tune_on,
             experiment.also_fine_tune_on,
             self.run.retrained,
-            lambda result: weights_kept(Store(self.run.store), result),
+            lambda result: weights_kept(self.run.store, result),
         )
 
     def _execute(self, log: TensorBoardLog) -> None:
@@ -241,7 +240,7 @@ class _Search:
             context = WorkerContext(
                 pack=str(self.run.pack),
                 digest=self.dataset.digest,
-                store=str(self.run.store),
+                store=self.run.store.address,
                 protocol=experiment.protocol.model_dump_json(),
                 seed=experiment.seed,
                 cpus=resources.cpus_per_trial,
