@@ -6,8 +6,8 @@ stage's scores). Contract: any process may write any entry at any time. Entries 
 their key, so two writers write the same; a reader sees a whole entry or none. An entry whose
 checksum does not hold counts as absent, and its stage is computed again.
 
-Where the bytes lie is a subclass of `Store`, and `open_store` alone chooses it. What every subclass
-must keep to is a test class, `tests/model/store_conformance.py`.
+Where the bytes lie is a subclass of `Store`, and `open_store` alone chooses it. What every
+subclass must keep to is a test class, `tests/model/store_conformance.py`.
 """
 
 from __future__ import annotations
