@@ -13,8 +13,9 @@ import numpy as np
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, blank_images
 from shiftsearch.data.image_file import SUFFIXES, deepest_value, read_image
 from shiftsearch.data.npy_image import MIN_SIDE
+from shiftsearch.data.os_errors import said
 from shiftsearch.data.problems import named
-from shiftsearch.data.publishing import written_beside
+from shiftsearch.data.publishing import save_array, written_beside
 from shiftsearch.data.scale import FULL_BITS, Bits, Pixels, bits_of
 from shiftsearch.data.scan import IMPORT_RECORD, scan_folder
 
@@ -150,9 +151,9 @@ def _write_files(
                 if path.parent not in made:
                     path.parent.mkdir(parents=True)
                     made.add(path.parent)
-                np.save(path, image[..., np.newaxis])
+                save_array(path, image[..., np.newaxis])
             if record is not None:
                 text = json.dumps(record) + "\n"
                 (beside / IMPORT_RECORD).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DataError([f"{target}: cannot be written: {error.strerror}"]) from error
+        raise DataError([f"{target}: cannot be written: {said(error)}"]) from error

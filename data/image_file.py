@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.npy_image import read_file
+from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.scale import FULL_BITS, Pixels, Scale, misfit, scale_of, to_unit
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -37,6 +38,7 @@ def read_image(
 
     Raises:
         DataError: the file holds no such image.
+        OSError: the machine is at fault, not the file.
     """
     if path.suffix.lower() not in SUFFIXES:
         return _read_npy(path, size, scale)
@@ -48,6 +50,8 @@ def read_image(
     except DataError as error:
         raise DataError([f"{path}: {error}"]) from None
     except Exception as error:  # Pillow lets struct.error, zlib.error and others of its parts out
+        if isinstance(error, OSError):
+            fault_in(path, error)
         raise DataError([f"{path}: cannot be read as PNG or JPEG: {error}"]) from error
     return np.array(gray.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
@@ -97,5 +101,7 @@ def deepest_value(path: Path) -> tuple[int | None, bool]:
             if not image.mode.startswith("I"):
                 return None, True
             return int(np.asarray(image).max()), False
-    except Exception:  # `read_image` will say what is wrong
+    except Exception as error:  # `read_image` will say what is wrong
+        if isinstance(error, OSError):
+            fault_in(path, error)
         return None, False

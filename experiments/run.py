@@ -16,11 +16,12 @@ from rich.console import Console
 from shiftsearch.data.cache import open_pack, save_pack
 from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
-from shiftsearch.experiments.exits import Interrupted, told
+from shiftsearch.experiments.exits import Interrupted
 from shiftsearch.experiments.fitting import refuse_misfits
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_failures, say_next, warner
@@ -116,7 +117,7 @@ def search(
     try:
         return _Search(experiment, run, dataset, console, address, command, warnings)()
     except OSError as error:
-        raise Interrupted(told(error)) from error
+        raise Interrupted(in_words(error)) from error
     finally:
         lock.release()
 
