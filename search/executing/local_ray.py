@@ -19,9 +19,10 @@ from typing import Any
 
 from ray._private import ray_constants, worker
 
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import available_cpus, available_gpus
 from shiftsearch.model.limits import available_memory
-from shiftsearch.search.executing.faults import EnvironmentFault, describe, first_line
+from shiftsearch.search.executing.faults import EnvironmentFault, first_line
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % of the memory
@@ -43,7 +44,7 @@ def local_ray() -> Iterator[dict[str, Any]]:
     try:
         yield _options(folder)
     except Exception as error:  # Ray's are of many types
-        said = describe(error) if isinstance(error, OSError) else first_line(error)
+        said = in_words(error) if isinstance(error, OSError) else first_line(error)
         # The folder of this process's session; "session_latest" may be an earlier one.
         logs = [str(p / "logs") for p in folder.glob(f"session_*_{os.getpid()}")]
         where = f"; its log: {logs[-1]}" if logs else ""
