@@ -8,12 +8,16 @@ carry; `from_flat` and `to_flat` convert.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from shiftsearch.model.architecture import REFERENCE
 from shiftsearch.model.frozen import Frozen, flatten
+
+if TYPE_CHECKING:
+    from shiftsearch.data.augmentation import Change  # imports torch
 
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
@@ -22,8 +26,22 @@ LAYERS = len(REFERENCE.layer_names)
 """Layers that can be frozen."""
 
 
+@dataclass(frozen=True)
+class ChangedBy:
+    """Marks a field of `Augmentation` with what its strength is given to.
+
+    Attributes:
+        change: is called only where the strength is not 0.
+    """
+
+    change: Change
+
+
 class Augmentation(Frozen):
-    """Random changes of each training image, drawn anew per batch; 0 is off."""
+    """Random changes of each training image, drawn anew per batch; 0 is off.
+
+    The first six are made by `data.augmentation.augment`. A later one is marked with `ChangedBy`.
+    """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Degrees; uniform in plus or minus this."""
@@ -37,6 +55,15 @@ class Augmentation(Frozen):
     """Added to all pixels; uniform in plus or minus this, in units of the full range."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor about the image's mean; uniform in 1 plus or minus this."""
+
+    def changes(self) -> list[tuple[Change, float]]:
+        """Those marked with `ChangedBy` that are on, in declared order."""
+        return [
+            (mark.change, strength)
+            for name, field in type(self).model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, ChangedBy) and (strength := getattr(self, name))
+        ]
 
 
 class StageHyperparameters(Frozen):
