@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from shiftsearch.model.architecture import REFERENCE
-from shiftsearch.model.frozen import Frozen, flatten
+from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
+from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
 
 if TYPE_CHECKING:
     from shiftsearch.data.augmentation import Change  # imports torch
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
 
-LAYERS = len(REFERENCE.layer_names)
-"""Layers that can be frozen."""
+LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
+"""Layers that can be frozen, in the architecture that has most."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,19 @@ class FineTuneHyperparameters(StageHyperparameters):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
-    """Layers, counted from the input, that keep the baseline's weights and statistics."""
+    """Layers, counted from the input, that keep the baseline's weights and statistics; all, where
+    the architecture has not so many."""
+
+
+class NetworkHyperparameters(Frozen):
+    """The architecture of both stages; a value of one architecture alone is marked with `When`."""
+
+    name: Annotated[str, OneOf(ARCHITECTURES), Neutral(REFERENCE.name)] = REFERENCE.name
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the network is built from."""
+        return ARCHITECTURES[self.name].model_validate(self.existing())
 
 
 class Hyperparameters(Frozen):
@@ -95,10 +107,11 @@ class Hyperparameters(Frozen):
 
     baseline: StageHyperparameters = StageHyperparameters()
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
+    network: NetworkHyperparameters = NetworkHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
-        """Dotted name to value of all that exist, in declared order."""
-        return flatten(self.existing())
+        """Dotted name to value of all that exist and are not neutral, in declared order."""
+        return flatten(self.content())
 
     @classmethod
     def defaults(cls) -> dict[str, Value]:
@@ -124,7 +137,7 @@ class Hyperparameters(Frozen):
     @classmethod
     def flat_content(cls, flat: Mapping[str, Value]) -> dict[str, Value]:
         """A flat configuration without its neutral values, for keys and comparisons."""
-        return flatten(cls.from_flat(flat).content())
+        return cls.from_flat(flat).to_flat()
 
 
 class Schedule(Frozen):
