@@ -95,7 +95,8 @@ def save_bundle(
     states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
     _check_savable(folder, states, architecture)
     contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
-    record = Record[type(architecture)](  # type: ignore[misc]
+    kind = type(architecture)
+    record = Record[kind](  # type: ignore[valid-type]
         architecture=architecture,
         preprocessing=Preprocessing(
             size=dataset.image_size, scale=dataset.scale, bits=dataset.bits

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
+from shiftsearch.model.unfreezing import UNFREEZING
 
 if TYPE_CHECKING:
     from shiftsearch.data.augmentation import Change  # imports torch
@@ -89,6 +90,8 @@ class FineTuneHyperparameters(StageHyperparameters):
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
     """Layers, counted from the input, that keep the baseline's weights and statistics; all, where
     the architecture has not so many."""
+    unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
+    """What becomes of frozen layers later; a value of one policy alone is marked with `When`."""
 
 
 class NetworkHyperparameters(Frozen):

@@ -43,6 +43,7 @@ from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.unfreezing import always_frozen
 
 MAX_CKA_IMAGES = 1000
 
@@ -136,7 +137,13 @@ def analyse(
             blocks=block_maps(pair, images[shown : shown + 1]),
         ),
         layers=layer_changes(
-            pair, images[few.to(images.device)], hyperparameters.fine_tune.frozen_layers
+            pair,
+            images[few.to(images.device)],
+            always_frozen(
+                hyperparameters.fine_tune,
+                len(architecture.layer_names),
+                protocol.fine_tune.max_epochs,
+            ),
         ),
         cka_images=len(few),
     )
