@@ -37,7 +37,7 @@ links:
 
 # Each tier is a process of its own, so that the unit tier can tell that nothing imported Ray.
 unit: $(STAMP) ## tests without Ray, seconds
-	@$(PY) -m pytest -q -m unit --timeout=30
+	@$(PY) -m pytest -q -m unit -n auto --timeout=120
 
 integration: $(STAMP) ## tests on one local Ray, minutes
 	@$(PY) -m pytest -q -m integration --timeout=300

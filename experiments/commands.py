@@ -15,10 +15,11 @@ from shiftsearch.data.check import check
 from shiftsearch.data.convert import import_images, write_folder
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.synthetic import synthesize
-from shiftsearch.experiments import run as runs
 from shiftsearch.experiments.adornments import attempt, explained, write_page
 from shiftsearch.experiments.definition import DefinitionError, load
+from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
+from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.statistics import wilson
@@ -36,7 +37,7 @@ from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
-from shiftsearch.search.executing.cluster import ResourceError
+from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
 from shiftsearch.search.study.journal import RunLock, RunLocked
@@ -53,42 +54,23 @@ INPUT_ERRORS = (
 )
 """What is wrong with what the user gave; each has `problems` or is one line."""
 
-DEFAULT, DEFAULT_WITH_DATA = "demo", "digits6"
-
 
 def search(options: Namespace, console: Console) -> int:
     """`shiftsearch search`."""
-    name = options.experiment
-    if name is None and options.run and Run(options.run).definition.exists():
-        name = str(Run(options.run).definition)
-    if name is None:
-        name = DEFAULT_WITH_DATA if options.data else DEFAULT
     overrides = list(options.overrides)
-    if problems := [
-        f"{path!r}: is no UTF-8 text, and Ray takes no other path"
-        for path in (str(options.run or user_path("runs")), options.data or "")
-        if any("\ud800" <= character <= "\udfff" for character in path)
-    ]:
-        raise DefinitionError(problems)
-    if options.data is not None:
-        overrides.append(f"data={json.dumps(options.data)}")
     for key in ("trials", "budget.seconds", "budget.trainings"):
         value = getattr(options, key.split(".")[-1])
         if value is not None:
             overrides.append(f"{key}={value}")
     if options.until_converged:
         overrides.append("until_converged=true")
-    experiment = load(name, overrides)
-    if experiment.data != "synthetic":
-        # Absolute before Ray starts: its workers stand elsewhere.
-        absolute = str(user_path(experiment.data))
-        experiment = experiment.model_copy(update={"data": absolute})
-    return runs.search(
-        experiment,
-        options.run or user_path(f"runs/{experiment.name}"),
-        console,
-        address=options.address,
-        command=options.command,
+    experiment, folder = resolve(
+        options.experiment, data=options.data, run=options.run, overrides=overrides
+    )
+    from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
+
+    return run_search(
+        experiment, folder, console, address=options.address, command=options.command
     )
 
 
@@ -110,7 +92,7 @@ def report(options: Namespace, console: Console) -> int:
         lock.release()
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
-    return runs.DONE
+    return DONE
 
 
 def replay(options: Namespace, console: Console) -> int:
@@ -151,7 +133,7 @@ def replay(options: Namespace, console: Console) -> int:
         f"{percent(errors['rmse'])}, the recorded ones differ by "
         f"{percent(errors['recorded_sd'])}, rank correlation {errors['rank_correlation']:.2f}"
     )
-    return runs.DONE
+    return DONE
 
 
 def evaluate(options: Namespace, console: Console) -> int:
@@ -170,7 +152,7 @@ def evaluate(options: Namespace, console: Console) -> int:
     rows = bundle.evaluate(dataset, device)
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
-        return runs.DONE
+        return DONE
     table = Table("fine-tuning", "split", "part", "n", "accuracy", "95 % interval", "reads as")
     for row in rows:
         bounds = interval(wilson(row["accuracy"], row["n"]))
@@ -179,7 +161,7 @@ def evaluate(options: Namespace, console: Console) -> int:
     console.print(table)
     if looked:
         console.print("this was one more look at the held-out part of TEST2")
-    return runs.DONE
+    return DONE
 
 
 def predict(options: Namespace, console: Console) -> int:
@@ -190,7 +172,7 @@ def predict(options: Namespace, console: Console) -> int:
     found = bundle.predict([user_path(file) for file in options.files], device)
     for file, (_, name, probability) in zip(options.files, found, strict=True):
         print(f"{file}\t{name}\t{probability:.4f}")
-    return runs.DONE
+    return DONE
 
 
 def data_check(options: Namespace, console: Console) -> int:
@@ -204,7 +186,7 @@ def data_check(options: Namespace, console: Console) -> int:
     console.print(found.summary)
     for warning in [*warnings, *found.warnings]:
         console.print(f"warning: {warning}", style="yellow")
-    return runs.DONE
+    return DONE
 
 
 def data_synthesize(options: Namespace, console: Console) -> int:
@@ -213,7 +195,7 @@ def data_synthesize(options: Namespace, console: Console) -> int:
     write_folder(dataset, options.folder)
     count = sum(len(split) for split in dataset.splits.values())
     console.print(f"{count} synthetic images in {options.folder}, digest {dataset.digest}")
-    return runs.DONE
+    return DONE
 
 
 def data_import(options: Namespace, console: Console) -> int:
@@ -223,4 +205,4 @@ def data_import(options: Namespace, console: Console) -> int:
     console.print(done)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")
-    return runs.DONE
+    return DONE

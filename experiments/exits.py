@@ -11,7 +11,7 @@ import os
 import re
 import socket
 
-WRONG_INPUT, INTERRUPTED = 2, 75
+DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
 _MACHINE = frozenset(
     getattr(errno, name)

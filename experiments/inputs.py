@@ -9,7 +9,7 @@ from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.search.executing.cluster import Node, Resources, fit_resources
+from shiftsearch.search.executing.resources import Node, Resources, fit_resources
 
 
 def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
@@ -27,7 +27,7 @@ def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
     """The experiment's resources on these nodes.
 
     Raises:
-        search.executing.cluster.ResourceError: not even one trial fits.
+        search.executing.resources.ResourceError: not even one trial fits.
     """
     asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
     return fit_resources(

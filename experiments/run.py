@@ -20,7 +20,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
-from shiftsearch.experiments.exits import Interrupted, told
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted, told
 from shiftsearch.experiments.fitting import refuse_misfits
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_failures, say_next, warner
@@ -39,22 +39,16 @@ from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.store import Store
-from shiftsearch.search.executing.cluster import (
-    Resources,
-    check_address,
-    cluster,
-    cluster_nodes,
-    this_machine,
-)
-from shiftsearch.search.executing.faults import EnvironmentFault, fault_of
+from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
+from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
+from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 
-DONE, TOO_MANY_FAILURES, INTERRUPTED = 0, 3, 75
 _OUTCOMES: Mapping[int, Outcome] = {
     DONE: "complete",
     TOO_MANY_FAILURES: "too many failures",
@@ -90,7 +84,7 @@ def search(
             written.
         search.study.stored_study.StudyMismatch: the run was made under other conditions;
             nothing is written.
-        search.executing.cluster.ResourceError: not even one trial fits, or no cluster answers.
+        search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another driver works on the run.
         experiments.run_folder.NotARun: the folder holds something else.
         experiments.exits.Interrupted: the machine keeps the run from going on once it was begun;
@@ -165,7 +159,7 @@ class _Search:
             except (EnvironmentFault, OSError) as error:
                 if isinstance(error, BrokenPipeError):  # of the terminal
                     raise
-                fault = fault_of(error).reason
+                fault = told(error) if isinstance(error, OSError) else str(error)
                 with contextlib.suppress(OSError):
                     self.steering.close(fault)
                 self.board.close("interrupted", fault)

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from shiftsearch.data.arrays import checked_images
 from shiftsearch.data.convert import read_image
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.problems import named
@@ -252,6 +254,28 @@ class Bundle:
         if len(held_out):
             parts.append(("TEST2", "held-out", "held out", test2.take(held_out)))
         return parts
+
+    def predict_proba(self, images: NDArray[Any], device: Device) -> NDArray[np.float32]:
+        """The probability of each class for each image, after fine-tuning, in float32.
+
+        Args:
+            images: [N, H, W] of the bundle's image size, uint8 in 0..255 or floating on the scale
+                of the images that the model was trained on.
+            device: where to compute.
+
+        Returns:
+            [N, classes], each row in 0..1 with sum 1, in the order of the bundle's classes.
+
+        Raises:
+            DataError: the images have another shape, type or scale.
+        """
+        how = self.record.preprocessing
+        pixels = checked_images(images, how.size, how.scale)
+        if not len(pixels):
+            return np.empty((0, len(self.record.classes)), np.float32)
+        batch = torch.tensor(pixels).unsqueeze(1).to(device.torch_device)
+        found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
+        return found
 
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
         """The most probable class of each image, and its probability in 0..1.

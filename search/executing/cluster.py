@@ -1,4 +1,4 @@
-"""Where jobs run: a local Ray or a cluster that exists, and what fits on it."""
+"""Where jobs run: a local Ray or a cluster that exists."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 import ray
 
-from shiftsearch.model.device import available_cpus, available_gpus
-from shiftsearch.model.limits import available_memory
 from shiftsearch.search.executing.faults import EnvironmentFault, first_line
 from shiftsearch.search.executing.local_ray import local_ray
+from shiftsearch.search.executing.resources import Node, ResourceError
 from shiftsearch.search.executing.signals import ignored
 
 WORKER_ENVIRONMENT = {
@@ -46,42 +44,6 @@ _DRIVER_ENVIRONMENT = {
     "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.signals
 }
-_WORKER_BYTES = 0.75 * 2**30
-"""Of memory per trial at once: a worker held 0.5 GiB after 12 trials; Ray, the driver and the
-images need the rest."""
-
-
-class ResourceError(ValueError):
-    """The cluster lacks what a trial asks for; the message says what was asked and what it has."""
-
-
-class Node(NamedTuple):
-    """What one machine of the cluster has.
-
-    Attributes:
-        cpus, gpus: for trials.
-        memory: in bytes; infinite where unknown.
-    """
-
-    cpus: float
-    gpus: float
-    memory: float = math.inf
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a trial gets and how many run at once.
-
-    Attributes:
-        cpus_per_trial, gpus_per_trial: may be fractions.
-        concurrency: trials at once.
-        reason: one line that says why.
-    """
-
-    cpus_per_trial: float
-    gpus_per_trial: float
-    concurrency: int
-    reason: str
 
 
 @contextlib.contextmanager
@@ -149,58 +111,6 @@ def cluster_nodes() -> list[Node]:
     return [
         Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
     ]
-
-
-def this_machine() -> Node:
-    """What a local Ray has."""
-    return Node(available_cpus(), available_gpus(), available_memory())
-
-
-def fit_resources(
-    nodes: Sequence[Node],
-    cpus: float | None,
-    gpus: float | None,
-    concurrency: int | None,
-    jobs: int,
-) -> Resources:
-    """Resources per trial and concurrency that fit; None means: choose.
-
-    Args:
-        nodes: what each has; a trial has to fit into one.
-        cpus: per trial.
-        gpus: per trial.
-        concurrency: at most so many trials at once; None: as many as CPUs, GPUs and memory allow.
-        jobs: more at once are of no use.
-
-    Raises:
-        ResourceError: when not even one trial fits.
-    """
-    all_cpus, all_gpus = sum(n.cpus for n in nodes), sum(n.gpus for n in nodes)
-    gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
-    # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
-    # trial with two threads; beside a GPU, the CPU only feeds it.
-    cpus = 1.0 if cpus is None else cpus
-    fitting = in_memory = 0
-    for node in nodes:
-        limits = [node.cpus / cpus, *([node.gpus / gpus] if gpus else [])]
-        here = int(min(limits) + 1e-9)
-        fitting += here
-        in_memory += int(min(here, node.memory / _WORKER_BYTES))
-    if fitting < 1:
-        raise ResourceError(
-            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs on one node, but there "
-            f"are {all_cpus:g} CPUs and {all_gpus:g} GPUs on {len(nodes)}"
-        )
-    chosen = min(in_memory, jobs) if concurrency is None else min(concurrency, fitting)
-    chosen = max(1, chosen)
-    reason = (
-        f"{chosen} trial{'s' * (chosen > 1)} at once: {cpus:g} CPU and {gpus:g} GPU each, of "
-        f"{all_cpus:g} CPU and {all_gpus:g} GPU"
-    )
-    if concurrency is None and in_memory < min(fitting, jobs):
-        memory = sum(n.memory for n in nodes) / 2**30
-        reason += f"; {memory:.1f} GiB of memory allow no more"
-    return Resources(cpus, gpus, chosen, reason)
 
 
 def check_address(address: str) -> None:

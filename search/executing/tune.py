@@ -24,9 +24,9 @@ from ray.tune.search import Searcher
 
 from shiftsearch.search.executing.audience import say_failures
 from shiftsearch.search.executing.bridge import Bridge
-from shiftsearch.search.executing.cluster import Resources
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
 

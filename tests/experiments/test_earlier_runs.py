@@ -21,8 +21,8 @@ from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest
 from shiftsearch.model.training import NetworkEngine
-from shiftsearch.search.executing.cluster import Node
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.resources import Node
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode
 
 pytestmark = pytest.mark.integration

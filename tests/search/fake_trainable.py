@@ -20,8 +20,8 @@ from typing import Any
 import ray
 from ray import tune
 
-from shiftsearch.search.executing.cluster import Resources
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
 from tests.search.fake_study import result_of

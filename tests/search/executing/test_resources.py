@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shiftsearch.search.executing.cluster import Node, ResourceError, fit_resources
+from shiftsearch.search.executing.resources import Node, ResourceError, fit_resources
 
 pytestmark = pytest.mark.integration
 

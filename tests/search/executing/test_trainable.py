@@ -20,8 +20,8 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Protocol, Schedule
 from shiftsearch.search.executing import trainable
-from shiftsearch.search.executing.cluster import Resources
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode, run_job
 from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.proposing.policy import Policy

@@ -15,12 +15,8 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 import shiftsearch.search.executing.tune
-from shiftsearch.search.executing.cluster import (
-    ResourceError,
-    cluster,
-    cluster_nodes,
-    fit_resources,
-)
+from shiftsearch.search.executing.cluster import cluster, cluster_nodes
+from shiftsearch.search.executing.resources import ResourceError, fit_resources
 from tests.search import fake_study, fake_trainable
 from tests.search.fake_study import open_study
 from tests.search.fake_trainable import attempts, fake_run_job, run_fake_jobs
