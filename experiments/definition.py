@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.run_folder import user_path
-from shiftsearch.model.frozen import flatten
+from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
-from shiftsearch.search.proposing.samplers import START_UP
+from shiftsearch.search.proposing.samplers import OFFERED, START_UP
 from shiftsearch.search.proposing.space import Space, SpaceError
 from shiftsearch.search.study.budget import Budget, FailurePolicy
 from shiftsearch.search.study.settings import Settings
@@ -110,7 +110,7 @@ class Experiment(_Section):
     budget: BudgetRequest = BudgetRequest()
     until_converged: bool = False
     """Stop when more trials are expected to gain less than the noise between seeds."""
-    sampler: Literal["tpe", "tpe-univariate", "gp", "qmc", "random"] = "tpe"
+    sampler: Annotated[str, OneOf(OFFERED)] = "tpe"
     """Name of a sampler of `search.proposing.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Trials that end before the sampler's model is asked."""

@@ -8,19 +8,26 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from shiftsearch.data.augmentation import max_translation
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.model.architecture import ARCHITECTURES
 from shiftsearch.model.protocol import division_of
+from shiftsearch.search.proposing.domains import domain_values
 
 _TRANSLATION = ".translation"
+_NETWORK = "network.name"
 
 
 def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
     """Refuse an experiment that cannot run on the dataset; nothing is trained yet.
 
     Raises:
-        data.dataset.DataError: the selection part of TEST2 lacks a class, or a translation is
-            too large for the images; one line each.
+        data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
+            large for the images, or the images are too small for a network; one line each.
     """
-    problems = [*_thin_selection(experiment, dataset), *_far_translations(experiment, dataset)]
+    problems = [
+        *_thin_selection(experiment, dataset),
+        *_far_translations(experiment, dataset),
+        *_small_images(experiment, dataset),
+    ]
     if problems:
         raise DataError(problems)
 
@@ -52,6 +59,21 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
         f" {height}x{width}"
         for name, value in largest.items()
         if value > most
+    ]
+
+
+def _small_images(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each network, searched or fixed, that needs larger images."""
+    space = experiment.search_space()
+    domain = space.distributions.get(_NETWORK)
+    names = [space.fixed.get(_NETWORK)] if domain is None else domain_values(domain) or ()
+    height, width = dataset.image_size
+    return [
+        f"space.{_NETWORK}: {name!r}, but it needs images of {least} pixels a side at least, and"
+        f" these have {height}x{width}"
+        for name in names
+        if name in ARCHITECTURES
+        and (least := ARCHITECTURES[str(name)]().least_side) > min(height, width)
     ]
 
 

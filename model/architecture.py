@@ -1,8 +1,8 @@
-"""What a network is built from, as a value; another architecture is another class here."""
+"""What a network is built from, as a value; another architecture is a class and an entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,8 +30,12 @@ class Layer:
 class Architecture(Frozen):
     """The layers of a network before its head, which is a dense layer with one output per class.
 
+    Its fields are hyperparameters of the same names in `network`, see `model.hyperparameters`.
     Values that the reference architecture has are `Neutral`, so that its content is empty.
     """
+
+    name: str = ""
+    """It is chosen by this, and recorded under it; the key of its entry in `ARCHITECTURES`."""
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -114,3 +118,6 @@ class ThreeBlocks(Architecture):
 
 REFERENCE = ThreeBlocks()
 """The published network."""
+
+ARCHITECTURES: Mapping[str, type[Architecture]] = {"three blocks": ThreeBlocks}
+"""By name; without arguments, each is complete."""

@@ -27,12 +27,12 @@ from shiftsearch.data.tensors import normalise, to_device
 from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
-    Architecture,
     BundleError,
     DivisionRecord,
     Origin,
     Preprocessing,
     Record,
+    RecordedNetwork,
     Row,
     Stage,
     checksum,
@@ -42,6 +42,7 @@ from shiftsearch.model.bundle_format import (
     present,
     publish,
     read_record,
+    recorded,
 )
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
@@ -87,7 +88,8 @@ def save_bundle(
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
         ValueError: `metrics` holds NaN or an infinity.
     """
-    architecture = Architecture(
+    architecture = recorded(
+        hyperparameters.network.architecture,
         classes=len(dataset.classes),
         image_size=dataset.image_size,
         dropout=hyperparameters.fine_tune.dropout,
@@ -95,7 +97,8 @@ def save_bundle(
     states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
     _check_savable(folder, states, architecture)
     contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
-    record = Record(
+    kind = type(architecture)
+    record = Record[kind](  # type: ignore[valid-type]
         architecture=architecture,
         preprocessing=Preprocessing(
             size=dataset.image_size, scale=dataset.scale, bits=dataset.bits
@@ -116,7 +119,7 @@ def save_bundle(
 
 
 def _check_savable(
-    folder: Path, states: Mapping[Stage, Mapping[str, Tensor]], architecture: Architecture
+    folder: Path, states: Mapping[Stage, Mapping[str, Tensor]], architecture: RecordedNetwork
 ) -> None:
     problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
     if not is_replaceable(folder):
@@ -183,13 +186,13 @@ class Bundle:
         weights: the network's state before and after fine-tuning.
     """
 
-    record: Record
+    record: Record[RecordedNetwork]
     weights: Mapping[Stage, Mapping[str, Tensor]]
 
     def network(self, stage: Stage, device: Device) -> Network:
         """The network before or after fine-tuning, on the device, in evaluation mode."""
         a = self.record.architecture
-        return build(self.weights[stage], a.classes, a.image_size, device, a.dropout, a)
+        return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 
     def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32.

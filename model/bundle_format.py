@@ -8,7 +8,7 @@ import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.scale import Bits, Scale
-from shiftsearch.model.architecture import ThreeBlocks
+from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.network import sketch
@@ -28,21 +28,53 @@ WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.s
 Stage = Literal["before", "after"]
 Row = dict[str, Any]
 Count = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=ThreeBlocks().least_side)]
+Side = Annotated[int, Field(ge=1)]
 
 
 class BundleError(ProblemsError):
     """A bundle cannot be saved or loaded."""
 
 
-class Architecture(ThreeBlocks):
-    """What `model.network.Network` is built from: an architecture, its inputs and its outputs."""
+class RecordedNetwork(Architecture):
+    """What `model.network.Network` is built from: an architecture, its inputs and its outputs.
+
+    Of each architecture there is a subclass in `RECORDED`, which has its fields as well.
+    """
 
     classes: Annotated[int, Field(ge=1)]
     """Number of classes."""
     image_size: tuple[Side, Side]
     """(H, W) in pixels."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        """Refuse images that are too small."""
+        if min(self.image_size) < self.least_side:
+            raise ValueError(
+                f"architecture.image_size is {self.image_size}, but both sides must be >= "
+                f"{self.least_side}"
+            )
+        return self
+
+
+RECORDED: Mapping[str, type[RecordedNetwork]] = {
+    name: type(f"Recorded{architecture.__name__}", (RecordedNetwork, architecture), {})
+    for name, architecture in ARCHITECTURES.items()
+}
+"""By the architecture's name."""
+
+Built = TypeVar("Built", bound=RecordedNetwork)
+
+
+def recorded(
+    architecture: Architecture, classes: int, image_size: tuple[int, int], dropout: float
+) -> RecordedNetwork:
+    """As a bundle records it."""
+    values = architecture.model_dump()
+    return RECORDED[architecture.name](
+        **values, classes=classes, image_size=image_size, dropout=dropout
+    )
 
 
 class Preprocessing(Frozen):
@@ -79,11 +111,11 @@ class Origin(Frozen):
     replicate: Count
 
 
-class Record(Frozen):
-    """The content of `bundle.json`."""
+class Record(Frozen, Generic[Built]):
+    """The content of `bundle.json`, of a network in `RECORDED`."""
 
     schema_number: Annotated[int, Field(alias="schema")] = SCHEMA
-    architecture: Architecture
+    architecture: Built
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     hyperparameters: dict[str, Value]
@@ -125,7 +157,7 @@ def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return [line]
 
 
-def misfits(name: str, weights: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
+def misfits(name: str, weights: Mapping[str, Tensor], architecture: RecordedNetwork) -> list[str]:
     """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
     a = architecture
     network = sketch(a.classes, a.image_size, a.dropout, a)
@@ -188,7 +220,7 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> Record[RecordedNetwork]:
     """Read and check `bundle.json`.
 
     Raises:
@@ -201,8 +233,14 @@ def read_record(path: Path) -> Record:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise BundleError([f"{path}: schema is {schema!r}, but this version reads {SCHEMA}"])
+    network = content.get("architecture")
+    name = network.get("name") if isinstance(network, dict) else None
+    kind = RECORDED.get(str(name or REFERENCE.name))
+    if kind is None:
+        names = " or ".join(map(repr, RECORDED))
+        raise BundleError([f"{path}: architecture.name is {name!r}: input should be {names}"])
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Record[kind].model_validate_json(path.read_bytes())  # type: ignore[valid-type]
     except ValidationError as error:
         raise BundleError([f"{path}: {_line(problem)}" for problem in error.errors()]) from None
 

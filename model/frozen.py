@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 Condition = Mapping[str, tuple[Any, ...]]
 """Dotted names to values, one of which each must have."""
@@ -41,6 +42,24 @@ class When:
 
     field: str
     values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a field of text that holds one of these names, as a `Literal` of them would.
+
+    Attributes:
+        names: at least one; of a table that has an entry for each.
+    """
+
+    names: Collection[str]
+
+    def __get_pydantic_core_schema__(
+        self, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """What pydantic checks the field by."""
+        del source, handler
+        return core_schema.literal_schema(list(self.names))
 
 
 class Frozen(BaseModel):

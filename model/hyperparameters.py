@@ -8,22 +8,41 @@ carry; `from_flat` and `to_flat` convert.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from shiftsearch.model.architecture import REFERENCE
-from shiftsearch.model.frozen import Frozen, flatten
+from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
+from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
+from shiftsearch.model.unfreezing import UNFREEZING
+
+if TYPE_CHECKING:
+    from shiftsearch.data.augmentation import Change  # imports torch
 
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
 
-LAYERS = len(REFERENCE.layer_names)
-"""Layers that can be frozen."""
+LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
+"""Layers that can be frozen, in the architecture that has most."""
+
+
+@dataclass(frozen=True)
+class ChangedBy:
+    """Marks a field of `Augmentation` with what its strength is given to.
+
+    Attributes:
+        change: is called only where the strength is not 0.
+    """
+
+    change: Change
 
 
 class Augmentation(Frozen):
-    """Random changes of each training image, drawn anew per batch; 0 is off."""
+    """Random changes of each training image, drawn anew per batch; 0 is off.
+
+    The first six are made by `data.augmentation.augment`. A later one is marked with `ChangedBy`.
+    """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Degrees; uniform in plus or minus this."""
@@ -37,6 +56,15 @@ class Augmentation(Frozen):
     """Added to all pixels; uniform in plus or minus this, in units of the full range."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor about the image's mean; uniform in 1 plus or minus this."""
+
+    def changes(self) -> list[tuple[Change, float]]:
+        """Those marked with `ChangedBy` that are on, in declared order."""
+        return [
+            (mark.change, strength)
+            for name, field in type(self).model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, ChangedBy) and (strength := getattr(self, name))
+        ]
 
 
 class StageHyperparameters(Frozen):
@@ -60,7 +88,21 @@ class FineTuneHyperparameters(StageHyperparameters):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
-    """Layers, counted from the input, that keep the baseline's weights and statistics."""
+    """Layers, counted from the input, that keep the baseline's weights and statistics; all, where
+    the architecture has not so many."""
+    unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
+    """What becomes of frozen layers later; a value of one policy alone is marked with `When`."""
+
+
+class NetworkHyperparameters(Frozen):
+    """The architecture of both stages; a value of one architecture alone is marked with `When`."""
+
+    name: Annotated[str, OneOf(ARCHITECTURES), Neutral(REFERENCE.name)] = REFERENCE.name
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the network is built from."""
+        return ARCHITECTURES[self.name].model_validate(self.existing())
 
 
 class Hyperparameters(Frozen):
@@ -68,10 +110,11 @@ class Hyperparameters(Frozen):
 
     baseline: StageHyperparameters = StageHyperparameters()
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
+    network: NetworkHyperparameters = NetworkHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
-        """Dotted name to value of all that exist, in declared order."""
-        return flatten(self.existing())
+        """Dotted name to value of all that exist and are not neutral, in declared order."""
+        return flatten(self.content())
 
     @classmethod
     def defaults(cls) -> dict[str, Value]:
@@ -97,7 +140,7 @@ class Hyperparameters(Frozen):
     @classmethod
     def flat_content(cls, flat: Mapping[str, Value]) -> dict[str, Value]:
         """A flat configuration without its neutral values, for keys and comparisons."""
-        return flatten(cls.from_flat(flat).content())
+        return cls.from_flat(flat).to_flat()
 
 
 class Schedule(Frozen):

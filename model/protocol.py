@@ -224,7 +224,10 @@ class ProtocolRun:
         name = "report-" + content_key([result.epochs, *(s.digest for s in splits.values())])
         stored = self._store.load(result.course, name)
         if stored is None:
-            network = build(result.weights, data.classes, data.image_size, self._device)
+            architecture = self._hyperparameters.network.architecture
+            network = build(
+                result.weights, data.classes, data.image_size, self._device, architecture
+            )
             found = {k: evaluate(network, s.images, s.labels) for k, s in splits.items()}
             record = {k: evaluation.to_json() for k, evaluation in found.items()}
             self._store.save(result.course, name, Entry({}, record))
@@ -251,6 +254,7 @@ class ProtocolRun:
             self._data.image_size,
             *self._seeds,
             () if parent is None else (parent.key,),
+            self._hyperparameters.network.architecture,
         )
         return run_stage(
             course,
@@ -310,8 +314,8 @@ def build(
     classes: int,
     image_size: tuple[int, int],
     device: Device,
-    dropout: float = 0.5,
     architecture: Architecture = REFERENCE,
+    dropout: float = 0.5,
 ) -> Network:
     """The network with these weights, on the device, in evaluation mode."""
     network = allocate(classes, image_size, dropout, architecture)

@@ -1,7 +1,8 @@
 """The recipe of a stage: all that training reads of its hyperparameters.
 
-An engine asks the recipe and nothing else, so another policy (of unfreezing, of rates, of the
-order or the weights of images, of the loss) is a method here or a subclass.
+An engine asks the recipe and nothing else, so another policy (of rates, of the order or the
+weights of images, of the loss) is a method here or a subclass; policies of unfreezing are in
+`model.unfreezing`, and changes of images are marked in `model.hyperparameters.Augmentation`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from shiftsearch.data.augmentation import augment
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Protocol
 from shiftsearch.model.optimiser import AdamW
+from shiftsearch.model.unfreezing import UNFREEZING
 
 
 def training_splits(stage: str, protocol: Protocol) -> tuple[str, ...]:
@@ -40,9 +42,6 @@ class Recipe:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
         self.changes_images = any(hyperparameters.augmentation.model_dump().values())
-        self._frozen = 0
-        if isinstance(hyperparameters, FineTuneHyperparameters):
-            self._frozen = hyperparameters.frozen_layers
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.
@@ -53,8 +52,12 @@ class Recipe:
             epoch: counted from 1.
             learning_rate: of the schedule in this epoch, above 0.
         """
-        trained = len(self.course.architecture.layer_names) + 1 - self._frozen
-        return (0.0,) * self._frozen + (learning_rate,) * trained
+        layers = len(self.course.architecture.layer_names)
+        values = self.course.hyperparameters
+        if not isinstance(values, FineTuneHyperparameters):
+            return (learning_rate,) * (layers + 1)
+        frozen = UNFREEZING[values.unfreezing](values, layers, epoch)
+        return tuple(0.0 if is_frozen else learning_rate for is_frozen in frozen)
 
     def order(self, images: int, epoch: int) -> Tensor:
         """Which images an epoch trains on, one after the other.

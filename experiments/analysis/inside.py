@@ -69,8 +69,8 @@ class LayerChange:
 
     Attributes:
         name: of the layer, or "head".
-        frozen: whether fine-tuning left it frozen: then `cka` of it and of all layers before it
-            is 1 and both changes are 0.
+        frozen: whether every epoch of fine-tuning left it frozen: then both changes are 0,
+            and `cka` is 1 where all layers before it are frozen too.
         cka: linear CKA, 0..1, between the layer's outputs before and after fine-tuning on
             TEST2's selection part; None where an output does not depend on the image.
         weight_change: |after - before| / |before| over all trained parameters together, >= 0;
@@ -101,7 +101,9 @@ def block_maps(pair: Sequence[Network], image: Tensor) -> tuple[BlockMaps, ...]:
     return tuple(found)
 
 
-def layer_changes(pair: Sequence[Network], images: Tensor, frozen: int) -> tuple[LayerChange, ...]:
+def layer_changes(
+    pair: Sequence[Network], images: Tensor, frozen: Sequence[bool]
+) -> tuple[LayerChange, ...]:
     """Changes of every layer, on [n, 1, H, W] images; keeps one layer's features at a time."""
     features = zip(*(layer_features(network, images, BATCH) for network in pair), strict=True)
     alignments = [linear_cka(x, y) for x, y in features]
@@ -109,7 +111,7 @@ def layer_changes(pair: Sequence[Network], images: Tensor, frozen: int) -> tuple
     return tuple(
         LayerChange(
             name=name,
-            frozen=i < frozen,
+            frozen=frozen[i],
             cka=alignments[i],
             weight_change=relative_change(x.parameters(), y.parameters()),
             statistics_change=relative_change(_statistics(x), _statistics(y)),

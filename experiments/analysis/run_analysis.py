@@ -43,6 +43,7 @@ from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.unfreezing import always_frozen
 
 MAX_CKA_IMAGES = 1000
 
@@ -109,13 +110,14 @@ def analyse(
         protocol: of the run.
         before: the network's state after the baseline.
         after: its state after fine-tuning.
-        hyperparameters: of the trial: augmentation and frozen layers.
+        hyperparameters: of the trial: network, augmentation and frozen layers.
         device: applied to this process by the caller; all is computed in float32.
     """
     selection = division_of(dataset, protocol).selection
     part = dataset.splits["TEST2"].take(selection)
     images, _ = to_device(part, device.torch_device)
-    pair = [build(w, len(dataset.classes), dataset.image_size, device) for w in (before, after)]
+    size, architecture = dataset.image_size, hyperparameters.network.architecture
+    pair = [build(w, len(dataset.classes), size, device, architecture) for w in (before, after)]
     probabilities = [predict(network, images) for network in pair]
     shown = surest_repair(part, probabilities)
     # Evenly over the part: its images may be sorted by class.
@@ -135,7 +137,13 @@ def analyse(
             blocks=block_maps(pair, images[shown : shown + 1]),
         ),
         layers=layer_changes(
-            pair, images[few.to(images.device)], hyperparameters.fine_tune.frozen_layers
+            pair,
+            images[few.to(images.device)],
+            always_frozen(
+                hyperparameters.fine_tune,
+                len(architecture.layer_names),
+                protocol.fine_tune.max_epochs,
+            ),
         ),
         cka_images=len(few),
     )

@@ -120,7 +120,13 @@ class Recorder:
         report = run.report(result)
         seconds = time.process_time() - begin
         data = self.data
-        network = build(result.weights, data.classes, data.image_size, self.device)
+        network = build(
+            result.weights,
+            data.classes,
+            data.image_size,
+            self.device,
+            Hyperparameters.from_flat(configuration).network.architecture,
+        )
         held_out = None
         if len(self.held_out.labels):
             scored = evaluate(network, self.held_out.images, self.held_out.labels)

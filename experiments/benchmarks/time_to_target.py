@@ -45,6 +45,7 @@ from shiftsearch.experiments.outcome.results import parts_of, weights_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.protocol import build
 from shiftsearch.search.study.journal import open_journal
 
@@ -126,7 +127,9 @@ def score(run: Run, started: float) -> dict[str, Any]:
         if trial.datetime_complete is None:
             raise ValueError(f"{run.journal}: trial {trial.number} is complete without a time")
         weights = weights_of(run.store, trial.user_attrs["result"], "after")
-        network = build(weights, len(dataset.classes), dataset.image_size, device)
+        found = Hyperparameters.from_flat(trial.user_attrs["configuration"]).network
+        size, classes = dataset.image_size, len(dataset.classes)
+        network = build(weights, classes, size, device, found.architecture)
         rows.append(
             {
                 "number": trial.number,

@@ -28,7 +28,7 @@ from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
-from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build, division_of
 from shiftsearch.model.store import Store
 
@@ -140,10 +140,12 @@ def score(
     """Evaluate all finished replicates of a configuration on all parts."""
     evaluations: dict[tuple[str, int, int], Evaluation] = {}
     correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+    size, classes = dataset.image_size, len(dataset.classes)
+    architecture = Hyperparameters.from_flat(candidate.configuration).network.architecture
     for replicate, result in candidate.results.items():
         for stage in STAGES:
             weights = weights_of(store, result, stage)
-            network = build(weights, len(dataset.classes), dataset.image_size, device)
+            network = build(weights, classes, size, device, architecture)
             for i, part in enumerate(parts):
                 probabilities = predict(network, part.images)
                 evaluations[stage, i, replicate] = summarise(probabilities, part.labels)

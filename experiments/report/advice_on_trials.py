@@ -62,7 +62,7 @@ def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
     complete = sorted(
         (t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number)
     )
-    if name.startswith("baseline."):
+    if not name.startswith("fine_tune."):
         first: dict[int, TrialRecord] = {}
         for trial in complete:
             first.setdefault(trial.root, trial)
@@ -72,7 +72,7 @@ def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
 
 def _the_best(name: str, best: Sequence[TrialRecord]) -> str:
     """What `_best_apart` found: `the best 6 baselines`."""
-    return f"the best {len(best)} {'baselines' if name.startswith('baseline.') else 'trials'}"
+    return f"the best {len(best)} {'trials' if name.startswith('fine_tune.') else 'baselines'}"
 
 
 def _at(
@@ -247,7 +247,7 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
             if t.state in ("complete", "pruned", "fail") and name in t.configuration
         ]
         ended = [t for t in ended if not t.lost]
-        if name.startswith("baseline."):
+        if not name.startswith("fine_tune."):
             ended = [t for t in ended if t.branch_of is None]
         high = [t for t in ended if to_unit(domain, t.configuration[name]) > 2 / 3]
         rest = [t for t in ended if to_unit(domain, t.configuration[name]) <= 2 / 3]

@@ -109,14 +109,15 @@ class _Section:
     """A part of the page.
 
     Attributes:
-        anchor: its link; names the template too.
+        anchor: its link; names the template too, which has `result`, `trials`, `space` and
+            `analysis` as `write_report` takes them.
         title: its heading.
-        view: what the template shows, by name.
+        view: what else the template shows, by name.
     """
 
     anchor: str
     title: str
-    view: Callable[[_Material], dict[str, Any]]
+    view: Callable[[_Material], dict[str, Any]] = lambda _: {}
 
 
 _ANSWER = _Section("answer", "Answer", lambda m: {"answer": answer(m.result)})
@@ -174,7 +175,9 @@ def write_report(
     def made(section: _Section) -> str:
         try:
             template = environment.get_template(f"{section.anchor}.html.j2")
-            return template.render(result=result, missing=_MISSING, **section.view(material))
+            given = {"trials": trials, "space": space, "analysis": analysis}
+            view = given | section.view(material)
+            return template.render(result=result, missing=_MISSING, **view)
         except Exception as error:  # whatever it is, the rest of the page does not need it
             failures.append(f"section {section.title!r} failed: {in_one_line(error)}")
             return environment.get_template("failed.html.j2").render(failure=failures[-1])

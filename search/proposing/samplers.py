@@ -69,6 +69,9 @@ over both stages; when a baseline is given, its fine-tune is drawn as if it were
 MODEL_FREE = ("qmc", "random")
 """Samplers that do not."""
 
+OFFERED = [name for name in (*MODELS, *MODEL_FREE) if not name.endswith("-joint")]
+"""For experiments; the joint ones are there to be compared with."""
+
 _TRIES = 20
 """Draws at random in place of a configuration that was tried, before one is looked for."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from shiftsearch.data.augmentation import augment, warp
+from shiftsearch.data.augmentation import Change, augment, warp
 
 pytestmark = pytest.mark.unit
 
@@ -21,6 +22,22 @@ class Strengths:
     noise: float = 0
     brightness: float = 0
     contrast: float = 0
+
+    def changes(self) -> Sequence[tuple[Change, float]]:
+        return ()
+
+
+def speckle(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    draws = torch.rand(images.shape, generator=generator, device=images.device)
+    return images * (draws >= share)
+
+
+@dataclass(frozen=True)
+class Speckled(Strengths):
+    """With a change that the first version did not have."""
+
+    def changes(self) -> Sequence[tuple[Change, float]]:
+        return ((speckle, 0.5),)
 
 
 ALL = Strengths(30, 0.2, 3, 0.05, 0.1, 0.2)
@@ -153,6 +170,15 @@ def test_turning_one_change_off_leaves_the_others_amounts() -> None:
     assert gap(alone, with_contrast) < 1e-4
     noisy = augment(batch, Strengths(brightness=0.2, noise=0.001), seeded())
     assert gap(noisy, alone) < 0.01
+
+
+def test_a_further_change_comes_last_and_moves_no_draw_of_the_others() -> None:
+    images, generator = pictures(), seeded()
+    before = augment(images, ALL, generator)
+    expected = speckle(before, 0.5, generator)
+    speckled = Speckled(**vars(ALL))
+    assert torch.equal(augment(images, speckled, seeded()), expected)
+    assert torch.equal(augment(images, Speckled(), seeded()), speckle(images, 0.5, seeded()))
 
 
 def test_the_global_generator_is_untouched_and_layout_does_not_matter() -> None:

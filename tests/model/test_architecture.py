@@ -10,9 +10,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from shiftsearch.model.architecture import Architecture, Layer, ThreeBlocks
-from shiftsearch.model.bundle_format import Architecture as Recorded
-from shiftsearch.model.bundle_format import misfits
+from shiftsearch.model.architecture import ARCHITECTURES, Architecture, Layer, ThreeBlocks
+from shiftsearch.model.bundle_format import misfits, recorded
+from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.network import Dense, Network, allocate
 from shiftsearch.model.representation import layer_features, layer_names
 from tests.model.test_golden import REFERENCE_COURSES
@@ -78,5 +78,24 @@ def test_images_too_small_for_it_are_refused() -> None:
 
 
 def test_a_record_is_checked_without_the_memory_that_it_asks_for() -> None:
-    huge = Recorded(dense=2**40, classes=3, image_size=(16, 16), dropout=0.5)
+    huge = recorded(ThreeBlocks(dense=2**40), 3, (16, 16), 0.5)
     assert any("layers.3.linear.weight is missing" in line for line in misfits("file", {}, huge))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_is_chosen_by_name_is_built_and_recorded(name: str) -> None:
+    chosen = Hyperparameters.from_flat({"network.name": name})
+    architecture = chosen.network.architecture
+    assert (type(architecture), architecture.name) == (ARCHITECTURES[name], name)
+    record = recorded(architecture, 3, (32, 32), 0.25)
+    assert isinstance(record, type(architecture))
+    assert record.model_dump().items() >= architecture.model_dump().items()
+    assert chosen == Hyperparameters.from_flat(chosen.to_flat())
+    with pytest.raises(ValidationError, match=r"image_size is \(1, 32\), but both sides"):
+        recorded(architecture, 3, (1, 32), 0.25)
+
+
+def test_the_reference_network_is_in_no_configuration_and_another_name_is_refused() -> None:
+    assert not [name for name in Hyperparameters().to_flat() if name.startswith("network")]
+    with pytest.raises(ValidationError, match="'three blocks'"):
+        Hyperparameters.from_flat({"network.name": "four blocks"})

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from shiftsearch.model.course import Course
 from shiftsearch.model.frozen import Frozen, Neutral, flatten
 from shiftsearch.model.hyperparameters import (
     Augmentation,
+    ChangedBy,
     FineTuneHyperparameters,
     Hyperparameters,
     Protocol,
     Schedule,
     StageHyperparameters,
 )
+from shiftsearch.model.recipe import Recipe
 
 pytestmark = pytest.mark.unit
 
@@ -28,8 +32,13 @@ class Group(Frozen):
     kind: Annotated[str, Neutral("none")] = "none"
 
 
+def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    del generator
+    return images * (1 - share)
+
+
 class LaterAugmentation(Augmentation):
-    erasing: Annotated[float, Field(ge=0, le=1), Neutral(0.0)] = 0.0
+    erasing: Annotated[float, Field(ge=0, le=1), Neutral(0.0), ChangedBy(erase)] = 0.0
 
 
 class LaterStage(StageHyperparameters):
@@ -84,9 +93,20 @@ def test_a_later_option_that_is_on_moves_them(on: dict[str, Any]) -> None:
     assert course(StageHyperparameters(**OLD), LaterSchedule(min_updates=3)).key != BEFORE.key
 
 
+def test_an_augmentation_is_what_its_field_says() -> None:
+    assert LaterAugmentation(noise=0.1).changes() == []
+    assert LaterAugmentation(erasing=0.25).changes() == [(erase, 0.25)]
+    later = Recipe(course(LaterStage(augmentation=LaterAugmentation(erasing=0.25)), Schedule()))
+    assert later.changes_images
+    ones, labels = torch.ones(2, 1, 4, 4), torch.tensor([0, 1])
+    changed, _ = later.augment(ones, labels, later.generator("augmentation", 1))
+    assert torch.equal(changed, 0.75 * ones)
+
+
 def test_every_field_of_the_first_version_is_content() -> None:
     for settings in (Hyperparameters(), Schedule(), Protocol()):
-        assert settings.content() == settings.model_dump()
+        every, neutral = flatten(settings.model_dump()), settings.neutrals()
+        assert flatten(settings.content()) == {k: v for k, v in every.items() if k not in neutral}
 
 
 def test_content_is_what_is_not_neutral() -> None:

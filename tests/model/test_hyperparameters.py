@@ -23,7 +23,7 @@ SCHEDULE = {"max_epochs": 15, "patience": 4, "reduce_after": 2, "reduce_factor":
 
 
 def test_the_defaults_are_the_reference_configuration_and_protocol() -> None:
-    assert Hyperparameters().model_dump() == REFERENCE
+    assert Hyperparameters().content() == REFERENCE
     assert Protocol().model_dump() == {
         "baseline": SCHEDULE,
         "fine_tune": SCHEDULE,

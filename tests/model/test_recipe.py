@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
+from shiftsearch.model.unfreezing import UNFREEZING, always_frozen
 
 pytestmark = pytest.mark.unit
 
@@ -127,6 +129,26 @@ def test_the_reference_recipe_freezes_the_first_layers_in_every_epoch() -> None:
     assert recipe.rates(1, 0.1) == recipe.rates(4, 0.1) == (0, 0, 0.1, 0.1, 0.1)
     baseline = Course("baseline", StageHyperparameters(), Schedule(), "a", "b", 3, (16, 16), 5, 0)
     assert Recipe(baseline).rates(1, 0.1) == (0.1,) * 5
+
+
+def test_a_policy_of_unfreezing_says_which_layers_are_frozen_in_an_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def downwards(values: FineTuneHyperparameters, layers: int, epoch: int) -> list[bool]:
+        return [i < values.frozen_layers - epoch for i in range(layers)] + [False]
+
+    monkeypatch.setitem(UNFREEZING, "downwards", downwards)  # type: ignore[arg-type]
+    values = FINE_TUNE.model_copy(update={"unfreezing": "downwards", "frozen_layers": 3})
+    recipe = Recipe(replace(COURSE, hyperparameters=values))
+    assert [recipe.rates(epoch, 0.1).count(0) for epoch in (1, 2, 3, 4)] == [2, 1, 0, 0]
+    assert recipe.course.key != COURSE.key
+    assert always_frozen(values, HEAD, 2) == [True, False, False, False, False]
+    assert always_frozen(FINE_TUNE, HEAD, 9) == [True, True, False, False, False]
+
+
+def test_all_layers_are_frozen_where_the_network_has_not_so_many() -> None:
+    values = FINE_TUNE.model_copy(update={"frozen_layers": 4})
+    assert always_frozen(values, 2, 1) == [True, True, False]
 
 
 @pytest.mark.parametrize("augmented", [False, True])
