@@ -101,6 +101,18 @@ def save_pack(dataset: Dataset, folder: Path) -> None:
     _write_pack(dataset, folder, [])
 
 
+def keep_pack(dataset: Dataset, folder: Path) -> None:
+    """Leave the pack at `folder` if it is of this dataset; else write one.
+
+    Raises:
+        OSError: `folder` cannot be written.
+    """
+    try:
+        open_pack(folder, digest=dataset.digest)
+    except DataError:
+        save_pack(dataset, folder)
+
+
 def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
     record = {
         "format": FORMAT,

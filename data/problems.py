@@ -11,11 +11,12 @@ class ProblemsError(ValueError):
     """Something is wrong with what was given.
 
     Attributes:
-        problems: one line each, naming file or field, value and rule. Of more than
-            `MAX_PROBLEMS` the first are kept, and a last line says "and N more".
+        found: every problem, one line each, naming file or field, value and rule.
+        problems: the lines to show: of more than `MAX_PROBLEMS` the first, and "and N more".
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
+        self.found = tuple(problems)
         left_out = len(problems) - MAX_PROBLEMS
         last = [f"and {left_out} more"] if left_out > 0 else []
         self.problems = (*problems[:MAX_PROBLEMS], *last)

@@ -79,7 +79,7 @@ def report(options: Namespace, console: Console) -> int:
     run = Run(options.run)
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
-    lock, warn = RunLock(run.lock), warner(console)
+    lock, warn = RunLock(run.lock, "`shiftsearch report`"), warner(console)
     lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
     try:
         result = json.loads(run.result.read_bytes())

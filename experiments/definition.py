@@ -221,7 +221,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
         try:
             experiment.checked_points()
         except SpaceError as error:
-            problems += error.problems
+            problems += error.found
         problems += experiment.wrong_rungs()
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])

@@ -1,26 +1,26 @@
-"""What a search needs before it starts: its data, and room for its trials."""
+"""What a search needs before it starts: data that its experiment fits, and room for its trials."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from shiftsearch.data.augmentation import max_translation
 from shiftsearch.data.cache import open_dataset
-from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.check import check
+from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.model.architecture import ARCHITECTURES
+from shiftsearch.model.protocol import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
+from shiftsearch.search.proposing.domains import domain_values
 
-
-def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
-    """The experiment's dataset and warnings about it.
-
-    Raises:
-        data.dataset.DataError: when the folder's data is wrong.
-    """
-    if experiment.data == "synthetic":
-        return synthesize(experiment.synthetic.seed, experiment.synthetic.size), []
-    return open_dataset(Path(experiment.data))
+_TRANSLATION = ".translation"
+_NETWORK = "network.name"
 
 
 def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
@@ -33,3 +33,98 @@ def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
     return fit_resources(
         nodes, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
     )
+
+
+def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
+    """The experiment's dataset, which it fits, and warnings about it.
+
+    Raises:
+        data.dataset.DataError: the folder's data is wrong, or the experiment does not fit it.
+    """
+    if experiment.data == "synthetic":
+        synthetic = experiment.synthetic
+        dataset, warnings = synthesize(synthetic.seed, synthetic.size), list[str]()
+    else:
+        dataset, warnings = open_dataset(Path(experiment.data))
+    refuse_misfits(experiment, dataset)
+    return dataset, [*warnings, *check(dataset).warnings, *nothing_held_out(experiment, dataset)]
+
+
+def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse an experiment that cannot run on the dataset; nothing is trained yet.
+
+    Raises:
+        data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
+            large for the images, or the images are too small for a network; one line each.
+    """
+    problems = [
+        *_thin_selection(experiment, dataset),
+        *_far_translations(experiment, dataset),
+        *_small_images(experiment, dataset),
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def nothing_held_out(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line if a share of TEST2 is to be held out, and is less than an image of any class."""
+    protocol, test2 = experiment.protocol, dataset.splits["TEST2"]
+    if protocol.holdout == 0 or len(division_of(dataset, protocol).held_out):
+        return []
+    return [
+        f"TEST2: none of its {len(test2)} images is held out with protocol.holdout"
+        f" {protocol.holdout:g}, so the result has no held-out accuracy: add images, or raise"
+        " protocol.holdout"
+    ]
+
+
+def _thin_selection(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each class without an image in the selection part."""
+    protocol, labels = experiment.protocol, dataset.splits["TEST2"].labels
+    chosen = labels[division_of(dataset, protocol).selection]
+    here, there = (np.bincount(part, minlength=len(dataset.classes)) for part in (chosen, labels))
+    return [
+        f"TEST2: class {name!r} has {there[label]} images, and none of them is in the selection"
+        f" part with protocol.holdout {protocol.holdout:g} ({len(chosen)} of {len(labels)} images"
+        " are); every class must have at least one there: add images, or lower protocol.holdout"
+        for label, name in enumerate(dataset.classes)
+        if here[label] == 0
+    ]
+
+
+def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each translation, searched or fixed, that is too far; points lie in the space."""
+    height, width = dataset.image_size
+    most = max_translation(dataset.image_size)
+    space = experiment.search_space()
+    largest = {k: float(v) for k, v in space.fixed.items() if k.endswith(_TRANSLATION)}
+    domains = space.distributions.items()
+    largest |= {k: _largest(d) for k, d in domains if k.endswith(_TRANSLATION)}
+    return [
+        f"space.{name}: {value:g}, but must be at most {most:g} pixels for images of"
+        f" {height}x{width}"
+        for name, value in largest.items()
+        if value > most
+    ]
+
+
+def _small_images(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """A line for each network, searched or fixed, that needs larger images."""
+    space = experiment.search_space()
+    domain = space.distributions.get(_NETWORK)
+    names = [space.fixed.get(_NETWORK)] if domain is None else domain_values(domain) or ()
+    height, width = dataset.image_size
+    return [
+        f"space.{_NETWORK}: {name!r}, but it needs images of {least} pixels a side at least, and"
+        f" these have {height}x{width}"
+        for name in names
+        if name in ARCHITECTURES
+        and (least := ARCHITECTURES[str(name)]().least_side) > min(height, width)
+    ]
+
+
+def _largest(distribution: BaseDistribution) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        return max(float(c) for c in distribution.choices if isinstance(c, float | int))
+    high: float = distribution.high  # type: ignore[attr-defined]
+    return high

@@ -13,16 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shiftsearch.data.cache import open_pack, save_pack
-from shiftsearch.data.check import check
-from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.data.cache import keep_pack
+from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
-from shiftsearch.experiments.fitting import refuse_misfits
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_failures, say_next, warner
 from shiftsearch.experiments.live.board import Board, Outcome
@@ -36,7 +34,7 @@ from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.report.findings import result_table
-from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.device import choose_device
 from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
@@ -85,25 +83,18 @@ def search(
         search.study.stored_study.StudyMismatch: the run was made under other conditions;
             nothing is written.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
-        search.study.journal.RunLocked: another driver works on the run.
+        search.study.journal.RunLocked: another process works on the run.
         experiments.run_folder.NotARun: the folder holds something else.
         experiments.exits.Interrupted: the machine keeps the run from going on once it was begun;
             the same command continues it.
     """
     run = Run(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
-    # A start that died early leaves the lock and nothing else.
-    others = folder.exists() and any(p != run.lock for p in folder.iterdir())
-    if others and not run.journal.exists():
-        raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
+    run.refuse_other_content()
     if address is None:  # else only the cluster knows
         fit(experiment, [this_machine()])
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
-    refuse_misfits(experiment, dataset)
-    warnings += check(dataset).warnings
     for warning in warnings:
         warner(console)(warning)
     lock = RunLock(run.lock)
@@ -174,10 +165,7 @@ class _Search:
         self._write_definition()
         self.precision.recall()
         run.tidy()
-        try:
-            open_pack(run.pack, digest=self.dataset.digest)
-        except DataError:
-            save_pack(self.dataset, run.pack)
+        keep_pack(self.dataset, run.pack)
         log = TensorBoardLog(
             run.tensorboard, study.space, self.dataset.classes, run.store, study.trial
         )

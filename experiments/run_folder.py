@@ -108,6 +108,20 @@ class Run:
         """Ray's own files; nothing in it is needed afterwards."""
         return self.folder / "ray"
 
+    def refuse_other_content(self) -> None:
+        """Refuse a folder that is neither a run nor to become one.
+
+        Raises:
+            NotARun: it is a file, or holds something else.
+        """
+        folder = self.folder
+        if folder.exists() and not folder.is_dir():
+            raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
+        # A start that died early leaves the lock and nothing else.
+        others = folder.exists() and any(path != self.lock for path in folder.iterdir())
+        if others and not self.journal.exists():
+            raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
+
     def tidy(self) -> None:
         """Remove what killed processes left: half-written entries, Ray's own folders."""
         self.store.tidy()

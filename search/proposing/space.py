@@ -19,6 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from shiftsearch.data.problems import ProblemsError
 from shiftsearch.model.frozen import Condition
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.search.proposing import reading
@@ -39,16 +40,8 @@ REFERENCE: Mapping[str, Value] = FIELDS.reference
 """The reference configuration."""
 
 
-class SpaceError(ValueError):
-    """The space, or a point of it, is wrong.
-
-    Attributes:
-        problems: one line each, naming key, value and rule.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(problems))
+class SpaceError(ProblemsError):
+    """The space, or a point of it, is wrong; `problems` has one line each."""
 
 
 class Space:

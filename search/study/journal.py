@@ -18,18 +18,22 @@ from optuna.storages.journal import (
 
 
 class RunLocked(RuntimeError):  # noqa: N818, named by its cause
-    """Another process drives this run; the message names it."""
+    """Another process writes this run; the message names it and what it does."""
 
 
 class RunLock:
-    """The run's own lock: held by its driver, freed by the kernel however the driver dies.
+    """The run's own lock: held by who writes it, freed by the kernel however that process dies.
 
     flock works on local disks and on NFS from version 4; on a file system without it, taking the
     lock raises OSError.
+
+    Args:
+        path: of the lock's file.
+        work: what is done under it, in words: "a search".
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, work: str = "a search") -> None:
+        self._path, self._work = path, work
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
@@ -40,13 +44,14 @@ class RunLock:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            process, _, work = (file.read().strip() or "unknown").partition(": ")
             file.close()
             raise RunLocked(
-                f"{self._path.parent}: another driver (process {holder}) works on this run"
+                f"{self._path.parent}: {work or 'a search'} is at work on this run (process"
+                f" {process}); wait for its end"
             ) from None
         file.truncate(0)
-        file.write(f"{os.getpid()} on {os.uname().nodename}\n")
+        file.write(f"{os.getpid()} on {os.uname().nodename}: {self._work}\n")
         file.flush()
         self._file = file
 

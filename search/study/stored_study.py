@@ -7,7 +7,7 @@ process, the holder of the run's lock, and one thread; nobody else writes the st
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,14 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from shiftsearch.data.problems import ProblemsError
 from shiftsearch.search.study.journal import open_journal
 from shiftsearch.search.study.records import TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
 
 
-class StudyMismatch(ValueError):  # noqa: N818, named by its cause
-    """The run's study was made under other conditions.
-
-    Attributes:
-        problems: one line per field, with its value then and now.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(problems))
+class StudyMismatch(ProblemsError):  # noqa: N818, named by its cause
+    """The run's study was made under other conditions; a line per field, with both values."""
 
 
 class StoredStudy:

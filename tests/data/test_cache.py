@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import shiftsearch.data.cache
-from shiftsearch.data.cache import open_dataset, open_pack, save_pack
+from shiftsearch.data.cache import keep_pack, open_dataset, open_pack, save_pack
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.image_folder import read_folder
 from shiftsearch.data.scan import Scan
@@ -199,3 +199,15 @@ def test_a_pack_keeps_what_the_values_of_the_files_meant(folder: Path, cache: Pa
         del record[key]
     (pack / "pack.json").write_text(json.dumps(record))
     assert open_pack(pack).digest == dataset.digest
+
+
+def test_a_pack_is_kept_while_it_is_of_the_dataset(folder: Path, tmp_path: Path) -> None:
+    (dataset, _), pack = read_folder(folder), tmp_path / "pack"
+    keep_pack(dataset, pack)
+    first = (pack / "pack.json").stat().st_mtime_ns
+    keep_pack(dataset, pack)
+    assert (pack / "pack.json").stat().st_mtime_ns == first
+    rewrite(folder)
+    changed, _ = read_folder(folder)
+    keep_pack(changed, pack)
+    assert open_pack(pack).digest == changed.digest != dataset.digest

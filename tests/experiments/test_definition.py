@@ -296,6 +296,9 @@ def test_all_problems_are_named_but_of_many_the_first_20_and_how_many_more(file:
     wrong = "\n".join(f"key{i}: 1" for i in range(50))
     *named, last = problems_of(wrong, file)
     assert (len(named), last) == (20, "and 30 more")
+    point = ", ".join(f"key{i}: 1" for i in range(25))
+    *named, last = problems_of(f"points: [{{baseline: {{{point}}}}}]", file)
+    assert (len(named), last) == (20, "and 5 more")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["bytes", "folder"])

@@ -149,6 +149,13 @@ def test_all_problems_are_named_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_of_many_problems_the_first_20_are_shown_and_how_many_more() -> None:
+    with pytest.raises(SpaceError) as caught:
+        Space.parse({"baseline": {f"key{i}": 1 for i in range(50)}})
+    *shown, last = caught.value.problems
+    assert (len(shown), last) == (20, "and 30 more")
+
+
 def test_configurations_are_canonical() -> None:
     """0 for a float is 0.0; a step's 0.30000000000000004 is 0.3: one configuration, one key."""
     space = Space.parse(

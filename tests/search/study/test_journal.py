@@ -90,13 +90,25 @@ def test_writing_leaves_no_lock_file(tmp_path: Path) -> None:
 def test_a_second_driver_is_refused_and_named(tmp_path: Path) -> None:
     first, second = RunLock(tmp_path / "run.lock"), RunLock(tmp_path / "run.lock")
     first.acquire()
-    with pytest.raises(RunLocked, match=rf"{tmp_path}: another driver \(process {os.getpid()} "):
+    with pytest.raises(RunLocked, match=rf"{tmp_path}: a search is .*\(process {os.getpid()} "):
         second.acquire()
     with pytest.raises(RunLocked, match=str(os.getpid())):  # the refused one wiped no name
         second.acquire()
     first.release()
     second.acquire()
     second.release()
+
+
+def test_the_refusal_says_what_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    report = RunLock(path, "`shiftsearch report`")
+    report.acquire()
+    with pytest.raises(RunLocked, match=rf"{tmp_path}: `shiftsearch report` is .*{os.getpid()} "):
+        RunLock(path).acquire()
+    path.write_text(f"{os.getpid()} on here\n")  # as earlier versions wrote it
+    with pytest.raises(RunLocked, match=rf": a search is .*\(process {os.getpid()} on here\)"):
+        RunLock(path).acquire()
+    report.release()
 
 
 @pytest.mark.slow(reason="starts a Python process that is killed while it holds the lock")

@@ -505,6 +505,14 @@ def test_2_10_fields_that_came_or_went_are_named(path: Path) -> None:
     ]
 
 
+def test_2_10_of_many_fields_the_first_20_are_shown_and_how_many_more(path: Path) -> None:
+    drive(open_study(path, identity=IDENTITY | {f"space.x{i}": "1" for i in range(50)}), 1)
+    with pytest.raises(StudyMismatch) as caught:
+        open_study(path, identity=IDENTITY | {f"space.x{i}": "2" for i in range(50)})
+    *shown, last = caught.value.problems
+    assert (len(shown), last) == (20, "and 30 more")
+
+
 def test_2_10_a_study_that_minimises_is_refused(path: Path) -> None:
     optuna.create_study(storage=open_journal(path), study_name="tests", direction="minimize")
     with pytest.raises(StudyMismatch, match="direction"):

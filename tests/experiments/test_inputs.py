@@ -10,7 +10,7 @@ import pytest
 from shiftsearch.data.augmentation import max_translation
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.experiments.definition import build
-from shiftsearch.experiments.fitting import refuse_misfits
+from shiftsearch.experiments.inputs import nothing_held_out, refuse_misfits
 
 pytestmark = pytest.mark.unit
 
@@ -51,6 +51,19 @@ def test_an_empty_selection_part_is_refused() -> None:
     assert {len(lines) for lines in found} == {0, 1, 2}
     (line, _) = next(lines for lines in found if len(lines) == 2)
     assert "protocol.holdout 0.5 (0 of 2 images are)" in line
+
+
+@pytest.mark.parametrize(
+    ("in_test2", "holdout", "lines"),
+    [((1, 1), 0.4, 1), ((1, 1), 0, 0), ((2, 2), 0.4, 0), ((8, 8), 0.01, 0), ((1, 8), 0.01, 0)],
+)
+def test_a_share_that_holds_nothing_out_is_said(
+    in_test2: tuple[int, ...], holdout: float, lines: int
+) -> None:
+    experiment = build({"protocol": {"holdout": holdout}}, "tests")
+    found = nothing_held_out(experiment, dataset(in_test2))
+    assert len(found) == lines
+    assert all(f"holdout {holdout:g}" in line for line in found)
 
 
 @pytest.mark.parametrize(
