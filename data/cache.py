@@ -25,7 +25,8 @@ import numpy as np
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.image_folder import read_scan
-from shiftsearch.data.publishing import written_beside
+from shiftsearch.data.os_errors import said
+from shiftsearch.data.publishing import save_array, written_beside
 from shiftsearch.data.scale import FULL_BITS, SCALES
 from shiftsearch.data.scan import scan_folder
 
@@ -73,7 +74,7 @@ def open_dataset(path: Path, cache: Path | None = None) -> tuple[Dataset, list[s
     except OSError as error:
         return dataset, [
             *warnings,
-            f"{folder}: cannot be written, so every start reads all files: {error.strerror}",
+            f"{folder}: cannot be written, so every start reads all files: {said(error)}",
         ]
     return dataset, warnings
 
@@ -111,8 +112,8 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
     }
     with written_beside(folder) as beside:
         for name in SPLITS:
-            np.save(beside / f"{name}.images.npy", dataset.splits[name].images)
-            np.save(beside / f"{name}.labels.npy", dataset.splits[name].labels)
+            save_array(beside / f"{name}.images.npy", dataset.splits[name].images)
+            save_array(beside / f"{name}.labels.npy", dataset.splits[name].labels)
         (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             with path.open("rb") as file:

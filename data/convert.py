@@ -9,25 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, blank_images
-from shiftsearch.data.npy_image import MIN_SIDE, read_file
+from shiftsearch.data.image_file import SUFFIXES, deepest_value, read_image
+from shiftsearch.data.npy_image import MIN_SIDE
+from shiftsearch.data.os_errors import said
 from shiftsearch.data.problems import named
-from shiftsearch.data.publishing import written_beside
-from shiftsearch.data.scale import (
-    FULL_BITS,
-    Bits,
-    Pixels,
-    Scale,
-    bits_of,
-    misfit,
-    scale_of,
-    to_unit,
-)
+from shiftsearch.data.publishing import save_array, written_beside
+from shiftsearch.data.scale import FULL_BITS, Bits, Pixels, bits_of
 from shiftsearch.data.scan import IMPORT_RECORD, scan_folder
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def import_images(
@@ -63,7 +53,7 @@ def import_images(
         for file in files
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        deep, warnings = _depth(list(pool.map(_deepest, places.values())))
+        deep, warnings = _depth(list(pool.map(deepest_value, places.values())))
         bits = deep or FULL_BITS
 
         def read(path: Path) -> Pixels | DataError:
@@ -89,22 +79,6 @@ def import_images(
         f" {len(scan.classes)} classes{strays}"
     )
     return done, [*left_out, *warnings]
-
-
-def _deepest(path: Path) -> tuple[int | None, bool]:
-    """The largest value of a gray PNG file of 16 bits, else None; and if it is a coloured one."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(26)
-        # PNG: signature, length and name of IHDR, width, height, bits at 24, kind of colour at 25.
-        if header[12:16] != b"IHDR" or header[24] != 16:
-            return None, False
-        with Image.open(path, formats=("PNG",)) as image:
-            if not image.mode.startswith("I"):
-                return None, True
-            return int(np.asarray(image).max()), False
-    except Exception:  # `read_image` will say what is wrong
-        return None, False
 
 
 def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[str]]:
@@ -177,79 +151,9 @@ def _write_files(
                 if path.parent not in made:
                     path.parent.mkdir(parents=True)
                     made.add(path.parent)
-                np.save(path, image[..., np.newaxis])
+                save_array(path, image[..., np.newaxis])
             if record is not None:
                 text = json.dumps(record) + "\n"
                 (beside / IMPORT_RECORD).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DataError([f"{target}: cannot be written: {error.strerror}"]) from error
-
-
-def read_image(
-    path: Path, size: tuple[int, int], scale: Scale | None = None, bits: int = FULL_BITS
-) -> Pixels:
-    """Read a single image file as a network takes it.
-
-    A .npy file must have the asked size, and values on the asked scale. PNG and JPEG images are
-    turned as their EXIF data says, laid over black where transparent, made grayscale (ITU-R 601
-    luma; 16-bit gray is scaled to 8 bits) and resized with a bilinear filter as wide as the
-    reduction, without keeping the proportions.
-
-    Args:
-        path: a .npy, .png, .jpg or .jpeg file, in any case.
-        size: height and width of the result, pixels.
-        scale: of the images that the network was trained on. None where that is not known: a
-            .npy file of floats is then divided by 255 if it holds a value above 1.
-        bits: significant bits of gray PNG files of 16 bits, so that 2^bits - 1 is white.
-
-    Returns:
-        [H, W] uint8 in 0..255 or float32 in 0..1.
-
-    Raises:
-        DataError: the file holds no such image.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        return _read_npy(path, size, scale)
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as file:
-            gray = _to_gray(ImageOps.exif_transpose(file), bits)
-    except UnidentifiedImageError as error:
-        raise DataError([f"{path}: is no image, but must be PNG or JPEG"]) from error
-    except DataError as error:
-        raise DataError([f"{path}: {error}"]) from None
-    except Exception as error:  # Pillow lets struct.error, zlib.error and others of its parts out
-        raise DataError([f"{path}: cannot be read as PNG or JPEG: {error}"]) from error
-    return np.array(gray.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def _read_npy(path: Path, size: tuple[int, int], scale: Scale | None) -> Pixels:
-    image = read_file(str(path))
-    if isinstance(image, str):
-        raise DataError([image])
-    if image.pixels.shape != size:
-        raise DataError([f"{path}: size {image.pixels.shape}, but must be {size}"])
-    if scale is None:
-        scale = scale_of([image.highest])
-    if wrong := misfit(scale, image.dtype, image.highest):
-        raise DataError([f"{path}: {wrong}, as the images that the model was trained on"])
-    return to_unit(image.pixels, scale)
-
-
-def _to_gray(image: Image.Image, bits: int) -> Image.Image:
-    """8-bit grayscale of an image in any mode that PNG and JPEG have.
-
-    Raises:
-        DataError: a 16-bit image has a value of more than `bits` bits.
-    """
-    if image.mode.startswith("I"):
-        deep, white = np.asarray(image).astype(np.uint32), 2**bits - 1
-        if deep.max() > white:
-            raise DataError(
-                [f"largest value {deep.max()}, but the model's 16-bit images go up to {white}"]
-            )
-        return Image.fromarray(((deep * 255 + white // 2) // white).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    return image if image.mode == "L" else image.convert("RGB").convert("L")
+        raise DataError([f"{target}: cannot be written: {said(error)}"]) from error

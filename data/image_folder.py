@@ -52,6 +52,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
 
     Raises:
         DataError: with a line for each problem of the layout and of the files.
+        OSError: the machine is at fault, not the files.
     """
     places = [
         (split, label, f"{scan.folder}/{file}")

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.scale import Pixels, impossible
 
 MIN_SIDE = 16
@@ -24,12 +25,16 @@ class Image(NamedTuple):
 
 
 def read_file(path: str) -> Image | str:
-    """The image in a .npy file, or a line that says what is wrong with the file."""
+    """The image in a .npy file, or a line that says what is wrong with the file.
+
+    Raises:
+        OSError: the machine is at fault, not the file.
+    """
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 5 us less a file
             return _parse(file.read())
     except OSError as error:
-        return f"{path}: cannot be read: {error.strerror}"
+        return f"{path}: cannot be read: {fault_in(path, error)}"
     except ValueError as error:
         return f"{path}: {error}"
 

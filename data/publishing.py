@@ -9,6 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiftsearch.data.os_errors import name_file
 
 WRITING = ".writing-"
 """How the name of a file begins while it is written."""
@@ -30,8 +37,27 @@ def written_beside(target: Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, target)  # noqa: PTH105 - says that an empty target is replaced
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError):  # nobody knows `beside`
+            name_file(error, target)
+        raise
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a .npy file.
+
+    numpy writes to a file by itself where it can, and of a full disk it then says neither that
+    nor the file's name; given no more than `write`, it leaves that to Python.
+
+    Raises:
+        OSError: with number and name of the file.
+    """
+    try:
+        with path.open("wb") as file:
+            np.save(SimpleNamespace(write=file.write), array)
+    except OSError as error:
+        name_file(error, path)
         raise
 
 
@@ -49,5 +75,5 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException as error:
         Path(beside).unlink(missing_ok=True)
         if isinstance(error, OSError):  # a full disk names no file, and nobody knows `beside`
-            error.filename, error.filename2 = str(path), None
+            name_file(error, path)
         raise

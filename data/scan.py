@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
 
@@ -91,6 +92,7 @@ def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
 
     Raises:
         DataError: `path` is missing or no folder.
+        OSError: the machine is at fault, not the folder.
     """
     if not path.is_dir():
         state = "is a file" if path.exists() else "does not exist"
@@ -134,7 +136,8 @@ def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -
                 elif not (relative and _note_misplaced(scan, relative, entry)):
                     scan.strays += 1
     except OSError as error:
-        scan.problems.append(f"{scan.folder / relative}: cannot be listed: {error.strerror}")
+        folder = scan.folder / relative
+        scan.problems.append(f"{folder}: cannot be listed: {fault_in(folder, error)}")
     return kept
 
 
@@ -201,7 +204,9 @@ def _read_import_record(scan: Scan) -> None:
     path = scan.folder / IMPORT_RECORD
     try:
         bits = json.loads(path.read_bytes())["bits"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        if isinstance(error, OSError):
+            fault_in(path, error)
         scan.problems.append(f"{path}: is damaged; `data import` writes it, import once more")
         return
     if bits not in DEEP_BITS:

@@ -15,14 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shiftsearch.experiments.exits import (
-    INTERRUPTED,
-    WRONG_INPUT,
-    Interrupted,
-    escaped,
-    is_machine,
-    told,
-)
+from shiftsearch.data.os_errors import in_words, is_machine
+from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.experiments.terminal import lost_output, own_streams
 
@@ -42,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         code = _interrupted(str(error))
     except OSError as error:
-        code = _interrupted(told(error)) if is_machine(error) else _refused([told(error)])
+        code = _interrupted(in_words(error)) if is_machine(error) else _refused([in_words(error)])
     sys.stdout.flush()
     lost = lost_output()
     if lost is None or isinstance(lost, BrokenPipeError):  # `| head` has seen enough
         return code
-    print(f"standard output: {told(lost)}; not all of it was written", file=sys.stderr)
+    print(f"standard output: {in_words(lost)}; not all of it was written", file=sys.stderr)
     return code or INTERRUPTED
 
 

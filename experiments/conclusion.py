@@ -37,7 +37,7 @@ from shiftsearch.model.bundle import save_bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.protocol import division_of
-from shiftsearch.model.store import Store, content_key
+from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
 from shiftsearch.search.study.study import Study
 
@@ -158,15 +158,15 @@ class Conclusion:
         device.apply()
         parts = parts_of(self.dataset, self.experiment.protocol, device)
         count_looks(self.run.looks, titled, held_out=parts[-1].name == "held-out")
-        store = Store(self.run.store)
         return parts, {
-            title: score(title, candidate, parts, store, self.dataset, device)
+            title: score(title, candidate, parts, self.run.store, self.dataset, device)
             for title, candidate in titled.items()
         }
 
     def _export(self, best: Scored, replicate: int, parts: Sequence[Part]) -> None:
-        store, candidate = Store(self.run.store), best.candidate
-        before, after = (weights_of(store, candidate.results[replicate], s) for s in STAGES)
+        candidate = best.candidate
+        result = candidate.results[replicate]
+        before, after = (weights_of(self.run.store, result, stage) for stage in STAGES)
         save_bundle(
             self.run.bundle,
             weights=after,

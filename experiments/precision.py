@@ -20,6 +20,7 @@ class Precision:
 
     def __init__(self, formats: Formats, warn: Callable[[str], None]) -> None:
         self._formats, self._warn = formats, warn
+        self._heard: list[tuple[str, str]] = []  # dtype and job, until the study is written to
 
     def recall(self) -> None:
         """At the start of every call: say whether the run is mixed already."""
@@ -36,6 +37,18 @@ class Precision:
         before = self._formats.seen
         if self._formats.note(dtype) and before:
             self._say(f"were computed in {' and '.join(before)}, now {by} computes in {dtype}")
+
+    def settle(self) -> None:
+        """Record and say what workers told since the last call; for every step of the driver.
+
+        A listener may not write to the study itself: what it raises is let pass, and the driver
+        would go on writing to a journal with half a line in it.
+
+        Raises:
+            OSError: the study's journal cannot be written.
+        """
+        while self._heard:
+            self.chosen(*self._heard.pop(0))
 
     def _say(self, what: str) -> None:
         self._warn(
@@ -57,11 +70,9 @@ class Precision:
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """Nothing yet."""
 
+    @harmless
     def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
-        """Note what the worker computed in.
-
-        Raises:
-            OSError: the study's journal cannot be written: the search must end before it goes on.
-        """
+        """Keep what the worker computed in for `settle`, if that is new."""
         for dtype in dtypes_of(result or {}):
-            self.chosen(dtype, f"the worker of {job.name}")
+            if dtype not in self._formats.seen:
+                self._heard.append((dtype, f"the worker of {job.name}"))

@@ -16,11 +16,12 @@ from rich.console import Console
 from shiftsearch.data.cache import open_pack, save_pack
 from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
-from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted, told
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.fitting import refuse_misfits
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_failures, say_next, warner
@@ -38,7 +39,6 @@ from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.store import Store
 from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
@@ -111,7 +111,7 @@ def search(
     try:
         return _Search(experiment, run, dataset, console, address, command, warnings)()
     except OSError as error:
-        raise Interrupted(told(error)) from error
+        raise Interrupted(in_words(error)) from error
     finally:
         lock.release()
 
@@ -159,7 +159,7 @@ class _Search:
             except (EnvironmentFault, OSError) as error:
                 if isinstance(error, BrokenPipeError):  # of the terminal
                     raise
-                fault = told(error) if isinstance(error, OSError) else str(error)
+                fault = in_words(error) if isinstance(error, OSError) else str(error)
                 with contextlib.suppress(OSError):
                     self.steering.close(fault)
                 self.board.close("interrupted", fault)
@@ -179,7 +179,7 @@ class _Search:
         except DataError:
             save_pack(self.dataset, run.pack)
         log = TensorBoardLog(
-            run.tensorboard, study.space, self.dataset.classes, Store(run.store), study.trial
+            run.tensorboard, study.space, self.dataset.classes, run.store, study.trial
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -191,6 +191,8 @@ class _Search:
         attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
             say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            if study.ending.gave_up_for_losses:
+                raise EnvironmentFault("trials failed because their workers were lost")
             return TOO_MANY_FAILURES
         if not self.phases.finished:
             self.console.print("interrupted; the same command continues this run")
@@ -210,6 +212,8 @@ class _Search:
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
+            if retraining.lost:
+                raise EnvironmentFault("replicates failed because their workers were lost")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
@@ -224,7 +228,7 @@ class _Search:
             experiment.protocol.fine_tune_on,
             experiment.also_fine_tune_on,
             self.run.retrained,
-            lambda result: weights_kept(Store(self.run.store), result),
+            lambda result: weights_kept(self.run.store, result),
         )
 
     def _execute(self, log: TensorBoardLog) -> None:
@@ -235,7 +239,7 @@ class _Search:
             context = WorkerContext(
                 pack=str(self.run.pack),
                 digest=self.dataset.digest,
-                store=str(self.run.store),
+                store=self.run.store.address,
                 protocol=experiment.protocol.model_dump_json(),
                 seed=experiment.seed,
                 cpus=resources.cpus_per_trial,
@@ -254,8 +258,13 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision]
-                poll = self.steering.poll
-                run_jobs(self.phases, heard, context, resources, self.run.ray, poll)
+                run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
+                self.precision.settle()
+
+    def _step(self) -> None:
+        """What the driver does between two jobs; it may write to the study."""
+        self.steering.poll()
+        self.precision.settle()
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: every path in it."""
+"""The run folder: every path in it, and its store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from shiftsearch.data.publishing import WRITING
+from shiftsearch.model.store import Store, open_store
 
 
 def user_path(text: str) -> Path:
@@ -25,7 +25,7 @@ class NotARun(ValueError):  # noqa: N818, named by its cause
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder; every path in it.
+    """A run's folder; every path in it, and its store.
 
     Attributes:
         folder: absolute.
@@ -49,9 +49,9 @@ class Run:
         return self.folder / "dataset"
 
     @property
-    def store(self) -> Path:
+    def store(self) -> Store:
         """Stages, by content."""
-        return self.folder / "store"
+        return open_store(self.folder / "store")
 
     @property
     def result(self) -> Path:
@@ -109,7 +109,6 @@ class Run:
         return self.folder / "ray"
 
     def tidy(self) -> None:
-        """Remove what killed processes left: half-written files, Ray's own folders."""
-        for leftover in self.store.glob(f"*/*/{WRITING}*"):
-            leftover.unlink(missing_ok=True)
+        """Remove what killed processes left: half-written entries, Ray's own folders."""
+        self.store.tidy()
         shutil.rmtree(self.ray, ignore_errors=True)

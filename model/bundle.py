@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftsearch.data.arrays import checked_images
-from shiftsearch.data.convert import read_image
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.data.image_file import read_image
 from shiftsearch.data.problems import named
 from shiftsearch.data.tensors import normalise, to_device
 from shiftsearch.model.bundle_format import (

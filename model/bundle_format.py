@@ -78,7 +78,7 @@ def recorded(
 
 
 class Preprocessing(Frozen):
-    """What turns an image file into the network's input; `data.convert.read_image` does it."""
+    """What turns an image file into the network's input; `data.image_file.read_image` does it."""
 
     size: tuple[Side, Side]
     """(H, W) in pixels."""

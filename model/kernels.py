@@ -9,7 +9,8 @@ Numba's cache in 0.5 s. That lies in NUMBA_CACHE_DIR where it is set, else in `_
 this file, else (a read-only installation) in the user's cache folder; where none can be written
 to, every process compiles for itself. Numba replaces cache files in one step, so processes that
 compile at once only do so twice. Machines of different processors that share one installation
-should each set NUMBA_CACHE_DIR to a folder of their own.
+should each set NUMBA_CACHE_DIR to a folder of their own. What is cached holds this module's name
+and is thrown away when this file changes, so a module that is renamed must also be changed.
 """
 
 from __future__ import annotations

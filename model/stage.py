@@ -81,7 +81,7 @@ def stage_steps(
     limit = min(until or course.schedule.max_epochs, course.schedule.max_epochs)
     done = stored_result(store, course.key, limit)
     if done is not None:
-        if store.path(course.key, "final").exists():
+        if store.exists(course.key, "final"):
             store.delete(course.key, "state")  # a kill between publishing and deleting left it
         _announce(course, done.history, on_epoch)
         return done

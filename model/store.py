@@ -1,11 +1,13 @@
 """Finished and partial stages, addressed by their content.
 
-A course (see `model.course.Course`) owns one folder, named by its key. In it lie entries, each one
-file of tensors and JSON: `state` (resumable, superseded as the stage goes on), `epochs-NNNN` (a
-rung's result) and `final`. Contract: any process may write any entry at any time. Entries are
-functions of their key, so two writers write the same; a reader sees a whole entry or none,
-because a file is written beside and published by one `os.replace`. A file whose checksum does not
-hold counts as absent, and its stage is computed again.
+A course (see `model.course.Course`) owns entries of tensors and JSON: `state` (resumable,
+superseded as the stage goes on), `epochs-NNNN` (a rung's result), `final`, and `report-...` (a
+stage's scores). Contract: any process may write any entry at any time. Entries are functions of
+their key, so two writers write the same; a reader sees a whole entry or none. An entry whose
+checksum does not hold counts as absent, and its stage is computed again.
+
+Where the bytes lie is a subclass of `Store`, and `open_store` alone chooses it. What every
+subclass must keep to is a test class, `tests/model/store_conformance.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from shiftsearch.data.publishing import write_atomically
+from shiftsearch.data.publishing import WRITING, write_atomically
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"shiftsearch entry 1\n"
@@ -57,47 +60,122 @@ class Entry:
     record: Mapping[str, Any]
 
 
-class Store:
-    """Entries under a root folder that all workers see."""
+class Store(ABC):
+    """Entries by course and name, in a place that all workers see.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Attributes:
+        address: opens the same store in another process, see `open_store`.
+    """
 
-    def path(self, course: str, name: str) -> Path:
-        """Where the entry `name` of a course lies or would lie."""
-        return self.root / course[:2] / course / name
+    address: str
 
     def load(self, course: str, name: str) -> Entry | None:
         """The entry, or None when it is absent or damaged."""
-        path = self.path(course, name)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+        content = self._read(course, name)
+        if content is None:
             return None
         start = len(_MAGIC) + _DIGEST_BYTES
         payload = content[start:]
         if content[:start] != _MAGIC + _checksum(payload):
-            _LOG.warning("%s is damaged (checksum); its stage is computed again", path)
+            _LOG.warning(
+                "%s: %s of %s is damaged (checksum); its stage is computed again",
+                *(self.address, name, course),
+            )
             return None
         header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
         record = json.loads(header["__metadata__"]["record"])
         return Entry(safetensors.torch.load(payload), record)
 
     def save(self, course: str, name: str, entry: Entry) -> None:
-        """Write beside, then publish in one step.
+        """Publish the entry in one step, in place of what is there.
 
         Raises:
             ValueError: when the record holds NaN or an infinity; nothing is written then.
+            OSError: it cannot be written; what was there is there still.
         """
         record = json.dumps(entry.record, allow_nan=False)
         tensors = {k: t.detach().cpu().contiguous() for k, t in entry.tensors.items()}
         payload = safetensors.torch.save(tensors, {"record": record})
-        write_atomically(self.path(course, name), _MAGIC + _checksum(payload) + payload)
+        self._write(course, name, _MAGIC + _checksum(payload) + payload)
 
+    @abstractmethod
+    def exists(self, course: str, name: str) -> bool:
+        """Whether there is such an entry; its checksum is not looked at."""
+
+    @abstractmethod
     def delete(self, course: str, name: str) -> None:
         """Remove an entry that is superseded; absent is fine."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Course and name of every published entry, in order."""
+
+    @abstractmethod
+    def published(self, course: str, name: str) -> float:
+        """When an entry that exists was published, in seconds since 1970."""
+
+    @abstractmethod
+    def tidy(self) -> None:
+        """Remove what killed writers left. No entry is touched."""
+
+    @abstractmethod
+    def _read(self, course: str, name: str) -> bytes | None:
+        """The bytes that `_write` was given last; None when there is no such entry."""
+
+    @abstractmethod
+    def _write(self, course: str, name: str, content: bytes) -> None:
+        """Publish the bytes in one step: a reader gets the old ones or the new ones, whole."""
+
+
+class FileStore(Store):
+    """Entries as files under a folder, `XX/COURSE/NAME`; published by one `os.replace`."""
+
+    def __init__(self, root: Path) -> None:
+        self.address, self._root = str(root), root
+
+    def exists(self, course: str, name: str) -> bool:
+        """See `Store`."""
+        return self._path(course, name).exists()
+
+    def delete(self, course: str, name: str) -> None:
+        """See `Store`."""
         with contextlib.suppress(FileNotFoundError):
-            self.path(course, name).unlink()
+            self._path(course, name).unlink()
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """See `Store`."""
+        for path in sorted(self._root.glob("*/*/[!.]*")):
+            yield path.parent.name, path.name
+
+    def published(self, course: str, name: str) -> float:
+        """See `Store`."""
+        return self._path(course, name).stat().st_mtime
+
+    def tidy(self) -> None:
+        """See `Store`: half-written files."""
+        for leftover in self._root.glob(f"*/*/{WRITING}*"):
+            leftover.unlink(missing_ok=True)
+
+    def _path(self, course: str, name: str) -> Path:
+        return self._root / course[:2] / course / name
+
+    def _read(self, course: str, name: str) -> bytes | None:
+        try:
+            return self._path(course, name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, course: str, name: str, content: bytes) -> None:
+        write_atomically(self._path(course, name), content)
+
+
+def open_store(address: str | Path) -> Store:
+    """The store at an address, empty where nothing was saved yet; the one place that makes one.
+
+    Args:
+        address: a folder; made by the first `save`.
+    """
+    return FileStore(Path(address))
 
 
 def _checksum(payload: bytes) -> bytes:

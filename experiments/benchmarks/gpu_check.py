@@ -42,7 +42,7 @@ from shiftsearch.experiments.benchmarks.gpu_sharing import share
 from shiftsearch.model.device import Device, available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CUDA_TESTS = "tests/model/test_cuda.py"
@@ -185,7 +185,7 @@ class Check:
         configuration = Hyperparameters.from_flat({"baseline.batch_size": batch})
         with tempfile.TemporaryDirectory() as folder:
             data = prepare(self.dataset, protocol, device)
-            store = Store(Path(folder))
+            store = open_store(folder)
             run = ProtocolRun(configuration, data, protocol, store, device, seed=0)
             return run.baseline().history
 
@@ -245,7 +245,7 @@ def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> di
     data = prepare(dataset, protocol, device)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
-        store = Store(Path(folder))
+        store = open_store(folder)
         run = ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
         result = run_protocol(run)
         seconds = time.monotonic() - begin

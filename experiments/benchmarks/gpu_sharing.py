@@ -7,7 +7,6 @@ import tempfile
 import time
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.device import Device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 
 START_LIMIT = 240.0
 """Seconds that the processes have to import torch and to train their first trial."""
@@ -89,7 +88,7 @@ def _train(
 
 def _trial(data: Any, protocol: Protocol, device: Device, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
+        store = open_store(folder)
         run_protocol(ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from shiftsearch.experiments.benchmarks.turns import Figure, spread
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.hyperparameters import Hyperparameters
-from shiftsearch.model.store import Entry, Store
+from shiftsearch.model.store import Entry, open_store
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -69,7 +69,7 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
         classes: of their confusion matrices.
     """
     space, names = Space.parse(_SPACE), [f"class {i}" for i in range(classes)]
-    store = Store(root / "store")
+    store = open_store(root / "store")
     for stage in ("baseline", "fine_tune"):
         store.save(stage, _REPORT, Entry({}, _matrices(classes)))
     log = TensorBoardLog(root / "live", space, names, store, lambda number: trials[number])

@@ -36,7 +36,7 @@ from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Schedule, Value
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.proposing.space import REFERENCE
 from shiftsearch.search.study.journal import open_journal
 
@@ -122,7 +122,7 @@ def search_side(path: Path) -> Side:
         ).get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         results = [trial.user_attrs["result"] for trial in trials]
         ends = [t.datetime_complete.timestamp() for t in trials if t.datetime_complete]
-        start = _first_epoch(Store(run.store), results)
+        start = _first_epoch(run.store, results)
     return Side(max(ends) - start, whole, tuple(r["test2_accuracy"] for r in results))
 
 
@@ -136,7 +136,7 @@ def plain_side(path: Path) -> Side:
         with ProcessPoolExecutor(PROCESSES, context, _get_ready, (path, ready)) as pool:
             ended = list(pool.map(partial(_train, path, Path(folder)), configurations))
         whole = time.time() - begin
-        start = _first_epoch(Store(Path(folder)), [result for result, _ in ended])
+        start = _first_epoch(open_store(folder), [result for result, _ in ended])
     accuracies = tuple(result["test2_accuracy"] for result, _ in ended)
     return Side(max(end for _, end in ended) - start, whole, accuracies)
 
@@ -165,7 +165,7 @@ def _train(
     """One configuration: its result, and when it was done."""
     experiment, device, data = _workbench(path)
     hyperparameters = Hyperparameters.from_flat(configuration)
-    protocol, store = experiment.protocol, Store(folder)
+    protocol, store = experiment.protocol, open_store(folder)
     result = run_protocol(
         ProtocolRun(hyperparameters, data, protocol, store, device, seed=experiment.seed)
     )
@@ -173,11 +173,11 @@ def _train(
 
 
 def _first_epoch(store: Store, results: Sequence[Mapping[str, Any]]) -> float:
-    """When the first epoch of all began: the earliest baseline's file time less its epochs."""
+    """When the first epoch of all began: when the earliest baseline was stored less its epochs."""
     begins: list[float] = []
     for result in results:
         course = result["baseline"]["key"].rpartition("-")[0]
-        end = store.path(course, "final").stat().st_mtime
+        end = store.published(course, "final")
         begins.append(end - result["baseline"]["seconds"])
     return min(begins)
 

@@ -35,7 +35,7 @@ from shiftsearch.model.protocol import (
     prepare,
 )
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.proposing.samplers import question_seed
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.rehearsing.recording import (
@@ -67,7 +67,7 @@ class Recorder:
     ) -> RecordedBaseline:
         """All that is recorded of configurations that share their baseline."""
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder))
+            store = open_store(folder)
             seconds: list[float] = []
             runs = [self._run(configuration, store, seconds) for configuration in configurations]
             looks: dict[int, float] = {}

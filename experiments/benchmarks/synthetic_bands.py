@@ -23,7 +23,7 @@ from shiftsearch.experiments.benchmarks.turns import Figure, print_figures, spre
 from shiftsearch.model.device import available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 
 BANDS = {
     ("before", "TEST"): (0.45, 0.68),
@@ -75,7 +75,7 @@ def reference_accuracies(seed: int, dtype: str) -> dict[Place, float]:
     protocol = Protocol()
     data = prepare(synthesize(seed), protocol, device)
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
+        store = open_store(folder)
         result = run_protocol(
             ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
         )

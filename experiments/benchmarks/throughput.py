@@ -32,7 +32,7 @@ from shiftsearch.model.architecture import REFERENCE
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 
 BOUND_WITH_AMX = 3.5
 SHORT_TURNS = 12
@@ -92,7 +92,7 @@ def _ours(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> Ou
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         result = run_protocol(
-            ProtocolRun(Hyperparameters(), data, protocol, Store(Path(folder)), device, seed=seed)
+            ProtocolRun(Hyperparameters(), data, protocol, open_store(folder), device, seed=seed)
         )
         seconds = time.perf_counter() - begin
     epochs = result.baseline.result.history

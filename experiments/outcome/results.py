@@ -119,7 +119,7 @@ def weights_of(store: Store, result: Mapping[str, Any], stage: str) -> Mapping[s
     course, _, _ = key.partition("-")
     entry = store.load(course, "final")
     if entry is None:
-        raise FileNotFoundError(f"{store.path(course, 'final')}: the weights of {key} are missing")
+        raise FileNotFoundError(f"{store.address}: the weights of {key} are missing")
     return entry.tensors
 
 

@@ -94,7 +94,7 @@ class Retraining:
         self._records = {
             key: record
             for key, record in self._records.items()
-            if "result" not in record or kept(record["result"])
+            if not record.get("lost") and ("result" not in record or kept(record["result"]))
         }
         self._queue = deque(job for job in self._jobs() if self._key(job) not in self._records)
         self._open: set[str] = set()
@@ -113,6 +113,11 @@ class Retraining:
     def finished(self) -> bool:
         """Whether every training has ended."""
         return not self._queue and not self._open
+
+    @property
+    def lost(self) -> bool:
+        """Whether a training failed because its worker was lost; the next call tries it again."""
+        return any("lost" in self._records.get(self._key(job), {}) for job in self._jobs())
 
     def ask(self) -> Job | None:
         """The next training."""
@@ -138,10 +143,11 @@ class Retraining:
         """Do nothing: every replicate trains its own baseline."""
 
     def give_back(self, job: Job, reason: str) -> None:
-        """Put it into the queue again, at most `MAX_LOSSES` times; then it fails."""
+        """Put it into the queue again, at most `MAX_LOSSES` times; then it fails in this call."""
         self._losses[job.name] += 1
         if self._losses[job.name] > MAX_LOSSES:
-            self.fail(job, f"lost its worker {self._losses[job.name]} times; last: {reason}")
+            text = f"lost its worker {self._losses[job.name]} times; last: {reason}"
+            self._record(job, {"reason": text, "lost": True})
             return
         self._open.discard(job.name)
         self._queue.append(job)

@@ -98,7 +98,6 @@ class Bridge:
                     return True
             case "result":
                 self._source.finish(job, report["result"])
-                self._losses_in_a_row = 0
                 self._close(trial_id, "complete", "", report["result"])
             case "failed":
                 self._judge(trial_id, Fault(report["kind"], report["reason"]))
@@ -152,6 +151,8 @@ class Bridge:
         self, trial_id: str, state: str, detail: str, result: Mapping[str, Any] | None
     ) -> None:
         self._closed.add(trial_id)
+        if state != "lost":  # a worker lived to tell
+            self._losses_in_a_row = 0
         self._audience.ended(self._jobs[trial_id], state, detail, result)
 
     def _forget(self, trial_id: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import optuna
 import ray
+from ray._private import worker
 
 from shiftsearch.search.executing.faults import EnvironmentFault, first_line
 from shiftsearch.search.executing.local_ray import local_ray
@@ -76,6 +77,8 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     # What Ray says itself (tokens, metrics it cannot find, a stack per failed trial) does not help
     # a person who runs a search; our own messages give the reason of each failure.
     logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
+    if not talkative:  # printed to standard output, past all logging, whatever `log_to_driver` is
+        worker.listen_error_messages = lambda *_: None
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:

@@ -28,6 +28,7 @@ from ray.exceptions import (
 from ray.tune.error import TuneError
 
 from shiftsearch.data.dataset import DataError
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import GpuMissing
 from shiftsearch.model.engine import TrialDiverged
 
@@ -97,7 +98,7 @@ def _kind_of(error: BaseException) -> Fault | None:
         return Fault("lost", f"worker lost: {type(error).__name__}: {first_line(error)}")
     if isinstance(error, OSError):
         kind: Kind = "lost" if error.errno in _PASSING else "environment"
-        return Fault(kind, describe(error))
+        return Fault(kind, in_words(error))
     if isinstance(error, EnvironmentFault):
         return Fault("environment", str(error))
     if isinstance(error, _ENVIRONMENT):
@@ -108,12 +109,6 @@ def _kind_of(error: BaseException) -> Fault | None:
 def _torch_lacks_memory(error: BaseException) -> bool:
     """Whether torch could allocate no memory of the CPU, for which it has no type of its own."""
     return type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
-
-
-def describe(error: OSError) -> str:
-    """The file, where there is one, and what the system says."""
-    said = error.strerror or first_line(error)
-    return said if error.filename is None else f"{error.filename}: {said}"
 
 
 def first_line(error: BaseException) -> str:

@@ -12,15 +12,17 @@ import logging
 import os
 import resource
 import secrets
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import available_cpus, available_gpus
 from shiftsearch.model.limits import available_memory
-from shiftsearch.search.executing.faults import EnvironmentFault, describe, first_line
+from shiftsearch.search.executing.faults import EnvironmentFault, first_line
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % of the memory
@@ -28,6 +30,7 @@ _LEAST_OBJECT_STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MiB
 _SOCKET_BYTES = 107
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _FEW_FILES = 1024
+_NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
 
 
 @contextlib.contextmanager
@@ -41,11 +44,32 @@ def local_ray() -> Iterator[dict[str, Any]]:
     try:
         yield _options(folder)
     except Exception as error:  # Ray's are of many types
-        said = describe(error) if isinstance(error, OSError) else first_line(error)
+        said = in_words(error) if isinstance(error, OSError) else first_line(error)
         # The folder of this process's session; "session_latest" may be an earlier one.
         logs = [str(p / "logs") for p in folder.glob(f"session_*_{os.getpid()}")]
         where = f"; its log: {logs[-1]}" if logs else ""
         raise EnvironmentFault(f"Ray cannot start: {said}{_few_files()}{where}") from None
+
+
+def check_alive() -> None:
+    """Look after the processes of the local Ray; of a cluster that was joined, there are none.
+
+    Ray itself would wait for ever for a node to run the next job on.
+
+    Raises:
+        EnvironmentFault: one has ended without which no job can be done.
+    """
+    node = worker._global_node
+    for name, process in [] if node is None else node.dead_processes():
+        if name in _NEEDED:
+            raise EnvironmentFault(
+                f"Ray's process {name} on this machine has ended ({_ending(process.returncode)});"
+                f" its log: {node.get_logs_dir_path()}"
+            )
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def _options(folder: Path) -> dict[str, Any]:

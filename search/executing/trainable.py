@@ -30,7 +30,7 @@ from shiftsearch.model.protocol import (
     run_protocol,
 )
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.search.executing.faults import fault_of
 from shiftsearch.search.executing.jobs import Job
 
@@ -44,7 +44,7 @@ class WorkerContext:
     Attributes:
         pack: folder of the packed dataset.
         digest: of the dataset; a pack with another one is refused.
-        store: root of the store.
+        store: its address, see `model.store.open_store`.
         protocol: `model.hyperparameters.Protocol` as JSON text.
         seed: the study's.
         cpus, gpus: resources of one trial.
@@ -115,7 +115,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         Hyperparameters.from_flat(job.configuration),
         data,
         protocol,
-        Store(Path(context.store)),
+        open_store(context.store),
         device,
         seed=context.seed,
         replicate=job.replicate,

@@ -26,6 +26,7 @@ from shiftsearch.search.executing.audience import say_failures
 from shiftsearch.search.executing.bridge import Bridge
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.local_ray import check_alive
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
@@ -80,6 +81,7 @@ def _tuner(
 
     def step() -> None:
         _check_environment(bridge)
+        check_alive()
         on_step()
 
     return tune.Tuner(

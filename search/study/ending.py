@@ -8,6 +8,7 @@ from collections.abc import Callable
 from shiftsearch.search.judging.gain import converged
 from shiftsearch.search.study.budget import Budget, FailurePolicy, Trainings
 from shiftsearch.search.study.stored_study import StoredStudy
+from shiftsearch.search.study.tallies import Losses
 
 DONE = ("complete", "pruned")
 
@@ -37,6 +38,9 @@ class Ending:
         self._clock, self._trainings = clock, Trainings()
         if budget.trainings is not None:
             stored.follow(self._trainings)
+        self._losses = Losses()
+        stored.follow(self._losses)
+        self._losses_before = self._losses.count
         self._seconds_before = float(stored.attribute("seconds") or 0.0)
         self._begun: float | None = None
         self._judged: tuple[int, float, str] = 0, 0.0, ""
@@ -54,9 +58,22 @@ class Ending:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the failure policy ends the search."""
-        failed, done = self._stored.count("fail"), self._stored.count(*DONE)
-        policy = self._failures
+        """Whether the failure policy ends the search.
+
+        Trials that failed for want of a worker count in the call that lost them, so that a machine
+        that loses all workers ends it. They say nothing of the configurations, so once the machine
+        is mended, the next call goes on.
+        """
+        return self._too_many(self._stored.count("fail") - self._losses_before)
+
+    @property
+    def gave_up_for_losses(self) -> bool:
+        """Whether it would have gone on, had no worker been lost."""
+        failed = self._stored.count("fail") - self._losses.count
+        return self.gave_up and not self._too_many(failed)
+
+    def _too_many(self, failed: int) -> bool:
+        done, policy = self._stored.count(*DONE), self._failures
         return failed + done >= policy.min_ended and failed > policy.max_share * (failed + done)
 
     @property

@@ -196,6 +196,25 @@ class RungValues:
         return len(values) - bisect_right(values, value)
 
 
+class Losses:
+    """Trials that failed for want of a worker.
+
+    Attributes:
+        count: of them.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        self.count += record.state == "fail" and record.lost
+
+    def remove(self, record: TrialRecord) -> None:
+        """See `Tally`."""
+        self.count -= record.state == "fail" and record.lost
+
+
 def _take(ordered: list[int] | list[float], value: float) -> None:
     """Remove a value from an ordered list that has it."""
     del ordered[bisect_left(ordered, value)]

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import open_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,15 +60,15 @@ def trials_of(run: Path) -> list[Story]:
 
 def stored(run: Path) -> dict[str, str]:
     """Every entry of the store with tensors, by course and name, to a digest of them."""
-    store, found = Store(run / "store"), {}
-    for path in sorted((run / "store").glob("*/*/[!.]*")):
-        entry = store.load(path.parent.name, path.name)
-        assert entry is not None, f"{path} is damaged"
-        if path.name.startswith("report-"):  # a stage's scores; they stand in the result as well
+    store, found = open_store(run / "store"), {}
+    for course, name in store.entries():
+        entry = store.load(course, name)
+        assert entry is not None, f"{name} of {course} is damaged"
+        if name.startswith("report-"):  # a stage's scores; they stand in the result as well
             continue
         content = {k: t.numpy().tobytes() for k, t in sorted(entry.tensors.items())}
         digest = hashlib.sha256(b"".join(k.encode() + v for k, v in content.items())).hexdigest()
-        found[f"{path.parent.name}/{path.name}"] = digest
+        found[f"{course}/{name}"] = digest
     return found
 
 

@@ -32,7 +32,7 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
 from tests.experiments.stored_networks import random_weights, retrained
@@ -56,7 +56,7 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def rows(tiny_dataset: Dataset, tmp_path: Path) -> list[dict[str, Any]]:
     """What a run would measure of replicate 2, as it measures it."""
-    device, store = choose_device(), Store(tmp_path / "store")
+    device, store = choose_device(), open_store(tmp_path / "store")
     device.apply()
     parts = parts_of(tiny_dataset, Protocol(), device)
     candidate = retrained(store, {2: (BEFORE, AFTER)}, number=17)

@@ -18,7 +18,6 @@ from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
-from shiftsearch.model.store import Store
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import branch, complete, finished_run
 from tests.experiments.stored_networks import always, retrained
@@ -75,7 +74,7 @@ def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch)
     better = {"fine_tune.frozen_layers": 0}
     found = []
     for number, changes in ((0, {}), (17, better)):
-        candidate = retrained(Store(run.store), {1: (C, A), 2: (C, B)}, number)
+        candidate = retrained(run.store, {1: (C, A), 2: (C, B)}, number)
         for result in candidate.results.values():
             result["test2_accuracy"] = 0.5
             result["fine_tune"]["environment"] = ENVIRONMENT
@@ -145,7 +144,7 @@ def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
 def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Run) -> None:
     """Scoring dies of weights that are missing, after it looked at replicate 1."""
     lost = conclusion.candidates[0].results[2]["baseline"]["key"].partition("-")[0]
-    Store(run.store).delete(lost, "final")
+    run.store.delete(lost, "final")
     with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):
         conclusion.reach()
     assert [(k["configuration"], k["replicate"], k["stage"]) for k in looks_so_far(run.looks)] == [

@@ -87,8 +87,8 @@ def search_on(runs: Path, name: str, *options: str) -> Run:
 
 def entries(run: Run) -> dict[str, bytes]:
     """The weights in the store."""
-    paths = (*run.store.glob("*/*/final"), *run.store.glob("*/*/state"))
-    return {str(path.relative_to(run.store)): path.read_bytes() for path in paths}
+    weights = ((c, name) for c, name in run.store.entries() if name in ("final", "state"))
+    return {f"{c}/{name}": run.store._read(c, name) or b"" for c, name in weights}
 
 
 def test_an_interrupted_run_is_continued_with_what_was_missing(

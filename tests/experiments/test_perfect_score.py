@@ -98,7 +98,7 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
     def execute(driver: Any, *_: object) -> None:
         """What Ray would do."""
         while (job := driver.phases.ask()) is not None:
-            driver.phases.finish(job, trained(job, Store(driver.run.store)))
+            driver.phases.finish(job, trained(job, driver.run.store))
 
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     run = tmp_path / "run"

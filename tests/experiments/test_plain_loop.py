@@ -30,7 +30,7 @@ from shiftsearch.model.hyperparameters import (
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.optimiser import AdamW
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
@@ -70,7 +70,7 @@ def ours(
     train, validation = tensors(noisy_bars(TRAIN, 0)), tensors(noisy_bars(VALIDATION, 1))
     name = "fine_tune" if isinstance(settings, FineTuneHyperparameters) else "baseline"
     course = Course(name, settings, schedule, train.digest, validation.digest, CLASSES, SIZE, 0, 0)
-    return run_stage(course, train, validation, Store(folder), device, start=start)
+    return run_stage(course, train, validation, open_store(folder), device, start=start)
 
 
 def plain_twin(start: dict[str, torch.Tensor]) -> PlainNetwork:

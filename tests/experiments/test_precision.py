@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from shiftsearch.experiments.precision import Precision
+from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.study import Study
 from tests.search.fake_study import next_job, open_study, result_of
@@ -36,7 +38,8 @@ def end_one(study: Study, precision: Precision, baseline: str, fine_tune: str) -
     job = next_job(study)
     result = computed_in(job, baseline, fine_tune)
     study.finish(job, result)
-    precision.ended(job, "complete", "", result)
+    Audience([precision]).ended(job, "complete", "", result)
+    precision.settle()
 
 
 def test_a_run_that_goes_on_in_another_dtype_names_both(tmp_path: Path) -> None:
@@ -87,4 +90,21 @@ def test_a_result_without_an_environment_says_nothing(tmp_path: Path) -> None:
     job = next_job(study)
     for result in (None, result_of(job.configuration)):
         precision.ended(job, "lost", "", result)
+        precision.settle()
     assert said == []
+
+
+def test_a_journal_that_cannot_be_written_ends_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it let pass like a listener's errors, half a line would stay in the journal."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    study, precision, _ = begun(tmp_path, None)
+    monkeypatch.setattr(study._stored, "note", full)
+    job = next_job(study)
+    Audience([precision]).ended(job, "complete", "", computed_in(job, "bfloat16", "bfloat16"))
+    with pytest.raises(OSError, match="No space"):
+        precision.settle()

@@ -11,7 +11,7 @@ from shiftsearch.data.dataset import SPLITS, Dataset, Split
 from shiftsearch.model.device import Device
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.protocol import ProtocolData, prepare
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,4 +46,4 @@ def small_data(small_dataset: Dataset, device: Device) -> ProtocolData:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    return open_store(tmp_path / "store")

@@ -33,7 +33,7 @@ from shiftsearch.model.hyperparameters import (
     StageHyperparameters,
 )
 from shiftsearch.model.network import allocate, initialise
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 
 EPOCHS = 5
@@ -73,7 +73,7 @@ def run(
         network = allocate(3, (16, 16))
         initialise(network, torch.Generator().manual_seed(0))
         start = network.state_dict()
-    run_stage(course, train, validation, Store(store), device, start=start, on_epoch=on_epoch)
+    run_stage(course, train, validation, open_store(store), device, start=start, on_epoch=on_epoch)
 
 
 def die(*_: Any) -> None:

@@ -17,7 +17,7 @@ from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
 from shiftsearch.model.protocol import ProtocolResult, ProtocolRun, build, prepare, run_protocol
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 
 pytestmark = [
     pytest.mark.unit,
@@ -73,14 +73,14 @@ def test_the_same_configuration_gives_the_same_bits(
 ) -> None:
     first = run(small_dataset, store, gpu)
     assert first.fine_tune.result.environment["device"] == GPU
-    again = run(small_dataset, Store(store.root.with_name("again")), gpu)
+    again = run(small_dataset, open_store(f"{store.address}-again"), gpu)
     assert numbers(again) == numbers(first)
 
 
 def test_interrupted_it_ends_with_the_same_bits(
     small_dataset: Dataset, store: Store, gpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = run(small_dataset, Store(store.root.with_name("undisturbed")), gpu)
+    undisturbed = run(small_dataset, open_store(f"{store.address}-undisturbed"), gpu)
     monkeypatch.setattr(shiftsearch.model.stage, "SAVE_EVERY", 0.0)
     for stage in ("baseline", "fine_tune"):
 
@@ -110,7 +110,7 @@ def test_images_come_in_the_order_of_the_cpu(
     orders = []
     for place in (gpu, device):
         batches.clear()
-        run(small_dataset, Store(store.root.with_name(place.name)), place)
+        run(small_dataset, open_store(f"{store.address}-{place.name}"), place)
         orders.append(torch.cat(batches[:3]))  # the first epoch
     assert len(orders[0]) == 41
     torch.testing.assert_close(*orders, rtol=0, atol=1e-7)

@@ -13,7 +13,7 @@ from shiftsearch.model.course import Course
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TrialDiverged
 from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
 from shiftsearch.model.stage import drive, stage_steps
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +72,7 @@ def test_the_first_request_says_where_to_go_on(store: Store, until: int) -> None
     result = drive(stage_steps(course(), store), lambda: engine)
     assert [r.number for r in engine.requests] == list(range(until + 1, 7))
     assert [r.state is not None for r in engine.requests] == [True] + [False] * (5 - until)
-    straight = drive(stage_steps(course(), Store(store.root / "straight")), Fake)
+    straight = drive(stage_steps(course(), open_store(f"{store.address}-straight")), Fake)
     assert result.weights["total"].item() == straight.weights["total"].item()
     assert result.history == straight.history
 
@@ -92,7 +92,7 @@ def test_one_engine_may_compute_many_stages_in_turns(store: Store) -> None:
                 del waiting[seed]
     for seed, result in results.items():
         alone = drive(
-            stage_steps(course(seed), Store(store.root / "alone")),
+            stage_steps(course(seed), open_store(f"{store.address}-alone")),
             lambda seed=seed: Fake([loss * (1 + seed) for loss in LOSSES]),
         )
         assert result.key == alone.key
@@ -115,4 +115,4 @@ def test_a_stage_that_is_left_alone_goes_on_from_its_last_saved_epoch(
 def test_a_loss_that_is_not_finite_ends_the_stage(store: Store, loss: float) -> None:
     with pytest.raises(TrialDiverged, match=f"baseline epoch 2: .* validation loss {loss}"):
         drive(stage_steps(course(), store), lambda: Fake([1.0, loss]))
-    assert not store.root.exists()
+    assert not list(store.entries())

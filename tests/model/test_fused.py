@@ -20,7 +20,7 @@ from shiftsearch.model.fused import normalise_pool_relu
 from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
 from shiftsearch.model.network import Network, allocate, initialise
 from shiftsearch.model.protocol import ProtocolData, build
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
@@ -234,7 +234,7 @@ def test_a_stage_fuses_on_one_thread_alone_and_runs_on_two(
         chosen = Device("cpu", "float32", threads, "test")
         chosen.apply()
         try:
-            store = Store(tmp_path / str(threads))
+            store = open_store(tmp_path / str(threads))
             result = run_stage(course, small_data.train, small_data.test, store, chosen)
         finally:
             device.apply()

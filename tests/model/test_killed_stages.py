@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 
 pytestmark = pytest.mark.campaign
 
@@ -43,9 +43,10 @@ def run(root: Path, dtype: str, stage: str, lives: list[list[str]]) -> list[Any]
 
 
 def result_in(store: Path) -> Any:
-    (path,) = store.glob("*/*/final")
-    assert not (path.parent / "state").exists()
-    entry = Store(store).load(path.parent.name, "final")
+    stage = open_store(store)
+    ((course, name),) = stage.entries()
+    assert name == "final"
+    entry = stage.load(course, name)
     assert entry is not None
     rows = [
         {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
@@ -53,7 +54,7 @@ def result_in(store: Path) -> Any:
     ]
     assert len(rows) == EPOCHS
     weights = {name: tensor.numpy().tobytes() for name, tensor in entry.tensors.items()}
-    return path.parent.name, entry.record["decisions"], rows, weights
+    return course, entry.record["decisions"], rows, weights
 
 
 @pytest.mark.parametrize("stage", ["baseline", "fine_tune"])

@@ -26,7 +26,7 @@ from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.prefix import FrozenPrefix
 from shiftsearch.model.protocol import ProtocolData
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
@@ -44,7 +44,9 @@ def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> dict[str,
         (16, 16), seed=5, replicate=0,
     )  # fmt: skip
     data = small_data
-    return dict(run_stage(course, data.train, data.test, Store(tmp_path / "0"), device).weights)
+    return dict(
+        run_stage(course, data.train, data.test, open_store(tmp_path / "0"), device).weights
+    )
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def run(small_data: ProtocolData, device: Device, tmp_path: Path, start: dict[st
         course = Course(
             "fine_tune", values, Schedule(max_epochs=3), "", "", 3, (16, 16), 5, 0, ("parent",)
         )
-        store = changes.pop("store", None) or Store(tmp_path / str(next(stores)))
+        store = changes.pop("store", None) or open_store(tmp_path / str(next(stores)))
         return run_stage(course, train, small_data.selection, store, place, start=start, **changes)
 
     return run
@@ -164,7 +166,7 @@ def test_a_resumed_stage_agrees_with_an_undisturbed_one(
 ) -> None:
     undisturbed = run(frozen)
     kept.clear()
-    store = Store(tmp_path / "resumed")
+    store = open_store(tmp_path / "resumed")
     assert run(frozen, store=store, until=1).epochs == 1
     resumed = run(frozen, store=store)
     assert len(kept) == 4 * bool(frozen)

@@ -33,7 +33,7 @@ from shiftsearch.model.protocol import (
 )
 from shiftsearch.model.recipe import training_splits
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Store, open_store
 
 pytestmark = pytest.mark.unit
 
@@ -111,7 +111,7 @@ def test_nothing_depends_on_the_held_out_part(
     assert len(division.held_out) == len(division.selection) == 15
     clean = run()
     poisoned = run(
-        dataset=poison(small_dataset, division.held_out), store=Store(tmp_path / "poisoned")
+        dataset=poison(small_dataset, division.held_out), store=open_store(tmp_path / "poisoned")
     )
     assert everything(poisoned) == everything(clean)
 
@@ -156,10 +156,10 @@ def test_what_grows_with_the_classes_is_in_the_store_alone(run: Run, store: Stor
         assert {k: tuple(map(tuple, m)) for k, m in found.items()} == matrices
         old = {k: v for k, v in values[stage].items() if k != "report"}
         old |= {"test": report.test.to_json(), "test2": report.test2.to_json()}
-        assert stored_confusions(Store(store.root / "none"), old) == {
+        assert stored_confusions(open_store(f"{store.address}-none"), old) == {
             k: [list(row) for row in m] for k, m in matrices.items()
         }
-        assert stored_confusions(Store(store.root / "none"), values[stage]) is None
+        assert stored_confusions(open_store(f"{store.address}-none"), values[stage]) is None
 
 
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -301,7 +301,7 @@ class Listener:
 
 
 def test_rungs_change_no_bit_of_the_result(run: Run, tmp_path: Path) -> None:
-    without = run(store=Store(tmp_path / "without"))
+    without = run(store=open_store(tmp_path / "without"))
     listener = Listener()
     assert everything(run((1,), **listener.hooks())) == everything(without)
     assert listener.rungs.keys() == {1}
@@ -358,7 +358,7 @@ def test_a_trial_stopped_at_a_rung_goes_on_from_there(
     def stop(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         raise StoppedError
 
-    undisturbed = run(store=Store(tmp_path / "undisturbed"))
+    undisturbed = run(store=open_store(tmp_path / "undisturbed"))
     counts = count_epochs(monkeypatch)
     with pytest.raises(StoppedError):
         run((1, 2), stop)

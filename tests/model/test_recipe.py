@@ -24,7 +24,7 @@ from shiftsearch.model.hyperparameters import (
 from shiftsearch.model.protocol import ProtocolData
 from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 from shiftsearch.model.unfreezing import UNFREEZING, always_frozen
 
@@ -80,7 +80,7 @@ def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[s
         (16, 16), 5, 0,
     )  # fmt: skip
     data = small_data
-    return run_stage(course, data.train, data.test, Store(tmp_path / "start"), device).weights
+    return run_stage(course, data.train, data.test, open_store(tmp_path / "start"), device).weights
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def run(
     def run(
         recipe: Callable[[Course], Recipe], course: Course = COURSE, **given: Any
     ) -> StageResult:
-        store = given.pop("store", None) or Store(tmp_path / str(next(stores)))
+        store = given.pop("store", None) or open_store(tmp_path / str(next(stores)))
         data, made = small_data, recipe(course)
         place = given.pop("place", device)
         return run_stage(
@@ -113,7 +113,7 @@ def layer_of(name: str) -> int:
 
 def state_after(run: Run, recipe: Callable[[Course], Recipe], epochs: int, path: Path) -> Any:
     """The network's state after so many epochs, not that of the best one."""
-    store = Store(path)
+    store = open_store(path)
     run(recipe, store=store, until=epochs)
     entry = store.load(COURSE.key, "state")
     assert entry is not None
@@ -182,7 +182,7 @@ def test_taken_up_again_it_ends_with_the_same_bits(
     run: Run, tmp_path: Path, recipe: type[Recipe], stopped: int
 ) -> None:
     undisturbed = run(recipe)
-    store = Store(tmp_path / "again")
+    store = open_store(tmp_path / "again")
     assert run(recipe, store=store, until=stopped).epochs == stopped
     again = run(recipe, store=store)
     assert again.epochs == undisturbed.epochs == 4

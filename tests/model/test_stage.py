@@ -36,7 +36,7 @@ from shiftsearch.model.network import Network, initialise
 from shiftsearch.model.protocol import ProtocolData, build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.stopping import Decisions
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import FileStore, Store, open_store
 from shiftsearch.model.training import run_stage
 
 pytestmark = pytest.mark.unit
@@ -96,7 +96,7 @@ def numbers(result: StageResult) -> Any:
 
 
 def other_store(store: Store, name: str = "other") -> Store:
-    return Store(store.root.with_name(name))
+    return open_store(f"{store.address}-{name}")
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_rungs_continued_to_the_end_are_one_straight_run(
         assert result.key == f"{course.key}-{rung:04d}"
         assert numbers(result)[2] == numbers(straight)[2][:rung]
         assert numbers(run(course, until=rung)) == numbers(result)
-    names = {path.name for path in store.path(course.key, "final").parent.iterdir()}
+    names = {name for _, name in store.entries()}
     assert names == {"final", *(f"epochs-{rung:04d}" for rung in rungs)}
 
 
@@ -274,9 +274,9 @@ def kill_before_delete(number: int, monkeypatch: pytest.MonkeyPatch) -> dict[str
 def _kill_in(
     method: str, number: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    original, calls = getattr(Store, method), 0
+    original, calls = getattr(FileStore, method), 0
 
-    def dying(self: Store, *args: Any) -> None:
+    def dying(self: FileStore, *args: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == number and not after:
@@ -285,7 +285,7 @@ def _kill_in(
         if calls == number:
             raise Killed
 
-    monkeypatch.setattr(Store, method, dying)
+    monkeypatch.setattr(FileStore, method, dying)
     return {}
 
 
@@ -336,7 +336,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
         patch.setattr(shiftsearch.model.training.NetworkEngine, "epoch", counted)
         resumed = run(course, **given)
     assert numbers(resumed) == numbers(undisturbed)
-    assert [p.name for p in store.path(course.key, "").iterdir()] == ["final"]
+    assert list(store.entries()) == [(course.key, "final")]
     stored = {kill_after_epoch: number - 1, kill_in_write: number - 1, kill_after_write: number}
     assert epochs == list(range(min(stored.get(kill, 4), 4) + 1, 5))
 
@@ -517,7 +517,7 @@ def test_divergence_names_epoch_and_losses_and_stores_nothing(
         run(course, train=TensorSplit(images, small_data.train.labels, "x"))
     with pytest.raises(TrialDiverged, match="validation loss nan"):
         run(course, validation=TensorSplit(images, small_data.train.labels, "x"))
-    assert not store.root.exists()
+    assert not list(store.entries())
 
 
 def test_a_late_divergence_leaves_the_finite_epochs(

@@ -232,6 +232,30 @@ def test_lost_workers_are_replaced_three_times(study: Study, tmp_path: Path) -> 
     assert failures == {1: "lost its worker 4 times; last: killed for good"}
 
 
+def test_a_replicate_that_lost_its_workers_is_trained_by_the_next_call(
+    study: Study, tmp_path: Path
+) -> None:
+    """Its configuration is not to blame; one that failed by itself has failed for good."""
+    source = retraining(study, tmp_path, top_k=1, replicates=1)
+    lost, failed = source.ask(), source.ask()
+    assert lost is not None
+    assert failed is not None
+    source.fail(failed, "diverged")
+    assert not source.lost
+    for _ in range(MAX_LOSSES + 1):
+        source.give_back(lost, "killed")
+    assert source.lost
+    assert source.winner() is None
+    again = retraining(study, tmp_path, top_k=1, replicates=1)
+    assert again.ask() == lost
+    assert again.ask() is None
+    again.finish(lost, {"test2_accuracy": 0.8})
+    assert not again.lost
+    winner = again.winner()
+    assert winner is not None
+    assert winner.number == lost.number
+
+
 def test_not_finished_while_something_is_open(study: Study, tmp_path: Path) -> None:
     source = retraining(study, tmp_path, top_k=1, replicates=1)
     jobs = [source.ask(), source.ask()]

@@ -16,7 +16,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.tensorboard.events import EventFile, has_end, scalar
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
-from shiftsearch.model.store import Entry, Store
+from shiftsearch.model.store import Entry, Store, open_store
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
@@ -62,7 +62,7 @@ COMPLETE = with_confusions(complete(3, 0.75))
 
 
 def log_of(root: Path, *trials: TrialRecord) -> TensorBoardLog:
-    store = Store(root.with_name("store"))
+    store = open_store(root.with_name("store"))
     return TensorBoardLog(root, SPACE, CLASSES, store, {t.number: t for t in trials}.__getitem__)
 
 
@@ -224,7 +224,7 @@ def stored_trial(store: Store) -> TrialRecord:
 
 def test_the_confusion_matrices_are_found_in_the_store(tmp_path: Path) -> None:
     """The same pictures as from a result that has them; without them all else is written."""
-    store = Store(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     trial = stored_trial(store)
     for name, ended in (("new", trial), ("old", COMPLETE)):
         log_of(tmp_path / name, ended).mend([ended])
@@ -240,8 +240,8 @@ def test_the_confusion_matrices_are_found_in_the_store(tmp_path: Path) -> None:
     }
     assert len(found["new"]) == 4
     assert found["new"] == found["old"]
-    for path in store.root.rglob("report-*"):
-        path.unlink()
+    for course, name in store.entries():
+        store.delete(course, name)
     log_of(tmp_path / "lost", trial).mend([trial])
     folder = tmp_path / "lost/trial-0003"
     assert not [tag for tag in tags(folder) if "confusion" in tag]

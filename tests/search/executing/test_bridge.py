@@ -41,7 +41,8 @@ class Endless:
         return Job("search", number, 0, {"baseline.dropout": 0.5})
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
-        return False
+        self._end(job, "pruned")
+        return True
 
     def share(self, job: Job) -> None:
         pass
@@ -139,7 +140,17 @@ def test_what_a_fault_s_kind_does_to_the_job(
     assert ends == ([] if end is None else [end])
 
 
-def test_pauses_grow_while_losses_go_on_and_start_anew_after_a_result(alone: Driven) -> None:
+@pytest.mark.parametrize(
+    "last_word",
+    [
+        {"event": "result", "result": {}},
+        {"event": "rung", "epochs": 1, "value": 0.5},
+        {"event": "failed", "kind": "verdict", "reason": "diverged"},
+    ],
+)
+def test_pauses_grow_while_losses_go_on_and_start_anew_when_a_job_ends(
+    alone: Driven, last_word: dict[str, Any]
+) -> None:
     def pause_after_a_loss() -> float:
         alone.lose(alone.ask()[0])
         begin = alone.clock.now
@@ -158,7 +169,7 @@ def test_pauses_grow_while_losses_go_on_and_start_anew_after_a_result(alone: Dri
     assert longest == pytest.approx(PAUSES[-1])
     assert alone.steps > 10  # requests to the driver are answered meanwhile
     trial_id, _ = alone.ask()
-    alone.bridge.hear(trial_id, {"event": "result", "result": {}})
+    alone.bridge.hear(trial_id, last_word)
     alone.bridge.completed(trial_id)
     alone.source.again.append(0)
     assert pause_after_a_loss() == pytest.approx(PAUSES[0])

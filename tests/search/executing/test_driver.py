@@ -26,7 +26,7 @@ from tests.search.fake_trainable import attempts, failing_run_job, full_disk_run
 
 pytestmark = pytest.mark.integration
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 COMMAND = Path(sys.executable).parent / "shiftsearch"
 FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
 SMALL = [

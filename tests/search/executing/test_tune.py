@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray._private import worker
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Retraining
@@ -398,3 +401,30 @@ def test_no_dashboard_runs_unless_its_extra_is_installed(local_ray: Path) -> Non
     assert all(("--disable-frontend" in c) is not installed for c in dashboards)
     assert len(dashboards) == 1
     del local_ray
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("raylet", True), ("gcs_server", True), ("log_monitor", False)]
+)
+def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: bool
+) -> None:
+    """The trials stay open, and another start does them."""
+    node, dead = worker._global_node, SimpleNamespace(returncode=-signal.SIGKILL)
+    assert name in node.all_processes
+    monkeypatch.setattr(node, "dead_processes", lambda: [(name, dead)])
+    study = open_study(tmp_path / "study.journal", trials=1)
+    with pytest.raises(EnvironmentFault) if ends else contextlib.nullcontext() as caught:
+        run_fake_jobs(study, [], tmp_path, {}, concurrency=1)
+    assert study.finished is not ends
+    if caught is not None:
+        assert name in str(caught.value)
+        assert "SIGKILL" in str(caught.value)
+        assert str(caught.value).endswith("logs")
+
+
+def test_ray_does_not_print_what_the_search_says_itself() -> None:
+    """Of each lost worker it writes five coloured lines to standard output, into the live view."""
+    thread = worker.global_worker.listener_thread
+    assert thread.name == "ray_listen_error_messages"
+    assert not thread.is_alive()

@@ -108,7 +108,7 @@ def test_the_lock_of_a_killed_driver_is_free(tmp_path: Path) -> None:
         "time.sleep(60)"
     )
     lock = tmp_path / "run.lock"
-    repository = Path(__file__).resolve().parents[2]
+    repository = Path(__file__).resolve().parents[3]
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(lock)],
         stdout=subprocess.PIPE,

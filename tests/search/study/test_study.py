@@ -442,6 +442,29 @@ def test_2_21a_open_trials_are_waited_for_before_giving_up(path: Path) -> None:
     assert next_job(lenient).number == 6
 
 
+def test_trials_that_lost_their_workers_end_one_call_and_not_the_run(path: Path) -> None:
+    """The machine was to blame; the next call asks for others, and counts anew."""
+    for call in (1, 2):
+        study = open_study(path, trials=20)
+        assert not study.gave_up
+        for _ in range(5):
+            job = next_job(study)
+            for _ in range(MAX_LOSSES):
+                study.give_back(job, "killed")
+                assert next_job(study).number == job.number
+            study.give_back(job, "killed")
+        assert study.gave_up
+        assert study.ending.gave_up_for_losses
+        assert study.finished
+        assert sum(t.lost for t in study.trials()) == 5 * call
+    study = open_study(path, trials=20)
+    for _ in range(5):
+        study.fail(next_job(study), "broken")
+    assert study.gave_up
+    assert not study.ending.gave_up_for_losses
+    assert open_study(path, trials=20).gave_up
+
+
 # ---- identity
 
 
