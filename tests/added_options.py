@@ -35,7 +35,7 @@ from shiftsearch.model.hyperparameters import (
 )
 from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
 from shiftsearch.model.recipe import Recipe
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import open_store
 from shiftsearch.model.training import NetworkEngine
 from shiftsearch.search.proposing import samplers
 from shiftsearch.search.proposing.space import Space
@@ -87,7 +87,7 @@ def block(root: Path) -> None:
     configuration = drawn(raw, {name: "residual"})
     chosen = Hyperparameters.from_flat(configuration)
     assert chosen == Hyperparameters.from_flat({name: "residual", **values})
-    store = Store(root / "store")
+    store = open_store(root / "store")
     run = ProtocolRun(chosen, prepare(DATA, PROTOCOL, DEVICE), PROTOCOL, store, DEVICE, seed=0)
     result = run_protocol(run)
     before, after = (stage.result.weights for stage in (result.baseline, result.fine_tune))
