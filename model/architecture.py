@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from shiftsearch.model.frozen import Frozen, Neutral
+from shiftsearch.model.frozen import Frozen, Neutral, OneOf
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +71,7 @@ Width = Annotated[int, Field(ge=1)]
 class ThreeBlocks(Architecture):
     """The reference architecture: three convolution blocks and a dense layer."""
 
-    name: Annotated[Literal["three blocks"], Neutral("three blocks")] = "three blocks"
+    name: Annotated[str, OneOf(["three blocks"]), Neutral("three blocks")] = "three blocks"
     filters: Annotated[
         tuple[Width, ...], Field(min_length=3, max_length=3), Neutral((32, 64, 128))
     ] = (32, 64, 128)
@@ -119,5 +119,7 @@ class ThreeBlocks(Architecture):
 REFERENCE = ThreeBlocks()
 """The published network."""
 
-ARCHITECTURES: Mapping[str, type[Architecture]] = {"three blocks": ThreeBlocks}
+ARCHITECTURES: Mapping[str, type[Architecture]] = {
+    "three blocks": ThreeBlocks,
+}
 """By name; without arguments, each is complete."""

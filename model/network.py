@@ -117,9 +117,9 @@ class Network(nn.Module):
             normalise_pool_relu,  # its compiler takes 0.3 s to import
         )
 
-        for layer in self.layers:
-            if isinstance(layer, Block):
-                layer.fused = normalise_pool_relu
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.fused = normalise_pool_relu
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 1, H, W] floating in 0..1 to [N, classes] logits."""

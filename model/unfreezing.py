@@ -19,7 +19,9 @@ def never(values: FineTuneHyperparameters, layers: int, epoch: int) -> Sequence[
     return [*(i < values.frozen_layers for i in range(layers)), False]
 
 
-UNFREEZING: Mapping[str, Policy] = {"none": never}
+UNFREEZING: Mapping[str, Policy] = {
+    "none": never,
+}
 """By name."""
 
 
