@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, blank_images
+from shiftsearch.data.machine import is_machine
 from shiftsearch.data.npy_image import MIN_SIDE, read_file
 from shiftsearch.data.problems import named
 from shiftsearch.data.publishing import written_beside
@@ -218,6 +219,9 @@ def read_image(
     except DataError as error:
         raise DataError([f"{path}: {error}"]) from None
     except Exception as error:  # Pillow lets struct.error, zlib.error and others of its parts out
+        if isinstance(error, OSError) and is_machine(error):
+            error.filename = str(path)
+            raise
         raise DataError([f"{path}: cannot be read as PNG or JPEG: {error}"]) from error
     return np.array(gray.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from shiftsearch.data.machine import is_machine
 from shiftsearch.data.scale import Pixels, impossible
 
 MIN_SIDE = 16
@@ -24,11 +25,18 @@ class Image(NamedTuple):
 
 
 def read_file(path: str) -> Image | str:
-    """The image in a .npy file, or a line that says what is wrong with the file."""
+    """The image in a .npy file, or a line that says what is wrong with the file.
+
+    Raises:
+        OSError: the machine cannot read it now.
+    """
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 5 us less a file
             return _parse(file.read())
     except OSError as error:
+        if is_machine(error):
+            error.filename = path  # reading, unlike opening, names no file
+            raise
         return f"{path}: cannot be read: {error.strerror}"
     except ValueError as error:
         return f"{path}: {error}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.machine import is_machine
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
 
@@ -134,6 +135,8 @@ def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -
                 elif not (relative and _note_misplaced(scan, relative, entry)):
                     scan.strays += 1
     except OSError as error:
+        if is_machine(error):
+            raise
         scan.problems.append(f"{scan.folder / relative}: cannot be listed: {error.strerror}")
     return kept
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from shiftsearch.data.machine import is_machine
 from shiftsearch.experiments.exits import (
     INTERRUPTED,
     WRONG_INPUT,
     Interrupted,
     escaped,
-    is_machine,
     told,
 )
 from shiftsearch.experiments.run_folder import user_path

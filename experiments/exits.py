@@ -6,39 +6,14 @@ Exit code 75 is an interruption: the same command goes on once the machine is ab
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import socket
 
 WRONG_INPUT, INTERRUPTED = 2, 75
-
-_MACHINE = frozenset(
-    getattr(errno, name)
-    for name in (
-        # no room, or a device or a file server that fails
-        *("ENOSPC", "EDQUOT", "EIO", "ESTALE", "ENXIO", "ENODEV", "EREMOTEIO", "ENOLCK"),
-        # no memory, no more files, processes or time
-        *("ENOMEM", "EMFILE", "ENFILE", "EAGAIN", "EBUSY", "ETIMEDOUT"),
-        # a network or a mounted folder that is away
-        *("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"),
-        *("ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ENOLINK", "ECOMM"),
-    )
-    if hasattr(errno, name)
-)
 
 
 class Interrupted(Exception):  # noqa: N818, named by its cause
     """The machine keeps a run from going on; the message says in one line what is wrong."""
-
-
-def is_machine(error: OSError) -> bool:
-    """Whether the machine is at fault, so that the same command may do later.
-
-    A file that is missing, of the wrong kind or not permitted is not: that is what was named.
-    """
-    passing = (ConnectionError, TimeoutError, socket.gaierror)
-    return isinstance(error, passing) or error.errno in _MACHINE
 
 
 def told(error: OSError) -> str:
