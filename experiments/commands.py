@@ -32,7 +32,7 @@ from shiftsearch.experiments.rehearsal import (
     unrecorded_rungs,
 )
 from shiftsearch.experiments.report.findings import result_table
-from shiftsearch.experiments.run_folder import NotARun, Run, user_path
+from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
@@ -82,7 +82,7 @@ def report(options: Namespace, console: Console) -> int:
     lock, warn = RunLock(run.lock, "`shiftsearch report`"), warner(console)
     lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
     try:
-        result = json.loads(run.result.read_bytes())
+        result = read_json(run.result)
         result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)
         attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)

@@ -6,7 +6,6 @@ the result comes afterwards, see `experiments.adornments`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +31,7 @@ from shiftsearch.experiments.outcome.results import (
     write_result,
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
-from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.bundle import save_bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters
@@ -96,7 +95,7 @@ class Conclusion:
         """The result of an earlier call from the same trainings; None without one."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
-        result: dict[str, Any] = json.loads(self.run.result.read_bytes())
+        result: dict[str, Any] = read_json(self.run.result)
         return result if result["fingerprint"] == fingerprint else None
 
     def _conclude(self, winner: Candidate) -> dict[str, Any]:

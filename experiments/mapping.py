@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from shiftsearch.data.os_errors import is_machine
+
 
 class MappingError(ValueError):
     """A file or an override cannot be used; the message is one line that names it."""
@@ -113,10 +115,14 @@ def read_mapping(path: Path, texts: Collection[str] = ()) -> dict[str, Any]:
 
     Raises:
         MappingError: the file cannot be read, or is no YAML mapping.
+        OSError: the machine cannot read it now.
     """
     try:
         raw = _parse(path.read_text(encoding="utf-8"), texts)
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and is_machine(error):
+            error.filename = str(path)
+            raise
         raise MappingError(f"{path}: cannot be read: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         text = " ".join(str(error).split())

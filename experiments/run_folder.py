@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from shiftsearch.model.store import Store, open_store
+if TYPE_CHECKING:
+    from shiftsearch.model.store import Store
 
 
 def user_path(text: str) -> Path:
@@ -21,6 +24,18 @@ def user_path(text: str) -> Path:
 
 class NotARun(ValueError):  # noqa: N818, named by its cause
     """The folder holds something else, or an unfinished run; the message says which."""
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a run.
+
+    Raises:
+        NotARun: it holds something else; all of them are written whole or not at all.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise NotARun(f"{path}: is damaged, no JSON: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,8 @@ class Run:
     @property
     def store(self) -> Store:
         """Stages, by content."""
+        from shiftsearch.model.store import open_store  # imports torch, which few need
+
         return open_store(self.folder / "store")
 
     @property

@@ -26,6 +26,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.tensors import to_device
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
+from shiftsearch.experiments.run_folder import read_json
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
@@ -240,7 +241,7 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
 
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
     """All looks of the run whose `looks.json` this is."""
-    looks: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+    looks: list[dict[str, Any]] = read_json(path) if path.exists() else []
     return looks
 
 

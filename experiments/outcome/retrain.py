@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
+from shiftsearch.experiments.run_folder import read_json
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
@@ -205,5 +206,5 @@ class Retraining:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
-    records: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+    records: dict[str, dict[str, Any]] = read_json(path)
     return records
