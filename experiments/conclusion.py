@@ -78,7 +78,7 @@ class Conclusion:
         evaluation is a look at the held-out part.
         """
         # By their states too: a spent budget lets the same number be asked for in two calls.
-        states = [trial.state for trial in self.study.trials()]
+        states = [trial.written_state for trial in self.study.trials()]
         fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
         result = self._found(fingerprint)
         if result is not None:
@@ -219,7 +219,7 @@ class Conclusion:
             "seed": self.experiment.seed,
             "asked": self.experiment.trials,
             **count,
-            "failed": sum(t.state == "fail" for t in trials),
+            "failed": sum(t.state == "failed" for t in trials),
             "trial_seconds": sum(paid.values()),
             "stopped": self.circumstances["stopped"],
             "best_number": None if best is None else best.number,

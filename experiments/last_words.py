@@ -22,7 +22,7 @@ def warner(console: Console) -> Callable[[str], None]:
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:
     """Why the search gave up: how many trials failed, and the last reasons."""
-    failed = [t for t in trials if t.state == "fail"]
+    failed = [t for t in trials if t.state == "failed"]
     console.print(
         f"too many trials failed: {len(failed)} of {len(trials)} "
         f"(failures.max_share is {max_share:g}); the last:",

@@ -93,7 +93,7 @@ class Phases:
             return None
         if self._repeats is None:
             first = self.study.trials(NOISE_AFTER)
-            ended = all(t.state in ("complete", "pruned", "fail") for t in first)
+            ended = all(t.has_ended for t in first)
             # Where no more is asked for, no noise is needed to say when to stop.
             over = self.study.missing == 0 or self.study.stop_reason
             if len(first) < NOISE_AFTER or not ended or over:

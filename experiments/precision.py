@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.study.formats import Formats, dtypes_of
 
 
@@ -71,7 +71,7 @@ class Precision:
         """Nothing yet."""
 
     @harmless
-    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
+    def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
         """Keep what the worker computed in for `settle`, if that is new."""
         for dtype in dtypes_of(result):
             if dtype not in self._formats.seen:

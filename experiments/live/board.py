@@ -17,7 +17,7 @@ from shiftsearch.experiments.live.pace import Pace
 from shiftsearch.experiments.live.tally import Counts, RunningJob
 from shiftsearch.experiments.wording import one_line
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.study.records import TrialRecord
 
 SCHEMA = 1
@@ -75,13 +75,12 @@ class Board:
 
     def _recall(self, trial: TrialRecord) -> None:
         """Count a trial of an earlier call."""
-        state = {"fail": "failed"}.get(trial.state, trial.state)
-        if state not in ("complete", "pruned", "failed"):
+        if trial.state not in ("complete", "pruned", "failed"):
             return
         job = Job("search", trial.number, 0, {}, role=trial.role, branch_of=trial.branch_of)
-        self._search.add(state)
-        self._note(job, state, trial.reason, trial.result, trial.seconds or 0.0)
-        if state == "complete":
+        self._search.add(trial.state)
+        self._note(job, trial.state, trial.reason, trial.result, trial.seconds or 0.0)
+        if trial.state == "complete":
             self._pace.note(trial.seconds or 0.0, branch=trial.branch_of is not None)
 
     # ---- the run
@@ -150,7 +149,7 @@ class Board:
                 running.accuracy = row["validation_accuracy"]
                 self.version += 1
 
-    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
+    def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
         """A job ended."""
         with self._lock:
             running = self._running.pop(job.name, None)
@@ -166,7 +165,7 @@ class Board:
     def _note(
         self,
         job: Job,
-        state: str,
+        state: End,
         detail: str,
         result: ProtocolResult | None,
         seconds: float,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.jobs import End, Job
 
 
 @dataclass
@@ -20,8 +20,8 @@ class Counts:
     failed: int = 0
     lost: int = 0
 
-    def add(self, state: str) -> None:
-        """Count a job that ended as complete, pruned, failed or lost."""
+    def add(self, state: End) -> None:
+        """Count a job that ended."""
         self.done += state in ("complete", "pruned")
         self.pruned += state == "pruned"
         self.failed += state == "failed"

@@ -46,7 +46,7 @@ def trials_frame(
 def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     row: dict[str, Any] = {
         "number": trial.number,
-        "state": trial.state,
+        "state": trial.written_state,
         "role": trial.role,
         "branch_of": trial.branch_of,
         "stopped_at": max(trial.rungs, default=None) if trial.state == "pruned" else None,

@@ -242,17 +242,13 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
             continue
         if domain.single():
             continue
-        ended = [
-            t
-            for t in trials
-            if t.state in ("complete", "pruned", "fail") and name in t.configuration
-        ]
+        ended = [t for t in trials if t.has_ended and name in t.configuration]
         ended = [t for t in ended if not t.lost]
         if not name.startswith("fine_tune."):
             ended = [t for t in ended if t.branch_of is None]
         high = [t for t in ended if to_unit(domain, t.configuration[name]) > 2 / 3]
         rest = [t for t in ended if to_unit(domain, t.configuration[name]) <= 2 / 3]
-        failed, others = (sum(t.state == "fail" for t in group) for group in (high, rest))
+        failed, others = (sum(t.state == "failed" for t in group) for group in (high, rest))
         counts = [[failed, len(high) - failed], [others, len(rest) - others]]
         if failed < _FEW or fisher_exact(counts, alternative="greater").pvalue > _LEVEL:
             continue

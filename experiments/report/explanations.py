@@ -113,7 +113,7 @@ def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """What the search found for each number of frozen layers."""
     values: dict[int, list[float | None]] = {}
     for trial in trials:
-        if trial.state in ("complete", "pruned", "fail") and FROZEN in trial.configuration:
+        if trial.has_ended and FROZEN in trial.configuration:
             values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
     rows = []
     for frozen, found in sorted(values.items()):

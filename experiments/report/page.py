@@ -78,13 +78,13 @@ def _features(m: _Material) -> dict[str, Any]:
 
 
 def _search(m: _Material) -> dict[str, Any]:
-    ended = {state: [t for t in m.trials if t.state == state] for state in ("fail", "pruned")}
+    ended = {state: [t for t in m.trials if t.state == state] for state in ("failed", "pruned")}
     reasons = {s: [(t.number, one_line(t.reason)) for t in found] for s, found in ended.items()}
     return {
         "tied": _tied(m.result["search"], m.trials),
         "history": search_history(m.trials, m.winner),
         "time": time_used(m.trials),
-        "failed": reasons["fail"],
+        "failed": reasons["failed"],
         "stopped": reasons["pruned"],
         "complete": sum(t.state == "complete" for t in m.trials),
         "branches": sum(t.branch_of is not None for t in m.trials),

@@ -27,9 +27,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import State, TrialRecord
 
-STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
+STATES: Mapping[State, int] = {"running": 0, "complete": 1, "pruned": 2, "failed": 3}
 """The values of the metric `state`."""
 
 _STATE = "state"
@@ -121,9 +121,9 @@ def session_start(
     return _value(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
 
 
-def session_end(state: str, seconds: float) -> Summary.Value:
+def session_end(state: State, seconds: float) -> Summary.Value:
     """How a trial ended, at `seconds` of Unix time; a pruned trial did not fail."""
-    status = api_pb2.STATUS_FAILURE if state == "fail" else api_pb2.STATUS_SUCCESS
+    status = api_pb2.STATUS_FAILURE if state == "failed" else api_pb2.STATUS_SUCCESS
     info = SessionEndInfo(status=status, end_time_secs=seconds)
     return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
 

@@ -33,11 +33,10 @@ from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
 from shiftsearch.model.protocol import stored_confusions
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
-from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
-_ENDED = ("complete", "pruned", "fail")
 _CURVES = {
     "train_loss": "mean cross-entropy over the epoch, in nats, on {trained}",
     "train_accuracy": "over the epoch, 0 to 1, on {trained}",
@@ -91,7 +90,7 @@ class TensorBoardLog:
         if not has_end(self.root):
             write_end(self.root, {0: [hparams.experiment(self._space)]})
         for trial in trials:
-            if trial.state in _ENDED and not has_end(self._folder(trial)):
+            if trial.has_ended and not has_end(self._folder(trial)):
                 self._end(trial)
 
     # ---- Listener
@@ -132,7 +131,7 @@ class TensorBoardLog:
         file.add(points, epoch)
 
     @harmless
-    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
+    def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
         """End a trial's session; of a retraining, note the final accuracies. Close the folder.
 
         The trial of a lost worker is open still, unless it was lost too often and failed.
@@ -142,7 +141,7 @@ class TensorBoardLog:
         self._close(job)
         if job.phase == "search":
             trial = self._trial(job.number)
-            if trial.state in _ENDED:
+            if trial.has_ended:
                 self._end(trial)
 
     # ---- files

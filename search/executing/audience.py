@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.executing.jobs import Job, Listener
+from shiftsearch.search.executing.jobs import End, Job, Listener
 
 _LOG = logging.getLogger(__name__)
 _counts: Counter[tuple[str, str]] = Counter()
@@ -51,7 +51,7 @@ class Audience:
         """An epoch ended."""
         self._tell("epoch", lambda listener: listener.epoch(job, stage, row))
 
-    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
+    def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
         """The job is closed."""
         self._tell("ended", lambda listener: listener.ended(job, state, detail, result))
 

@@ -13,7 +13,7 @@ from shiftsearch.model.limits import memory_kills
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.faults import Fault
-from shiftsearch.search.executing.jobs import Job, JobSource, Listener
+from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.trainable import WorkerContext, encode
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -150,7 +150,7 @@ class Bridge:
             self._losses_in_a_row += 1
 
     def _close(
-        self, trial_id: str, state: str, detail: str, result: ProtocolResult | None
+        self, trial_id: str, state: End, detail: str, result: ProtocolResult | None
     ) -> None:
         self._closed.add(trial_id)
         if state != "lost":  # a worker lived to tell

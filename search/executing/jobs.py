@@ -11,6 +11,8 @@ from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 
 Phase = Literal["search", "retrain"]
+End = Literal["complete", "pruned", "failed", "lost"]
+"""How a job may end; a lost one is handed out again, or its trial has failed."""
 
 
 @dataclass(frozen=True)
@@ -90,5 +92,5 @@ class Listener(Interface):
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """An epoch was trained, or found in the store; the rows of a stage come in order."""
 
-    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
-        """The job is closed: `state` is complete, pruned, failed or lost; `detail` says why."""
+    def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
+        """The job is closed, as `state` says; `detail` says why."""

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from shiftsearch.search.judging.gain import converged
 from shiftsearch.search.study.budget import Budget, FailurePolicy, Trainings
+from shiftsearch.search.study.records import State
 from shiftsearch.search.study.stored_study import StoredStudy
 from shiftsearch.search.study.tallies import Losses
 
-DONE = ("complete", "pruned")
+DONE: tuple[State, ...] = ("complete", "pruned")
 
 
 class Ending:
@@ -64,12 +65,12 @@ class Ending:
         that loses all workers ends it. They say nothing of the configurations, so once the machine
         is mended, the next call goes on.
         """
-        return self._too_many(self._stored.count("fail") - self._losses_before)
+        return self._too_many(self._stored.count("failed") - self._losses_before)
 
     @property
     def gave_up_for_losses(self) -> bool:
         """Whether it would have gone on, had no worker been lost."""
-        failed = self._stored.count("fail") - self._losses.count
+        failed = self._stored.count("failed") - self._losses.count
         return self.gave_up and not self._too_many(failed)
 
     def _too_many(self, failed: int) -> bool:

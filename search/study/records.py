@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -18,13 +18,23 @@ from shiftsearch.search.study.journal import read_journal
 _LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 
 
+State = Literal["waiting", "running", "complete", "pruned", "failed"]
+_STATES: Mapping[TrialState, State] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """A trial as the study knows it.
 
     Attributes:
         number: counted from 0.
-        state: waiting, running, complete, pruned or fail.
+        state: what has become of it.
         role: "reference", "point" or "sampled".
         value: `test2_accuracy` on the selection part; None unless complete.
         configuration: full and canonical; empty while waiting.
@@ -36,10 +46,14 @@ class TrialRecord:
         rungs: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
         lost: whether it failed because its worker was lost too often: its configuration is not
             to blame.
+
+    Raises:
+        ValueError: a value or a result is missing in a complete trial, or present in another; or
+            a failed trial has no reason.
     """
 
     number: int
-    state: str
+    state: State
     role: str
     value: float | None
     configuration: Mapping[str, Value]
@@ -50,6 +64,25 @@ class TrialRecord:
     has_baseline: bool = False
     rungs: Mapping[int, float] = field(default_factory=dict)
     lost: bool = False
+
+    def __post_init__(self) -> None:
+        is_complete = self.state == "complete"
+        for name, found in (("value", self.value), ("result", self.result)):
+            if (found is not None) != is_complete:
+                has = "no" if found is None else "a"
+                raise ValueError(f"trial {self.number} is {self.state}, but has {has} {name}")
+        if self.state == "failed" and not self.reason:
+            raise ValueError(f"trial {self.number} is failed, but has no reason")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete, pruned or failed."""
+        return self.state in ("complete", "pruned", "failed")
+
+    @property
+    def written_state(self) -> str:
+        """The state as files have it: Optuna's name, which is `fail` for a failed trial."""
+        return "fail" if self.state == "failed" else self.state
 
     @property
     def root(self) -> int:
@@ -84,15 +117,15 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
     is_complete = trial.state == TrialState.COMPLETE
     # A driver that dies just before it ends a trial leaves its result behind: not complete yet.
-    result = ProtocolResult.from_json(attributes["result"]) if is_complete else None
+    result = ProtocolResult.from_json(attributes.get("result", {})) if is_complete else None
     return TrialRecord(
         trial.number,
-        trial.state.name.lower(),
+        _STATES[trial.state],
         attributes.get("role", "sampled"),
         trial.value if is_complete else None,
         attributes.get("configuration", {}),
         result,
-        attributes.get("reason", ""),
+        attributes.get("reason") or ("unknown" if trial.state == TrialState.FAIL else ""),
         seconds,
         attributes.get("branch_of"),
         "baseline" in attributes or is_complete,
@@ -139,7 +172,7 @@ def _stored_study(path: Path) -> optuna.Study | None:
 
 def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:
     """The best complete trials of distinct configurations, best first, ties by number."""
-    complete = [t for t in trials if t.value is not None and t.state == "complete"]
+    complete = [t for t in trials if t.value is not None]
     complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
     distinct: dict[tuple[tuple[str, Value], ...], TrialRecord] = {}
     for trial in complete:

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.search.study.journal import open_journal
-from shiftsearch.search.study.records import TrialRecord, record_of
+from shiftsearch.search.study.records import State, TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
 
 
@@ -58,7 +58,7 @@ class StoredStudy:
         self._check({"name": name, **identity})
         self.records: list[TrialRecord] = []
         self._trials: list[FrozenTrial] = []
-        self._states: Counter[str] = Counter()
+        self._states: Counter[State] = Counter()
         self._tallies: list[Tally] = []
         for trial in self.optuna.get_trials(deepcopy=False):
             self._take_up(trial, None)
@@ -95,8 +95,8 @@ class StoredStudy:
         for record in self.records:
             tally.add(record)
 
-    def count(self, *states: str) -> int:
-        """Trials in one of the states, named as in `TrialRecord`."""
+    def count(self, *states: State) -> int:
+        """Trials in one of the states."""
         return sum(self._states[state] for state in states)
 
     def trial(self, number: int) -> FrozenTrial:

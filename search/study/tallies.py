@@ -135,7 +135,7 @@ class Families:
         if record.value is not None:
             self._sums[root] += sign * Fraction(record.value)
             self._values[root] += sign
-        if record.branch_of is None and record.state != "fail":
+        if record.branch_of is None and record.state != "failed":
             self.roots += sign
             if record.has_baseline:
                 (self._with_baseline.add if sign > 0 else self._with_baseline.discard)(root)
@@ -176,13 +176,13 @@ class RungValues:
 
     def add(self, record: TrialRecord) -> None:
         """See `Tally`."""
-        if record.state != "fail":
+        if record.state != "failed":
             for epochs, value in record.rungs.items():
                 insort(self._values[epochs], value)
 
     def remove(self, record: TrialRecord) -> None:
         """See `Tally`."""
-        if record.state != "fail":
+        if record.state != "failed":
             for epochs, value in record.rungs.items():
                 _take(self._values[epochs], value)
 
@@ -208,11 +208,11 @@ class Losses:
 
     def add(self, record: TrialRecord) -> None:
         """See `Tally`."""
-        self.count += record.state == "fail" and record.lost
+        self.count += record.state == "failed" and record.lost
 
     def remove(self, record: TrialRecord) -> None:
         """See `Tally`."""
-        self.count -= record.state == "fail" and record.lost
+        self.count -= record.state == "failed" and record.lost
 
 
 def _take(ordered: list[int] | list[float], value: float) -> None:

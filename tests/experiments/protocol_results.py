@@ -45,7 +45,7 @@ def complete(number: int, after: float, role: str = "sampled", **values: float) 
 
 def failed(number: int, reason: str) -> TrialRecord:
     configuration = Hyperparameters().to_flat()
-    return TrialRecord(number, "fail", "sampled", None, configuration, None, reason, 3.0)
+    return TrialRecord(number, "failed", "sampled", None, configuration, None, reason, 3.0)
 
 
 def branch(number: int, after: float, root: int) -> TrialRecord:

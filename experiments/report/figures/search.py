@@ -53,7 +53,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     floor = min((v for _, v, _ in ended), default=0.0)
     below = floor - 0.08 * max(5.0, best - floor)
     for state, marker, label in (
-        ("fail", "x", "failed, no accuracy"),
+        ("failed", "x", "failed, no accuracy"),
         ("pruned", "|", "pruned at a rung"),
     ):
         found = [(t.number, below) for t in trials if t.state == state]
@@ -89,7 +89,7 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     complete = [t for t in trials if t.result is not None]
     own = [t for t in complete if t.branch_of is None]
     taken = [t for t in complete if t.branch_of is not None]
-    lost = [t for t in trials if t.state in ("fail", "pruned") and t.seconds is not None]
+    lost = [t for t in trials if t.state in ("failed", "pruned") and t.seconds is not None]
     baselines = {t.number: t.result.baseline.seconds for t in own if t.result}
     fine_tunes = {t.number: t.result.fine_tune.seconds for t in complete if t.result}
     axes.bar(list(baselines), list(baselines.values()), color=BEFORE, label="baseline")

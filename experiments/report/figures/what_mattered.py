@@ -167,7 +167,7 @@ def _slice(
     reference = [t for t in complete if t.role == "reference"]
     own = [t for t in complete if t.branch_of is None and t.role != "reference"]
     shared = [t for t in complete if t.branch_of is not None]
-    failed = [t for t in trials if t.state == "fail" and t.configuration]
+    failed = [t for t in trials if t.state == "failed" and t.configuration]
     scatter(axes, places(own), "o", 4.5, AFTER, "own baseline", ring=True)
     scatter(axes, places(shared), "^", 4.5, AFTER, "shared baseline")
     scatter(axes, places(reference), "D", 6, BEFORE, "reference")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shiftsearch.experiments.definition import Retrain
-from shiftsearch.experiments.outcome.retrain import Candidate, FineTuneOn, Retraining
+from shiftsearch.experiments.outcome.retrain import Candidate, FineTuneOn, Retraining, Training
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
@@ -326,3 +328,33 @@ def test_equal_configurations_share_their_trainings_whatever_their_number(
     winner = source.winner()
     assert winner is not None
     assert (winner.number, winner.mean) == (2, 0.8)
+
+
+def test_a_training_has_either_a_result_or_a_reason() -> None:
+    for result, reason in ((None, ""), (made_result(0.5), "diverged")):
+        with pytest.raises(ValueError, match="either a result or a reason"):
+            Training(result, reason)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"result": made_result(0.5).to_json()},
+        {"reason": "diverged"},
+        {"reason": "lost its worker 4 times", "lost": True},
+    ],
+)
+def test_a_training_is_written_as_it_was_read(written: dict[str, Any]) -> None:
+    assert json.dumps(Training.from_json(written).to_json()) == json.dumps(written)
+
+
+def test_the_results_of_the_first_version_are_written_as_they_were_read() -> None:
+    """To the byte; the archive is that of `test_earlier_runs`."""
+    archive = Path(__file__).parents[2] / "fixtures/runs_of_the_first_version.tar.xz"
+    with tarfile.open(archive) as opened:
+        file = opened.extractfile("finished/retrain.json")
+        assert file is not None
+        text = file.read().decode()
+    read = {key: Training.from_json(raw) for key, raw in json.loads(text).items()}
+    assert len(read) > 0
+    assert json.dumps({key: t.to_json() for key, t in read.items()}, indent=1) == text

@@ -58,7 +58,7 @@ def with_confusions(trial: TrialRecord) -> TrialRecord:
     return replace(trial, result=ProtocolResult.from_json(written))
 
 
-RUNNING = replace(failed(0, ""), state="running", seconds=None)
+RUNNING = replace(failed(0, "-"), state="running", reason="", seconds=None)
 COMPLETE = with_confusions(complete(3, 0.75))
 
 
@@ -185,7 +185,7 @@ def test_a_session_ends_with_the_trial_s_row_of_the_table(
     log = log_of(tmp_path, trial)
     log.started(job(3))
     log.epoch(job(3), "baseline", EPOCH)
-    log.ended(job(3), trial.state.replace("fail", "failed"), trial.reason, trial.result)
+    log.ended(job(3), trial.state, trial.reason, trial.result)
     folder = tmp_path / "trial-0003"
     assert status(folder) == expected
     assert curve(folder, "state") == [(0, 0.0), (1, state)]

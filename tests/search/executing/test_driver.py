@@ -158,9 +158,9 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     output = capfd.readouterr()
     assert code == 3
     trials = stored_trials(run / "study.journal")
-    failed = [t for t in trials if t.state == "fail"]
+    failed = [t for t in trials if t.state == "failed"]
     assert 5 <= len(failed) <= 6  # failures.min_ended, and what ran beside
-    assert {t.state for t in trials} <= {"fail", "waiting"}
+    assert {t.state for t in trials} <= {"failed", "waiting"}
     assert failed[0].reason == "RuntimeError: job of 2 texts cannot be done"
     assert f"too many trials failed: {len(failed)} of {len(trials)}" in output.out
     assert failed[-1].reason in output.out

@@ -94,8 +94,8 @@ def test_the_search_goes_on_to_the_asked_number(troubled: Search) -> None:
     """2.4, 2.5, 2.21a: failed trials are counted apart, none is left running."""
     states = {t.number: t.state for t in troubled.study.trials()}
     assert len(states) == 6 + len(FAILED)
-    assert {n for n, state in states.items() if state == "fail"} == set(FAILED)
-    assert set(states.values()) == {"complete", "fail"}
+    assert {n for n, state in states.items() if state == "failed"} == set(FAILED)
+    assert set(states.values()) == {"complete", "failed"}
     assert troubled.study.finished
     assert troubled.study.trials()[0].role == "reference"
     assert len({json.dumps(dict(t.configuration)) for t in troubled.study.trials()}) == 11
@@ -119,7 +119,7 @@ def test_2_3_nan_fails_the_trial_and_is_not_written(troubled: Search) -> None:
 
 def test_2_1_a_trial_without_a_result_is_never_complete(troubled: Search) -> None:
     """2.1: epochs were reported, so a partial value was to be had; it is not taken for one."""
-    assert troubled.trial(4).state == "fail"
+    assert troubled.trial(4).state == "failed"
     assert troubled.trial(4).value is None
     reason = "lost its worker 2 times; last: the worker ended without a result"
     assert troubled.trial(4).reason == reason

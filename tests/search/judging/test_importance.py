@@ -103,12 +103,14 @@ def test_stopped_trials_count_with_their_last_rung_others_without_a_value_not() 
     trials = trials_of(by_rate, 40)
     cut = sorted(t.value or 0.0 for t in trials)[20]
     stopped = [
-        replace(t, state="pruned", value=None, rungs={1: 0.1, 3: t.value})
+        replace(t, state="pruned", value=None, result=None, rungs={1: 0.1, 3: t.value})
         if t.value is not None and t.value < cut
         else t
         for t in trials
     ]
-    failed = replace(trials[0], number=40, state="fail", value=None)
+    failed = replace(
+        trials[0], number=40, state="failed", value=None, result=None, reason="diverged"
+    )
     assert found_in([*stopped, failed]) == found_in(trials)
 
 

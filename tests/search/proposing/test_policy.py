@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from shiftsearch.search.proposing.policy import Policy
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import State, TrialRecord
 from shiftsearch.search.study.tallies import Families, RungValues
 from tests.made_results import made_result
 
@@ -24,15 +24,16 @@ HALF = Policy(rungs=(1, 3), keep=0.5, min_population=4)
 def trial(
     number: int,
     value: float | None = None,
-    state: str = "complete",
+    state: State = "complete",
     branch_of: int | None = None,
     has_baseline: bool = True,
     rungs: Mapping[int, float] | None = None,
     role: str = "sampled",
 ) -> TrialRecord:
     result = None if value is None else made_result(value)
+    reason = "diverged" if state == "failed" else ""
     return TrialRecord(
-        number, state, role, value, {}, result, "", None, branch_of, has_baseline, rungs or {}
+        number, state, role, value, {}, result, reason, None, branch_of, has_baseline, rungs or {}
     )
 
 
@@ -47,7 +48,7 @@ def test_no_baseline_is_taken_up_before_enough_were_begun() -> None:
     """One that failed was not; one that is being trained was."""
     assert taken_up([]) is None
     assert taken_up([trial(0, 0.9)]) is None
-    assert taken_up([trial(0, 0.9), trial(1, None, "fail")]) is None
+    assert taken_up([trial(0, 0.9), trial(1, None, "failed")]) is None
     assert taken_up([trial(0, 0.9), trial(1, None, "waiting", None, False)]) is None
     # A fine-tune of the first is no second baseline.
     assert taken_up([trial(0, 0.9), trial(1, 0.8, branch_of=0)]) is None
@@ -67,7 +68,7 @@ def test_ties_go_to_the_earlier_baseline() -> None:
 def test_at_most_so_many_fine_tunes_then_new_baselines_until_one_is_better() -> None:
     """Running ones count, and failed ones: a fine-tune that cannot be is not asked for ever."""
     trials = [trial(0, 0.9), trial(1, 0.8)]
-    trials += [trial(2, None, "running", 0), trial(3, None, "fail", 0)]
+    trials += [trial(2, None, "running", 0), trial(3, None, "failed", 0)]
     assert taken_up(trials[:3]) == 0
     assert taken_up(trials) is None  # not the second best
     assert taken_up([*trials, trial(4, 0.85)]) is None
@@ -79,8 +80,8 @@ def test_one_fine_tune_of_each_shares_nothing() -> None:
     assert taken_up([trial(0, 0.9), trial(1, 0.8)], alone) is None
 
 
-@pytest.mark.parametrize("state", ["fail", "pruned", "running"])
-def test_an_unfinished_or_failed_baseline_is_never_taken_up(state: str) -> None:
+@pytest.mark.parametrize("state", ["failed", "pruned", "running"])
+def test_an_unfinished_or_failed_baseline_is_never_taken_up(state: State) -> None:
     """A pruned trial's last rung is no objective, however good."""
     other = trial(0, None, state, None, False, {1: 0.99})
     assert taken_up([other, trial(1, 0.5), trial(2, 0.4)]) == 1
@@ -168,7 +169,7 @@ def test_halving_the_reference_and_points_are_never_stopped(role: str) -> None:
 def test_halving_failed_trials_do_not_count() -> None:
     """Neither to the population nor to be better than others."""
     trials = at_rung(0.5, 0.4, 0.3)
-    failed = [trial(10 + n, None, "fail", rungs={1: 0.9}) for n in range(5)]
+    failed = [trial(10 + n, None, "failed", rungs={1: 0.9}) for n in range(5)]
     assert stopped([*trials, *failed]) == []
     fourth = trial(3, None, "running", rungs={1: 0.45})
     assert HALF.stops(trials[0], 1, RungValues([*trials, fourth, *failed])) is False

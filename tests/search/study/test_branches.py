@@ -379,7 +379,7 @@ def test_2_18a_a_value_at_a_rung_that_is_not_finite_ends_the_trial(
     job = next_job(study)
     assert study.reach(job, 1, value)
     (trial, *_) = study.trials()
-    assert (trial.state, trial.rungs) == ("fail", {})
+    assert (trial.state, trial.rungs) == ("failed", {})
     assert trial.reason == f"test2_accuracy at 1 epochs is {value}, but must be finite"
     assert "NaN" not in path.read_text()
     assert "Infinity" not in path.read_text()

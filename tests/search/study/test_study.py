@@ -93,7 +93,7 @@ def test_no_more_are_asked_than_are_missing(path: Path) -> None:
     assert study.finished
     assert study.ask() is None
     states = [t.state for t in study.trials()]
-    assert states == ["fail", "complete", "complete", "complete"]
+    assert states == ["failed", "complete", "complete", "complete"]
 
 
 def test_pruned_trials_count_as_done_but_are_never_best(path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_lost_worker_gives_the_trial_back_three_times_then_it_fails(path: Path
             study = open_study(path, trials=2)  # the count outlives the driver
         assert study.ask() == first
     study.give_back(first, "killed for good")
-    assert study.trials()[1].state == "fail"
+    assert study.trials()[1].state == "failed"
     assert "killed for good" in study.trials()[1].reason
     study.fail(next_job(study), "lost its worker 4 times; last: a learning rate of 1e9")
     assert [t.lost for t in study.trials()[:3]] == [False, True, False]
@@ -352,7 +352,7 @@ def test_2_3_a_value_that_is_not_finite_fails_the_trial(path: Path, value: float
     study = open_study(path, trials=2)
     study.finish(next_job(study), made_result(value))
     (trial, *_) = study.trials()
-    assert trial.state == "fail"
+    assert trial.state == "failed"
     assert trial.reason == f"test2_accuracy is {value}, but must be finite"
     assert study.missing == 2
     drive(study)
@@ -364,7 +364,7 @@ def test_2_3_nothing_non_finite_is_written_with_a_result(path: Path) -> None:
     study = open_study(path, trials=2)
     diverged = replace(made_stage(0.5, 0.4), test=SplitResult(60, 0.5, math.nan))
     study.finish(next_job(study), replace(made_result(0.5), baseline=diverged))
-    assert study.trials()[0].state == "fail"
+    assert study.trials()[0].state == "failed"
     assert "not finite" in study.trials()[0].reason
     assert valid_json(path)
 

@@ -66,7 +66,7 @@ def scanned_root(
 
 def scanned_branch(trials: Sequence[TrialRecord], policy: Policy) -> int | None:
     begun = [t for t in trials if t.state != "waiting"]
-    roots = [t for t in begun if t.branch_of is None and t.state != "fail"]
+    roots = [t for t in begun if t.branch_of is None and t.state != "failed"]
     if policy.branches < 2 or len(roots) < policy.first_baselines:
         return None
     ranks = []
@@ -82,7 +82,7 @@ def scanned_branch(trials: Sequence[TrialRecord], policy: Policy) -> int | None:
 
 
 def scanned_better(trials: Sequence[TrialRecord], epochs: int, value: float) -> tuple[int, int]:
-    values = [t.rungs[epochs] for t in trials if t.state != "fail" and epochs in t.rungs]
+    values = [t.rungs[epochs] for t in trials if t.state != "failed" and epochs in t.rungs]
     return sum(v > value for v in values), len(values)
 
 
@@ -168,7 +168,7 @@ def test_what_is_kept_up_to_date_equals_a_look_at_every_trial(tmp_path: Path, se
             jobs.append(job)
         compare(study, path)
     states = {t.state for t in study.trials()}
-    assert states >= {"complete", "fail"}
+    assert states >= {"complete", "failed"}
     assert any(t.branch_of is not None for t in study.trials())
 
 
