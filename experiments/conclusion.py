@@ -119,7 +119,7 @@ class Conclusion:
             "outlook": outlook(self.study.trials(), self.candidates),
             "winner": _named(winner),
             "reference": _named(self.candidates[0]),
-            "table": [row for s in scored.values() for row in table_rows(s, parts)],
+            "table": [r.to_json() for s in scored.values() for r in table_rows(s, parts)],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection"},

@@ -18,7 +18,7 @@ import yaml
 
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.signs import Sign, read_status, sign_of_life, this_process
-from shiftsearch.experiments.outcome.result_rows import final_row
+from shiftsearch.experiments.outcome.result_rows import final_row, rows_of
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.search.study.records import TrialRecord, stored_trials
 
@@ -176,8 +176,8 @@ def _result(run: Run) -> dict[str, Any] | None:
 
 def _final(result: Mapping[str, Any], configuration: str) -> dict[str, Any] | None:
     """After fine-tuning on TEST2's held-out part, or its selection part where none is held out."""
-    row = final_row(result, configuration)
+    row = final_row(rows_of(result), configuration)
     if row is None:
         return None
     kept = ("part", "label", "n", "accuracy", "interval")
-    return {"number": result[configuration]["number"], **{key: row[key] for key in kept}}
+    return {"number": result[configuration]["number"], **{key: getattr(row, key) for key in kept}}

@@ -2,26 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
-def table_lines(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One line per configuration and part, with the rows `before` and `after` fine-tuning."""
-    lines: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in result["table"]:
-        key = (row["configuration"], row["split"], row["part"])
-        images = row["split"] if row["part"] == "all" else f"{row['split']} {row['part']}"
-        line = {"configuration": row["configuration"], "images": images, "n": row["n"]}
-        lines.setdefault(key, line)[row["stage"]] = row
-    return list(lines.values())
+@dataclass(frozen=True)
+class TableRow:
+    """A configuration on some images, before or after fine-tuning.
+
+    Attributes:
+        configuration: its title: "winner", "reference", ...
+        stage: "before" or "after".
+        split: TEST or TEST2.
+        part: "all", "selection" or "held-out".
+        label: what the images were used for: "held out", "selected on" or "trained on".
+        n: images.
+        accuracy: mean over replicates, in 0..1.
+        interval: low and high, of 95 %, over images.
+        replicates: the accuracy of each, by number.
+        loss: mean over replicates, in nats.
+    """
+
+    configuration: str
+    stage: str
+    split: str
+    part: str
+    label: str
+    n: int
+    accuracy: float
+    interval: Sequence[float]
+    replicates: Sequence[float]
+    loss: float
+
+    @property
+    def images(self) -> str:
+        """Split and part in words."""
+        return self.split if self.part == "all" else f"{self.split} {self.part}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
 
 
-def final_row(result: Mapping[str, Any], configuration: str) -> Mapping[str, Any] | None:
+@dataclass(frozen=True)
+class TableLine:
+    """The two rows of a configuration on the same images."""
+
+    before: TableRow
+    after: TableRow
+
+
+def rows_of(result: Mapping[str, Any]) -> list[TableRow]:
+    """The table of a `result.json`."""
+    return [TableRow(**row) for row in result["table"]]
+
+
+def table_lines(rows: Sequence[TableRow]) -> list[TableLine]:
+    """One line per configuration and part, in the order of the rows."""
+    found: dict[tuple[str, str], dict[str, TableRow]] = {}
+    for row in rows:
+        found.setdefault((row.configuration, row.images), {})[row.stage] = row
+    return [TableLine(line["before"], line["after"]) for line in found.values()]
+
+
+def final_row(rows: Sequence[TableRow], configuration: str) -> TableRow | None:
     """The row after fine-tuning on TEST2's held-out part, else on its selection part."""
-    found = {
-        row["part"]: row
-        for row in result["table"]
-        if (row["configuration"], row["stage"], row["split"]) == (configuration, "after", "TEST2")
-    }
+    wanted = (configuration, "after", "TEST2")
+    found = {r.part: r for r in rows if (r.configuration, r.stage, r.split) == wanted}
     return found.get("held-out", next(iter(found.values()), None))

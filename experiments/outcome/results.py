@@ -24,6 +24,7 @@ from torch import Tensor
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.tensors import to_device
+from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
 from shiftsearch.experiments.run_folder import read_json
@@ -154,7 +155,7 @@ def score(
     return Scored(title, candidate, evaluations, correctness)
 
 
-def table_rows(scored: Scored, parts: Sequence[Part]) -> list[dict[str, Any]]:
+def table_rows(scored: Scored, parts: Sequence[Part]) -> list[TableRow]:
     """One row per stage and part: mean over replicates, interval over images."""
     rows = []
     for stage in STAGES:
@@ -162,18 +163,18 @@ def table_rows(scored: Scored, parts: Sequence[Part]) -> list[dict[str, Any]]:
             each = [scored.evaluations[stage, i, r] for r in sorted(scored.candidate.results)]
             accuracy = fmean(e.accuracy for e in each)
             rows.append(
-                {
-                    "configuration": scored.title,
-                    "stage": stage,
-                    "split": part.split,
-                    "part": part.name,
-                    "label": part.label(stage),
-                    "n": each[0].n,
-                    "accuracy": accuracy,
-                    "interval": list(wilson(accuracy, each[0].n)),
-                    "replicates": [e.accuracy for e in each],
-                    "loss": fmean(e.loss for e in each),
-                }
+                TableRow(
+                    configuration=scored.title,
+                    stage=stage,
+                    split=part.split,
+                    part=part.name,
+                    label=part.label(stage),
+                    n=each[0].n,
+                    accuracy=accuracy,
+                    interval=list(wilson(accuracy, each[0].n)),
+                    replicates=[e.accuracy for e in each],
+                    loss=fmean(e.loss for e in each),
+                )
             )
     return rows
 

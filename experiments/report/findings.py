@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
-from shiftsearch.experiments.outcome.result_rows import final_row, table_lines
+from shiftsearch.experiments.outcome.result_rows import final_row, rows_of, table_lines
 from shiftsearch.experiments.wording import counted, interval, percent, points
 
 
@@ -28,14 +28,15 @@ def result_table(result: Mapping[str, Any]) -> Table:
     for header in ("images", "before fine-tuning", "after fine-tuning"):
         table.add_column(header, no_wrap=True)
     above = ""
-    for line in table_lines(result):
+    for line in table_lines(rows_of(result)):
         cells = [
-            Text(f"{percent(row['accuracy'])}  {row['label']}\n{interval(row['interval'])}")
-            for row in (line["before"], line["after"])
+            Text(f"{percent(row.accuracy)}  {row.label}\n{interval(row.interval)}")
+            for row in (line.before, line.after)
         ]
-        name = line["configuration"] if line["configuration"] != above else ""
-        above = line["configuration"]
-        table.add_row(Text(name), Text(f"{line['images']}\nn = {line['n']}"), *cells)
+        row = line.after
+        name = row.configuration if row.configuration != above else ""
+        above = row.configuration
+        table.add_row(Text(name), Text(f"{row.images}\nn = {row.n}"), *cells)
     return table
 
 
@@ -47,24 +48,25 @@ def answer(result: Mapping[str, Any]) -> list[str]:
     }
     lines = []
     for configuration, name in names.items():
-        row = final_row(result, configuration)
+        row = final_row(rows_of(result), configuration)
         if row is not None:
-            count = len(row["replicates"])
+            count = len(row.replicates)
             of = f"mean of {count} replicates" if count > 1 else "one replicate"
             lines.append(
-                f"{name} is right on {percent(row['accuracy'])} {interval(row['interval'])} of "
-                f"{counted(row['n'], 'TEST2 image')} ({row['label']}; {of}) after fine-tuning."
+                f"{name} is right on {percent(row.accuracy)} {interval(row.interval)} of "
+                f"{counted(row.n, 'TEST2 image')} ({row.label}; {of}) after fine-tuning."
             )
     return [*lines, comparison_line(result)]
 
 
 def exported_alone(result: Mapping[str, Any]) -> str:
     """Accuracy of the exported replicate alone; empty where it is not known."""
-    row = final_row(result, "winner") or final_row(result, "reference")
-    if row is None or len(row["replicates"]) != result["retrain"]["replicates"]:
+    rows = rows_of(result)
+    row = final_row(rows, "winner") or final_row(rows, "reference")
+    if row is None or len(row.replicates) != result["retrain"]["replicates"]:
         return ""  # some failed, and the values do not say of which replicate they are
-    value = row["replicates"][result["exported"]["replicate"] - 1]
-    return f"{percent(value)} of {counted(row['n'], 'TEST2 image')} ({row['label']})"
+    value = row.replicates[result["exported"]["replicate"] - 1]
+    return f"{percent(value)} of {counted(row.n, 'TEST2 image')} ({row.label})"
 
 
 def comparison_line(result: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import jinja2
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.outcome.outlook import outlook_lines
-from shiftsearch.experiments.outcome.result_rows import table_lines
+from shiftsearch.experiments.outcome.result_rows import rows_of, table_lines
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
@@ -68,8 +68,8 @@ def _protocol(m: _Material) -> dict[str, Any]:
 
 
 def _results(m: _Material) -> dict[str, Any]:
-    rows = m.result["table"]
-    return {"lines": table_lines(m.result), "intervals": accuracy_intervals(rows)}
+    rows = rows_of(m.result)
+    return {"lines": table_lines(rows), "intervals": accuracy_intervals(rows)}
 
 
 def _features(m: _Material) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.patches import Rectangle
 
+from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.report.figures.style import (
     AFTER,
     BEFORE,
@@ -66,24 +66,24 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
     return to_svg(figure, f"{title}: {_confusion_in_words(counts, classes)}")
 
 
-def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
+def accuracy_intervals(rows: Sequence[TableRow]) -> str:
     """Accuracies before and after fine-tuning with their intervals.
 
     Args:
         rows: of `result.json`'s table.
     """
-    lines = list(dict.fromkeys((r["configuration"], r["split"], r["part"]) for r in rows))
+    lines = list(dict.fromkeys((r.configuration, r.images) for r in rows))
     figure, axes = new_figure(5.2, 0.9 + 0.46 * len(lines))
     for stage, marker, colour, shift in (
         ("before", "o", BEFORE, -0.12),
         ("after", "D", AFTER, 0.12),
     ):
-        found = [r for r in rows if r["stage"] == stage]
-        places = [lines.index((r["configuration"], r["split"], r["part"])) for r in found]
-        values = [100 * r["accuracy"] for r in found]
+        found = [r for r in rows if r.stage == stage]
+        places = [lines.index((r.configuration, r.images)) for r in found]
+        values = [100 * r.accuracy for r in found]
         # At least 0: a `result.json` of an earlier version may have 1.0 in [.., 1 - 2e-16].
-        below = [max(0.0, v - 100 * r["interval"][0]) for v, r in zip(values, found, strict=True)]
-        above = [max(0.0, 100 * r["interval"][1] - v) for v, r in zip(values, found, strict=True)]
+        below = [max(0.0, v - 100 * r.interval[0]) for v, r in zip(values, found, strict=True)]
+        above = [max(0.0, 100 * r.interval[1] - v) for v, r in zip(values, found, strict=True)]
         axes.errorbar(
             values,
             [place + shift for place in places],
@@ -94,16 +94,15 @@ def accuracy_intervals(rows: Sequence[Mapping[str, Any]]) -> str:
             capsize=3,
             label=f"{stage} fine-tuning",
         )
-    names = [f"{c}\n{s}" + ("" if p == "all" else f" {p}") for c, s, p in lines]
-    axes.set_yticks(range(len(lines)), names)
+    axes.set_yticks(range(len(lines)), [f"{c}\n{images}" for c, images in lines])
     axes.set(xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
     axes.set_xlabel("accuracy, %")
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")
     legend_above(axes, 2)
     words = [
-        f"{r['configuration']}, {r['split']} {r['part']}, {r['stage']} fine-tuning: "
-        f"{percent(r['accuracy'])} {interval(r['interval'])}"
+        f"{r.configuration}, {r.split} {r.part}, {r.stage} fine-tuning: "
+        f"{percent(r.accuracy)} {interval(r.interval)}"
         for r in rows
     ]
     return to_svg(figure, "Accuracies with 95 % intervals. " + "; ".join(words) + ".")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.outcome.result_rows import rows_of
 from shiftsearch.experiments.outcome.results import (
     Part,
     Scored,
@@ -166,7 +167,7 @@ def test_table_rows_average_replicates_on_every_part(
     scored: Scored, parts: list[Part], dataset: Dataset
 ) -> None:
     rows = table_rows(scored, parts)
-    assert [(r["stage"], r["split"], r["part"], r["label"]) for r in rows] == [
+    assert [(r.stage, r.split, r.part, r.label) for r in rows] == [
         ("before", "TEST", "all", "selected on"),
         ("before", "TEST2", "selection", "selected on"),
         ("before", "TEST2", "held-out", "held out"),
@@ -175,15 +176,17 @@ def test_table_rows_average_replicates_on_every_part(
         ("after", "TEST2", "held-out", "held out"),
     ]
     for row, (a, b, c) in zip(rows, shares(dataset) * 2, strict=True):
-        each = [c, c] if row["stage"] == "before" else [a, b]
-        assert row["replicates"] == pytest.approx(each)
-        assert row["accuracy"] == pytest.approx(sum(each) / 2)
-        assert row["interval"] == pytest.approx(wilson(sum(each) / 2, row["n"]))
+        each = [c, c] if row.stage == "before" else [a, b]
+        assert row.replicates == pytest.approx(each)
+        assert row.accuracy == pytest.approx(sum(each) / 2)
+        assert row.interval == pytest.approx(wilson(sum(each) / 2, row.n))
         losses = [-s * np.log(0.75) - (1 - s) * np.log(0.125) for s in each]
-        assert row["loss"] == pytest.approx(np.mean(losses))
-        assert row["configuration"] == "winner"
-    assert [r["n"] for r in rows[:3]] == [len(part.labels) for part in parts]
-    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+        assert row.loss == pytest.approx(np.mean(losses))
+        assert row.configuration == "winner"
+    assert [r.n for r in rows[:3]] == [len(part.labels) for part in parts]
+    written = [row.to_json() for row in rows]
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert rows_of({"table": written}) == rows
 
 
 def test_part_rows_are_one_replicate_s(
@@ -195,7 +198,7 @@ def test_part_rows_are_one_replicate_s(
     assert [row["per_class"] for row in rows] == [[0, 0, 1]] * 3 + [[0, 1, 0]] * 3
     table = table_rows(scored, parts)
     for key in ("stage", "split", "part", "label", "n"):
-        assert [row[key] for row in rows] == [row[key] for row in table]
+        assert [row[key] for row in rows] == [getattr(row, key) for row in table]
 
 
 def test_confusion_matrices_are_the_best_replicate_s(

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from shiftsearch.experiments.outcome.result_rows import TableRow, rows_of
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals, confusion_matrix
 from shiftsearch.experiments.report.figures.change import class_changes
 from shiftsearch.experiments.report.figures.images import sheet
@@ -43,9 +44,11 @@ def texts(root: ET.Element) -> list[str]:
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])
 def test_a_perfect_accuracy_has_a_bar_to_one_side_alone(accuracy: float) -> None:
     """Of an earlier version's result too, whose interval ended 2e-16 short of it."""
-    row = {"configuration": "winner", "split": "TEST2", "part": "held-out", "accuracy": accuracy}
     short = [0.0, 1 - 2e-16] if accuracy else [2e-16, 1.0]
-    rows = [{**row, "stage": stage, "interval": short} for stage in ("before", "after")]
+    row = TableRow(
+        "winner", "before", "TEST2", "held-out", "held out", 60, accuracy, short, [accuracy], 0.1
+    )
+    rows = [row, replace(row, stage="after")]
     label = parse(accuracy_intervals(rows)).get("aria-label")
     assert f"{100 * accuracy:.2f} % [0.00, 100.00]" in str(label)
 
@@ -108,7 +111,9 @@ def test_search_history_names_what_occurs_and_nothing_else() -> None:
 
 
 def test_accuracy_intervals_has_a_line_per_images_scored() -> None:
-    root = parse(accuracy_intervals(rows("reference", 0.17, 0.8185, held_out=542)))
+    root = parse(
+        accuracy_intervals(rows_of({"table": rows("reference", 0.17, 0.8185, held_out=542)}))
+    )
     assert texts(root).count("reference") == 3
     assert [t for t in texts(root) if "TEST" in t] == ["TEST", "TEST2 selection", "TEST2 held-out"]
     spoken = "reference, TEST2 held-out, after fine-tuning: 81.35 % [77.85, 84.40]"

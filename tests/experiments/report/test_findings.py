@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from shiftsearch.experiments.outcome.result_rows import final_row
+from shiftsearch.experiments.outcome.result_rows import final_row, rows_of
 from shiftsearch.experiments.report.findings import comparison_line, exported_alone, result_table
 from tests.experiments.protocol_results import finished_run
 
@@ -66,11 +66,12 @@ def test_the_verdict_minds_the_noise_between_seeds() -> None:
 
 def test_the_exported_replicate_stands_for_itself() -> None:
     result, _ = finished_run()
-    row = final_row(result, "winner")
+    for raw in result["table"]:
+        raw["replicates"] = [0.91, 0.92, 0.93]
+    row = final_row(rows_of(result), "winner")
     assert row is not None
-    row["replicates"][:] = [0.91, 0.92, 0.93]
     result["exported"]["replicate"] = 2
-    assert exported_alone(result) == f"92.00 % of {row['n']} TEST2 images (held out)"
+    assert exported_alone(result) == f"92.00 % of {row.n} TEST2 images (held out)"
     result["retrain"]["replicates"] += 1  # one failed
     assert exported_alone(result) == ""
 
