@@ -25,11 +25,11 @@ from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_l
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.rehearsal import (
+    not_recorded,
     past,
     policies_of,
     reachable,
     rehearse,
-    unrecorded_rungs,
 )
 from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
@@ -108,7 +108,7 @@ def replay(options: Namespace, console: Console) -> int:
         raise DefinitionError(problems)
     experiment, recording = past(options.runs)
     policies = policies_of(experiment, options.policy, options.trials)
-    if problems := unrecorded_rungs(policies, recording):
+    if problems := not_recorded(policies, recording):
         raise DefinitionError(problems)
     try:
         surrogate = Surrogate(recording, experiment.search_space())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
@@ -76,28 +76,6 @@ class BudgetRequest(_Section):
     """Multiples of one whole protocol."""
 
 
-class PolicyRequest(_Section):
-    """Shared baselines and rungs, see `search.proposing.policy`."""
-
-    branches: Annotated[int, Field(ge=1, le=1000)] = Policy.branches
-    """Fine-tunes of one baseline at most; 1 shares nothing."""
-    first_baselines: Annotated[int, Field(ge=1, le=1000)] = Policy.first_baselines
-    """Baselines trained before any is taken up again."""
-    rungs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = Policy.rungs
-    """Baseline epochs, rising, each followed by a whole fine-tune."""
-    keep: Annotated[float, Field(gt=0, le=1)] = Policy.keep
-    """Share of the trials at a rung that go on."""
-    min_population: Annotated[int, Field(ge=1)] = Policy.min_population
-    """Trials at a rung below which none is stopped there."""
-
-    @field_validator("rungs")
-    @classmethod
-    def _rising(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
-        if list(rungs) != sorted(set(rungs)):
-            raise ValueError("must rise")
-        return rungs
-
-
 class Experiment(_Section):
     """One experiment; the fields are the keys of the file."""
 
@@ -114,7 +92,7 @@ class Experiment(_Section):
     """Name of a sampler of `search.proposing.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Trials that end before the sampler's model is asked."""
-    policy: PolicyRequest = PolicyRequest()
+    policy: Policy = Policy()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """The study's seed, from which the seeds of all trials derive."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -143,15 +121,6 @@ class Experiment(_Section):
         more = [dict(point) for point in points if point not in known]
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
 
-    def wrong_rungs(self) -> list[str]:
-        """One line for each rung that no baseline can reach."""
-        most = self.protocol.baseline.max_epochs
-        return [
-            f"policy.rungs: {rung}, but must be below protocol.baseline.max_epochs, {most}"
-            for rung in self.policy.rungs
-            if rung >= most
-        ]
-
     def settings(self) -> Settings:
         """The settings that `search.study.study.Study` takes."""
         return Settings(
@@ -161,7 +130,7 @@ class Experiment(_Section):
             budget=Budget(self.trials, self.budget.seconds, self.budget.trainings),
             points=self.checked_points(),
             failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
-            policy=Policy(**self.policy.model_dump()),
+            policy=self.policy,
             start_up=self.start_up,
         )
 
@@ -222,7 +191,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
             experiment.checked_points()
         except SpaceError as error:
             problems += error.found
-        problems += experiment.wrong_rungs()
+        problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment

@@ -107,9 +107,9 @@ class Phases:
         self._wants_noise = False
         return None
 
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
+    def report(self, job: Job, epochs: int, value: float) -> bool:
         """Ask the job's own phase whether to stop it."""
-        return self._of(job).reach(job, epochs, value)
+        return self._of(job).report(job, epochs, value)
 
     def share(self, job: Job) -> None:
         """Tell the job's own phase that its baseline is trained."""

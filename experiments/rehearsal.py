@@ -13,6 +13,7 @@ from shiftsearch.experiments.definition import DefinitionError, Experiment, buil
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.mapping import read_value
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.search.proposing.policy import NOTHING_SHARED
 from shiftsearch.search.rehearsing.recording import RecordedBaseline, recorded
 from shiftsearch.search.rehearsing.replay import Replayed, Workers, replay, time_to_value
 from shiftsearch.search.rehearsing.surrogate import Surrogate
@@ -95,7 +96,9 @@ def policies_of(
     """
     if trials is not None:
         experiment = build(experiment.model_dump() | {"trials": trials}, "--trials")
-    random = policy_of(experiment, "sampler=random,branches=1,rungs=")
+    whole = experiment.model_dump()
+    plain = {"sampler": "random", "policy": whole["policy"] | NOTHING_SHARED}
+    random = build(whole | plain, RANDOM)
     given = {text: policy_of(experiment, text) for text in texts}
     return {AS_IT_STANDS: experiment, RANDOM: random, **given}
 
@@ -115,7 +118,7 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
             raise DefinitionError(
                 [f"--policy {text}: {part!r} is not KEY=VALUE with one of {names}"]
             )
-        if key == "rungs":
+        if isinstance(policy.get(key), tuple):
             policy[key] = tuple(read_value(epochs) for epochs in raw.split("+") if epochs)
         elif key in policy:
             policy[key] = read_value(raw)
@@ -125,17 +128,17 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
     return build(whole, f"--policy {text}")
 
 
-def unrecorded_rungs(
+def not_recorded(
     policies: Mapping[str, Experiment], recording: Sequence[RecordedBaseline]
 ) -> list[str]:
-    """One line for each rung of a policy that no run recorded: it would change nothing."""
-    known = {f.rung for baseline in recording for f in baseline.fine_tunes}
-    known |= set(policies[AS_IT_STANDS].policy.rungs)  # which no baseline may have reached
+    """One line for each part of a policy that no run recorded: it would change nothing."""
+    known = {f.start for baseline in recording for f in baseline.fine_tunes}
+    # Of those of the runs themselves, no baseline may have come so far.
+    known |= set(policies[AS_IT_STANDS].policy.report_at.values())
     return [
-        f"--policy {name}: the runs recorded no rung of {rung} epochs, so it cannot be rehearsed"
+        f"--policy {name}: {problem}"
         for name, experiment in policies.items()
-        for rung in experiment.policy.rungs
-        if rung not in known
+        for problem in experiment.policy.unrecorded(known)
     ]
 
 
@@ -170,5 +173,7 @@ def _best(search: Sequence[Replayed]) -> float:
 
 def reachable(recording: Sequence[RecordedBaseline]) -> float:
     """The highest value that at least `_LEAST` recorded trials reach."""
-    values = sorted((f.value for b in recording for f in b.fine_tunes if not f.rung), reverse=True)
+    values = sorted(
+        (f.value for b in recording for f in b.fine_tunes if not f.start), reverse=True
+    )
     return values[min(_LEAST, len(values)) - 1]

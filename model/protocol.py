@@ -7,7 +7,7 @@ stage, nor any number that `run_protocol` returns, depends on it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -154,8 +154,8 @@ def stored_confusions(store: Store, stage: StageSummary) -> Mapping[str, Matrix]
     return {name: entry.record[name]["confusion"] for name in ("test", "test2")}
 
 
-OnRung = Callable[[int, StageReport, StageReport], None]
-"""Called at a rung with its epochs, the baseline so far and the whole fine-tune from there."""
+OnReport = Callable[[int, StageReport, StageReport], None]
+"""Called with the baseline's epochs so far, the baseline, and the whole fine-tune from there."""
 
 
 class ProtocolRun:
@@ -169,8 +169,7 @@ class ProtocolRun:
         device: applied to this process by the caller.
         seed: the study's.
         replicate: 0 in the search; 1, 2, ... in retraining.
-        on_epoch: called with the stage's name and each epoch's row, once per epoch, in order; a
-            fine-tune at a rung of e epochs is called `rung_e`.
+        on_epoch: called with the stage's name and each epoch's row, once per epoch, in order.
     """
 
     def __init__(
@@ -266,29 +265,30 @@ class ProtocolRun:
 
 def run_protocol(
     run: ProtocolRun,
-    rungs: Sequence[int] = (),
-    on_rung: OnRung | None = None,
+    report_at: Mapping[str, int] | None = None,
+    on_report: OnReport | None = None,
     on_baseline: Callable[[StageResult], None] | None = None,
 ) -> ProtocolReport:
-    """Put a configuration through the protocol, rung by rung.
+    """Put a configuration through the protocol, with intermediate reports.
 
     Args:
         run: of the configuration.
-        rungs: baseline budgets in epochs, rising; after each a whole fine-tune is made and told.
-            A baseline that ends before a rung's epochs skips it: its fine-tune is the final one.
-        on_rung: told of each; to stop the trial, it raises.
+        report_at: baseline epochs, rising, after each of which a whole fine-tune is trained and
+            reported, by that fine-tune's name. None are for a baseline that ends before: its
+            fine-tune is the final one.
+        on_report: told of each; to stop the trial, it raises.
         on_baseline: told when the baseline is trained to the end and stored.
 
     Raises:
         TrialDiverged: when a loss is not finite.
     """
-    for epochs in rungs:
+    for name, epochs in (report_at or {}).items():
         first = run.baseline(until=epochs)
         if first.finished:
             break
-        second = run.fine_tune(first, f"rung_{epochs}")
-        if on_rung is not None:
-            on_rung(epochs, run.report(first), run.report(second))
+        second = run.fine_tune(first, name)
+        if on_report is not None:
+            on_report(epochs, run.report(first), run.report(second))
     first = run.baseline()
     if on_baseline is not None:
         on_baseline(first)

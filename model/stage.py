@@ -29,7 +29,7 @@ _BEST = "best."
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage, or a rung of it, came to.
+    """What a stage, or the first epochs of it, came to.
 
     Attributes:
         course: its key.
@@ -39,7 +39,7 @@ class StageResult:
         history: one row per epoch: epoch, train_loss, train_accuracy, validation_loss,
             validation_accuracy, learning_rate, seconds, images_per_second.
         environment: device, dtype, threads and versions it was computed under.
-        finished: whether the stopping rule ended it, not a rung.
+        finished: whether the stopping rule ended it, not a budget of fewer epochs.
     """
 
     course: str
@@ -72,7 +72,7 @@ def stage_steps(
     Args:
         course: what to compute.
         store: where results and resumable states lie.
-        until: a rung: stop after so many epochs (a longer budget continues it); None: to the end.
+        until: stop after so many epochs (a longer budget continues it); None: to the end.
         on_epoch: called with the stage's name and each epoch's row, stored rows included.
 
     Raises:
@@ -95,8 +95,8 @@ def stage_steps(
         row = progress.take(course.stage, request, computed)
         if on_epoch is not None:
             on_epoch(course.stage, row)
-        at_rung = decisions.epochs == limit and not decisions.finished
-        if at_rung or time.monotonic() - saved >= SAVE_EVERY:
+        at_budget = decisions.epochs == limit and not decisions.finished
+        if at_budget or time.monotonic() - saved >= SAVE_EVERY:
             store.save(course.key, "state", progress.state(computed))
             saved = time.monotonic()
     if decisions.finished:
@@ -199,8 +199,8 @@ def stored_result(store: Store, key: str, limit: int) -> StageResult | None:
     final = store.load(key, "final")
     if final is not None and final.record["decisions"]["epochs"] <= limit:
         return _to_result(key, final, finished=True)
-    rung = store.load(key, f"epochs-{limit:04d}")
-    return None if rung is None else _to_result(key, rung, finished=False)
+    partial = store.load(key, f"epochs-{limit:04d}")
+    return None if partial is None else _to_result(key, partial, finished=False)
 
 
 def _to_result(key: str, entry: Entry, *, finished: bool) -> StageResult:

@@ -1,7 +1,7 @@
 """Finished and partial stages, addressed by their content.
 
 A course (see `model.course.Course`) owns entries of tensors and JSON: `state` (resumable,
-superseded as the stage goes on), `epochs-NNNN` (a rung's result), `final`, and `report-...` (a
+superseded as the stage goes on), `epochs-NNNN` (of so many epochs), `final`, and `report-...` (a
 stage's scores). Contract: any process may write any entry at any time. Entries are functions of
 their key, so two writers write the same; a reader sees a whole entry or none. An entry whose
 checksum does not hold counts as absent, and its stage is computed again.

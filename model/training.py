@@ -51,7 +51,7 @@ def run_stage(
         store: where results and resumable states lie.
         device: how to compute; recorded, not part of the course.
         start: the parent's weights; None draws them from the course's seed.
-        until: a rung: stop after so many epochs (a longer budget continues it); None: to the end.
+        until: stop after so many epochs (a longer budget continues it); None: to the end.
         on_epoch: called with the stage's name and each epoch's row, stored rows included.
         recipe: in place of the course's own.
 

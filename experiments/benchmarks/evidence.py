@@ -35,12 +35,12 @@ def _own(epochs: int) -> Look:
     return look
 
 
-def _rung(epochs: int) -> Look:
+def _short(epochs: int) -> Look:
     """A whole fine-tune from so many baseline epochs."""
 
     def look(baseline: RecordedBaseline, trial: RecordedFineTune) -> tuple[float, float] | None:
         for fine_tune in baseline.fine_tunes:
-            if fine_tune.rung == epochs:
+            if fine_tune.start == epochs:
                 return fine_tune.value, baseline.seconds[epochs - 1] + fine_tune.seconds
         return None
 
@@ -63,8 +63,8 @@ LOOKS: dict[str, Look] = {
     "baseline's own TEST2 accuracy after 1 epoch": _own(1),
     "baseline's own TEST2 accuracy after 3 epochs": _own(3),
     "baseline's own TEST2 accuracy at its end": _own(0),
-    "whole fine-tune from 1 baseline epoch": _rung(1),
-    "whole fine-tune from 3 baseline epochs": _rung(3),
+    "whole fine-tune from 1 baseline epoch": _short(1),
+    "whole fine-tune from 3 baseline epochs": _short(3),
     "1 epoch of fine-tuning the finished baseline": _begun(1),
     "3 epochs of fine-tuning the finished baseline": _begun(3),
 }
@@ -76,7 +76,7 @@ def table(recording: Sequence[RecordedBaseline]) -> list[str]:
         "| what is looked at | correlation [95 %] | cost of the look | n |",
         "| - | - | - | - |",
     ]
-    firsts = [(b, next(f for f in b.fine_tunes if not f.rung)) for b in recording]
+    firsts = [(b, next(f for f in b.fine_tunes if not f.start)) for b in recording]
     whole = float(np.mean([b.seconds[-1] + f.seconds for b, f in firsts]))
     rng = np.random.default_rng(0)
     for name, look in LOOKS.items():
@@ -88,14 +88,14 @@ def table(recording: Sequence[RecordedBaseline]) -> list[str]:
         low, high = np.nanpercentile(drawn, [2.5, 97.5])
         own = spearmanr(values[:, 0], values[:, 1]).statistic
         rows.append(f"| {name} | {own:.2f} [{low:.2f}, {high:.2f}] | {cost:.0%} | {len(values)} |")
-    again = float(np.mean([f.seconds for b in recording for f in b.fine_tunes if not f.rung]))
+    again = float(np.mean([f.seconds for b in recording for f in b.fine_tunes if not f.start]))
     rows.append(f"| another fine-tune of a finished baseline | itself | {again / whole:.0%} | |")
     return rows
 
 
 def spreads(recording: Sequence[RecordedBaseline]) -> str:
     """Standard deviations within and between baselines, and of what was recorded."""
-    families = [[f.value for f in b.fine_tunes if not f.rung] for b in recording]
+    families = [[f.value for f in b.fine_tunes if not f.start] for b in recording]
     within = np.sqrt(np.mean([np.var(family, ddof=1) for family in families]))
     means = np.array([np.mean(family) for family in families])
     size = np.mean([len(family) for family in families])
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recording = read_recording(parser.parse_args(argv).recording)
     print("\n".join(table(recording)))
     print(spreads(recording))
-    held = [(f.value, f.held_out) for b in recording for f in b.fine_tunes if not f.rung]
+    held = [(f.value, f.held_out) for b in recording for f in b.fine_tunes if not f.start]
     values = np.array([pair for pair in held if pair[1] is not None], dtype=float)
     for name, column in (("selection part", 0), ("held-out part", 1)):
         quantiles = np.percentile(values[:, column], [10, 50, 90, 98, 100])

@@ -29,7 +29,7 @@ from shiftsearch.search.rehearsing.surrogate import Expected, Surrogate
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.settings import Settings
 
-ALONE = Policy(branches=1, rungs=())
+ALONE = Policy(branches=1)
 PLAIN_TRIALS, MOST_TRIALS = 16, 48
 RESAMPLES = 2000
 Search = Callable[[int], list[Replayed]]
@@ -73,11 +73,13 @@ def ways(surrogate: Surrogate, space: Space, ours: Settings, costs: Costs) -> di
         "random search, our trials": searching(replace(ours, sampler="random", policy=ALONE)),
         "1 epoch for all, then the top 4": lambda seed: simulated.one_epoch(seed, workers, 16, 4),
         "ours without shared baselines": searching(
-            replace(ours, policy=replace(ours.policy, branches=1))
+            replace(ours, policy=ours.policy.model_copy(update={"branches": 1}))
         ),
-        "ours without rungs": searching(replace(ours, policy=replace(ours.policy, rungs=()))),
+        "ours without rungs": searching(
+            replace(ours, policy=ours.policy.model_copy(update={"rungs": ()}))
+        ),
         "ours with rungs at 1 and 3": searching(
-            replace(ours, policy=replace(ours.policy, rungs=(1, 3)))
+            replace(ours, policy=ours.policy.model_copy(update={"rungs": (1, 3)}))
         ),
         "ours without kept prefixes": searching(
             ours, replace(workers, slowness=1 + (costs.uncached - 1) * 0.4)
@@ -106,12 +108,12 @@ class _Simulated:
         Source: arXiv 2307.15422, with our look, for the baseline's own accuracy says little.
         """
         expected = self._draw(seed, count)
-        looked = [e for e in expected if 1 in e.rungs]
+        looked = [e for e in expected if 1 in e.intermediate]
         clock = _Clock(workers)
         for e in looked:
             clock.work(e.baseline_seconds[0] + e.fine_tune_seconds)
         clock.wait()
-        best = sorted(looked, key=lambda e: -e.rungs[1])[:top]
+        best = sorted(looked, key=lambda e: -e.intermediate[1])[:top]
         return [
             _replayed(i, clock.work(e.baseline_seconds[-1] + e.fine_tune_seconds), e)
             for i, e in enumerate(best)
@@ -120,9 +122,9 @@ class _Simulated:
     def asha(self, seed: int, workers: Workers) -> list[Replayed]:
         """Ray Tune's ASHA with its defaults, epochs counted across both stages."""
         clock, ended = _Clock(workers), list[Replayed]()
-        rungs: dict[int, list[float]] = {1: [], 4: [], 16: []}
+        passed: dict[int, list[float]] = {1: [], 4: [], 16: []}
         for number, e in enumerate(self._draw(seed, MOST_TRIALS)):
-            seconds = self._until_stopped(e, rungs)
+            seconds = self._until_stopped(e, passed)
             if seconds is None:
                 whole = e.baseline_seconds[-1] + e.fine_tune_seconds
                 ended.append(_replayed(number, clock.work(whole), e))
@@ -131,10 +133,10 @@ class _Simulated:
         return ended
 
     @staticmethod
-    def _until_stopped(e: Expected, rungs: dict[int, list[float]]) -> float | None:
+    def _until_stopped(e: Expected, passed: dict[int, list[float]]) -> float | None:
         """Seconds until ASHA stops the trial; None when it lets it finish."""
         before = len(e.baseline_seconds)
-        for epochs, values in rungs.items():
+        for epochs, values in passed.items():
             if epochs > before + len(e.curve):
                 return None
             in_baseline = epochs <= before
@@ -218,7 +220,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     space = experiment.search_space()
     surrogate = Surrogate(recording, space)
     errors = ", ".join(f"{k} {v:.4f}" for k, v in surrogate.errors().items())
-    count = sum(not f.rung for b in recording for f in b.fine_tunes)
+    count = sum(not f.start for b in recording for f in b.fine_tunes)
     print(f"{len(recording)} baselines, {count} configurations; surrogate out of sample: {errors}")
     costs = Costs(
         options.start,

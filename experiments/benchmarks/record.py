@@ -1,8 +1,8 @@
-"""Record what replay needs: baselines with several fine-tunes each, curves, seconds, rungs.
+"""Record what replay needs: baselines with several fine-tunes each, curves, seconds.
 
 The first baseline is the reference configuration's, all others are drawn at random from the
 experiment's space, each with so many fine-tunes; its first fine-tune is also made from the
-baseline after each rung's epochs. Processes share the work, one thread each; seconds are of
+baseline after few epochs too. Processes share the work, one thread each; seconds are of
 processor time, which other work on the machine disturbs least. What is recorded
 already is found in the output folder and kept, so the same command continues after a break. The
 held-out part is scored here, which a search may not.
@@ -63,7 +63,7 @@ class Recorder:
         self.held_out = TensorSplit(*to_device(held_out, self.device.torch_device), "")
 
     def baseline(
-        self, configurations: Sequence[dict[str, Value]], rungs: Sequence[int]
+        self, configurations: Sequence[dict[str, Value]], budgets: Sequence[int]
     ) -> RecordedBaseline:
         """All that is recorded of configurations that share their baseline."""
         with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ class Recorder:
             runs = [self._run(configuration, store, seconds) for configuration in configurations]
             looks: dict[int, float] = {}
             fine_tunes: list[RecordedFineTune] = []
-            for epochs in rungs:
+            for epochs in budgets:
                 first = runs[0].baseline(until=epochs)
                 if first.finished:
                     break
@@ -113,7 +113,7 @@ class Recorder:
         )
 
     def _fine_tune(
-        self, run: ProtocolRun, configuration: dict[str, Value], first: StageResult, rung: int
+        self, run: ProtocolRun, configuration: dict[str, Value], first: StageResult, start: int
     ) -> RecordedFineTune:
         begin = time.process_time()
         result = run.fine_tune(first)
@@ -133,7 +133,7 @@ class Recorder:
             held_out = round(scored.accuracy, 5)
         return RecordedFineTune(
             self._searched(configuration, "fine_tune"),
-            rung,
+            start,
             round(report.test2.accuracy, 5),
             held_out,
             round(seconds, 3),
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = sorted(options.out.glob("baseline-*.jsonl"))
     recording = [baseline for part in parts for baseline in read_recording(part)]
     write_recording(options.out / "recording.jsonl", recording)
-    count = sum(f.rung == 0 for b in recording for f in b.fine_tunes)
+    count = sum(f.start == 0 for b in recording for f in b.fine_tunes)
     print(f"{options.out / 'recording.jsonl'}: {len(recording)} baselines, {count} configurations")
     return 0 if len(parts) == options.baselines else 1
 

@@ -63,8 +63,8 @@ class RunningJob:
             "branch_of": job.branch_of,
             "stage": stage,
             "epoch": self.epoch,
-            # At a rung, a whole fine-tune is made.
-            "max_epochs": max_epochs.get("fine_tune" if stage.startswith("rung_") else stage),
+            # What is neither is a whole fine-tune of a baseline that goes on.
+            "max_epochs": max_epochs.get(stage, max_epochs.get("fine_tune")) if stage else None,
             "validation_accuracy": self.accuracy,
             "node": self.node,
             "device": self.device,

@@ -112,7 +112,7 @@ def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
 
 def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
     counts = current_counts(snapshot)
-    pruned = [f"{counts['pruned']} stopped at a rung"] if counts["pruned"] else []
+    pruned = [f"{counts['pruned']} stopped early"] if counts["pruned"] else []
     trouble = [*pruned, *troubles(counts)]
     if trouble:
         yield Text(", ".join(trouble), style="yellow")
@@ -201,8 +201,9 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
 
 
 def _stage(stage: str) -> str:
-    rung = stage.removeprefix("rung_")
-    return (stage if rung == stage else f"fine_tune, rung {rung}") or "starting"
+    if stage in ("", "baseline", "fine_tune"):
+        return stage or "starting"
+    return f"fine_tune, {stage.replace('_', ' ')}"  # of a baseline that goes on
 
 
 def _epoch(job: Mapping[str, Any]) -> str:

@@ -176,8 +176,8 @@ class Retraining:
         """Record the reason; the configuration cannot win any more."""
         self._record(job, Training(reason=reason))
 
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """Never stop: replicates have no rungs."""
+    def report(self, job: Job, epochs: int, value: float) -> bool:
+        """Never stop: replicates have no intermediate values."""
         return False
 
     def share(self, job: Job) -> None:

@@ -23,7 +23,7 @@ def trials_frame(
     """One row per trial; what a trial does not have is missing, never NaN.
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing where
-    it trained its own), stopped_at (the rung's baseline epochs), test2_accuracy (the objective,
+    it trained its own), stopped_at (its baseline epochs), test2_accuracy (the objective,
     selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
     hyperparameter under its dotted name, reason.
@@ -49,7 +49,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "state": trial.written_state,
         "role": trial.role,
         "branch_of": trial.branch_of,
-        "stopped_at": max(trial.rungs, default=None) if trial.state == "pruned" else None,
+        "stopped_at": trial.stopped_at,
         "test2_accuracy": trial.value,
         "seconds": trial.seconds,
         "reason": trial.reason or None,

@@ -43,7 +43,7 @@ _METRICS = {
     "final/test_accuracy_before": "accuracy on TEST before fine-tuning, 0 to 1 (selected on)",
     "final/baseline_epochs": "epochs of the baseline",
     "final/fine_tune_epochs": "epochs of the fine-tune",
-    "final/stopped_at": "baseline epochs of the rung at which a pruned trial was stopped",
+    "final/stopped_at": "baseline epochs after which a pruned trial was stopped",
     "final/seconds": "from the first start to the end, by the driver's clock",
 }
 """Tag to description; the part behind `final/` is the column's name in `trials.csv`. TensorBoard
@@ -142,8 +142,8 @@ def metrics(trial: TrialRecord) -> dict[str, float]:
     found: dict[str, float] = {_STATE: STATES[trial.state]}
     if trial.seconds is not None:
         found["final/seconds"] = trial.seconds
-    if trial.state == "pruned" and trial.rungs:
-        found["final/stopped_at"] = max(trial.rungs)
+    if trial.stopped_at is not None:
+        found["final/stopped_at"] = trial.stopped_at
     if trial.result is not None:
         found |= accuracies(trial.result)
         found |= {f"final/{s}_epochs": trial.result.stage(s).epochs for s in STAGES}

@@ -91,9 +91,9 @@ class Bridge:
                 self._audience.epoch(job, report["stage"], report["row"])
             case "baseline":
                 self._source.share(job)
-            case "rung":
+            case "intermediate":
                 epochs, value = report["epochs"], report["value"]
-                if self._source.reach(job, epochs, value):
+                if self._source.report(job, epochs, value):
                     detail = f"{value:.4f} after {epochs} baseline epochs"
                     self._close(trial_id, "pruned", detail, None)
                     return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 from typing import Protocol as Interface
 
@@ -25,7 +25,8 @@ class Job:
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
         fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
-        rungs: numbers of baseline epochs after which a whole fine-tune is trained and reported.
+        report_at: baseline epochs, rising, after which a whole fine-tune is trained and its
+            accuracy reported, by the name of that fine-tune's curves.
         role: of the trial: "reference", "point" or "sampled".
         branch_of: the trial whose baseline it uses; None when it trains its own.
     """
@@ -35,7 +36,7 @@ class Job:
     replicate: int
     configuration: Mapping[str, Value]
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
-    rungs: Sequence[int] = ()
+    report_at: Mapping[str, int] = field(default_factory=dict)
     role: str = "sampled"
     branch_of: int | None = None
 
@@ -52,9 +53,9 @@ class JobSource(Interface):
     """Hands out jobs and is told what became of them. Only the driver's one thread calls it.
 
     Contract: `ask` returns None only while a job that it handed out is still open, or when
-    `finished`. Exactly one of `finish`, `fail`, `give_back`, or a `reach` that returns True closes
-    a job. Jobs that are open when the driver ends stay open, and are handed out when it starts
-    again.
+    `finished`. Exactly one of `finish`, `fail`, `give_back`, or a `report` that returns True
+    closes a job. Jobs that are open when the driver ends stay open, and are handed out when it
+    starts again.
     """
 
     @property
@@ -64,8 +65,8 @@ class JobSource(Interface):
     def ask(self) -> Job | None:
         """The next job, or None when there is none at present."""
 
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """The fine-tune at a rung has accuracy `value`; True stops the job and closes it."""
+    def report(self, job: Job, epochs: int, value: float) -> bool:
+        """The fine-tune after `epochs` has accuracy `value`; True stops and closes the job."""
 
     def share(self, job: Job) -> None:
         """The job's baseline is trained to the end, so other jobs may use it."""

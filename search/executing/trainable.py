@@ -69,9 +69,7 @@ def encode(context: WorkerContext, job: Job) -> dict[str, str]:
 
 def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
     """What `encode` was given."""
-    fields = json.loads(config["job"])
-    job = Job(**{**fields, "rungs": tuple(fields["rungs"])})
-    return WorkerContext(**json.loads(config["context"])), job
+    return WorkerContext(**json.loads(config["context"])), Job(**json.loads(config["job"]))
 
 
 def run_job(config: Mapping[str, str]) -> None:
@@ -79,8 +77,8 @@ def run_job(config: Mapping[str, str]) -> None:
 
     Reports are JSON text under the one key `REPORT`, because Ray flattens nested ones:
     `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
-    `{"event": "rung", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is trained
-    to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
+    `{"event": "intermediate", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is
+    trained to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
     "reason"}` with the kind of a `search.executing.faults.Fault`. After a diverged training the
     worker goes on with the next job; after anything else that was raised, Ray replaces it.
     """
@@ -104,10 +102,10 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
         _report({"event": "epoch", "stage": stage, "row": dict(row)})
 
-    def on_rung(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
+    def on_report(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         del baseline
         # When the driver stops the trial, this call does not return.
-        _report({"event": "rung", "epochs": epochs, "value": fine_tune.test2.accuracy})
+        _report({"event": "intermediate", "epochs": epochs, "value": fine_tune.test2.accuracy})
 
     def on_baseline(baseline: StageResult) -> None:
         _report({"event": "baseline", "epochs": baseline.epochs})
@@ -122,7 +120,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         replicate=job.replicate,
         on_epoch=on_epoch,
     )
-    report = run_protocol(run, job.rungs, on_rung, on_baseline)
+    report = run_protocol(run, job.report_at, on_report, on_baseline)
     return {"event": "result", "result": report.result}
 
 

@@ -97,7 +97,7 @@ class Importance:
 def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Importance | None:
     """Shares of the searched hyperparameters in what sets the better half of trials apart.
 
-    Looks at complete trials, and at stopped ones with the value of their last rung: without them
+    Looks at complete trials, and at stopped ones with their last intermediate value: without them
     a hyperparameter that got trials stopped would seem to do nothing. The reference configuration
     is left out where the space does not contain it.
 

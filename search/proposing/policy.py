@@ -1,35 +1,68 @@
 """What a study does beside asking its sampler: take up a baseline again, stop a trial at a rung.
 
 Both are functions of the study's trials alone, so a restarted driver decides as the old one. The
-defaults are what replay on recorded trials chose, see `experiments/LOG.md`.
+defaults are what replay on recorded trials chose, see `experiments/LOG.md`. A rung is known here
+alone: a job is told after which baseline epochs to report, and a trial's record keeps the values.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shiftsearch.search.study.records import TrialRecord
-from shiftsearch.search.study.tallies import Families, RungValues
+from shiftsearch.search.study.tallies import Families, IntermediateValues
+
+NOTHING_SHARED: Mapping[str, Any] = {"branches": 1, "rungs": ()}
+"""Every trial trains its own baseline, and none is stopped."""
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How a study spends its trainings.
+class Policy(BaseModel):
+    """How a study spends its trainings; the key `policy` of an experiment file."""
 
-    Attributes:
-        branches: fine-tunes of one baseline at most, its first included; 1 shares nothing.
-        first_baselines: baselines that are begun before any is taken up again.
-        rungs: baseline budgets in epochs, rising, each followed by a whole fine-tune.
-        keep: share of the trials at a rung that go on, the best; in (0, 1].
-        min_population: trials at a rung below which none is stopped there.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
-    branches: int = 6
-    first_baselines: int = 4
-    rungs: tuple[int, ...] = ()
-    keep: float = 1 / 3
-    min_population: int = 4
+    branches: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Fine-tunes of one baseline at most, its first included; 1 gives every trial its own."""
+    first_baselines: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Baselines that are begun before any is taken up again."""
+    rungs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
+    """Baseline epochs, rising, each followed by a whole fine-tune."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 1 / 3
+    """Fraction of the trials at a rung that go on, the best."""
+    min_population: Annotated[int, Field(ge=1)] = 4
+    """Trials at a rung below which none is stopped there."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError("must rise")
+        return rungs
+
+    @property
+    def report_at(self) -> dict[str, int]:
+        """Baseline epochs after which a trial reports, by the name of the fine-tune there."""
+        return {f"rung_{epochs}": epochs for epochs in self.rungs}
+
+    def problems(self, max_epochs: int) -> list[str]:
+        """One line for each rung that a baseline of at most `max_epochs` cannot have."""
+        return [
+            f"policy.rungs: {epochs}, but must be below protocol.baseline.max_epochs, {max_epochs}"
+            for epochs in self.rungs
+            if epochs >= max_epochs
+        ]
+
+    def unrecorded(self, known: Collection[int]) -> list[str]:
+        """One line for each rung that is not among the `known` baseline epochs."""
+        return [
+            f"the runs recorded no rung of {epochs} epochs, so it cannot be rehearsed"
+            for epochs in self.rungs
+            if epochs not in known
+        ]
 
     def branch_of(self, families: Families) -> int | None:
         """The trial whose baseline the next one is to take up, or None for a new baseline.
@@ -43,7 +76,7 @@ class Policy:
         best = families.best()
         return None if best is None or families.size(best) >= self.branches else best
 
-    def stops(self, trial: TrialRecord, epochs: int, values: RungValues) -> bool:
+    def stops(self, trial: TrialRecord, epochs: int, values: IntermediateValues) -> bool:
         """Whether the trial is to end at a rung where it has just reported its value.
 
         Only values at that very rung are compared, of trials that did not fail; the reference
@@ -54,5 +87,10 @@ class Policy:
         population = values.count(epochs)
         if population < self.min_population:
             return False
-        better = values.better(epochs, trial.rungs[epochs])
+        better = values.better(epochs, trial.intermediate[epochs])
         return better >= math.ceil(self.keep * population - 1e-9)  # the product rounds
+
+    @staticmethod
+    def reason(epochs: int, value: float) -> str:
+        """Why a trial was stopped; the study's journal and `trials.csv` have it."""
+        return f"stopped at the rung of {epochs} epochs: {value:.4f}"

@@ -10,10 +10,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.records import TrialRecord, stage_values
+
+_IN_FILES = {"start": "rung"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class RecordedFineTune:
 
     Attributes:
         values: the fine-tune's searched hyperparameters, flat, named `fine_tune. ...`.
-        rung: the baseline's epochs it started from; 0 stands for the finished baseline.
+        start: the baseline's epochs it started from; 0 stands for the finished baseline. A file
+            calls it `rung`.
         value: `test2_accuracy` on the selection part, 0..1.
         held_out: accuracy on the held-out part; None where nobody looked.
         seconds: it took, evaluations included.
@@ -30,7 +34,7 @@ class RecordedFineTune:
     """
 
     values: Mapping[str, Value]
-    rung: int
+    start: int
     value: float
     held_out: float | None
     seconds: float
@@ -73,9 +77,9 @@ def _recorded_family(family: Sequence[tuple[TrialRecord, ProtocolResult]]) -> Re
     fine_tunes = []
     for trial, result in family:
         values = stage_values(trial.configuration, "fine_tune")
-        looks = [*trial.rungs.items(), (0, result.test2_accuracy)]
+        looks = [*trial.intermediate.items(), (0, result.test2_accuracy)]
         own = result.fine_tune.seconds
-        fine_tunes += [RecordedFineTune(values, rung, v, None, own) for rung, v in looks]
+        fine_tunes += [RecordedFineTune(values, start, v, None, own) for start, v in looks]
     return RecordedBaseline(
         stage_values(first.configuration, "baseline"),
         [baseline.seconds * (n + 1) / baseline.epochs for n in range(baseline.epochs)],
@@ -86,7 +90,8 @@ def _recorded_family(family: Sequence[tuple[TrialRecord, ProtocolResult]]) -> Re
 
 def write_recording(path: Path, baselines: Iterable[RecordedBaseline]) -> None:
     """One baseline a line; numbers as they are."""
-    lines = [json.dumps(asdict(b), allow_nan=False, separators=(",", ":")) for b in baselines]
+    raw = [asdict(b) | {"fine_tunes": [_written(f) for f in b.fine_tunes]} for b in baselines]
+    lines = [json.dumps(b, allow_nan=False, separators=(",", ":")) for b in raw]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -101,12 +106,21 @@ def read_recording(path: Path) -> list[RecordedBaseline]:
         try:
             raw = json.loads(line, parse_constant=_refuse)
             raw["looks"] = {int(epochs): value for epochs, value in raw["looks"].items()}
-            raw["fine_tunes"] = tuple(RecordedFineTune(**f) for f in raw["fine_tunes"])
+            raw["fine_tunes"] = tuple(_read(f) for f in raw["fine_tunes"])
             found.append(RecordedBaseline(**raw))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{path}:{number}: is not a recorded baseline ({reason})") from None
     return found
+
+
+def _written(fine_tune: RecordedFineTune) -> dict[str, Any]:
+    return {_IN_FILES.get(name, name): value for name, value in asdict(fine_tune).items()}
+
+
+def _read(raw: Mapping[str, Any]) -> RecordedFineTune:
+    start = {"start": raw["rung"]}
+    return RecordedFineTune(**{k: v for k, v in raw.items() if k != "rung"}, **start)
 
 
 def _refuse(constant: str) -> None:

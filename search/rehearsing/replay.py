@@ -123,16 +123,16 @@ class _Simulation:
         heapq.heappush(self._events, (at, next(self._order), job, course))
 
     def _course(self, job: Job) -> Course:
-        """Whole fine-tunes at its rungs, the end of a baseline of its own, the finish."""
+        """Whole fine-tunes that it reports, the end of a baseline of its own, the finish."""
         expected = self.surrogate(job.configuration)
         trained = 0.0
         if self.study.trial(job.number).branch_of is None:
             epochs = len(expected.baseline_seconds)
-            for rung in job.rungs:
-                if rung >= epochs or rung not in expected.rungs:
+            for start in job.report_at.values():
+                if start >= epochs or start not in expected.intermediate:
                     continue
-                until = expected.baseline_seconds[rung - 1]
-                yield until - trained + expected.fine_tune_seconds, f"{rung}", expected
+                until = expected.baseline_seconds[start - 1]
+                yield until - trained + expected.fine_tune_seconds, f"{start}", expected
                 trained = until
             yield expected.baseline_seconds[-1] - trained, "share", expected
         yield expected.fine_tune_seconds, "finish", expected
@@ -144,7 +144,7 @@ class _Simulation:
             self.study.share(job)
             return False
         if kind != "finish":
-            return self.study.reach(job, int(kind), expected.rungs[int(kind)])
+            return self.study.report(job, int(kind), expected.intermediate[int(kind)])
         self.study.finish(job, _result(expected))
         self.ended.append(Replayed(job.number, self.now, expected.value, expected.held_out))
         return True

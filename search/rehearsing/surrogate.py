@@ -5,8 +5,8 @@ hyperparameters, with luck that all fine-tunes of a baseline share, and noise. A
 does not see its mean, which is smoother than the truth, but one function drawn from what the
 process still holds possible, plus a draw of the noise at each configuration: so it may meet
 values above all recorded ones, and luck at one configuration says nothing about its neighbours. A
-recorded configuration has its recorded values. Seconds, and what a rung makes different, are the
-nearest recorded configuration's, by the process' own length scales.
+recorded configuration has its recorded values. Seconds, and what a shorter baseline changes, are
+the nearest recorded configuration's, by the process' own length scales.
 
 Sources: Rasmussen and Williams 2006, equations 2.23 and 5.8; Rahimi and Recht 2007 (draws of the
 prior by random features); Wilson et al. 2020, arXiv 2002.09309 (from prior to posterior draws).
@@ -46,7 +46,7 @@ class Expected:
         held_out: accuracy on the held-out part; None where it was not recorded.
         baseline_seconds: cumulated, after each epoch.
         fine_tune_seconds: of the whole fine-tune.
-        rungs: baseline epochs to the value after a whole fine-tune from there.
+        intermediate: baseline epochs to the value after a whole fine-tune from there.
         looks: baseline epochs to TEST2 accuracy of the baseline itself; 0 is its end.
         curve: TEST2 accuracy after each epoch of the fine-tune.
     """
@@ -55,7 +55,7 @@ class Expected:
     held_out: float | None
     baseline_seconds: Sequence[float]
     fine_tune_seconds: float
-    rungs: Mapping[int, float]
+    intermediate: Mapping[int, float]
     looks: Mapping[int, float]
     curve: Sequence[float]
 
@@ -73,16 +73,16 @@ class Surrogate:
 
     def __init__(self, recording: Sequence[RecordedBaseline], space: Space) -> None:
         self._space = space
-        self._rows = [(b, f) for b in recording for f in b.fine_tunes if f.rung == 0]
+        self._rows = [(b, f) for b in recording for f in b.fine_tunes if f.start == 0]
         if len(self._rows) < 5:
             raise ValueError(
                 f"{len(self._rows)} recorded trials are too few to replay; 5 is least"
             )
-        self._rungs = {
-            i: {f.rung: f.value - own.value for f in b.fine_tunes if f.rung and _same(f, own)}
+        self._differences = {
+            i: {f.start: f.value - own.value for f in b.fine_tunes if f.start and _same(f, own)}
             for i, (b, own) in enumerate(self._rows)
         }
-        self._with_rungs = [i for i, differences in self._rungs.items() if differences]
+        self._with_differences = [i for i, differences in self._differences.items() if differences]
         self._x = np.array([self._place({**b.values, **f.values}) for b, f in self._rows])
         held_out = [f.value if f.held_out is None else f.held_out for _, f in self._rows]
         self._was_scored = all(f.held_out is not None for _, f in self._rows)
@@ -140,9 +140,9 @@ class Surrogate:
         distance = (((self._x - x) / self._scales) ** 2).sum(1)
         baseline, fine_tune = self._rows[int(distance.argmin())]
         differences: Mapping[int, float] = {}
-        if self._with_rungs:
-            near = min(self._with_rungs, key=lambda i: float(distance[i]))
-            differences = self._rungs[near]
+        if self._with_differences:
+            near = min(self._with_differences, key=lambda i: float(distance[i]))
+            differences = self._differences[near]
         return Expected(
             float(y[0]),
             float(y[1]) if self._was_scored else None,

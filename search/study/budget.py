@@ -48,15 +48,15 @@ class FailurePolicy:
 class Trainings:
     """Training time of all ended trials, in multiples of the mean whole protocol's.
 
-    Trials that train their own baseline to the end are the measure. A rung costs a mean
-    fine-tune, a stopped baseline its share of the mean epochs; failed ones cost nothing. A
-    `search.study.tallies.Tally`; its sums are exact, so n equal trials are n trainings.
+    Trials that train their own baseline to the end are the measure. An intermediate value
+    costs a mean fine-tune, a stopped baseline its fraction of the mean epochs; failed ones cost
+    nothing. A `search.study.tallies.Tally`; its sums are exact, so n equal trials are n trainings.
     """
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
-        self._whole = self._rungs = self._epochs = 0
+        self._whole = self._reports = self._epochs = 0
         self._baseline = self._fine_tune = self._trained = Fraction()
-        self._stopped: Counter[int] = Counter()  # by the baseline epochs of their last rung
+        self._stopped: Counter[int] = Counter()  # by their baseline epochs
         for record in records:
             self.add(record)
 
@@ -78,9 +78,9 @@ class Trainings:
         if record.state not in ("complete", "pruned"):
             return
         self._trained += sign * Fraction(record.trained_seconds or 0.0)
-        self._rungs += sign * len(record.rungs) * (record.branch_of is None)
-        if record.state == "pruned" and record.rungs:
-            self._stopped[max(record.rungs)] += sign
+        self._reports += sign * len(record.intermediate) * (record.branch_of is None)
+        if record.stopped_at is not None:
+            self._stopped[record.stopped_at] += sign
 
     @property
     def total(self) -> float:
@@ -89,7 +89,7 @@ class Trainings:
             return 0.0
         baseline, fine_tune = self._baseline / self._whole, self._fine_tune / self._whole
         mean_epochs = Fraction(self._epochs, self._whole)
-        spent = self._trained + fine_tune * self._rungs
+        spent = self._trained + fine_tune * self._reports
         for epochs, count in self._stopped.items():
             spent += count * baseline * min(Fraction(1), epochs / mean_epochs)
         return float(spent / ((baseline + fine_tune) or 1))

@@ -39,11 +39,11 @@ class TrialRecord:
         value: `test2_accuracy` on the selection part; None unless complete.
         configuration: full and canonical; empty while waiting.
         result: of the protocol; None unless complete.
-        reason: why it failed, or at which rung it was stopped; empty otherwise.
+        reason: why it failed or was stopped; empty otherwise.
         seconds: from ask to end by the driver's clock; None while open.
         branch_of: the trial whose baseline it takes up; None when it trains its own.
         has_baseline: whether its baseline is trained to the end.
-        rungs: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
+        intermediate: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
         lost: whether it failed because its worker was lost too often: its configuration is not
             to blame.
 
@@ -62,7 +62,7 @@ class TrialRecord:
     seconds: float | None
     branch_of: int | None = None
     has_baseline: bool = False
-    rungs: Mapping[int, float] = field(default_factory=dict)
+    intermediate: Mapping[int, float] = field(default_factory=dict)
     lost: bool = False
 
     def __post_init__(self) -> None:
@@ -90,11 +90,14 @@ class TrialRecord:
         return self.number if self.branch_of is None else self.branch_of
 
     @property
+    def stopped_at(self) -> int | None:
+        """The baseline epochs after which it was stopped; None unless pruned."""
+        return max(self.intermediate, default=None) if self.state == "pruned" else None
+
+    @property
     def last_value(self) -> float | None:
-        """The objective, or what a stopped trial had at its last rung."""
-        if self.value is not None or self.state != "pruned" or not self.rungs:
-            return self.value
-        return self.rungs[max(self.rungs)]
+        """The objective, or the last intermediate value of a stopped trial."""
+        return self.value if self.stopped_at is None else self.intermediate[self.stopped_at]
 
     @property
     def trained_seconds(self) -> float | None:

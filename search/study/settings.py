@@ -22,7 +22,7 @@ class Settings:
         budget: when to stop asking.
         points: known-good configurations, tried after the reference.
         failures: when to give up.
-        policy: shared baselines and rungs.
+        policy: which baselines are taken up again, and which trials are stopped.
         start_up: trials that end before the sampler's model is asked.
     """
 

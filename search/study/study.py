@@ -16,7 +16,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -32,7 +31,12 @@ from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.records import TrialRecord, stage_values
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
-from shiftsearch.search.study.tallies import Baselines, Configurations, Families, RungValues
+from shiftsearch.search.study.tallies import (
+    Baselines,
+    Configurations,
+    Families,
+    IntermediateValues,
+)
 
 MAX_LOSSES = 3
 """How often a trial is handed out again after its worker was lost; then it fails."""
@@ -68,13 +72,13 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.settings = space, settings
         most = min(settings.policy.branches, space.fine_tunes())
-        self._policy = replace(settings.policy, branches=int(most))
+        self._policy = settings.policy.model_copy(update={"branches": int(most)})
         self._stored = StoredStudy(path, settings.name, identity)
         self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
         self.formats = Formats(self._stored)
         self._known, self._baselines = Configurations(), Baselines()
-        self._families, self._rung_values = Families(), RungValues()
-        for tally in (self._known, self._baselines, self._families, self._rung_values):
+        self._families, self._intermediate = Families(), IntermediateValues()
+        for tally in (self._known, self._baselines, self._families, self._intermediate):
             self._stored.follow(tally)
         self._tried = Tried(space.distributions)
         for trial in self.trials():
@@ -155,7 +159,7 @@ class Study:
             number,
             0,
             configuration,
-            rungs=self._policy.rungs if root is None else (),
+            report_at=self._policy.report_at if root is None else {},
             role=self.trial(number).role,
             branch_of=root,
         )
@@ -164,8 +168,8 @@ class Study:
         """Note that the trial's baseline is trained to the end."""
         self._stored.set(job.number, "baseline", True)
 
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
-        """Record a rung's value and let the policy decide; the same rung gets the same answer.
+    def report(self, job: Job, epochs: int, value: float) -> bool:
+        """Record an intermediate value and let the policy decide, once for the same epochs.
 
         A value that is not finite is not recorded: the trial fails.
         """
@@ -175,12 +179,10 @@ class Study:
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
             self._stored.report(job.number, epochs, value)
-            decided = self._policy.stops(self.trial(job.number), epochs, self._rung_values)
+            decided = self._policy.stops(self.trial(job.number), epochs, self._intermediate)
             self._stored.set(job.number, f"stopped_at_{epochs}", decided)
         if decided:
-            self._stored.set(
-                job.number, "reason", f"stopped at the rung of {epochs} epochs: {value:.4f}"
-            )
+            self._stored.set(job.number, "reason", self._policy.reason(epochs, value))
             self._close(job.number, TrialState.PRUNED, None)
         return decided
 

@@ -166,8 +166,8 @@ class Families:
         return self._sizes[root]
 
 
-class RungValues:
-    """What trials that did not fail have reached at each rung."""
+class IntermediateValues:
+    """Values that trials which did not fail have reported, by baseline epochs."""
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
         self._values: dict[int, list[float]] = defaultdict(list)
@@ -177,21 +177,21 @@ class RungValues:
     def add(self, record: TrialRecord) -> None:
         """See `Tally`."""
         if record.state != "failed":
-            for epochs, value in record.rungs.items():
+            for epochs, value in record.intermediate.items():
                 insort(self._values[epochs], value)
 
     def remove(self, record: TrialRecord) -> None:
         """See `Tally`."""
         if record.state != "failed":
-            for epochs, value in record.rungs.items():
+            for epochs, value in record.intermediate.items():
                 _take(self._values[epochs], value)
 
     def count(self, epochs: int) -> int:
-        """Values at the rung."""
+        """Values after so many epochs."""
         return len(self._values[epochs])
 
     def better(self, epochs: int, value: float) -> int:
-        """Values at the rung above `value`."""
+        """Values above `value` after so many epochs."""
         values: Sequence[float] = self._values[epochs]
         return len(values) - bisect_right(values, value)
 

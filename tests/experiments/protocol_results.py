@@ -55,7 +55,7 @@ def branch(number: int, after: float, root: int) -> TrialRecord:
 def pruned(number: int, rungs: Mapping[int, float]) -> TrialRecord:
     last = max(rungs)
     reason = f"stopped at the rung of {last} epochs: {rungs[last]:.4f}"
-    return replace(failed(number, reason), state="pruned", rungs=rungs)
+    return replace(failed(number, reason), state="pruned", intermediate=rungs)
 
 
 def waiting(number: int) -> TrialRecord:

@@ -52,7 +52,9 @@ def stored_run(folder: Path, digest: str = "d1", *, old: bool = False, **changes
     study = Study(run.journal, space, experiment.settings(), identity)
     while (job := study.ask()) is not None:
         value = accuracy(job.configuration)
-        stopped = any(study.reach(job, epochs, value - 0.1 / epochs) for epochs in job.rungs)
+        stopped = any(
+            study.report(job, epochs, value - 0.1 / epochs) for epochs in job.report_at.values()
+        )
         if stopped:
             continue
         if not old:

@@ -61,7 +61,9 @@ def test_budget_and_policy_reach_the_study_and_round_trip(file: Path) -> None:
     experiment = load(str(file))
     settings = experiment.settings()
     assert settings.budget == Budget(9, 90.0, 2.5)
-    assert settings.policy == Policy(7, 5, (1, 4), 1.0, 2)
+    assert settings.policy == Policy(
+        branches=7, first_baselines=5, rungs=(1, 4), keep=1.0, min_population=2
+    )
     assert (settings.sampler, settings.start_up) == ("tpe-univariate", 3)
     file.write_text(dump(experiment))
     assert load(str(file)) == experiment

@@ -12,12 +12,12 @@ from shiftsearch.experiments.definition import DefinitionError, build
 from shiftsearch.experiments.rehearsal import (
     AS_IT_STANDS,
     RANDOM,
+    not_recorded,
     past,
     policies_of,
     policy_of,
     reachable,
     rehearse,
-    unrecorded_rungs,
 )
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.search.proposing.policy import Policy
@@ -54,7 +54,7 @@ def test_a_run_of_the_first_version_is_read(tmp_path: Path) -> None:
     assert "branch_of" not in run.journal.read_text()
     experiment, recording = past([run.folder])
     assert [len(baseline.fine_tunes) for baseline in recording] == [1] * 8
-    assert experiment.policy.branches == Policy.branches
+    assert experiment.policy.branches == Policy().branches
     surrogate = Surrogate(recording, experiment.search_space())
     assert rehearse(experiment, surrogate, {"a": experiment}, 2, Workers(2), 0.5)[0].reached == 1
 
@@ -123,7 +123,7 @@ def test_a_policy_replaces_what_it_names_and_nothing_else() -> None:
         "first_baselines": 2,
         "rungs": (1, 3),
         "keep": 1.0,
-        "min_population": Policy.min_population,
+        "min_population": Policy().min_population,
     }
     assert (changed.sampler, changed.start_up) == ("gp", 4)
     assert policy_of(changed, "rungs=").policy.rungs == ()
@@ -174,7 +174,7 @@ def test_rungs_that_no_run_recorded_cannot_be_rehearsed(tmp_path: Path) -> None:
     policy = {"branches": 1, "rungs": [2], "min_population": 100}
     experiment, recording = past([stored_run(tmp_path / "run", policy=policy).folder])
     policies = policies_of(experiment, ["rungs=2", "rungs=1+2+3"])
-    assert unrecorded_rungs(policies, recording) == [
+    assert not_recorded(policies, recording) == [
         f"--policy rungs=1+2+3: the runs recorded no rung of {rung} epochs, so it cannot be "
         "rehearsed"
         for rung in (1, 3)

@@ -20,7 +20,7 @@ from shiftsearch.model.engine import EpochRow
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
 from shiftsearch.model.protocol import (
-    OnRung,
+    OnReport,
     ProtocolData,
     ProtocolReport,
     ProtocolRun,
@@ -55,7 +55,7 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
 
     def run(
         rungs: Sequence[int] = (),
-        on_rung: OnRung | None = None,
+        on_report: OnReport | None = None,
         on_baseline: Callable[[StageResult], None] | None = None,
         **changes: Any,
     ) -> ProtocolReport:
@@ -69,7 +69,8 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
             "device": device,
             "seed": 3,
         }
-        return run_protocol(ProtocolRun(**arguments | changes), rungs, on_rung, on_baseline)
+        report_at = {f"rung_{epochs}": epochs for epochs in rungs}
+        return run_protocol(ProtocolRun(**arguments | changes), report_at, on_report, on_baseline)
 
     return run
 
@@ -290,7 +291,7 @@ class Listener:
     def on_epoch(self, stage: str, row: EpochRow) -> None:
         self.heard.append((stage, row["epoch"]))
 
-    def on_rung(self, epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
+    def on_report(self, epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         self.heard.append(("rung", epochs))
         self.rungs[epochs] = baseline, fine_tune
 
@@ -298,7 +299,7 @@ class Listener:
         self.heard.append(("baseline trained", baseline.epochs))
 
     def hooks(self) -> dict[str, Any]:
-        names = ("on_epoch", "on_rung", "on_baseline")
+        names = ("on_epoch", "on_report", "on_baseline")
         return {name: getattr(self, name) for name in names}
 
 

@@ -74,8 +74,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         raise RuntimeError("no such layer\nof many lines")
     if plan.get("do") == "silent":
         return
-    for epochs in fields["rungs"]:
-        send({"event": "rung", "epochs": epochs, "value": plan["rungs"][str(epochs)]})
+    for epochs in fields["report_at"].values():
+        send({"event": "intermediate", "epochs": epochs, "value": plan["rungs"][str(epochs)]})
     seen["shared"] = time.monotonic()
     send({"event": "baseline", "epochs": EPOCHS})
     if plan.get("do") == "tune slowly":

@@ -54,7 +54,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
     below = floor - 0.08 * max(5.0, best - floor)
     for state, marker, label in (
         ("failed", "x", "failed, no accuracy"),
-        ("pruned", "|", "pruned at a rung"),
+        ("pruned", "|", "stopped early"),
     ):
         found = [(t.number, below) for t in trials if t.state == state]
         scatter(axes, found, marker, 7, MARK, label)
@@ -70,7 +70,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
         f"{best:.2f} %; "
         + (f"{shared} of them on a shared baseline; " if shared else "")
         + f"{counted(len(trials) - len(ended), 'trial')} without one"
-        + (f", {pruned} of them pruned at a rung" if pruned else "")
+        + (f", {pruned} of them stopped early" if pruned else "")
         + f"; the winner is {winner}."
     )
     return to_svg(figure, alt)

@@ -76,7 +76,7 @@ def test_what_a_screen_says() -> None:
     assert lines[0].endswith("3 of 40 done stopping, 3 still running")
     going = {**busy(3), "stop_reason": ""}
     assert "3 of 40 done about" in " ".join(lines_of(going, width=120)[0].split())
-    assert lines[1] == "1 stopped at a rung, 3 failed, 1 lost and handed out again"
+    assert lines[1] == "1 stopped early, 3 failed, 1 lost and handed out again"
     assert lines[2] == (
         "3 of 3 workers busy: 1 on node-0 (cuda 0), 1 on node-2 (cuda 0), 1 on node-3 (cuda 0)"
     )

@@ -91,10 +91,10 @@ def test_confusion_matrix_of_many_classes_thins_its_names_and_leaves_out_counts(
 def test_search_history_tells_branches_and_pruned_trials_apart() -> None:
     trials = [complete(0, 0.8), branch(1, 0.9, root=0), pruned(2, {1: 0.6}), failed(3, "x")]
     root = parse(search_history(trials, winner=1))
-    assert {"sampled", "sampled, shared baseline", "pruned at a rung"} <= set(texts(root))
+    assert {"sampled", "sampled, shared baseline", "stopped early"} <= set(texts(root))
     assert root.get("aria-label") == (
         "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 90.00 %; 1 of them on a "
-        "shared baseline; 2 trials without one, 1 of them pruned at a rung; the winner is 1."
+        "shared baseline; 2 trials without one, 1 of them stopped early; the winner is 1."
     )
 
 
@@ -103,7 +103,7 @@ def test_search_history_names_what_occurs_and_nothing_else() -> None:
     root = parse(search_history(trials, winner=2))
     legend = {"best so far", "sampled", "reference", "winner", "failed, no accuracy"}
     assert legend <= set(texts(root))
-    assert {"point", "pruned at a rung", "sampled, shared baseline"} & set(texts(root)) == set()
+    assert {"point", "stopped early", "sampled, shared baseline"} & set(texts(root)) == set()
     assert root.get("aria-label") == (
         "Search history: TEST2 accuracy of 2 trials, from 80.00 % to 95.00 %; "
         "1 trial without one; the winner is 2."

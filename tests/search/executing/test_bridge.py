@@ -42,7 +42,7 @@ class Endless:
         self.open.add(number)
         return Job("search", number, 0, {"baseline.dropout": 0.5})
 
-    def reach(self, job: Job, epochs: int, value: float) -> bool:
+    def report(self, job: Job, epochs: int, value: float) -> bool:
         self._end(job, "pruned")
         return True
 
@@ -146,7 +146,7 @@ def test_what_a_fault_s_kind_does_to_the_job(
     "last_word",
     [
         {"event": "result", "result": made_result(0.5).to_json()},
-        {"event": "rung", "epochs": 1, "value": 0.5},
+        {"event": "intermediate", "epochs": 1, "value": 0.5},
         {"event": "failed", "kind": "verdict", "reason": "diverged"},
     ],
 )

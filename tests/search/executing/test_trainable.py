@@ -134,12 +134,12 @@ def test_a_real_search_with_rungs_and_shared_baselines(
         if trial.branch_of is not None:
             root = trials[trial.branch_of]
             assert trial.state == "complete"
-            assert not trial.rungs
+            assert not trial.intermediate
             assert trial.result is not None
             assert root.result is not None
             assert trial.result["baseline"] == root.result["baseline"]  # it was not trained again
             continue
-        (value,) = trial.rungs.values()
+        (value,) = trial.intermediate.values()
         seen.append(value)
         worse = trial.role == "sampled" and max(seen) > value
         assert trial.state == ("pruned" if worse else "complete")

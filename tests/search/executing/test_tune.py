@@ -245,7 +245,7 @@ def test_a_job_stopped_at_a_rung_ends_pruned_and_its_worker_goes_on(tmp_path: Pa
     run_fake_jobs(study, [heard], tmp_path, plan, concurrency=1)
     assert study.finished
     assert [t.state for t in study.trials()] == ["complete", "pruned", "complete", "pruned"]
-    assert [dict(t.rungs) for t in study.trials()] == [
+    assert [dict(t.intermediate) for t in study.trials()] == [
         {1: 0.6, 2: 0.7},
         {1: 0.1},
         {1: 0.9, 2: 0.95},

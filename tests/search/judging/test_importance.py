@@ -103,7 +103,7 @@ def test_stopped_trials_count_with_their_last_rung_others_without_a_value_not() 
     trials = trials_of(by_rate, 40)
     cut = sorted(t.value or 0.0 for t in trials)[20]
     stopped = [
-        replace(t, state="pruned", value=None, result=None, rungs={1: 0.1, 3: t.value})
+        replace(t, state="pruned", value=None, result=None, intermediate={1: 0.1, 3: t.value})
         if t.value is not None and t.value < cut
         else t
         for t in trials

@@ -157,7 +157,7 @@ def test_a_run_s_trials_are_a_recording(tmp_path: Path) -> None:
     def end(value: float) -> None:
         job = study.ask()
         assert job is not None
-        if job.rungs and study.reach(job, 1, value - 0.2):
+        if job.report_at.values() and study.report(job, 1, value - 0.2):
             return
         study.share(job)
         study.finish(job, made_result(value, before=0.4))
@@ -166,12 +166,12 @@ def test_a_run_s_trials_are_a_recording(tmp_path: Path) -> None:
         end(value)
     stopped = study.ask()
     assert stopped is not None
-    assert study.reach(stopped, 1, 0.0)
+    assert study.report(stopped, 1, 0.0)
     trials = study.trials()
     assert [t.branch_of for t in trials[:4]] == [None, None, 1, 0]
     found = recorded(trials)
     assert [len(b.fine_tunes) for b in found] == [3, 3]
-    assert [(f.rung, round(f.value, 9)) for f in found[1].fine_tunes] == [
+    assert [(f.start, round(f.value, 9)) for f in found[1].fine_tunes] == [
         (1, 0.7),
         (0, 0.9),
         (0, 0.1),
@@ -196,7 +196,7 @@ def test_a_recorded_configuration_has_its_recorded_values(with_rungs: Surrogate)
                 assert expected.value == one.value
                 assert expected.held_out == one.held_out
                 assert expected.baseline_seconds == baseline.seconds
-                assert expected.rungs == pytest.approx({1: one.value - 0.1})
+                assert expected.intermediate == pytest.approx({1: one.value - 0.1})
 
 
 def test_elsewhere_it_is_near_the_truth_and_an_accuracy(surrogate: Surrogate) -> None:

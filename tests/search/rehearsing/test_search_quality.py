@@ -49,7 +49,7 @@ def surrogate(recording: list[RecordedBaseline]) -> Surrogate:
 @pytest.fixture(scope="module")
 def target(recording: list[RecordedBaseline]) -> float:
     """The highest held-out accuracy that at least 5 recorded configurations reach."""
-    reached = [f.held_out or 0.0 for b in recording for f in b.fine_tunes if f.rung == 0]
+    reached = [f.held_out or 0.0 for b in recording for f in b.fine_tunes if f.start == 0]
     return sorted(reached)[-5]
 
 

@@ -73,11 +73,11 @@ def end(study: Study, job: Job) -> None:
 
 def work(study: Study, job: Job, steps: int = 1000) -> bool:
     """What a worker tells, at most so many things; True when the job is closed."""
-    for epochs in job.rungs:
+    for epochs in job.report_at.values():
         if steps == 0:
             return False
         steps -= 1
-        if study.reach(job, epochs, rung_value(job, epochs)):
+        if study.report(job, epochs, rung_value(job, epochs)):
             return True
     if steps == 0:
         return False
@@ -167,7 +167,7 @@ def test_the_second_trial_of_a_baseline_waits_and_another_is_asked(path: Path) -
     waited = [next_job(study), next_job(study)]
     assert [j.number for j in waited] == [1, 2]
     assert [study.trials()[n].branch_of for n in (1, 2)] == [0, 0]
-    assert waited[0].rungs == ()
+    assert waited[0].report_at == {}
     for job in (first, other, *waited):
         end(study, job)
     drive(study)
@@ -184,14 +184,14 @@ def test_a_trial_that_waited_in_vain_trains_its_baseline_itself(path: Path, how:
         study.fail(first, "broken")
         first = next_job(study)
         population(study, first)
-        assert study.reach(first, 1, 0.1)
+        assert study.report(first, 1, 0.1)
     elif how == "fail":
         study.fail(first, "broken")
     else:
         study.give_back(first, "node gone")
     second = next_job(study)
     assert study.trials()[second.number].branch_of is None
-    assert second.rungs == (1,)
+    assert tuple(second.report_at.values()) == (1,)
     if how == "lost":  # the roles are exchanged
         assert second.number == 1
         assert study.ask() is None
@@ -280,7 +280,7 @@ def test_no_order_of_events_stops_a_search_before_its_end(tmp_path: Path) -> Non
                     study.share(job)
                     jobs.append(job)
                 case "rung":
-                    if not (job.rungs and study.reach(job, 1, rng.random())):
+                    if not (job.report_at.values() and study.report(job, 1, rng.random())):
                         jobs.append(job)
         assert study.finished
         assert sum(t.state in ("complete", "pruned") for t in study.trials()) == 10
@@ -302,7 +302,9 @@ def test_2_15_a_killed_search_with_branches_and_rungs_equals_the_undisturbed(
         deaths += 1
         assert deaths < 200
     assert summary(killed) == summary(undisturbed)
-    assert [t.rungs for t in killed.trials()] == [t.rungs for t in undisturbed.trials()]
+    assert [t.intermediate for t in killed.trials()] == [
+        t.intermediate for t in undisturbed.trials()
+    ]
     assert [t.root for t in killed.trials()] == [t.root for t in undisturbed.trials()]
     assert {"complete", "pruned"} == {t.state for t in killed.trials()}
     assert len({t.root for t in killed.trials()}) < 16
@@ -312,7 +314,7 @@ def reached(study: Study, *values: float) -> list[Job]:
     """Trials that reach the first rung one after another and stay open there."""
     jobs = [next_job(study) for _ in values]
     for job, value in zip(jobs, values, strict=True):
-        study.reach(job, 1, value)
+        study.report(job, 1, value)
     return jobs
 
 
@@ -326,7 +328,7 @@ def test_halving_a_rung_asked_twice_is_answered_the_same(path: Path, restart: bo
     reached(study, 0.8, 0.9, 0.95)
     if restart:
         study = open_study(path, 20, policy=policy)
-    assert not study.reach(goes_on, 1, 0.7)  # now the fourth of six, but it was let go on
+    assert not study.report(goes_on, 1, 0.7)  # now the fourth of six, but it was let go on
     states = {t.number: t.state for t in study.trials()}
     assert [states[j.number] for j in jobs] == ["running"] * 3
 
@@ -341,7 +343,7 @@ def test_a_stop_that_was_decided_before_a_crash_stands(path: Path) -> None:
     again = open_study(path, 20, policy=policy)
     resumed = [next_job(again) for _ in range(3)][2]
     assert resumed == job
-    assert again.reach(resumed, 1, 0.99)
+    assert again.report(resumed, 1, 0.99)
     assert again.trials()[job.number].state == "pruned"
 
 
@@ -350,11 +352,11 @@ def test_a_stopped_trial_is_pruned_with_its_values_and_done(path: Path) -> None:
     policy = Policy(branches=1, rungs=(1, 3), keep=0.5, min_population=2)
     study = open_study(path, 3, policy=policy)
     first, second = next_job(study), next_job(study)
-    assert first.rungs == (1, 3)
-    assert not study.reach(first, 1, 0.6)
-    assert not study.reach(second, 1, 0.7)
-    assert not study.reach(first, 3, 0.9)  # the reference
-    assert study.reach(second, 3, 0.8)
+    assert tuple(first.report_at.values()) == (1, 3)
+    assert not study.report(first, 1, 0.6)
+    assert not study.report(second, 1, 0.7)
+    assert not study.report(first, 3, 0.9)  # the reference
+    assert study.report(second, 3, 0.8)
     assert study.missing == 2
     end(study, first)
     end(study, next_job(study))
@@ -363,7 +365,7 @@ def test_a_stopped_trial_is_pruned_with_its_values_and_done(path: Path) -> None:
     assert stored.state == optuna.trial.TrialState.PRUNED
     assert stored.intermediate_values == {1: 0.7, 3: 0.8}
     record = stored_trials(path)[1]
-    assert (record.value, record.last_value, record.rungs) == (None, 0.8, {1: 0.7, 3: 0.8})
+    assert (record.value, record.last_value, record.intermediate) == (None, 0.8, {1: 0.7, 3: 0.8})
     assert record.reason == "stopped at the rung of 3 epochs: 0.8000"
     assert 1 not in [t.number for t in best_trials(study.trials(), 5)]
     with pytest.raises(ValueError, match="PRUNED"):
@@ -377,9 +379,9 @@ def test_2_18a_a_value_at_a_rung_that_is_not_finite_ends_the_trial(
     """2.18a: ASHA never stops a NaN; it is no number in the journal, and counts at no rung."""
     study = open_study(path, 3, policy=RUNGS)
     job = next_job(study)
-    assert study.reach(job, 1, value)
+    assert study.report(job, 1, value)
     (trial, *_) = study.trials()
-    assert (trial.state, trial.rungs) == ("failed", {})
+    assert (trial.state, trial.intermediate) == ("failed", {})
     assert trial.reason == f"test2_accuracy at 1 epochs is {value}, but must be finite"
     assert "NaN" not in path.read_text()
     assert "Infinity" not in path.read_text()
@@ -462,11 +464,11 @@ def test_trainings_count_rungs_and_what_a_stopped_trial_trained(path: Path) -> N
     study = open_study(path, policy=policy, budget=Budget(20, trainings=100.0))
     first, second, third = (next_job(study) for _ in range(3))
     for epochs in (1, 2):
-        study.reach(first, epochs, 0.8)
+        study.report(first, epochs, 0.8)
     end(study, first)
     assert Trainings(study.trials()).total == pytest.approx((2 + 3 * 1) / 3)
-    assert not study.reach(second, 1, 0.9)
-    assert study.reach(second, 2, 0.1)
+    assert not study.report(second, 1, 0.9)
+    assert study.report(second, 2, 0.1)
     assert Trainings(study.trials()).total == pytest.approx((2 + 3 + 1 + 2) / 3)
     study.fail(third, "broken")
     assert Trainings(study.trials()).total == pytest.approx((2 + 3 + 1 + 2) / 3)

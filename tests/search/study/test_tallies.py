@@ -82,7 +82,9 @@ def scanned_branch(trials: Sequence[TrialRecord], policy: Policy) -> int | None:
 
 
 def scanned_better(trials: Sequence[TrialRecord], epochs: int, value: float) -> tuple[int, int]:
-    values = [t.rungs[epochs] for t in trials if t.state != "failed" and epochs in t.rungs]
+    values = [
+        t.intermediate[epochs] for t in trials if t.state != "failed" and epochs in t.intermediate
+    ]
     return sum(v > value for v in values), len(values)
 
 
@@ -97,10 +99,10 @@ def scanned_trainings(records: Sequence[TrialRecord]) -> float:
         if record.state not in ("complete", "pruned"):
             continue
         spent += record.trained_seconds or 0.0
-        spent += fine_tune * len(record.rungs) * (record.branch_of is None)
-        if record.state == "pruned" and record.rungs:
+        spent += fine_tune * len(record.intermediate) * (record.branch_of is None)
+        if record.state == "pruned" and record.intermediate:
             epochs = fmean(result.baseline.epochs for result in whole)
-            spent += baseline * min(1.0, max(record.rungs) / epochs)
+            spent += baseline * min(1.0, max(record.intermediate) / epochs)
     return spent / ((baseline + fine_tune) or 1.0)
 
 
@@ -117,8 +119,8 @@ def compare(study: Study, path: Path) -> None:
             assert study._baselines.root(*asked) == scanned
             same = [t.number for t in trials if t.configuration == trial.configuration]
             assert study._known.first(trial.configuration) == same[0]
-        for epochs, value in trial.rungs.items():
-            values = study._rung_values
+        for epochs, value in trial.intermediate.items():
+            values = study._intermediate
             found = values.better(epochs, value), values.count(epochs)
             assert found == scanned_better(trials, epochs, value)
     done = sum(t.state in ("complete", "pruned") for t in trials)
@@ -142,9 +144,9 @@ def happen(study: Study, job: Job, rng: random.Random) -> bool:
             study.share(job)
             return True
         case "rung":
-            known = study.trial(job.number).rungs
-            left = [e for e in job.rungs if e not in known]
-            return not (left and study.reach(job, left[0], rng.random()))
+            known = study.trial(job.number).intermediate
+            left = [e for e in job.report_at.values() if e not in known]
+            return not (left and study.report(job, left[0], rng.random()))
     return False
 
 
