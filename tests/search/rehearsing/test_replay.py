@@ -108,6 +108,7 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     path, again = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     write_recording(path, made_up(rung=1))
     read = read_recording(path)
+    assert '"rung":1' in path.read_text()  # the name in files, which past recordings have
     write_recording(again, read)
     assert path.read_bytes() == again.read_bytes()
     assert len(path.read_text().splitlines()) == len(read) == 12
