@@ -128,13 +128,13 @@ def divide(split: Split, holdout: float, seed: int) -> Division:
 
     Identical images go to one part even where their labels differ. Groups of identical images
     are assigned one by one, the largest first and equal sizes in random order, each to the part
-    that leaves its classes nearest to the asked share; ties are drawn. With few duplicates, the
-    held-out count of every class is the nearest whole number to its share. A class with two or
+    that leaves its classes nearest to the asked fraction; ties are drawn. With few duplicates, the
+    held-out count of every class is the nearest whole number to that fraction. A class with two or
     more distinct images is in both parts, unless images shared between classes rule that out.
 
     Args:
         split: what to divide.
-        holdout: share of every class to hold out, in [0, 0.9].
+        holdout: fraction of every class to hold out, in [0, 0.9].
         seed: of the random choices, >= 0.
 
     Raises:

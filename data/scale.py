@@ -26,7 +26,7 @@ LEAST_WIDE = 8
 0..255 it would be black."""
 
 FAINT = 1 / 8
-"""A set whose largest value is below this share of its scale is worth a warning."""
+"""A set whose largest value is below this fraction of its scale is worth a warning."""
 
 Bits: TypeAlias = Literal[8, 10, 12, 14, 16]
 """Significant bits that 16-bit PNG files are known to have."""

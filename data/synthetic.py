@@ -171,10 +171,10 @@ def synthesize(
         rng = np.random.Generator(np.random.PCG64(stream))
         # By class, as a folder is read: written to disk and read back, the set is the same.
         labels = np.sort(np.arange(counts[name], dtype=np.int64) % len(classes))
-        shares = np.bincount(labels)
+        sizes = np.bincount(labels)
         images = [
-            _draw(DOMAINS[name], strokes[label], share, size, rng)
-            for label, share in zip(classes, shares.tolist(), strict=True)
+            _draw(DOMAINS[name], strokes[label], count, size, rng)
+            for label, count in zip(classes, sizes.tolist(), strict=True)
         ]
         splits[name] = Split(np.concatenate(images), labels)
     return Dataset(classes, splits)

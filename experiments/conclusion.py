@@ -71,7 +71,7 @@ class Conclusion:
         self.circumstances = circumstances
         self.candidates = retraining.candidates()
 
-    def reach(self) -> dict[str, Any] | None:
+    def conclude(self) -> dict[str, Any] | None:
         """The result, with the bundle and `result.json` written; None without a winner.
 
         If an earlier call concluded from the same trainings, its result is taken: every
@@ -87,7 +87,7 @@ class Conclusion:
         if winner is None:
             return None
         # `analysis` is filled in once it is made.
-        result = {**self._conclude(winner), "fingerprint": fingerprint, "analysis": None}
+        result = {**self._result(winner), "fingerprint": fingerprint, "analysis": None}
         write_result(self.run.result, result)
         return result
 
@@ -98,7 +98,7 @@ class Conclusion:
         result: dict[str, Any] = read_json(self.run.result)
         return result if result["fingerprint"] == fingerprint else None
 
-    def _conclude(self, winner: Candidate) -> dict[str, Any]:
+    def _result(self, winner: Candidate) -> dict[str, Any]:
         titled = self._titled(winner)
         parts, scored = self._score(titled)
         best = scored.get("winner", scored.get("reference"))

@@ -67,7 +67,7 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
 
 
 def nothing_held_out(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """A line if a share of TEST2 is to be held out, and is less than an image of any class."""
+    """A line if a fraction of TEST2 is to be held out, and is less than an image of any class."""
     protocol, test2 = experiment.protocol, dataset.splits["TEST2"]
     if protocol.holdout == 0 or len(division_of(dataset, protocol).held_out):
         return []

@@ -34,7 +34,7 @@ class Rehearsed:
     Attributes:
         name: as given.
         quartiles: of the seconds until the best trial reached the target; infinite where not.
-        reached: share of the seeds that reached it.
+        reached: fraction of the seeds that reached it.
         best: mean of the best value at the end of each search.
     """
 

@@ -196,7 +196,7 @@ class _Search:
         }
         result = Conclusion(
             self.experiment, run, self.dataset, study, retraining, circumstances
-        ).reach()
+        ).conclude()
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")

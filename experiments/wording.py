@@ -12,9 +12,9 @@ _TOGETHER = re.compile(
 """Spaces within `97.17 %`, `3 min 20 s`, `[95.41, 98.27]` and `n = 541`."""
 
 
-def percent(share: float | None) -> str:
-    """A share in 0..1 as `97.17 %`; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+def percent(fraction: float | None) -> str:
+    """A fraction in 0..1 as `97.17 %`; a dash where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def counted(number: int, noun: str) -> str:
@@ -28,7 +28,7 @@ def interval(bounds: Sequence[float]) -> str:
 
 
 def points(difference: float, bounds: Sequence[float]) -> str:
-    """A difference of shares with its interval: `+14.02 points [+11.10, +17.03]`."""
+    """A difference of fractions with its interval: `+14.02 points [+11.10, +17.03]`."""
     return f"{100 * difference:+.2f} points [{100 * bounds[0]:+.2f}, {100 * bounds[1]:+.2f}]"
 
 

@@ -63,7 +63,7 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
 
     Args:
         cpus: CPUs it may use; below 1 counts as 1; 0 means all that the machine has.
-        gpus: share of a GPU it may use; None means whatever is present.
+        gpus: fraction of a GPU it may use; None means whatever is present.
         dtype: "auto", "bfloat16" or "float32".
 
     Raises:

@@ -24,7 +24,7 @@ class Evaluation:
 
     Attributes:
         n: images.
-        accuracy: share of images that are classified correctly, in 0..1.
+        accuracy: fraction of images that are classified correctly, in 0..1.
         loss: mean cross-entropy, in nats.
         per_class: accuracy of each class; None where a class has no image.
         confusion: [classes][classes] counts; row: true class, column: predicted class.

@@ -77,7 +77,7 @@ class StageHyperparameters(Frozen):
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     """Images per step; the last, smaller batch of an epoch is used unless it holds one image."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target probability spread over all classes, in training only."""
+    """Fraction of the target probability spread over all classes, in training only."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
@@ -164,6 +164,6 @@ class Protocol(Frozen):
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
     """What the fine-tune trains on: TEST, or the other reading of the source, both sets."""
     holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    """Share of TEST2 that is held out; 0 is the published protocol."""
+    """Fraction of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes which images of TEST2 are held out."""

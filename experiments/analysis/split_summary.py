@@ -53,7 +53,7 @@ class SplitSummary:
         n: images.
         counts: images of each class.
         mean_image: [H, W] float32 in 0..1.
-        histogram: [BINS] float64, shares of all pixels, summing to 1; bin i is from i / BINS to
+        histogram: [BINS] float64, fractions of all pixels, summing to 1; bin i is from i / BINS to
             (i + 1) / BINS.
         mean: of all pixels' intensities.
         sd: their standard deviation.

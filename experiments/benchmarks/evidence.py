@@ -1,7 +1,7 @@
 """What a look at a trial says about its end, and what it costs: the evidence table, recorded anew.
 
 Rank correlations (Spearman) with the TEST2 accuracy of the whole trial, selection part, with
-bootstrap intervals over baselines; costs as a share of the mean trial's seconds.
+bootstrap intervals over baselines; costs as a fraction of the mean trial's seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What TensorBoard's files cost the driver, per trial: time by part, bytes, share of a trial.
+"""What TensorBoard's files cost the driver, per trial: time by part, bytes, fraction of a trial.
 
 Feeds one log with made rows of so many epochs, as the driver would hear them, without Ray and
 without training, then mends a run whose folders were deleted.
@@ -28,7 +28,7 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 BOUND = 0.02
-"""Share of a trial that its logging may cost."""
+"""Fraction of a trial that its logging may cost."""
 MOST_BYTES = 1_000_000
 """That a trial may leave on disk."""
 
@@ -90,7 +90,7 @@ def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figu
     shares, sizes = [c.total / 6.0 for c in costs], [c.size for c in costs]
     return [
         Figure(
-            "TensorBoard's files, share of a trial of 6 s",
+            "TensorBoard's files, fraction of a trial of 6 s",
             spread(shares, ".2%"),
             f"{trials} trials",
             f"at most {BOUND:.0%}",

@@ -1,11 +1,11 @@
 """Record what replay needs: baselines with several fine-tunes each, curves, seconds.
 
 The first baseline is the reference configuration's, all others are drawn at random from the
-experiment's space, each with so many fine-tunes; its first fine-tune is also made from the baseline
-after a few epochs. The work is divided among processes, one thread each; seconds are of processor
-time, which other work on the machine disturbs least. What is recorded already is found in the
-output folder and kept, so the same command continues after a break. The held-out part is scored
-here, which a search may not.
+experiment's space, each with so many fine-tunes; its first fine-tune is also made from the
+baseline after a few epochs. The work is divided among processes, one thread each; seconds are of
+processor time, which other work on the machine disturbs least. What is recorded already is found
+in the output folder and kept, so the same command continues after a break. The held-out part is
+scored here, which a search may not.
 """
 
 from __future__ import annotations

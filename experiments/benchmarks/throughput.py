@@ -151,7 +151,7 @@ def _share_of_peak(outcomes: list[Outcome], device: Device, turns: str) -> Figur
         seconds.append(time.perf_counter() - begin)
     peak = 2 * size**3 / min(seconds)
     shares = [o.images_per_second * training_flops() / peak for o in outcomes]
-    name = f"share of the measured {device.dtype} matrix peak, {peak / 1e9:.0f} GFLOP/s"
+    name = f"fraction of the measured {device.dtype} matrix peak, {peak / 1e9:.0f} GFLOP/s"
     return Figure(name, spread(shares), turns)
 
 

@@ -119,13 +119,13 @@ def _is_valid(name: str, value: float) -> bool:
 
 
 def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[str]:
-    """Hyperparameters whose share is small even at the upper end of its interval."""
-    if importance is None or not any(s.stands_out for s in importance.shares):
+    """Hyperparameters whose importance is small even at the upper end of its interval."""
+    if importance is None or not any(s.stands_out for s in importance.parameters):
         return
-    equal = 1 / len(importance.shares)
+    equal = 1 / len(importance.parameters)
     small = [
         s
-        for s in importance.shares
+        for s in importance.parameters
         if not s.stands_out and s.interval[1] < equal and s.independent >= LEAST
     ]
     chosen = result["winner"]["configuration"]
@@ -133,15 +133,15 @@ def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[st
     if not small:
         return
     named = [
-        f"{s.name} at {number(chosen[s.name])} (share {percent(s.share)} {interval(s.interval)}, "
-        f"n = {s.independent})"
+        f"{s.name} at {number(chosen[s.name])} (importance {percent(s.importance)} "
+        f"{interval(s.interval)}, n = {s.independent})"
         for s in small
     ]
     more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
     yield (
         f"Fix what hardly set the better half of trials apart, for a smaller space, at the "
-        f"winner's values: {'; '.join(named[:_LISTED])}{more}. Each interval ends below an equal "
-        f"share, {percent(equal)}."
+        f"winner's values: {'; '.join(named[:_LISTED])}{more}. Each interval ends below "
+        f"{percent(equal)}, what each would have if all were equally important."
     )
 
 
@@ -159,8 +159,8 @@ def freeze(
     medians = {frozen: median(v) for frozen, v in sorted(values.items()) if len(v) >= _FEW}
     if len(medians) < 2:
         return
-    shares = [] if importance is None else importance.shares
-    if any(s.name == FROZEN and s.stands_out for s in shares):
+    found = [] if importance is None else importance.parameters
+    if any(s.name == FROZEN and s.stands_out for s in found):
         best = max(medians, key=lambda f: (medians[f], f))
         others = [
             f"{percent(m)} with {_layers(f)} (n = {len(values[f])})"

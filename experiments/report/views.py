@@ -170,7 +170,7 @@ def importance_view(
 ) -> dict[str, Any]:
     """The figures of what mattered; None where there is nothing to draw."""
     names = shown_first(space)
-    ranked = names if importance is None else [share.name for share in importance.shares]
+    ranked = names if importance is None else [p.name for p in importance.parameters]
     is_drawn = bool(names) and sum(t.value is not None for t in trials) > 1
     drawn: dict[str, Any] = {
         "bars": None,
@@ -190,5 +190,5 @@ def importance_view(
         "baselines": importance.baselines,
         "best": importance.best,
         "outside": importance.outside,
-        "out": [share.name for share in importance.shares if share.stands_out],
+        "out": [p.name for p in importance.parameters if p.stands_out],
     }

@@ -50,7 +50,7 @@ class Tile:
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Image.Image:
-    """[classes][classes] counts, true class down, predicted across, shaded by share of the row."""
+    """[classes][classes] counts, true class down, predicted across, shaded by row fraction."""
     size = len(counts)
     cell = 28 if size <= 15 else 20 if size <= _COUNTED else max(3, 600 // size)
     names = [_shortened(name) for name in written(classes)] if size <= _COUNTED else []
@@ -59,9 +59,9 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     # The names' room, and beside it that of the axis' own name.
     left = widest + 2 * _GAP + _TEXT
     top = (widest if is_upright else _SMALL) + 2 * _GAP + _TEXT
-    shares = np.asarray(counts) / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
+    of_row = np.asarray(counts) / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
     cells = (
-        (np.ceil(shares * _FULL / _STEP) * _STEP).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
+        (np.ceil(of_row * _FULL / _STEP) * _STEP).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
     )
     lines = slice(None, None, cell if cell > 8 else len(cells))
     cells[lines] = cells[:, lines] = cells[-1] = cells[:, -1] = _LINE
@@ -79,7 +79,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
         for j, count in enumerate(counts[i]):
             if count:
                 x, y = left + j * cell + cell // 2, top + at
-                _write(canvas, _letters(str(count), _SMALL), x, y, is_light=shares[i, j] > 0.7)
+                _write(canvas, _letters(str(count), _SMALL), x, y, is_light=of_row[i, j] > 0.7)
     return _picture(canvas)
 
 

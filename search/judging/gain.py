@@ -129,21 +129,21 @@ def expected_gain(values: Sequence[float], more: int = MORE) -> Gain | None:
     scale = float(ranked[:top].mean()) - threshold
     # 2 top scale / (true scale) is chi-square with 2 top degrees of freedom.
     scales = (scale, *(2 * top * scale / float(chi2.ppf(q, 2 * top)) for q in _quantiles()[::-1]))
-    share = top / (n + 1)
-    gain, low, high = (_rise(best, threshold, s, share, more) for s in scales)
+    fraction = top / (n + 1)
+    gain, low, high = (_rise(best, threshold, s, fraction, more) for s in scales)
     return Gain(more, gain, (low, high))
 
 
-def _rise(best: float, threshold: float, scale: float, share: float, more: int) -> float:
+def _rise(best: float, threshold: float, scale: float, fraction: float, more: int) -> float:
     """Mean of max(0, min(largest of `more` draws, 1) - best).
 
-    A draw is above `threshold` with probability `share`, and then by an exponential `scale`.
+    A draw is above `threshold` with probability `fraction`, and then by an exponential `scale`.
     The integral of 1 - (1 - p(x))^more over x from best to 1, with p(x) exponential in x.
     """
     if scale <= 0:
         return 0.0
-    above_best = share * math.exp(-(best - threshold) / scale)
-    above_one = share * math.exp(-(1 - threshold) / scale)
+    above_best = fraction * math.exp(-(best - threshold) / scale)
+    above_one = fraction * math.exp(-(1 - threshold) / scale)
     powers = np.arange(1, more + 1)
     terms = ((1 - above_one) ** powers - (1 - above_best) ** powers) / powers
     return min(scale * float(terms.sum()), 1 - best)  # the sum rounds

@@ -5,8 +5,8 @@ of a hyperparameter among the best trials is from that among all. Against all tr
 the space, so that where the sampler looked more often does not count. Optuna's fANOVA and mean
 decrease of impurity need scikit-learn, which is no dependency.
 
-A divergence is never below 0 and shares add up to 1, so noise has shares too. Each therefore comes
-with what shuffled trials reach, and with an interval over halves of the baselines. Both keep
+A divergence is never below 0 and importances add up to 1, so noise has some too. Each therefore
+comes with what shuffled trials reach, and with an interval over halves of the baselines. Both keep
 together what trials share: all fine-tunes of a baseline stand or fall together.
 
 Of a hyperparameter that only some trials have, the differences among those that have it count, by
@@ -50,21 +50,21 @@ _Row = tuple[Mapping[str, Value], float]
 
 
 @dataclass(frozen=True)
-class Share:
+class ParameterImportance:
     """How much of the difference between the better half and all is one hyperparameter's.
 
     Attributes:
         name: flat and dotted.
-        share: in 0..1; over all hyperparameters they add up to 1.
+        importance: in 0..1; over all hyperparameters they add up to 1.
         interval: 95 %, low and high, over random halves of the baselines with their fine-tunes;
-            holds `share`.
+            holds `importance`.
         chance: in 95 of 100 shuffles no hyperparameter at all is above its own.
         independent: values that were drawn apart: of baselines, or of trials for the fine-tune's;
             trials without the hyperparameter have none.
     """
 
     name: str
-    share: float
+    importance: float
     interval: tuple[float, float]
     chance: float
     independent: int
@@ -72,7 +72,7 @@ class Share:
     @property
     def stands_out(self) -> bool:
         """Whether chance alone does not explain it."""
-        return self.share > self.chance
+        return self.importance > self.chance
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Importance:
     """Of all searched hyperparameters.
 
     Attributes:
-        shares: by falling share, ties by name.
+        parameters: by falling importance, ties by name.
         trials: looked at.
         best: of them, the better half and its ties.
         baselines: of them, with all their fine-tunes.
         outside: trials with a value that were left out, as the space does not contain them.
     """
 
-    shares: tuple[Share, ...]
+    parameters: tuple[ParameterImportance, ...]
     trials: int
     best: int
     baselines: int
@@ -95,7 +95,7 @@ class Importance:
 
 
 def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Importance | None:
-    """Shares of the searched hyperparameters in what sets the better half of trials apart.
+    """How much the searched hyperparameters count in what sets the better half of trials apart.
 
     Looks at complete trials, and at stopped ones with their last intermediate value: without them
     a hyperparameter that got trials stopped would seem to do nothing. The reference configuration
@@ -104,7 +104,7 @@ def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Impor
     Args:
         trials: of the study.
         space: searched.
-        seed: of the halves and shuffles; the same trials and seed give the same shares.
+        seed: of the halves and shuffles; the same trials and seed give the same numbers.
 
     Returns:
         None for fewer than `LEAST` trials, or where values or hyperparameters do not differ.
@@ -127,13 +127,13 @@ def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Impor
     rng = np.random.default_rng(seed)
     drawn = [measure(_half(rows, families, rng)) for _ in range(_HALVES)]
     own = raw / raw.sum()
-    shares = np.array([d / d.sum() for d in drawn if d.sum() > 0] or [own])
-    low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    halves = np.array([d / d.sum() for d in drawn if d.sum() > 0] or [own])
+    low, high = np.quantile(halves, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
     shuffled = [measure(_shuffled(rows, families, rng)) for _ in range(_SHUFFLES)]
     # With the trials as they are: one arrangement more, which makes the level exact.
     chance = _chance(np.array([raw, *shuffled]))
     found = [
-        Share(
+        ParameterImportance(
             name,
             float(own[i]),
             (min(float(low[i]), float(own[i])), max(float(high[i]), float(own[i]))),
@@ -144,7 +144,7 @@ def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Impor
     ]
     cut = sorted((value for _, value in rows), reverse=True)[int(np.ceil(_BEST * len(rows))) - 1]
     return Importance(
-        tuple(sorted(found, key=lambda s: (-s.share, s.name))),
+        tuple(sorted(found, key=lambda s: (-s.importance, s.name))),
         len(kept),
         sum(value >= cut for _, value in rows),
         len(families),
@@ -182,9 +182,9 @@ def _half(
 ) -> list[_Row]:
     """Half of the baselines, drawn at random, each with all its fine-tunes.
 
-    Shares vary over halves as over new searches of full size (half-sampling, McCarthy 1969). Not
-    a bootstrap: a trial drawn twice looks like agreement, which lifted the shares of noise so
-    that two in three shares lay outside their own intervals.
+    Importances vary over halves as over new searches of full size (half-sampling, McCarthy 1969).
+    Not a bootstrap: a trial drawn twice looks like agreement, which lifted the importances of
+    noise so that two in three lay outside their own intervals.
     """
     drawn = rng.permutation(len(families))[: -(-len(families) // 2)]
     return [rows[place] for family in drawn for place in families[family]]

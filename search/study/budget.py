@@ -18,7 +18,7 @@ class Budget:
         trials: complete or pruned ones wanted.
         seconds: of the driver's clock, over all its calls on the run.
         trainings: multiples of one whole protocol; a fine-tune of a baseline that exists, or a
-            stopped trial, counts as the share of it that it trained.
+            stopped trial, counts as the fraction of it that it trained.
     """
 
     trials: int = 20

@@ -482,7 +482,7 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
         def __init__(self, *arguments: Any) -> None:
             circumstances.append(arguments[-1])
 
-        def reach(self) -> dict[str, Any]:
+        def conclude(self) -> dict[str, Any]:
             return finished_run()[0]
 
     circumstances: list[dict[str, Any]] = []

@@ -104,7 +104,7 @@ def shape(value: object) -> object:
 def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_once(
     conclusion: Conclusion, run: Run
 ) -> None:
-    result = conclusion.reach()
+    result = conclusion.conclude()
     assert result is not None
     expected, _ = finished_run()
     assert shape(result) == shape(expected)
@@ -121,7 +121,7 @@ def test_the_result_has_the_shape_that_the_report_is_tested_on_and_is_reached_on
     assert result["held_out_looks"] == looks_so_far(run.looks)
     assert len(looks_so_far(run.looks)) == 8
     assert json.loads(run.result.read_text()) == result
-    assert conclusion.reach() == result
+    assert conclusion.conclude() == result
     assert len(looks_so_far(run.looks)) == 8
 
 
@@ -129,12 +129,12 @@ def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
     conclusion: Conclusion,
 ) -> None:
     """A spent budget ended the first call; the same configurations were retrained."""
-    first = conclusion.reach()
+    first = conclusion.conclude()
     further = timed(complete(4, 0.6))
     trials = conclusion.study.trials()
     more: Any = Searched(*trials[:4], further, trials[4])
     conclusion.study = more
-    second = conclusion.reach()
+    second = conclusion.conclude()
     assert first is not None
     assert second is not None
     assert (first["search"]["complete"], second["search"]["complete"]) == (5, 6)
@@ -145,7 +145,7 @@ def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Ru
     lost = conclusion.candidates[0].results[2].baseline.course
     run.store.delete(lost, "final")
     with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):
-        conclusion.reach()
+        conclusion.conclude()
     assert [(k["configuration"], k["replicate"], k["stage"]) for k in looks_so_far(run.looks)] == [
         (configuration, replicate, stage)
         for configuration in ("reference", "winner")

@@ -25,7 +25,7 @@ _COUNTED = 30
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
-    """Heat map of [classes][classes] counts; row: true class, shaded by its share of the row.
+    """Heat map of [classes][classes] counts; row: true class, shaded by its fraction of the row.
 
     Args:
         counts: of images.
@@ -39,9 +39,9 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
         for column, count in enumerate(line):
             if count == 0:
                 continue
-            share = count / sum(line)
+            fraction = count / sum(line)
             axes.add_patch(
-                Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=share, linewidth=0)
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=fraction, linewidth=0)
             )
             if size <= _COUNTED:
                 axes.text(

@@ -47,11 +47,11 @@ def class_changes(
         (before, "o", BEFORE, "before", -0.18),
         (after, "D", AFTER, "after", 0.18),
     ):
-        shares = [matrix[i][i] / counts[i] for i in shown]
-        for place, (share, i) in enumerate(zip(shares, shown, strict=True)):
-            bounds = [100 * b for b in wilson(share, counts[i])]
+        fractions = [matrix[i][i] / counts[i] for i in shown]
+        for place, (fraction, i) in enumerate(zip(fractions, shown, strict=True)):
+            bounds = [100 * b for b in wilson(fraction, counts[i])]
             axes.plot(bounds, [place + shift] * 2, color=colour, lw=1.2, alpha=0.7, zorder=1)
-        places = [(100 * share, place) for place, share in enumerate(shares)]
+        places = [(100 * fraction, place) for place, fraction in enumerate(fractions)]
         scatter(axes, places, marker, 6.5, colour, f"{label} fine-tuning")
     names = [f"{plain(classes[i])} (n = {counts[i]})" for i in shown]
     axes.set_yticks(range(len(shown)), names)

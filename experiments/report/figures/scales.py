@@ -16,7 +16,7 @@ from shiftsearch.search.study.records import TrialRecord
 
 _GOLDEN = 0.618_033_988_749_895
 _SPREAD = 0.5
-"""Share of the gap between two steps over which trials of one value are spread."""
+"""Fraction of the gap between two steps over which trials of one value are spread."""
 NOT_USED = -0.2
 """Where trials stand that do not have a hyperparameter."""
 

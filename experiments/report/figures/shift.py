@@ -22,7 +22,7 @@ _LINES = ((INK, "-", 1.2), (BEFORE, "--", 1.8), (AFTER, ":", 2.4))
 
 
 def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
-    """Share of each split's pixels by intensity, on a logarithmic scale.
+    """Fraction of each split's pixels by intensity, on a logarithmic scale.
 
     Args:
         splits: TRAIN, TEST, TEST2.
@@ -32,11 +32,11 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
     for split, (colour, style, width) in zip(splits, _LINES, strict=True):
         edges = np.linspace(0, 1, len(split.histogram) + 1)
         # A logarithmic scale has no place for an empty bin: its line is broken there.
-        shares = np.where(split.histogram > 0, 100 * split.histogram, np.nan)
-        lowest = min(lowest, float(np.nanmin(shares)))
-        highest = max(highest, float(np.nanmax(shares)))
+        fractions = np.where(split.histogram > 0, 100 * split.histogram, np.nan)
+        lowest = min(lowest, float(np.nanmin(fractions)))
+        highest = max(highest, float(np.nanmax(fractions)))
         axes.stairs(
-            shares, edges, baseline=None, color=colour, ls=style, lw=width, label=split.name
+            fractions, edges, baseline=None, color=colour, ls=style, lw=width, label=split.name
         )
     axes.set_yscale("log")
     # At least from a power of ten to the next: between two there is no tick.
@@ -50,4 +50,4 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
     grid(axes, "y")
     legend_above(axes, len(splits))
     words = "; ".join(f"{s.name} mean {s.mean:.3f}, sd {s.sd:.3f}" for s in splits)
-    return to_svg(figure, f"Intensity histogram of each split, shares of all pixels. {words}.")
+    return to_svg(figure, f"Intensity histogram of each split, fractions of all pixels. {words}.")

@@ -1,4 +1,4 @@
-"""Figures of what mattered: shares with intervals, and slices."""
+"""Figures of what mattered: importances with intervals, and slices."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def shown_first(space: Space) -> list[str]:
 
 
 def importance_bars(importance: Importance) -> str:
-    """Share of each hyperparameter with its interval, and what chance reaches.
+    """Importance of each hyperparameter with its interval, and what chance reaches.
 
     What stands out is a filled diamond, the rest are rings.
     """
-    shares = importance.shares
-    figure, axes = new_figure(_WIDTH, 1.0 + 0.3 * len(shares))
-    for place, share in enumerate(shares):
-        axes.plot([100 * b for b in share.interval], [place] * 2, color=INK, lw=1.2, zorder=1)
-    chance = [(100 * s.chance, place) for place, s in enumerate(shares)]
-    out = [(100 * s.share, place) for place, s in enumerate(shares) if s.stands_out]
-    rest = [(100 * s.share, place) for place, s in enumerate(shares) if not s.stands_out]
-    scatter(axes, out, "D", 7, AFTER, "share, stands out")
+    found = importance.parameters
+    figure, axes = new_figure(_WIDTH, 1.0 + 0.3 * len(found))
+    for place, s in enumerate(found):
+        axes.plot([100 * b for b in s.interval], [place] * 2, color=INK, lw=1.2, zorder=1)
+    chance = [(100 * s.chance, place) for place, s in enumerate(found)]
+    out = [(100 * s.importance, place) for place, s in enumerate(found) if s.stands_out]
+    rest = [(100 * s.importance, place) for place, s in enumerate(found) if not s.stands_out]
+    scatter(axes, out, "D", 7, AFTER, "importance, stands out")
     if rest:  # filled with paper, so that the interval does not run through the ring
         axes.plot(
             *zip(*rest, strict=True),
@@ -67,25 +67,25 @@ def importance_bars(importance: Importance) -> str:
             markersize=6.5,
             color=AFTER,
             markerfacecolor=PAPER,
-            label="share, within chance",
+            label="importance, within chance",
         )
     scatter(axes, chance, "|", 13, MARK, "what chance reaches")
     axes.plot([], [], color=INK, lw=1.2, label="95 % interval")
-    reach = max(max(s.share, s.interval[1], s.chance) for s in shares)
-    axes.set_yticks(range(len(shares)), [f"{s.name} (n = {s.independent})" for s in shares])
-    axes.set(xlim=(-2 * reach, 104 * reach), ylim=(len(shares) - 0.5, -0.5))
-    axes.set_xlabel("share of what sets the better half of trials apart, %")
+    highest = max(max(s.importance, s.interval[1], s.chance) for s in found)
+    axes.set_yticks(range(len(found)), [f"{s.name} (n = {s.independent})" for s in found])
+    axes.set(xlim=(-2 * highest, 104 * highest), ylim=(len(found) - 0.5, -0.5))
+    axes.set_xlabel("importance: part of what sets the better half of trials apart, %")
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")
     _legend_of_all(figure)
     words = [
-        f"{s.name} {percent(s.share)} {interval(s.interval)}, "
+        f"{s.name} {percent(s.importance)} {interval(s.interval)}, "
         f"chance {percent(s.chance)}, n = {s.independent}"
         + (", stands out" if s.stands_out else "")
-        for s in shares
+        for s in found
     ]
     alt = (
-        f"Shares of the hyperparameters in what sets the better {importance.best} of "
+        f"Importances of the hyperparameters in what sets the better {importance.best} of "
         f"{counted(importance.trials, 'trial')} of {counted(importance.baselines, 'baseline')} "
         f"apart, with 95 % intervals: {'; '.join(words)}."
     )

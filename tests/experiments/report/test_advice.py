@@ -18,7 +18,7 @@ from shiftsearch.experiments.report.advice_on_trials import (
     lower_rates,
     wider_domains,
 )
-from shiftsearch.search.judging.importance import Importance, Share
+from shiftsearch.search.judging.importance import Importance, ParameterImportance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
@@ -82,14 +82,14 @@ def test_a_baseline_at_an_end_counts_once_however_many_fine_tunes_it_has() -> No
 
 
 def importance(*shares: tuple[str, float, tuple[float, float], float]) -> Importance:
-    return Importance(tuple(Share(*share, 40) for share in shares), 40, 20, 40, 0)
+    return Importance(tuple(ParameterImportance(*share, 40) for share in shares), 40, 20, 40, 0)
 
 
 def test_fix_wants_a_small_upper_end_beside_something_that_stands_out() -> None:
     large = (RATE, 0.97, (0.9, 0.99), 0.3)
     small = (FROZEN, 0.03, (0.0, 0.1), 0.3)
     (said,) = fix(result_with(), importance(large, small))
-    assert "fine_tune.frozen_layers at 0 (share 3.00 % [0.00, 10.00], n = 40)" in said
+    assert "fine_tune.frozen_layers at 0 (importance 3.00 % [0.00, 10.00], n = 40)" in said
     assert RATE not in said
     assert list(fix(result_with(), importance(large, (FROZEN, 0.03, (0.0, 0.6), 0.3)))) == []
     assert list(fix(result_with(), importance((RATE, 0.97, (0.9, 1), 0.99), small))) == []

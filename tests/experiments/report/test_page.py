@@ -272,7 +272,7 @@ def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: 
     text = Page(html_of((result, trials), tmp_path)).text
     assert "1 trial fine-tunes a baseline that another trial trained." in text
     assert "gone on since it was concluded: 9 trials are complete by now." in text
-    assert "Shares of importance are not given: fewer than 16 trials" in text
+    assert "Importances are not given: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
     assert "Trial Reason 20 stopped at the rung of 3 epochs" in text
 

@@ -14,7 +14,7 @@ from shiftsearch.experiments.report.figures.what_mattered import (
     shown_first,
     slices,
 )
-from shiftsearch.search.judging.importance import Importance, Share
+from shiftsearch.search.judging.importance import Importance, ParameterImportance
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import branch, complete, failed
@@ -41,17 +41,17 @@ TRIALS = [
 
 def test_importance_bars_tell_what_stands_out_from_chance() -> None:
     shares = (
-        Share(RATE, 0.6, (0.4, 0.7), 0.3, 40),
-        Share(BATCH, 0.4, (0.1, 0.45), 0.65, 8),
+        ParameterImportance(RATE, 0.6, (0.4, 0.7), 0.3, 40),
+        ParameterImportance(BATCH, 0.4, (0.1, 0.45), 0.65, 8),
     )
     root = parse(importance_bars(Importance(shares, 40, 21, 8, 1)))
     assert root.get("aria-label") == (
-        "Shares of the hyperparameters in what sets the better 21 of 40 trials of 8 baselines "
-        "apart, with 95 % intervals: fine_tune.learning_rate 60.00 % [40.00, 70.00], chance "
-        "30.00 %, n = 40, stands out; baseline.batch_size 40.00 % [10.00, 45.00], chance "
+        "Importances of the hyperparameters in what sets the better 21 of 40 trials of 8 "
+        "baselines apart, with 95 % intervals: fine_tune.learning_rate 60.00 % [40.00, 70.00], "
+        "chance 30.00 %, n = 40, stands out; baseline.batch_size 40.00 % [10.00, 45.00], chance "
         "65.00 %, n = 8."
     )
-    assert {"share, stands out", "share, within chance"} <= set(texts(root))
+    assert {"importance, stands out", "importance, within chance"} <= set(texts(root))
     assert "baseline.batch_size (n = 8)" in texts(root)
 
 

@@ -80,11 +80,11 @@ def constant(configuration: dict[str, Value]) -> float:
 @pytest.mark.slow(reason="150 looks at 40 trials: 0.5 s on a core of its own")
 def test_what_was_planted_stands_out_alone(truth: Truth, name: str) -> None:
     found = found_in(trials_of(truth, 40))
-    assert found.shares[0].name == name
-    assert [s.name for s in found.shares if s.stands_out] == [name]
-    assert found.shares[0].share > 0.6
-    assert sum(s.share for s in found.shares) == pytest.approx(1)
-    assert all(0 <= s.interval[0] <= s.share <= s.interval[1] <= 1 for s in found.shares)
+    assert found.parameters[0].name == name
+    assert [s.name for s in found.parameters if s.stands_out] == [name]
+    assert found.parameters[0].importance > 0.6
+    assert sum(s.importance for s in found.parameters) == pytest.approx(1)
+    assert all(0 <= s.interval[0] <= s.importance <= s.interval[1] <= 1 for s in found.parameters)
     assert (found.trials, found.best, found.baselines, found.outside) == (40, 20, 40, 0)
 
 
@@ -92,10 +92,10 @@ def test_what_was_planted_stands_out_alone(truth: Truth, name: str) -> None:
 def test_luck_of_few_baselines_is_not_taken_for_their_hyperparameters() -> None:
     """Six baselines of six fine-tunes; with trials shuffled one by one, rotation stands out."""
     lucky = found_in(trials_of(constant, 36, branches=6, seed=3, luck=0.05))
-    assert {s.name: s.independent for s in lucky.shares} == {ROTATION: 6, RATE: 36, FROZEN: 36}
+    assert {s.name: s.independent for s in lucky.parameters} == {ROTATION: 6, RATE: 36, FROZEN: 36}
     assert lucky.baselines == 6
-    assert lucky.shares[0].name == ROTATION
-    assert not any(s.stands_out for s in lucky.shares)
+    assert lucky.parameters[0].name == ROTATION
+    assert not any(s.stands_out for s in lucky.parameters)
 
 
 @pytest.mark.usefixtures("quick")
@@ -121,7 +121,7 @@ def test_a_reference_outside_the_space_is_left_out_and_counted() -> None:
     other = replace(far, configuration=dict(REFERENCE) | {"fine_tune.dropout": 0.0})
     found, alone = found_in([*trials, far, other]), found_in(trials)
     assert found.outside == 2
-    assert found.shares == alone.shares
+    assert found.parameters == alone.parameters
 
 
 @pytest.mark.usefixtures("quick")
