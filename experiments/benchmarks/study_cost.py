@@ -24,7 +24,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from shiftsearch.model.evaluation import Evaluation
-from shiftsearch.model.protocol import ProtocolReport, StageReport
+from shiftsearch.model.report import ProtocolReport, StageReport
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
 from shiftsearch.search.proposing.space import Space

@@ -30,7 +30,7 @@ from shiftsearch.experiments.tensorboard.events import (
     write_end,
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
-from shiftsearch.model.protocol import stored_confusions
+from shiftsearch.model.report import stored_confusions
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
 from shiftsearch.search.executing.jobs import End, Job

@@ -22,13 +22,8 @@ from shiftsearch.data.cache import open_pack
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import (
-    ProtocolData,
-    ProtocolRun,
-    StageReport,
-    prepare,
-    run_protocol,
-)
+from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.report import StageReport
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store

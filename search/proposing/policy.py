@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shiftsearch.search.study.records import TrialRecord
-from shiftsearch.search.study.tallies import Families, IntermediateValues
+from shiftsearch.search.study.tallies import Families, Intermediates
 
 NOTHING_SHARED: Mapping[str, Any] = {"branches": 1, "rungs": ()}
 """Every trial trains its own baseline, and none is stopped."""
@@ -76,7 +76,7 @@ class Policy(BaseModel):
         best = families.best()
         return None if best is None or families.size(best) >= self.branches else best
 
-    def stops(self, trial: TrialRecord, epochs: int, values: IntermediateValues) -> bool:
+    def stops(self, trial: TrialRecord, epochs: int, values: Intermediates) -> bool:
         """Whether the trial is to end at a rung where it has just reported its value.
 
         Only values at that very rung are compared, of trials that did not fail; the reference

@@ -35,7 +35,7 @@ from shiftsearch.search.study.tallies import (
     Baselines,
     Configurations,
     Families,
-    IntermediateValues,
+    Intermediates,
 )
 
 MAX_LOSSES = 3
@@ -77,7 +77,7 @@ class Study:
         self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
         self.formats = Formats(self._stored)
         self._known, self._baselines = Configurations(), Baselines()
-        self._families, self._intermediate = Families(), IntermediateValues()
+        self._families, self._intermediate = Families(), Intermediates()
         for tally in (self._known, self._baselines, self._families, self._intermediate):
             self._stored.follow(tally)
         self._tried = Tried(space.distributions)

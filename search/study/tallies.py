@@ -166,7 +166,7 @@ class Families:
         return self._sizes[root]
 
 
-class IntermediateValues:
+class Intermediates:
     """Values that trials which did not fail have reported, by baseline epochs."""
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:

@@ -22,16 +22,14 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedul
 from shiftsearch.model.protocol import (
     OnReport,
     ProtocolData,
-    ProtocolReport,
     ProtocolRun,
-    StageReport,
     build,
     division_of,
     prepare,
     run_protocol,
-    stored_confusions,
 )
 from shiftsearch.model.recipe import training_splits
+from shiftsearch.model.report import ProtocolReport, StageReport, stored_confusions
 from shiftsearch.model.result import StageSummary
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Store, open_store

@@ -12,7 +12,7 @@ import pytest
 
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.study.records import State, TrialRecord
-from shiftsearch.search.study.tallies import Families, IntermediateValues
+from shiftsearch.search.study.tallies import Families, Intermediates
 from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
@@ -102,7 +102,7 @@ def at_rung(*values: float, epochs: int = 1, state: str = "running") -> list[Tri
 
 
 def stopped(trials: list[TrialRecord], epochs: int = 1, policy: Policy = HALF) -> list[int]:
-    values = IntermediateValues(trials)
+    values = Intermediates(trials)
     return [
         t.number for t in trials if epochs in t.intermediate and policy.stops(t, epochs, values)
     ]
@@ -145,7 +145,7 @@ def test_2_15_a_late_rung_says_nothing_about_an_earlier_one() -> None:
 def test_2_18b_each_value_counts_at_its_own_budget() -> None:
     """2.18b: reports were counted, not epochs; a trial's first report may be its third epoch."""
     trials = [*at_rung(0.5, 0.6, 0.7, 0.4), trial(4, None, "running", rungs={3: 0.1})]
-    assert not HALF.stops(trials[4], 3, IntermediateValues(trials))
+    assert not HALF.stops(trials[4], 3, Intermediates(trials))
     assert stopped(trials[:4]) == [0, 3]
 
 
@@ -163,7 +163,7 @@ def test_halving_the_reference_and_points_are_never_stopped(role: str) -> None:
     """But they are what others are compared with."""
     trials = at_rung(0.9, 0.8, 0.7, 0.6)
     worst = trial(4, None, "running", rungs={1: 0.0}, role=role)
-    assert not HALF.stops(worst, 1, IntermediateValues([*trials, worst]))
+    assert not HALF.stops(worst, 1, Intermediates([*trials, worst]))
     best = trial(4, None, "running", rungs={1: 1.0}, role=role)
     assert stopped([*trials[:3], best]) == [1, 2]
 
@@ -174,11 +174,11 @@ def test_halving_failed_trials_do_not_count() -> None:
     failed = [trial(10 + n, None, "failed", rungs={1: 0.9}) for n in range(5)]
     assert stopped([*trials, *failed]) == []
     fourth = trial(3, None, "running", rungs={1: 0.45})
-    assert HALF.stops(trials[0], 1, IntermediateValues([*trials, fourth, *failed])) is False
+    assert HALF.stops(trials[0], 1, Intermediates([*trials, fourth, *failed])) is False
 
 
 def test_stopped_trials_still_count() -> None:
     """Else the bar would rise with each decision."""
     trials = at_rung(0.3, 0.2, 0.1, state="pruned")
     newcomer = trial(3, None, "running", rungs={1: 0.25})
-    assert not HALF.stops(newcomer, 1, IntermediateValues([*trials, newcomer]))
+    assert not HALF.stops(newcomer, 1, Intermediates([*trials, newcomer]))

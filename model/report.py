@@ -1,0 +1,78 @@
+"""A trained stage with its evaluations, and what is kept of it as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shiftsearch.model.evaluation import Evaluation
+from shiftsearch.model.result import Matrix, ProtocolResult, SplitResult, StageSummary
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import Store
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """A finished stage with its evaluations.
+
+    Attributes:
+        result: of the stage.
+        test, test2: evaluations on TEST and on the selection part of TEST2.
+        entry: name of the store's entry that keeps both.
+    """
+
+    result: StageResult
+    test: Evaluation
+    test2: Evaluation
+    entry: str
+
+    @property
+    def summary(self) -> StageSummary:
+        """Without weights, history and what has a value for each class."""
+        result = self.result
+        return StageSummary(
+            result.key,
+            result.epochs,
+            result.best_epoch,
+            result.seconds,
+            result.environment,
+            _summary(self.test),
+            _summary(self.test2),
+            self.entry,
+        )
+
+
+def _summary(evaluation: Evaluation) -> SplitResult:
+    return SplitResult(evaluation.n, evaluation.accuracy, evaluation.loss)
+
+
+@dataclass(frozen=True)
+class ProtocolReport:
+    """Both stages of one configuration and replicate, with weights and history."""
+
+    baseline: StageReport
+    fine_tune: StageReport
+
+    @property
+    def result(self) -> ProtocolResult:
+        """What is kept of it outside of the store."""
+        return ProtocolResult(self.baseline.summary, self.fine_tune.summary)
+
+
+def stored_confusions(store: Store, stage: StageSummary) -> Mapping[str, Matrix] | None:
+    """The confusion matrices of a finished stage on "test" and "test2".
+
+    Args:
+        store: of the run.
+        stage: of a result; those of the first version hold the matrices themselves.
+
+    Returns:
+        None when the store has lost them.
+    """
+    if stage.report is None:
+        kept = {"test": stage.test.confusion, "test2": stage.test2.confusion}
+        return {k: matrix for k, matrix in kept.items() if matrix is not None} or None
+    entry = store.load(stage.course, stage.report)
+    if entry is None:
+        return None
+    return {name: entry.record[name]["confusion"] for name in ("test", "test2")}
