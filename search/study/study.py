@@ -31,12 +31,7 @@ from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.records import TrialRecord, stage_values
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
-from shiftsearch.search.study.tallies import (
-    Baselines,
-    Configurations,
-    Families,
-    Intermediates,
-)
+from shiftsearch.search.study.tallies import Baselines, Configurations, Families, Intermediates
 
 MAX_LOSSES = 3
 """How often a trial is handed out again after its worker was lost; then it fails."""
