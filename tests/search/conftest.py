@@ -20,9 +20,11 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from ray import cloudpickle
 
     from shiftsearch.search.executing.cluster import cluster
+    from tests import made_results
     from tests.search import fake_study, fake_trainable
 
     # Workers cannot import tests.
+    cloudpickle.register_pickle_by_value(made_results)
     cloudpickle.register_pickle_by_value(fake_study)
     cloudpickle.register_pickle_by_value(fake_trainable)
     folder, before = tmp_path_factory.mktemp("ray"), Path.cwd()

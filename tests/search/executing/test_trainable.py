@@ -32,7 +32,7 @@ from tests.search.fake_trainable import Recorder
 pytestmark = pytest.mark.integration
 
 CONTEXT = WorkerContext("/run/dataset", "0123", "/run/store", "{}", 7, 1.0, 0.25, "float32")
-JOB = Job("retrain", 12, 3, dict(REFERENCE), "TRAIN+TEST", (1, 3))
+JOB = Job("retrain", 12, 3, dict(REFERENCE), "TRAIN+TEST", {"rung_1": 1, "rung_3": 3})
 
 
 def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
@@ -137,7 +137,7 @@ def test_a_real_search_with_rungs_and_shared_baselines(
             assert not trial.intermediate
             assert trial.result is not None
             assert root.result is not None
-            assert trial.result["baseline"] == root.result["baseline"]  # it was not trained again
+            assert trial.result.baseline == root.result.baseline  # it was not trained again
             continue
         (value,) = trial.intermediate.values()
         seen.append(value)

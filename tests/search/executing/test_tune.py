@@ -129,7 +129,7 @@ def test_a_killed_worker_s_trial_resumes_under_its_number(troubled: Search) -> N
     """2.16, 2.17: the same number and configuration, and the undisturbed result."""
     trial, tries = troubled.trial(5), attempts(troubled.folder, 5)
     assert trial.state == "complete"
-    assert trial.value == result_of(trial.configuration)["test2_accuracy"]
+    assert trial.value == result_of(trial.configuration).test2_accuracy
     assert len(tries) == 2
     assert all(t["configuration"] == dict(trial.configuration) for t in tries)
     assert len({t["pid"] for t in tries}) == 2
@@ -148,10 +148,10 @@ def test_2_18d_the_objective_is_the_result_s_not_an_epoch_s(troubled: Search) ->
     """2.18d, 2.19a: epochs reported better and worse values, earlier and last."""
     for trial in troubled.study.trials():
         if trial.state == "complete":
-            assert trial.value == result_of(trial.configuration)["test2_accuracy"]
+            assert trial.value == result_of(trial.configuration).test2_accuracy
             assert trial.result == result_of(trial.configuration)
     best = max(
-        result_of(t.configuration)["test2_accuracy"]
+        result_of(t.configuration).test2_accuracy
         for t in troubled.study.trials()
         if t.state == "complete"
     )

@@ -17,12 +17,14 @@ from ray.cluster_utils import Cluster
 import shiftsearch.search.executing.tune
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.resources import ResourceError, fit_resources
+from tests import made_results
 from tests.search import fake_study, fake_trainable
 from tests.search.fake_study import open_study
 from tests.search.fake_trainable import attempts, fake_run_job, run_fake_jobs
 
 
 def main(folder: Path) -> None:
+    cloudpickle.register_pickle_by_value(made_results)
     cloudpickle.register_pickle_by_value(fake_study)
     cloudpickle.register_pickle_by_value(fake_trainable)
     shiftsearch.search.executing.tune.run_job = fake_run_job
