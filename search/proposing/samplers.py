@@ -15,19 +15,26 @@ which trials of another branch can make all of this branch look bad; see experim
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from shiftsearch.search.proposing.conditions import NONE, Conditions
-from shiftsearch.search.proposing.domains import domain_values, from_unit
+from shiftsearch.search.proposing.domains import from_unit
+from shiftsearch.search.proposing.evidence import (
+    ENDED,
+    best_of_baselines,
+    others_of,
+    restricted,
+    usable,
+)
+from shiftsearch.search.proposing.tried import Tried, every_configuration
 
 START_UP = 6
 """Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
@@ -130,37 +137,15 @@ class StageSampler(BaseSampler):
         tried = self._tried
         if tried is None:
             tried = Tried(self._space)
-            for other in _others(study, trial):
+            for other in others_of(study, trial):
                 tried.add(other.params)
         drawn = self._draw(study, trial)
         for _ in range(_TRIES):
             if drawn not in tried:
                 return drawn
             drawn = self._at_random(study, trial)
-        return next((c for c in self._all() if c not in tried), drawn)
-
-    def _all(self) -> Iterator[dict[str, Any]]:
-        """Every configuration with the given values; none of a space that is not finite."""
-        domains = {
-            k: [self._given[k]] if k in self._given else domain_values(d)
-            for k, d in self._space.items()
-        }
-        finite = {k: domain for k, domain in domains.items() if domain is not None}
-        if len(finite) == len(domains):
-            yield from self._each(self._conditions.ordered(list(finite)), finite, {})
-
-    def _each(
-        self, names: Sequence[str], domains: Mapping[str, Sequence[Any]], values: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        if not names:
-            yield values
-            return
-        name, *rest = names
-        if not self._conditions.exists(name, values):
-            yield from self._each(rest, domains, values)
-            return
-        for value in domains[name]:
-            yield from self._each(rest, domains, {**values, name: value})
+        left = every_configuration(self._space, self._given, self._conditions)
+        return next((c for c in left if c not in tried), drawn)
 
     def _at_random(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         draw = self._random.sample_independent
@@ -177,7 +162,7 @@ class StageSampler(BaseSampler):
         drawn = _sobol_point(self._space, self._study_seed, self._number)
         if self._name == "qmc":
             return self._existing(drawn)
-        others = _others(study, trial)
+        others = others_of(study, trial)
         if self._is_informed(others):
             model = MODELS[self._name](self._seed)
             for part, trials in self._parts(others):
@@ -195,7 +180,7 @@ class StageSampler(BaseSampler):
         return self._existing(drawn)
 
     def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
-        return sum(t.state in _ENDED for t in trials) >= self._start_up
+        return sum(t.state in ENDED for t in trials) >= self._start_up
 
     def _parts(
         self, others: Sequence[FrozenTrial]
@@ -205,7 +190,7 @@ class StageSampler(BaseSampler):
         if self._name.endswith("-joint"):
             yield list(self._space), others
             return
-        yield [k for k in self._space if k not in fine_tune], _baselines(others)
+        yield [k for k in self._space if k not in fine_tune], best_of_baselines(others)
         yield fine_tune, others
 
     def _is_asked(self, group: Mapping[str, BaseDistribution], drawn: Mapping[str, Any]) -> bool:
@@ -230,7 +215,7 @@ class StageSampler(BaseSampler):
 
         Empty while they are too few; then the start-up's point stands.
         """
-        own = [t for t in _alive(trials) if group.keys() <= t.params.keys()]
+        own = [t for t in usable(trials) if group.keys() <= t.params.keys()]
         seed = question_seed(self._seed, place)
         return self._ask_of(group, own, seed) if self._is_informed(own) else {}
 
@@ -239,72 +224,8 @@ class StageSampler(BaseSampler):
     ) -> dict[str, Any]:
         """A model's answer when it is told of these trials."""
         memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
-        memory.add_trials([_part(t, space) for t in trials])
+        memory.add_trials([restricted(t, space) for t in trials])
         return memory.ask(space).params
-
-
-class Tried:
-    """Values that trials have, for `in`; a trial's may be added again when it has more of them.
-
-    Args:
-        space: what is searched; values that cannot differ are of no interest.
-    """
-
-    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
-        self._space = {k: d for k, d in space.items() if not d.single()}
-        self._places: set[tuple[Any, ...]] = set()
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """A trial has these."""
-        self._places.add(self._place(values))
-
-    def __contains__(self, values: Mapping[str, Any]) -> bool:
-        return self._place(values) in self._places
-
-    def _place(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Equal for equal configurations: steps are counted, as 3 * 0.1 is not 0.3."""
-        return tuple(
-            round((values[k] - d.low) / d.step)
-            if k in values and isinstance(d, FloatDistribution) and d.step is not None
-            else values.get(k)
-            for k, d in self._space.items()
-        )
-
-
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    return [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-
-
-def _alive(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [t for t in trials if t.state in (*_ENDED, TrialState.RUNNING) and t.params]
-
-
-def _baselines(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Of each baseline the best fine-tune: complete before stopped before running."""
-    rank = {TrialState.COMPLETE: 2, TrialState.PRUNED: 1, TrialState.RUNNING: 0}
-
-    def key(trial: FrozenTrial) -> tuple[int, float]:
-        return rank[trial.state], -math.inf if trial.value is None else trial.value
-
-    best: dict[int, FrozenTrial] = {}
-    for trial in _alive(trials):
-        root = trial.user_attrs.get("branch_of", trial.number)
-        best[root] = max(best.get(root, trial), trial, key=key)
-    return list(best.values())
-
-
-def _part(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """The trial as one over a part of the space."""
-    return create_trial(
-        state=trial.state,
-        value=trial.value,
-        params={k: trial.params[k] for k in space if k in trial.params},
-        distributions={k: d for k, d in space.items() if k in trial.params},
-        intermediate_values=trial.intermediate_values,
-    )
 
 
 def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) -> dict[str, Any]:
