@@ -27,9 +27,10 @@ from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import BudgetRequest, Experiment
 from shiftsearch.experiments.outcome.results import looks_so_far, part_rows, parts_of, score
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.model.bundle import Bundle, save_bundle
+from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import predict
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build
 from shiftsearch.model.store import open_store
