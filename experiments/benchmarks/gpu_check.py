@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import platform
 import re
@@ -27,28 +26,26 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.experiments.benchmarks.gpu_parity import against_cpu
 from shiftsearch.experiments.benchmarks.gpu_sharing import share
+from shiftsearch.experiments.benchmarks.gpu_table import print_table
 from shiftsearch.model.device import Device, available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.protocol import ProtocolRun, prepare
 from shiftsearch.model.store import open_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CUDA_TESTS = "tests/model/test_cuda.py"
 DTYPES = ("float32", "bfloat16")
-T_995 = {2: 63.66, 3: 9.92, 4: 5.84, 5: 4.60, 6: 4.03, 7: 3.71, 8: 3.50, 9: 3.36, 10: 3.25}
-"""By number of values: the 99.5 % quantile of Student's t, for a 99 % interval of their mean."""
 
 
 @dataclass(frozen=True)
@@ -192,34 +189,9 @@ class Check:
     # ---- parity
 
     def parity(self) -> list[dict[str, Any]]:
-        """A row per dtype of the GPU, against float32 on the CPU under the same seeds."""
-        seeds = range(self.extent.seeds)
-        spawn = multiprocessing.get_context("spawn")
-        workers = min(len(seeds), available_cpus())
-        with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            cpu = choose_device(cpus=1, gpus=0, dtype="float32")
-            expected = list(
-                pool.map(
-                    trial,
-                    *zip(*((self.dataset, self.protocol, cpu, s) for s in seeds), strict=True),
-                )
-            )
-        rows = []
-        for dtype in DTYPES:
-            device = self._device(dtype)
-            found = [trial(self.dataset, self.protocol, device, s) for s in seeds]
-            for name in ("before", "after"):
-                rows.append(
-                    {
-                        "dtype": dtype,
-                        "accuracy": f"TEST2 {name} fine-tuning",
-                        **compare([f[name] for f in found], [e[name] for e in expected]),
-                        "seconds_gpu": median(f["seconds"] for f in found),
-                        "seconds_cpu": median(e["seconds"] for e in expected),
-                    }
-                )
-                print(rows[-1], flush=True)
-        return rows
+        """Two rows per dtype of the GPU, against float32 on the CPU under the same seeds."""
+        devices = [self._device(dtype) for dtype in DTYPES]
+        return against_cpu(self.dataset, self.protocol, self.extent.seeds, devices)
 
     # ---- sharing
 
@@ -237,41 +209,6 @@ class Check:
 
     def _device(self, dtype: str) -> Device:
         return choose_device(cpus=1, gpus=self.gpus, dtype=dtype)
-
-
-def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> dict[str, float]:
-    """The reference configuration: TEST2 selection accuracies in 0..1, and seconds."""
-    device.apply()
-    data = prepare(dataset, protocol, device)
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.monotonic()
-        store = open_store(folder)
-        run = ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
-        result = run_protocol(run)
-        seconds = time.monotonic() - begin
-    before, after = result.baseline.test2.accuracy, result.fine_tune.test2.accuracy
-    return {"before": before, "after": after, "seconds": seconds}
-
-
-def compare(found: Sequence[float], expected: Sequence[float]) -> dict[str, Any]:
-    """Paired difference with its 99 % interval; within noise when that holds 0.
-
-    A spread of 0 is noise of half a point at the least: equal to the last digit is not asked for.
-    """
-    differences = [f - e for f, e in zip(found, expected, strict=True)]
-    half = T_995[len(differences)] * stdev(differences) / math.sqrt(len(differences))
-    half = max(half, 0.005)
-    centre = fmean(differences)
-    return {
-        "n": len(differences),
-        "gpu_mean": fmean(found),
-        "cpu_mean": fmean(expected),
-        "gpu_sd": stdev(found),
-        "cpu_sd": stdev(expected),
-        "difference": centre,
-        "interval": [centre - half, centre + half],
-        "passed": abs(centre) <= half,
-    }
 
 
 def run_tests(gpus: int) -> list[dict[str, Any]]:
@@ -307,44 +244,6 @@ def machine(gpus: int) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return facts
-
-
-def print_table(report: Mapping[str, Any]) -> None:
-    """All figures as one Markdown table."""
-    print("\n| figure | value |\n| --- | --- |")
-    print(f"| machine | {', '.join(f'{k} {v}' for k, v in report['machine'].items())} |")
-    for row in report["tests"]:
-        counts = ", ".join(f"{n} {word}" for word, n in row["counts"].items())
-        print(f"| CUDA tests | {'passed' if row['passed'] else '**FAILED**'}: {counts} |")
-    for row in report["speed"]:
-        print(f"| one process, {row['dtype']}, batch {row['batch']} | {_figures(row, 2)} |")
-    for row in report["parity"]:
-        verdict = "within noise" if row["passed"] else "**BEYOND NOISE**"
-        low, high = row["interval"]
-        print(
-            f"| {row['accuracy']}, {row['dtype']} against CPU float32, n = {row['n']} seeds | "
-            f"{row['gpu_mean']:.2%} (sd {row['gpu_sd']:.2%}) against {row['cpu_mean']:.2%} "
-            f"(sd {row['cpu_sd']:.2%}): {100 * row['difference']:+.2f} points "
-            f"[{100 * low:+.2f}, {100 * high:+.2f}], {verdict}; a trial takes "
-            f"{row['seconds_gpu']:.1f} s against {row['seconds_cpu']:.1f} s |"
-        )
-    for row in report["sharing"]:
-        print(f"| {row['processes']} processes on the GPU | {_figures(row, 1)} |")
-    for name, error in report["errors"].items():
-        print(f"| {name} | **FAILED**: {error} |")
-    print(f"| seconds in all | {report['seconds']:.0f} |")
-
-
-def _figures(row: Mapping[str, Any], skip: int) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_number(value)}" for name, value in list(row.items())[skip:]
-    )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
