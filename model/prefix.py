@@ -35,8 +35,10 @@ class FrozenPrefix:
 
         Args:
             images: [N, 1, H, W] uint8 or float32; must live as long as this object.
-            batch_size: to compute in. In float32, kernels round otherwise in batches of 1 image,
-                and after the dense layer of up to 3; so may a last batch that small, not kept.
+            batch_size: to compute in. In float32, a kernel may round otherwise in a batch of
+                another size: the convolutions do in batches of 1 image, the dense layer in
+                batches of up to 3 on one processor and of 14 on another. So a last batch that
+                is smaller than the others is only equal up to rounding to one not kept.
         """
         key = (images.data_ptr(), batch_size)
         if key not in self._kept:

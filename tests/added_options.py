@@ -43,7 +43,7 @@ from shiftsearch.search.proposing.space import Space
 from tests.experiments import test_golden_identity
 from tests.experiments.protocol_results import finished_run
 from tests.experiments.stored_runs import stored_run
-from tests.experiments.test_fitting import dataset
+from tests.experiments.test_inputs import dataset
 from tests.model import test_golden
 
 DEVICE = Device("cpu", "float32", 2, "tests")  # without the fused kernels, which are compiled

@@ -17,6 +17,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @pytest.fixture(autouse=True)
 def put_back() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGUSR1)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
