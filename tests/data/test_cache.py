@@ -64,7 +64,8 @@ def test_the_second_opening_maps_the_pack_of_the_first(
     second, again = open_dataset(folder, cache)
     assert len(reads) == 1
     assert again == warnings
-    assert "1 stray" in warnings[0]
+    assert "stray" in warnings[0]
+    assert warnings[0].endswith(": 1")
     assert (second.digest, second.classes) == (first.digest, first.classes)
     for name, split in second.splits.items():
         assert isinstance(split.images, np.memmap)
@@ -166,7 +167,7 @@ def test_a_run_s_pack_opens_only_under_its_digest(folder: Path, tmp_path: Path) 
     assert [path.name for path in pack.parent.iterdir()] == ["dataset"]
     with pytest.raises(DataError, match=rf"holds dataset {dataset.digest}, but must hold 0123"):
         open_pack(pack, digest="0123")
-    with pytest.raises(DataError, match="no whole pack"):
+    with pytest.raises(DataError, match="not a complete pack"):
         open_pack(tmp_path / "nowhere")
 
 

@@ -186,7 +186,7 @@ def test_data_check_prints_counts_digest_and_what_is_doubtful(
     assert main(["data", "check", str(tiny_folder)]) == 0
     warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning: ")]
     assert len(warnings) == 2
-    assert warnings[1].startswith("warning: 1 images of TRAIN and 1 of TEST are identical")
+    assert warnings[1].startswith("warning: identical images in TRAIN (1) and TEST (1)")
 
 
 def test_data_synthesize_writes_the_set_whose_digest_it_prints(
@@ -216,7 +216,7 @@ def test_data_import_makes_a_folder_of_the_pictures(
     assert main(["data", "import", source, target, "--size", "20"]) == 0
     done, warning = capsys.readouterr().out.splitlines()
     assert done.startswith(f"{target}: 7 images of 20x20 pixels in 2 classes")
-    assert warning.startswith("warning: 1 images are blank")
+    assert warning.startswith("warning: blank images (a single value): 1: ")
     assert warning.endswith(f"{source}/TRAIN/dog/two.png")
     (tmp_path / "images" / "TRAIN" / "dog" / "two.png.npy").unlink()
     dataset, _ = read_folder(Path(target))
