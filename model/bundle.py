@@ -49,8 +49,8 @@ def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check all of it; nothing is unpickled.
 
     Raises:
-        BundleError: with a line for each problem: a file that is missing or damaged, a schema
-            that this version does not read, a field or tensor that is not as it must be.
+        BundleError: a line for each problem: a file that is missing or damaged, a schema that this
+            version does not read, a field or tensor that is wrong.
     """
     folder = present(folder)
     missing = [
@@ -162,7 +162,7 @@ class Bundle:
 
         Args:
             images: [N, H, W] of the bundle's image size, uint8 in 0..255 or floating on the scale
-                of the images that the model was trained on.
+                of the training images.
             device: where to compute.
 
         Returns:
@@ -182,7 +182,7 @@ class Bundle:
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
         """The most probable class of each image, and its probability in 0..1.
 
-        Files are read on the scale of the images that the model was trained on.
+        Files are read on the scale of the training images.
 
         Args:
             files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
@@ -190,7 +190,7 @@ class Bundle:
             device: where to compute, in float32.
 
         Raises:
-            DataError: with a line for each file that holds no image of this size and scale.
+            DataError: a line for each file that does not hold an image of this size and scale.
         """
         how = self.record.preprocessing
         images: list[Tensor] = []
@@ -215,8 +215,8 @@ class Bundle:
             self._warn_of_unknown_scale(has_floats)
         if dark:
             _LOG.warning(
-                "warning: %d files hold no value above 1, which is almost black in the 0..255 that"
-                " the model was trained on: %s",
+                "warning: files without a value above 1, which is almost black on the model's"
+                " scale, 0..255: %d: %s",
                 len(dark),
                 named(dark),
             )

@@ -51,17 +51,17 @@ def save_bundle(
     one, complete.
 
     Args:
-        folder: of the bundle; its parent is made when missing.
+        folder: the bundle's folder; its parent is made if it is missing.
         weights: the network's state after fine-tuning.
         baseline_weights: the network's state before it.
-        dataset: what it was trained on.
+        dataset: the dataset that the network was trained on.
         hyperparameters: the trial's configuration.
         protocol: the run's protocol.
         metrics: rows of plain JSON values, kept as they are.
-        versions: of the software that trained it, by name.
-        seed: of the study.
-        number: of the trial.
-        replicate: number of the trial's replicate that is exported.
+        versions: software versions of the training, by name.
+        seed: the study's seed.
+        number: the trial's number.
+        replicate: the number of the trial's replicate that is exported.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
@@ -102,7 +102,7 @@ def _check_savable(
 ) -> None:
     problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
     if not is_replaceable(folder):
-        problems.append(f"{folder}: is no bundle, so it is not replaced")
+        problems.append(f"{folder}: is not a bundle, so it is not replaced")
     if problems:
         raise BundleError(problems)
 

@@ -5,12 +5,13 @@ because Numba has no such type, and widened by a shift (a bfloat16 is the upper 
 
 A kernel is compiled at its first call; the four of a dtype take 2.3 s on one core of an AMD EPYC,
 once per installation, processor model and version of this file. Later processes load them from
-Numba's cache in 0.5 s. That lies in NUMBA_CACHE_DIR where it is set, else in `__pycache__` beside
-this file, else (a read-only installation) in the user's cache folder; where none can be written
-to, every process compiles for itself. Numba replaces cache files in one step, so processes that
-compile at once only do so twice. Machines of different processors that share one installation
-should each set NUMBA_CACHE_DIR to a folder of their own. What is cached holds this module's name
-and is thrown away when this file changes, so a module that is renamed must also be changed.
+Numba's cache in 0.5 s. The cache is in NUMBA_CACHE_DIR if that is set, else in `__pycache__`
+beside this file, else (a read-only installation) in the user's cache folder. If none can be
+written, every process compiles for itself. Numba replaces cache files in one step, so two
+processes may compile at the same time. Machines with different processors that share one
+installation should each set NUMBA_CACHE_DIR to their own folder. Cache files hold this module's
+name and are discarded when this file changes, so if the module is renamed, its content must be
+changed too.
 """
 
 from __future__ import annotations
@@ -99,9 +100,10 @@ def _save_overload(row: Any, c: Any, value: Any) -> Callable[..., Any]:
 
 
 def _kernel(function: Callable[..., None]) -> dict[torch.dtype, Any]:
-    """By z's dtype: compiled at its first call, and cached where Numba finds a folder for it.
+    """The kernel for z's dtype, compiled at its first call and cached if Numba finds a folder.
 
-    Each has a cache file of its own: processes that add to one file at once could mix entries up.
+    Each dtype has its own cache file, because processes that write one file at once could mix up
+    its entries.
     """
     kernels = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -462,7 +462,7 @@ def test_a_record_that_is_no_json_object_is_refused(
     bundle: Bundle, folder: Path, text: str
 ) -> None:
     (folder / "bundle.json").write_bytes(text.encode("utf-16") if text > "z" else text.encode())
-    with pytest.raises(BundleError, match=r"bundle\.json: (is no JSON|schema is None)"):
+    with pytest.raises(BundleError, match=r"bundle\.json: (is not JSON|schema is None)"):
         load_bundle(folder)
 
 
@@ -537,7 +537,7 @@ def test_what_is_no_bundle_is_not_replaced(save: Save, folder: Path, kind: str) 
     else:
         folder.parent.mkdir()
         folder.write_text("years of work")
-    with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+    with pytest.raises(BundleError, match="is not a bundle"):
         save()
     (path,) = folder.iterdir() if kind == "folder" else [folder]
     assert path.read_text() == "years of work"
