@@ -1,7 +1,7 @@
-"""What a study does beside asking its sampler: take up a baseline again, stop a trial at a rung.
+"""When a study fine-tunes an existing baseline again, and when it stops a trial at a rung.
 
-Both are functions of the study's trials alone, so a restarted driver decides as the old one. The
-defaults are what replay on recorded trials chose, see `experiments/LOG.md`.
+Both decisions depend only on the study's trials, so a restarted driver decides as before. The
+defaults were chosen by replay on recorded trials, see `experiments/LOG.md`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Policy:
     """How a study spends its trainings.
 
     Attributes:
-        branches: fine-tunes of one baseline at most, its first included; 1 shares nothing.
-        first_baselines: baselines that are begun before any is taken up again.
+        branches: most fine-tunes of one baseline, its first included; 1: baselines are not shared.
+        first_baselines: number of baselines begun before any is fine-tuned again.
         rungs: baseline budgets in epochs, rising, each followed by a whole fine-tune.
-        keep: share of the trials at a rung that go on, the best; in (0, 1].
-        min_population: trials at a rung below which none is stopped there.
+        keep: fraction of the trials at a rung that continue, the best ones; in (0, 1].
+        min_population: least number of trials at a rung before any is stopped there.
     """
 
     branches: int = 6
@@ -32,11 +32,11 @@ class Policy:
     min_population: int = 4
 
     def branch_of(self, families: Families) -> int | None:
-        """The trial whose baseline the next one is to take up, or None for a new baseline.
+        """The trial whose baseline the next trial fine-tunes, or None for a new baseline.
 
-        The best baseline, by the mean of its complete trials, is taken up until it has `branches`
-        fine-tunes, failed ones included; then new ones are trained until one of them is better.
-        None is taken up before `first_baselines` were begun.
+        The best baseline, by the mean of its complete trials, is fine-tuned until it has
+        `branches` fine-tunes, failed ones included. Then new baselines are trained until one is
+        better. No baseline is fine-tuned again before `first_baselines` were begun.
         """
         if self.branches < 2 or families.roots < self.first_baselines:
             return None
@@ -44,9 +44,9 @@ class Policy:
         return None if best is None or families.size(best) >= self.branches else best
 
     def stops(self, trial: TrialRecord, epochs: int, values: RungValues) -> bool:
-        """Whether the trial is to end at a rung where it has just reported its value.
+        """Whether the trial stops at the rung for which it has just reported its value.
 
-        Only values at that very rung are compared, of trials that did not fail; the reference
+        It is compared with the values at the same rung of trials that did not fail. The reference
         configuration and points are never stopped.
         """
         if trial.role != "sampled":

@@ -1,15 +1,16 @@
-"""Optuna's samplers by name, seeded per question, one model per stage.
+"""Optuna's samplers by name, seeded per question, with one model per stage.
 
-A trial's two stages are sampled apart. The baseline's hyperparameters are modelled over distinct
-baselines, each once, with the best value that any of its fine-tunes reached; the fine-tune's over
-all trials. So a baseline with many fine-tunes does not weigh more, and a question about a further
-fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
-the joint sample first and then overwrite the given part.
+The two stages of a trial have separate models. The baseline's model learns from distinct
+baselines, each once, with the best value of its fine-tunes. The fine-tune's model learns from all
+trials. So a baseline with many fine-tunes does not weigh more, and for a further fine-tune of a
+given baseline only the fine-tune's model is asked. Optuna itself would draw both parts together
+and then overwrite the given part.
 
-What always exists is drawn by one model that is told of all trials. Hyperparameters that exist
-only when others have certain values are drawn after those, by a model of their own that is told of
-the trials that have them. Optuna's `group=True` takes good and bad from all trials there too, by
-which trials of another branch can make all of this branch look bad; see experiments/LOG.md.
+Hyperparameters that always exist are drawn by one model that learns from all trials. Those that
+exist only when others have certain values are drawn afterwards, by their own model, which learns
+from the trials that have them. Optuna's `group=True` compares such trials with all trials, so good
+trials without these hyperparameters can make all trials with them look bad; see
+experiments/LOG.md.
 """
 
 from __future__ import annotations
@@ -37,21 +38,22 @@ from shiftsearch.search.proposing.evidence import (
 from shiftsearch.search.proposing.tried import Tried, every_configuration
 
 START_UP = 6
-"""Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
+"""Trials that end before a model is asked; until then, points of a Sobol sequence are used."""
 
 
 def question_seed(study_seed: int, number: int) -> int:
-    """Of the sampler that answers question `number`; 32 bits.
+    """The seed (32 bits) of the sampler that answers question `number`.
 
-    A sampler seeded once per process would repeat its start-up suggestions after a restart. With
-    this, a search at concurrency 1 that is killed and continued equals the undisturbed one.
+    A sampler seeded once per process would repeat its first suggestions after a restart. With a
+    seed per question, a search at concurrency 1 that is killed and continued gives the same
+    trials.
     """
     digest = hashlib.blake2b(f"{study_seed}:{number}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 
 
 def _tpe(seed: int) -> BaseSampler:
-    # Multivariate and constant liar are Optuna 5's defaults; said here because we rely on them.
+    # Multivariate and constant liar are Optuna 5's defaults, written out because we rely on them.
     return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
 
 
@@ -70,31 +72,31 @@ MODELS: Mapping[str, Callable[[int], BaseSampler]] = {
     "gp": _gp,
     "gp-joint": _gp,
 }
-"""Samplers that learn from trials, by name. A joint one has one model
-over both stages; when a baseline is given, its fine-tune is drawn as if it were not."""
+"""Samplers that learn from trials, by name. A joint sampler has one model for both stages; it does
+not use the values of a given baseline when it draws the fine-tune."""
 
 MODEL_FREE = ("qmc", "random")
-"""Samplers that do not."""
+"""Samplers that do not learn from trials."""
 
 OFFERED = [name for name in (*MODELS, *MODEL_FREE) if not name.endswith("-joint")]
-"""For experiments; the joint ones are there to be compared with."""
+"""Samplers that an experiment may choose; the joint ones exist only for comparison."""
 
 _TRIES = 20
-"""Draws at random in place of a configuration that was tried, before one is looked for."""
+"""Random draws to replace a configuration that was tried, before all are enumerated."""
 
 
 class StageSampler(BaseSampler):
     """Answers one question of a study.
 
     Args:
-        name: in `MODELS` or `MODEL_FREE`.
-        study_seed: the study's.
-        number: of the question.
-        space: what is searched.
-        given: values that are not to be drawn: those of the baseline that is taken up again.
+        name: a name in `MODELS` or `MODEL_FREE`.
+        study_seed: the study's seed.
+        number: the question's number.
+        space: the searched hyperparameters.
+        given: values that are not drawn: those of a baseline that is fine-tuned again.
         start_up: see `START_UP`.
-        tried: values of all other trials; None: they are looked for in the study.
-        conditions: of what is searched; they name nothing else.
+        tried: the configurations of all other trials; None: they are read from the study.
+        conditions: when searched hyperparameters exist; they name only searched ones.
 
     Raises:
         ValueError: for another name.
@@ -125,13 +127,13 @@ class StageSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All that is searched, so that it is drawn in one step."""
+        """All searched hyperparameters, so that they are drawn in one step."""
         return self._space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The given values and drawn ones; not a configuration that was tried, if there is one."""
+        """The given and the drawn values; a configuration that was not tried, if one is left."""
         if not search_space:
             return {}
         tried = self._tried
@@ -153,7 +155,7 @@ class StageSampler(BaseSampler):
         return self._existing(drawn)
 
     def _existing(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """The drawn values with the given ones in their place, and without what does not exist."""
+        """The drawn values with the given ones in their place; only those that exist."""
         return self._conditions.existing({**drawn, **self._given})
 
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
@@ -175,7 +177,7 @@ class StageSampler(BaseSampler):
                     elif trials is not others:
                         drawn |= self._ask_of(group, trials, self._seed)
                     else:
-                        # Over the study itself: a model looks at the part that it is asked for.
+                        # The study itself: a model uses only its group's hyperparameters.
                         drawn |= model.sample_relative(study, trial, group)
         return self._existing(drawn)
 
@@ -185,7 +187,7 @@ class StageSampler(BaseSampler):
     def _parts(
         self, others: Sequence[FrozenTrial]
     ) -> Iterator[tuple[list[str], Sequence[FrozenTrial]]]:
-        """What is modelled apart, in the order of drawing, each with the trials to learn from."""
+        """The names of each model, in the order of drawing, and the trials that it learns from."""
         fine_tune = [k for k in self._space if k.startswith("fine_tune.")]
         if self._name.endswith("-joint"):
             yield list(self._space), others
@@ -194,7 +196,7 @@ class StageSampler(BaseSampler):
         yield fine_tune, others
 
     def _is_asked(self, group: Mapping[str, BaseDistribution], drawn: Mapping[str, Any]) -> bool:
-        """Whether the group exists beside what is drawn, and is not all given."""
+        """Whether the group exists beside the drawn values, and some of it is not given."""
         exists = self._conditions.exists(next(iter(group)), {**drawn, **self._given})
         return exists and bool(group.keys() - self._given.keys())
 
@@ -211,9 +213,9 @@ class StageSampler(BaseSampler):
     def _ask_of_those_with(
         self, group: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], place: int
     ) -> dict[str, Any]:
-        """A model's answer when it is told only of trials in which the group exists.
+        """The answer of a model that learns only from trials in which the group exists.
 
-        Empty while they are too few; then the start-up's point stands.
+        Empty while there are too few; then the Sobol point is kept.
         """
         own = [t for t in usable(trials) if group.keys() <= t.params.keys()]
         seed = question_seed(self._seed, place)
@@ -222,7 +224,7 @@ class StageSampler(BaseSampler):
     def _ask_of(
         self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int
     ) -> dict[str, Any]:
-        """A model's answer when it is told of these trials."""
+        """The answer of a model that learns from these trials."""
         memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
         memory.add_trials([restricted(t, space) for t in trials])
         return memory.ask(space).params
@@ -238,6 +240,6 @@ def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) 
     if number:
         engine.fast_forward(number)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a count that is no power of two
+        warnings.simplefilter("ignore", UserWarning)  # the count is not a power of two
         (unit,) = engine.random(1)
     return {k: from_unit(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}
