@@ -1,11 +1,11 @@
-"""Whether a GPU computes what the CPU does, and what one GPU gives: run with `make gpu-check`.
+"""Whether a GPU gives the CPU's results, and how fast it is: run with `make gpu-check`.
 
 Needs torch, numpy, numba, pydantic, safetensors and pytest, but neither Ray nor Optuna, and takes
-less than 8 minutes. Without a GPU it says so and ends with 0. In turn:
+less than 8 minutes. Without a GPU it says so and exits with 0. The parts, in order:
 
 1. the CUDA tests, `tests/model/test_cuda.py`;
 2. one process: images per second in training, float32 and bfloat16, by batch size; the memory of
-   the process; how much of an epoch the GPU computes, and how much it waits for launches;
+   the process; the fraction of an epoch in which the GPU computes, and its kernel launches;
 3. the reference protocol on CPU and GPU under the same seeds: accuracies within noise;
 4. 1, 2, 4, 8 and 16 processes that share the GPU: trials per hour.
 
@@ -54,12 +54,12 @@ class Extent:
 
     Attributes:
         counts: images per split.
-        schedule: of both stages in the parity and sharing parts.
-        seeds: of the parity part, 2 to 10.
+        schedule: schedule of both stages in the parity and sharing parts.
+        seeds: number of seeds of the parity part, 2 to 10.
         batches: batch sizes of the speed part.
-        epochs: of each speed measurement, besides one that is not counted.
-        processes: that share the GPU, in turn.
-        seconds: that they share it for.
+        epochs: epochs of each speed measurement, without one to warm up.
+        processes: numbers of processes that share the GPU.
+        seconds: duration of each sharing measurement.
     """
 
     counts: Mapping[str, int]
@@ -78,11 +78,11 @@ REHEARSAL = Extent(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all parts, print one table, write the JSON file; the exit code."""
+    """Run all parts, print one table and write the JSON file; returns the exit code."""
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/gpu-check.json"), metavar="FILE")
     parser.add_argument(
-        "--rehearse", action="store_true", help="all parts in small on the CPU: does it run?"
+        "--rehearse", action="store_true", help="run all parts in small on the CPU, as a test"
     )
     options = parser.parse_args(argv)
     if not (options.rehearse or torch.cuda.is_available()):
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Check:
-    """The parts in turn, on one dataset.
+    """Measures all parts on one dataset.
 
     Args:
         extent: how much is measured.
@@ -111,10 +111,10 @@ class Check:
         self.protocol = Protocol(baseline=extent.schedule, fine_tune=extent.schedule)
 
     def run(self) -> dict[str, Any]:
-        """Everything measured, as JSON values; `passed` tells whether all is right."""
+        """Run all parts; returns the figures as JSON values, with the verdict as `passed`."""
         begin = time.monotonic()
         report: dict[str, Any] = {"machine": machine(self.gpus)}
-        # The tests first, while nothing else has the GPU; speed before what loads the CPUs.
+        # The tests first, while nothing else uses the GPU; speed before parts that load the CPUs.
         parts: dict[str, Callable[[], Any]] = {
             "tests": lambda: run_tests(self.gpus),
             "speed": self.speed,
@@ -126,7 +126,7 @@ class Check:
             print(f"-- {name}", flush=True)
             try:
                 report[name] = part()
-            except Exception as error:  # the other parts are worth having, time on a GPU is dear
+            except Exception as error:  # go on: the other parts are useful, and GPU time is scarce
                 traceback.print_exc()
                 report[name] = []
                 report["errors"][name] = f"{type(error).__name__}: {error}"
@@ -196,7 +196,7 @@ class Check:
     # ---- sharing
 
     def sharing(self) -> list[dict[str, Any]]:
-        """A row per number of processes on one GPU, each on one trial after another."""
+        """A row per number of processes that share the GPU and train one trial after another."""
         rows = []
         for count in self.extent.processes:
             device = self._device("bfloat16")
@@ -212,7 +212,7 @@ class Check:
 
 
 def run_tests(gpus: int) -> list[dict[str, Any]]:
-    """The CUDA tests in a process of their own; without a GPU they are only collected."""
+    """Run the CUDA tests in a separate process; without a GPU they are only collected."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "unit", "-p", "no:cacheprovider"]
     command += [CUDA_TESTS, *([] if gpus else ["--collect-only"])]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -227,7 +227,7 @@ def run_tests(gpus: int) -> list[dict[str, Any]]:
 
 
 def machine(gpus: int) -> dict[str, Any]:
-    """What was measured on."""
+    """The machine's processor, GPU and software versions."""
     facts: dict[str, Any] = {
         "cpus": available_cpus(),
         "cores": os.cpu_count(),

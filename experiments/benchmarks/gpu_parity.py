@@ -18,7 +18,7 @@ from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
 from shiftsearch.model.store import open_store
 
 T_995 = {2: 63.66, 3: 9.92, 4: 5.84, 5: 4.60, 6: 4.03, 7: 3.71, 8: 3.50, 9: 3.36, 10: 3.25}
-"""By number of values: the 99.5 % quantile of Student's t, for a 99 % interval of their mean."""
+"""The 99.5 % quantile of Student's t by number of values, for a 99 % interval of their mean."""
 
 
 def against_cpu(
@@ -59,7 +59,7 @@ def against_cpu(
 
 
 def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> dict[str, float]:
-    """The reference configuration: TEST2 selection accuracies in 0..1, and seconds."""
+    """Train the reference configuration: TEST2 selection accuracies in 0..1, and seconds."""
     device.apply()
     data = prepare(dataset, protocol, device)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,9 +73,10 @@ def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> di
 
 
 def compare(found: Sequence[float], expected: Sequence[float]) -> dict[str, Any]:
-    """Paired difference with its 99 % interval; within noise when that holds 0.
+    """Paired difference with its 99 % interval; it passes if the interval contains 0.
 
-    A spread of 0 is noise of half a point at the least: equal to the last digit is not asked for.
+    Half of the interval is at least half a percentage point, because accuracies need not be equal
+    to the last digit.
     """
     differences = [f - e for f, e in zip(found, expected, strict=True)]
     half = T_995[len(differences)] * stdev(differences) / math.sqrt(len(differences))

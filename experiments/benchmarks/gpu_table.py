@@ -7,7 +7,7 @@ from typing import Any
 
 
 def print_table(report: Mapping[str, Any]) -> None:
-    """All figures as one Markdown table."""
+    """Print all figures as one Markdown table."""
     print("\n| figure | value |\n| --- | --- |")
     print(f"| machine | {', '.join(f'{k} {v}' for k, v in report['machine'].items())} |")
     for row in report["tests"]:
@@ -26,7 +26,7 @@ def print_table(report: Mapping[str, Any]) -> None:
             f"{row['seconds_gpu']:.1f} s against {row['seconds_cpu']:.1f} s |"
         )
     for row in report["sharing"]:
-        print(f"| {row['processes']} processes on the GPU | {_figures(row, 1)} |")
+        print(f"| processes on the GPU: {row['processes']} | {_figures(row, 1)} |")
     for name, error in report["errors"].items():
         print(f"| {name} | **FAILED**: {error} |")
     print(f"| seconds in all | {report['seconds']:.0f} |")
