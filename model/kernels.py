@@ -110,7 +110,7 @@ def _kernel(function: Callable[..., None]) -> dict[torch.dtype, Any]:
         copy = FunctionType(function.__code__, function.__globals__)
         copy.__qualname__ = f"{function.__qualname__}_{dtype}"
         kernel = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})(copy)
-        with contextlib.suppress(RuntimeError):  # no folder that can be written to
+        with contextlib.suppress(RuntimeError):  # no folder can be written
             kernel.enable_caching()
         kernels[dtype] = kernel
     return kernels
@@ -149,7 +149,7 @@ def moments(z: Any, mean: Any, variance: Any) -> None:
 
 @_kernel
 def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -> None:
-    """To `out`, relu(maxpool(z * scale + shift)); index: which of four, or 4; picked: its z."""
+    """Write relu(maxpool(z * scale + shift)) to `out`, its place (0 to 3, else 4) and its z."""
     n, h, w, channels = out.shape
     for i in range(n):
         for y in range(h):
@@ -159,10 +159,10 @@ def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -
                 to, at, pick = out[i, y, x], index[i, y, x], picked[i, y, x]
                 for c in range(channels):
                     s, t = scale[c], shift[c]
-                    # All loaded, then chosen from: a load under a condition is not vectorised.
+                    # All four are loaded first, because a load under a condition is not vectorised.
                     za, zb, zd, ze = _load(a, c), _load(b, c), _load(d, c), _load(e, c)
                     va, vb, vd, ve = za * s + t, zb * s + t, zd * s + t, ze * s + t
-                    # Not a number wins, as in torch, or divergence would go unseen.
+                    # NaN is picked, as in torch, so that divergence is seen.
                     right, far = (vb > va) | (vb != vb), (ve > vd) | (ve != ve)
                     v, u = vb if right else va, ve if far else vd
                     zv, zu = zb if right else za, ze if far else zd
@@ -203,7 +203,7 @@ def sums(picked: Any, index: Any, gradient: Any, by_shift: Any, by_z: Any) -> No
 def backward(
     z: Any, index: Any, gradient: Any, scale: Any, slope: Any, offset: Any, out: Any
 ) -> None:
-    """To `out`, scale * unpooled gradient + slope * z + offset, all per channel."""
+    """Write scale * unpooled gradient + slope * z + offset to `out`, all per channel."""
     n, h, w, channels = z.shape
     for i in range(n):
         for y in range(h // 2):

@@ -2,12 +2,12 @@
 
 A course (see `model.course.Course`) owns entries of tensors and JSON: `state` (resumable,
 superseded as the stage goes on), `epochs-NNNN` (a rung's result), `final`, and `report-...` (a
-stage's scores). Contract: any process may write any entry at any time. Entries are functions of
-their key, so two writers write the same; a reader sees a whole entry or none. An entry whose
-checksum does not hold counts as absent, and its stage is computed again.
+stage's scores). Contract: any process may write any entry at any time. An entry depends
+only on its key, so two writers write the same. A reader sees a complete entry or none. An entry
+with a wrong checksum counts as absent, and its stage is computed again.
 
-Where the bytes lie is a subclass of `Store`, and `open_store` alone chooses it. What every
-subclass must keep to is a test class, `tests/model/store_conformance.py`.
+A subclass of `Store` decides where the bytes are kept, and only `open_store` chooses it. The test
+class in `tests/model/store_conformance.py` checks the contract of every subclass.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ class StageSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """At random; only for values that cannot differ."""
+        """A random value; used only for hyperparameters with a single value."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _ask_of_those_with(
