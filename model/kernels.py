@@ -149,7 +149,11 @@ def moments(z: Any, mean: Any, variance: Any) -> None:
 
 @_kernel
 def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -> None:
-    """Write relu(maxpool(z * scale + shift)) to `out`, its place (0 to 3, else 4) and its z."""
+    """Write relu(maxpool(z * scale + shift)) to `out`.
+
+    `index` gets the position of the maximum among the four, or 4 if ReLU gives 0; `picked` gets
+    its z.
+    """
     n, h, w, channels = out.shape
     for i in range(n):
         for y in range(h):
@@ -159,7 +163,7 @@ def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -
                 to, at, pick = out[i, y, x], index[i, y, x], picked[i, y, x]
                 for c in range(channels):
                     s, t = scale[c], shift[c]
-                    # All four are loaded first, because a load under a condition is not vectorised.
+                    # All four are loaded first: a load under a condition is not vectorised.
                     za, zb, zd, ze = _load(a, c), _load(b, c), _load(d, c), _load(e, c)
                     va, vb, vd, ve = za * s + t, zb * s + t, zd * s + t, ze * s + t
                     # NaN is picked, as in torch, so that divergence is seen.
