@@ -21,21 +21,21 @@ install: $(STAMP) ## set up .venv
 demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
 	@.venv/bin/shiftsearch search demo
 
-test: check unit integration campaigns-short browser ## everything before a commit
+test: check unit integration campaigns-short browser ## all checks and tests, before a commit
 
 check: $(STAMP) links ## lint, format, types
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet .
 	@MYPYPATH=$(LINKS) $(PY) -m mypy --no-error-summary -p shiftsearch
 
-# The package as it is installed, for what does not follow an editable install: mypy, and a python
-# without one.
+# The package as it is installed, for mypy, which does not follow an editable install, and for a
+# python without an installation.
 links:
 	@rm -rf $(LINKS) && mkdir -p $(LINKS)/shiftsearch
 	@ln -s $(addprefix $(CURDIR)/,data model search experiments $(wildcard shiftsearch/*.py*)) \
 		$(LINKS)/shiftsearch
 
-# Each tier is a process of its own, so that the unit tier can tell that nothing imported Ray.
+# Each tier has its own process, so that the unit tier can check that nothing imported Ray.
 unit: $(STAMP) ## tests without Ray, seconds
 	@$(PY) -m pytest -q -m unit -n auto --timeout=120
 
@@ -51,11 +51,11 @@ campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
 browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 	@$(PY) -m pytest -q -m browser --timeout=300
 
-bench: $(STAMP) ## training throughput, overhead and calibration, beside their plain twins
+bench: $(STAMP) ## training throughput, overhead and calibration, against plain implementations
 	@$(PY) -m shiftsearch.experiments.benchmarks.bench
 
-# Needs neither Ray nor an installed shiftsearch, so that a bare GPU machine can run it.
-gpu-check: links ## on a machine with a GPU: is it right, and what does it give (under 8 minutes)
+# Needs neither Ray nor an installed shiftsearch, so that any machine with a GPU can run it.
+gpu-check: links ## correctness and speed of a GPU (under 8 minutes)
 	@PYTHONSAFEPATH=1 PYTHONPATH=$(LINKS) $(or $(wildcard $(PY)),$(PYTHON)) \
 		-m shiftsearch.experiments.benchmarks.gpu_check
 

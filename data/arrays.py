@@ -1,4 +1,4 @@
-"""Images that lie in an array already, checked as files are."""
+"""Check images that are given as an array, by the same rules as files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def checked_images(images: NDArray[Any], size: tuple[int, int], scale: Scale | N
     Args:
         images: [N, H, W], uint8 in 0..255 or floating on `scale`; not changed.
         size: (H, W) in pixels that they must have.
-        scale: of the images that the model was trained on; None where that is not known: floats
-            are then taken as 0..1, and as 0..255 when one is above 1.
+        scale: the scale of the training images. If it is None (not known), floats are taken as
+            0..255 when one is above 1, and as 0..1 otherwise.
 
     Returns:
         [N, H, W]: uint8 as given, or float32 in 0..1.
 
     Raises:
-        DataError: the shape, the type or a value is not as it must be.
+        DataError: the shape, the type or a value is wrong.
     """
     array = np.asarray(images)
     if array.ndim != 3 or array.shape[1:] != size:

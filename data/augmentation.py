@@ -14,11 +14,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 Change = Callable[[Tensor, float, torch.Generator], Tensor]
-"""Changes images, [N, 1, H, W] float32 in 0..1 to the same, by a strength that is not 0; draws
-all its random numbers from the generator, which is on the device of the images."""
+"""A function of images ([N, 1, H, W] float32 in 0..1), a strength that is not 0, and a generator
+on the images' device, which draws all random numbers. It returns images of the same shape and
+range."""
 
 MIN_TRANSLATION_LIMIT = 14
-"""Pixels that a translation may have at any image size."""
+"""A translation of this many pixels is allowed at every image size."""
 
 
 def max_translation(image_size: tuple[int, int]) -> float:
@@ -72,7 +73,7 @@ def augment(images: Tensor, strengths: Strengths, generator: torch.Generator) ->
     Args:
         images: [N, 1, H, W] float32 in 0..1, in any memory layout; not changed.
         strengths: how strongly; all 0 returns `images` itself and draws nothing.
-        generator: draws all random numbers; on the device of `images`.
+        generator: draws all random numbers; it must be on the device of `images`.
 
     Returns:
         [N, 1, H, W] float32 in 0..1.
@@ -86,7 +87,7 @@ def augment(images: Tensor, strengths: Strengths, generator: torch.Generator) ->
 
 
 def _changed(images: Tensor, s: Strengths, generator: torch.Generator) -> Tensor:
-    """By the changes whose amounts are drawn together."""
+    """Apply the changes whose amounts are drawn together."""
     draws = torch.rand(6, len(images), generator=generator, device=images.device) * 2 - 1
     angle, scale, right, down, contrast, brightness = draws
     if s.rotation or s.scale or s.translation:

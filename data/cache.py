@@ -4,13 +4,13 @@ A pack is a folder with `pack.json` and two .npy files for each split; nothing i
 `open_dataset` keeps one for each dataset folder in $SHIFTSEARCH_CACHE, else in
 $XDG_CACHE_HOME/shiftsearch, else in ~/.cache/shiftsearch. Runs keep their own for their workers.
 
-The quick check of `open_dataset` compares relative path, size and modification time in ns of
-every entry of the dataset folder, so it notices a changed, added or removed file; not a change
-that keeps both size and time. It then hashes the pack, so that a damaged one is never used.
+`open_dataset` compares the relative path, size and modification time (ns) of every entry of the
+dataset folder, so it notices a changed, added or removed file. It does not notice a change that
+keeps both size and time. It then hashes the pack, so that a damaged one is never used.
 
-70,000 files of 28x28 uint8: the first read and packing take 6.4 s; afterwards 0.34 to 0.52 s, of
-which the quick check takes 0.31 to 0.47 s, hashing 0.05 s and opening the pack 0.002 s, which is
-all that `open_pack` does (2 cores, ext4, numpy 2, n = 5, other work on the machine).
+70,000 files of 28x28 uint8: the first read and packing take 6.4 s; afterwards 0.34 to 0.52 s:
+0.31 to 0.47 s to compare the folder, 0.05 s to hash the pack and 0.002 s to open it, which is all
+that `open_pack` does (2 cores, ext4, numpy 2, n = 5, other work on the machine).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _RECORD = "pack.json"
 def open_dataset(path: Path, cache: Path | None = None) -> tuple[Dataset, list[str]]:
     """Read a dataset folder, or open the pack of an earlier read if nothing changed since.
 
-    A cache that cannot be read or written costs time and a warning, never an error. The pack of
-    an earlier state of the folder is removed.
+    If the cache cannot be read or written, there is a warning and no error. The pack of an earlier
+    state of the folder is removed.
 
     Args:
         path: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
@@ -102,7 +102,7 @@ def save_pack(dataset: Dataset, folder: Path) -> None:
 
 
 def keep_pack(dataset: Dataset, folder: Path) -> None:
-    """Leave the pack at `folder` if it is of this dataset; else write one.
+    """Make sure that `folder` holds the pack of this dataset; write it only if it does not.
 
     Raises:
         OSError: `folder` cannot be written.
@@ -138,7 +138,7 @@ def open_pack(folder: Path, digest: str | None = None) -> Dataset:
 
     Args:
         folder: what `save_pack` wrote.
-        digest: the dataset that is asked for; None takes any.
+        digest: the digest that the dataset must have; None accepts any dataset.
 
     Raises:
         DataError: the pack is missing, damaged or of another format, or holds another dataset.
@@ -173,4 +173,4 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
     except DataError:
         raise
     except Exception as error:  # a damaged header shows as SyntaxError or tokenize.TokenError too
-        raise DataError([f"{folder}: is no whole pack of a dataset: {error}"]) from error
+        raise DataError([f"{folder}: is not a complete pack of a dataset: {error}"]) from error

@@ -1,7 +1,4 @@
-"""What a dataset holds, and what in it may mislead a user.
-
-That is imbalance, leakage, contradicting labels, and images that use little of their range.
-"""
+"""Count a dataset's images; find imbalance, leakage, contradicting labels and faint images."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Report:
         classes: class names.
         counts: split -> number of images of each class, in the order of `classes`.
         ranges: split -> smallest and largest value.
-        dtype: of the images as read: uint8 or float32.
+        dtype: dtype of the images as read: uint8 or float32.
         image_size: height and width, pixels.
         digest: the dataset's content digest.
         warnings: one line each.
@@ -51,11 +48,11 @@ class Report:
 
 
 def check(dataset: Dataset) -> Report:
-    """Count a dataset's images and look for what may mislead a user; see `Report`.
+    """Count a dataset's images and look for problems that may mislead a user; see `Report`.
 
     There is a warning, with counts, for splits whose largest class is over 3 times the smallest,
     for identical images in two splits or under different labels, and for a set that uses less than
-    an eighth of the range of its scale. Blank images are named as the files are read.
+    an eighth of the range of its scale. Blank images are reported when the files are read.
     """
     counts = {
         name: tuple(np.bincount(split.labels, minlength=len(dataset.classes)).tolist())
@@ -106,8 +103,8 @@ def _leakages(of_split: Mapping[str, NDArray[np.int64]]) -> list[str]:
         in_other = np.count_nonzero(np.isin(of_split[other], of_split[one]))
         if in_one:
             lines.append(
-                f"{in_one} images of {one} and {in_other} of {other} are identical:"
-                " what is measured on one split was seen in the other"
+                f"identical images in {one} ({in_one}) and {other} ({in_other}):"
+                " an accuracy on one split is not independent of the other"
             )
     return lines
 
@@ -120,8 +117,8 @@ def _contradictions(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> li
         return []
     images = np.count_nonzero(np.isin(numbers, contradicting))
     return [
-        f"{images} images have an identical one under another label"
-        f" ({len(contradicting)} different images)"
+        f"images with an identical one under another label: {images}"
+        f" ({len(contradicting)} different)"
     ]
 
 

@@ -26,10 +26,10 @@ def import_images(
     """Make a dataset folder from SOURCE/{TRAIN,TEST,TEST2}/<class>/*.{png,jpg,jpeg}.
 
     Every image is read and checked before anything is written, and `target` appears whole or not
-    at all. See `read_image` for what becomes of an image; `a.png` becomes `a.png.npy`, so that
-    `a.jpg` beside it keeps a name of its own. Gray PNG files of 16 bits are all read with the
-    number of bits that their largest value needs, which is noted in `imported.json`, so that a
-    model of these images reads such files alike.
+    at all. `read_image` says how an image is converted. `a.png` becomes `a.png.npy`, so that
+    `a.jpg` beside it keeps its own name. 16-bit gray PNG files are all read with the
+    number of bits that their largest value needs. `imported.json` records this number, so that a
+    model trained on these images reads such files in the same way.
 
     Args:
         source: the folder of images.
@@ -71,9 +71,9 @@ def import_images(
     blank = blank_images(np.stack([image for _, image in images]))
     if len(blank):
         paths = [str(places[images[index][0]]) for index in blank]
-        warnings.append(f"{len(paths)} images are blank, one value all over: {named(paths)}")
+        warnings.append(f"blank images (a single value): {len(paths)}: {named(paths)}")
     left_out = scan.warnings[1:] if scan.strays else scan.warnings
-    strays = f"; skipped {scan.strays} stray entries" if scan.strays else ""
+    strays = f"; stray entries skipped: {scan.strays}" if scan.strays else ""
     done = (
         f"{target}: {len(images)} images of {size[0]}x{size[1]} pixels in"
         f" {len(scan.classes)} classes{strays}"
@@ -82,7 +82,7 @@ def import_images(
 
 
 def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[str]]:
-    """The significant bits of a set's deep gray files, if it has any, and what to say of them."""
+    """The significant bits of the set's 16-bit gray files, and lines about its 16-bit files."""
     values = [value for value, _ in found if value is not None]
     coloured = sum(is_coloured for _, is_coloured in found)
     warnings = []
@@ -90,14 +90,14 @@ def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[
         bits = bits_of(max(values))
         if bits < FULL_BITS:
             warnings.append(
-                f"{len(values)} gray PNG files of 16 bits hold values up to {max(values)}: they"
-                f" were read as {bits}-bit images, where {2**bits - 1} is white, and so will"
-                " `predict` read them"
+                f"16-bit gray PNG files: {len(values)}, with values up to {max(values)}. They were"
+                f" read as {bits}-bit images, where {2**bits - 1} is white; `predict` will read"
+                " such files in the same way"
             )
     if coloured:
         warnings.append(
-            f"{coloured} PNG files have colour or transparency with 16 bits a channel, of which"
-            " the upper 8 were kept"
+            f"PNG files with colour or transparency and 16 bits per channel: {coloured}; the"
+            " upper 8 bits were kept"
         )
     return bits_of(max(values)) if values else None, warnings
 

@@ -64,10 +64,10 @@ class Dataset:
         classes: sorted class names.
         splits: TRAIN, TEST and TEST2.
         digest: content digest over images, labels and class names of all splits.
-        scale: what the values of the files meant that the images were read from; by default that
-            of the images themselves. No part of the digest.
-        bits: significant bits of the 16-bit PNG files that the images were imported from. No part
-            of the digest.
+        scale: the scale of the files that the images were read from, by default that of the images
+            themselves. It is not part of the digest.
+        bits: significant bits of the 16-bit PNG files that the images were imported from. It is
+            not part of the digest.
     """
 
     classes: tuple[str, ...]
@@ -94,7 +94,7 @@ class Dataset:
 
 
 def identical_images(images: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Number the images of `images` ([N, H, W]) so that byte-equal ones share a number.
+    """Number the images of `images` ([N, H, W]); byte-equal images get the same number.
 
     Returns:
         [N] int64, counted from 0 in the order of first occurrence.
@@ -112,7 +112,7 @@ def blank_images(images: NDArray[np.generic]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Division:
-    """A split divided once into the part that ranks trials and the part only scored at the end.
+    """A split divided into a part that ranks trials and a part that is scored only at the end.
 
     Attributes:
         selection: [n] int64, sorted positions in the split.
@@ -128,14 +128,14 @@ def divide(split: Split, holdout: float, seed: int) -> Division:
 
     Identical images go to one part even where their labels differ. Groups of identical images
     are assigned one by one, the largest first and equal sizes in random order, each to the part
-    that leaves its classes nearest to the asked fraction; ties are drawn. With few duplicates, the
-    held-out count of every class is the nearest whole number to that fraction. A class with two or
+    that keeps its classes nearest to `holdout`; ties are broken at random. With few duplicates,
+    the held-out count of every class is `holdout` times its images, rounded. A class with two or
     more distinct images is in both parts, unless images shared between classes rule that out.
 
     Args:
         split: what to divide.
         holdout: fraction of every class to hold out, in [0, 0.9].
-        seed: of the random choices, >= 0.
+        seed: seeds the random choices, >= 0.
 
     Raises:
         DataError: `holdout` is out of range.
@@ -163,7 +163,7 @@ def _assign(
     coins: NDArray[np.int64],
     holdout: float,
 ) -> NDArray[np.bool_]:
-    """Say of each group (images per label) whether it is held out; [G] bool."""
+    """Whether each group (images per label) is held out: [G] bool."""
     is_held = np.zeros(len(groups), dtype=np.bool_)
     seen: Counter[int] = Counter()
     held: Counter[int] = Counter()

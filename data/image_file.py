@@ -13,7 +13,7 @@ from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.scale import FULL_BITS, Pixels, Scale, misfit, scale_of, to_unit
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Of the files that are decoded, in lower case; any other file is taken for .npy."""
+"""Suffixes of the files that are decoded, in lower case; any other file is read as .npy."""
 
 
 def read_image(
@@ -21,23 +21,23 @@ def read_image(
 ) -> Pixels:
     """Read a single image file as a network takes it.
 
-    A .npy file must have the asked size, and values on the asked scale. PNG and JPEG images are
-    turned as their EXIF data says, laid over black where transparent, made grayscale (ITU-R 601
-    luma; 16-bit gray is scaled to 8 bits) and resized with a bilinear filter as wide as the
-    reduction, without keeping the proportions.
+    A .npy file must have the given size, and values on the given scale. PNG and JPEG images are
+    rotated as their EXIF data says, laid over black where transparent, made grayscale (ITU-R 601
+    luma; 16-bit gray is scaled to 8 bits) and resized with an antialiased bilinear filter,
+    without keeping the aspect ratio.
 
     Args:
         path: a .npy, .png, .jpg or .jpeg file, in any case.
         size: height and width of the result, pixels.
-        scale: of the images that the network was trained on. None where that is not known: a
-            .npy file of floats is then divided by 255 if it holds a value above 1.
-        bits: significant bits of gray PNG files of 16 bits, so that 2^bits - 1 is white.
+        scale: the scale of the training images. If it is None (not known), a .npy file of floats
+            is divided by 255 if it holds a value above 1.
+        bits: significant bits of 16-bit gray PNG files; 2^bits - 1 is white.
 
     Returns:
         [H, W] uint8 in 0..255 or float32 in 0..1.
 
     Raises:
-        DataError: the file holds no such image.
+        DataError: the file does not hold such an image.
         OSError: the machine is at fault, not the file.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -46,10 +46,10 @@ def read_image(
         with Image.open(path, formats=("PNG", "JPEG")) as file:
             gray = _to_gray(ImageOps.exif_transpose(file), bits)
     except UnidentifiedImageError as error:
-        raise DataError([f"{path}: is no image, but must be PNG or JPEG"]) from error
+        raise DataError([f"{path}: is not an image, but must be PNG or JPEG"]) from error
     except DataError as error:
         raise DataError([f"{path}: {error}"]) from None
-    except Exception as error:  # Pillow lets struct.error, zlib.error and others of its parts out
+    except Exception as error:  # Pillow also raises struct.error, zlib.error and others
         if isinstance(error, OSError):
             fault_in(path, error)
         raise DataError([f"{path}: cannot be read as PNG or JPEG: {error}"]) from error
@@ -65,7 +65,7 @@ def _read_npy(path: Path, size: tuple[int, int], scale: Scale | None) -> Pixels:
     if scale is None:
         scale = scale_of([image.highest])
     if wrong := misfit(scale, image.dtype, image.highest):
-        raise DataError([f"{path}: {wrong}, as the images that the model was trained on"])
+        raise DataError([f"{path}: {wrong}, as in the model's training images"])
     return to_unit(image.pixels, scale)
 
 
@@ -90,7 +90,7 @@ def _to_gray(image: Image.Image, bits: int) -> Image.Image:
 
 
 def deepest_value(path: Path) -> tuple[int | None, bool]:
-    """The largest value of a gray PNG file of 16 bits, else None; and if it is a coloured one."""
+    """The largest value of a 16-bit gray PNG file, else None; True for a 16-bit colour PNG."""
     try:
         with path.open("rb") as file:
             header = file.read(26)

@@ -1,9 +1,9 @@
 """Read a dataset from folders of .npy files: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
 
-Nothing is unpickled. The files are read by two threads a core: 70,000 cold files of 28x28 took
-3.4 to 4.7 s, with one thread 6.4 to 9.5 s and with four a core 3.2 to 6.1 s (2 cores, ext4, page
-cache dropped, n = 3, other work on the machine). As many processes took 3.5 to 4.8 s. Files that
-are in memory already take 1.3 s with one thread and 2.3 s with four, for Python is then the limit.
+Nothing is unpickled. The files are read by two threads per core. 70,000 files of 28x28 took 3.4 to
+4.7 s, with one thread 6.4 to 9.5 s, with four per core 3.2 to 6.1 s, and with two processes per
+core 3.5 to 4.8 s (2 cores, ext4, page cache dropped, n = 3, other work on the machine). Files in
+the page cache take 1.3 s with one thread and 2.3 s with four, because Python is then the limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_THREADS = 32
 
 
 class _Placed(NamedTuple):
-    """An image that was read, and where from."""
+    """An image that was read, with its split, label and path."""
 
     split: str
     label: int
@@ -44,8 +44,8 @@ def read_folder(path: Path) -> tuple[Dataset, list[str]]:
 def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
     """Read and check the files of a scan; images come in the order of class, then file name.
 
-    uint8 images stay uint8. Floats become float32 in 0..1 by the scale of the whole set, see
-    `data.scale`: as they are, or divided by 255.
+    uint8 images stay uint8. Floats become float32 in 0..1. The scale of the whole set
+    decides whether they are divided by 255, see `data.scale`.
 
     Returns:
         The dataset, and a line for each thing the user should know.
@@ -85,7 +85,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         blank += [own[index].path for index in blank_images(pixels)]
         splits[name] = Split(pixels, np.array([p.label for p in own], dtype=np.int64))
     if blank:
-        warnings.append(f"{len(blank)} images are blank, one value all over: {named(blank)}")
+        warnings.append(f"blank images (a single value): {len(blank)}: {named(blank)}")
     return Dataset(tuple(scan.classes), splits, scale=scale, bits=scan.bits), warnings
 
 
@@ -113,7 +113,7 @@ def _off_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[st
 
 
 def _on_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[str]:
-    """What was done to bring a set of floats to 0..1, and what is doubtful about it."""
+    """Lines about how a set of floats was brought to 0..1, and about doubtful values in it."""
     if scale == "uint8":
         return []
     white, lines = (255, []) if scale == "float 0..255" else (1, [])
@@ -125,20 +125,20 @@ def _on_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[str
         dark = [p.path for p in images if 0 < p.image.highest <= 1]
         if dark:
             lines.append(
-                f"{len(dark)} images hold no value above 1, in a set of 0..255, so they are almost"
-                f" black: {named(dark)}"
+                f"images of a 0..255 set without a value above 1, which are almost black:"
+                f" {len(dark)}: {named(dark)}"
             )
     clipped = [p.path for p in images if p.image.lowest < 0 or p.image.highest > white]
     if clipped:
         lines.append(
-            f"{len(clipped)} images hold values a little outside 0..{white}, which were clipped:"
-            f" {named(clipped)}"
+            f"images with values a little outside 0..{white}, which were clipped:"
+            f" {len(clipped)}: {named(clipped)}"
         )
     return lines
 
 
 def _odd_ones(paths: Sequence[str], values: Sequence[object], what: str) -> list[str]:
-    """A line for each file whose value is not the most frequent one."""
+    """A line for each file whose size or dtype is not the most frequent one."""
     if not values:
         return []
     usual = Counter(values).most_common(1)[0][0]
@@ -150,7 +150,7 @@ def _odd_ones(paths: Sequence[str], values: Sequence[object], what: str) -> list
 
 
 def _read_files(paths: Sequence[str]) -> list[Image | str]:
-    """Images in the order of `paths`, or a line that says what is wrong with the file."""
+    """For each path the image, or a line that says what is wrong with the file."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     threads = min(_MAX_THREADS, 2 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(threads) as pool:

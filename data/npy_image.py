@@ -1,4 +1,4 @@
-"""Read one image from a .npy file, or say why it holds none; nothing is unpickled."""
+"""Read one image from a .npy file, or say why that fails; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_SIDE = 16
 
 
 class Image(NamedTuple):
-    """What one file holds."""
+    """The image that one file holds."""
 
     pixels: Pixels  # [H, W]
     dtype: str  # of the file

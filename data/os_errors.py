@@ -1,4 +1,4 @@
-"""What the operating system refuses: whose fault it is, and how it is said in one line."""
+"""Errors of the operating system: whether the machine is at fault, and a message in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MACHINE = frozenset(
         *("ENOSPC", "EDQUOT", "EIO", "ESTALE", "ENXIO", "ENODEV", "EREMOTEIO", "ENOLCK"),
         # no memory, no more files, processes or time
         *("ENOMEM", "EMFILE", "ENFILE", "EAGAIN", "EBUSY", "ETIMEDOUT"),
-        # a network or a mounted folder that is away
+        # a network or a mounted folder that is unavailable
         *("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"),
         *("ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ENOLINK", "ECOMM"),
     )
@@ -23,16 +23,16 @@ _MACHINE = frozenset(
 
 
 def is_machine(error: OSError) -> bool:
-    """Whether the machine is at fault, so that the same command may do later.
+    """Whether the machine is at fault, so that the same command may succeed later.
 
-    A file that is missing, of the wrong kind or not permitted is not: that is what was named.
+    A file that is missing, of the wrong kind or not permitted is the user's fault.
     """
     passing = (ConnectionError, TimeoutError, socket.gaierror)
     return isinstance(error, passing) or error.errno in _MACHINE
 
 
 def in_words(error: OSError) -> str:
-    """The file, where the error names one, and what is wrong with it, in one line."""
+    """The error in one line, with the file if the error names one."""
     file = error.filename
     if isinstance(file, bytes):
         file = os.fsdecode(file)
@@ -40,10 +40,10 @@ def in_words(error: OSError) -> str:
 
 
 def fault_in(path: str | Path, error: OSError) -> str:
-    """What is wrong with a file that the user named, in one line that does not name it.
+    """What is wrong with a file that the user gave, in one line without the file's name.
 
     Raises:
-        OSError: the machine is at fault: `error`, which names the file from now on.
+        OSError: the machine is at fault; it is `error`, with the file's name set.
     """
     if is_machine(error):
         name_file(error, path)  # reading from an open file names none
@@ -52,15 +52,15 @@ def fault_in(path: str | Path, error: OSError) -> str:
 
 
 def name_file(error: OSError, path: str | Path) -> None:
-    """Have an error name this file, and no other one.
+    """Set the file that an error names.
 
-    An error without a number has nothing but its text, and keeps that.
+    An error without a number has only its text, and is left as it is.
     """
     if error.errno is not None:
         error.filename, error.filename2 = str(path), None
 
 
 def said(error: OSError) -> str:
-    """What the system says, without the file."""
+    """The system's message, without the file."""
     lines = [line.strip() for line in str(error).splitlines()]
     return error.strerror or next(filter(None, lines), type(error).__name__)

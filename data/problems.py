@@ -1,4 +1,4 @@
-"""Errors that name every problem on a line of its own, and lists that stay short."""
+"""Errors that hold a line for each problem, and short lists of names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ MAX_PROBLEMS = 20
 
 
 class ProblemsError(ValueError):
-    """Something is wrong with what was given.
+    """The input is wrong.
 
     Attributes:
-        found: every problem, one line each, naming file or field, value and rule.
-        problems: the lines to show: of more than `MAX_PROBLEMS` the first, and "and N more".
+        found: every problem, one line each, with file or field, value and rule.
+        problems: the lines to show: the first `MAX_PROBLEMS`, then "and N more" if there are more.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:

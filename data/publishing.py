@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from shiftsearch.data.os_errors import name_file
 
 WRITING = ".writing-"
-"""How the name of a file begins while it is written."""
+"""Prefix of a file's name while the file is written."""
 
 
 @contextmanager
 def written_beside(target: Path) -> Iterator[Path]:
-    """Give a new folder beside `target` to write into, renamed to `target` at the end.
+    """Make a new folder beside `target` to write into; it is renamed to `target` at the end.
 
-    An error, also in the rename, removes what was written. A process killed on the way leaves a
-    hidden folder `.NAME.<8 hex digits>` and no target.
+    After an error, also in the rename, the new folder is removed. A process that is killed leaves
+    a hidden folder `.NAME.<8 hex digits>` and no target.
 
     Raises:
         OSError: the folder cannot be made, or `target` holds files by then.
@@ -47,11 +47,12 @@ def written_beside(target: Path) -> Iterator[Path]:
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write a .npy file.
 
-    numpy writes to a file by itself where it can, and of a full disk it then says neither that
-    nor the file's name; given no more than `write`, it leaves that to Python.
+    If numpy gets a real file, it writes by itself, and its error for a full disk names neither the
+    cause nor the file. It gets only the method `write`, so that Python writes and raises the
+    error.
 
     Raises:
-        OSError: with number and name of the file.
+        OSError: with the error's number and the file's name.
     """
     try:
         with path.open("wb") as file:

@@ -1,8 +1,8 @@
-"""What a stored value means: which value is white, and how it becomes a number in 0..1.
+"""The scale of stored values: which value is white, and how a value becomes a number in 0..1.
 
-The one rule for all who read images: folders, `data check`, `data import`, `evaluate` and
-`predict`. A set has one scale. It is found from all its files together when a folder is read, and
-a bundle records it, so that a file is later read as the files of the training set were.
+Everything that reads images uses these rules: folders, `data check`, `data import`, `evaluate` and
+`predict`. A set has one scale. It is found from all its files together when a folder is read. A
+bundle records it, so that later files are read as the training files were.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ TOLERANCE = 1e-3
 """How far floats may lie outside 0..1, from rounding or resampling; they are clipped to it."""
 
 LEAST_WIDE = 8
-"""A set of floats whose largest value is above 1 and below this has no scale that we know: in
-0..255 it would be black."""
+"""A set of floats whose largest value is above 1 and below this is refused: as 0..255 it would be
+black."""
 
 FAINT = 1 / 8
-"""A set whose largest value is below this fraction of its scale is worth a warning."""
+"""A set whose largest value is below this fraction of its scale gets a warning."""
 
 Bits: TypeAlias = Literal[8, 10, 12, 14, 16]
-"""Significant bits that 16-bit PNG files are known to have."""
+"""Numbers of significant bits that 16-bit PNG files may have."""
 DEEP_BITS: tuple[Bits, ...] = get_args(Bits)
 FULL_BITS: Bits = 16
 
 
 def impossible(lowest: float, highest: float) -> bool:
-    """Whether no scale of floats has such values."""
+    """Whether these values fit no scale of floats."""
     return lowest < -TOLERANCE or highest > 255 * (1 + TOLERANCE)
 
 
 def scale_of(highest: Sequence[float]) -> Scale:
     """The scale of a set of floats, from the largest value of each file.
 
-    It is 0..1 where most files go no further. A few that do are then wrong by themselves, and do
-    not make the others dark.
+    It is 0..1 if most files have no larger values. A few files with larger values are then errors,
+    and do not make the other files dark.
     """
     beyond = sum(value > 1 + TOLERANCE for value in highest)
     return "float 0..255" if 2 * beyond >= max(1, len(highest)) else "float 0..1"
@@ -53,9 +53,9 @@ def misfit(scale: Scale, dtype: str, highest: float) -> str:
     """Why an image is not on the scale; empty if it is. uint8 images are on every scale.
 
     Args:
-        scale: of the set, or of the images that a model was trained on.
-        dtype: of the file.
-        highest: its largest value, for floats.
+        scale: the scale of the set, or of a model's training images.
+        dtype: the file's dtype.
+        highest: the file's largest value, for floats.
     """
     if dtype == "uint8":
         return ""
@@ -67,11 +67,11 @@ def misfit(scale: Scale, dtype: str, highest: float) -> str:
 
 
 def to_unit(pixels: Pixels, scale: Scale) -> Pixels:
-    """Floats as float32 in 0..1, uint8 as it is.
+    """Convert floats to float32 in 0..1; uint8 is returned as it is.
 
     Args:
         pixels: uint8, or float32 on `scale`; not changed.
-        scale: what the floats mean.
+        scale: the scale of the floats.
     """
     if pixels.dtype == np.uint8:
         return pixels

@@ -20,25 +20,25 @@ from shiftsearch.data.problems import named
 from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
 
 IMPORT_RECORD = "imported.json"
-"""What `data import` notes about its source, beside the splits, where it matters later."""
+"""The record that `data import` writes about its source, beside the splits."""
 
 _RULES = "2"
-"""Changes when the same files are read in another way, so that older packs are not used."""
+"""Raised when the same files are read in another way, so that older packs are not used."""
 
 
 @dataclass
 class Scan:
-    """What a dataset folder holds, without having read an image.
+    """The contents of a dataset folder; no image is read.
 
     Attributes:
         folder: the dataset folder.
-        suffixes: of the image files, in lower case.
+        suffixes: suffixes of the image files, in lower case.
         files: split -> class -> sorted paths of the image files, relative to `folder`.
-        strays: number of entries that are no part of the layout.
+        strays: number of entries that are not part of the layout.
         misplaced: folder, relative to `folder` -> number of images in it that are left out,
             because they lie beside the class folders or in folders inside them.
         bits: significant bits of the 16-bit PNG files that the images were imported from.
-        problems: what is wrong with the layout, one line each.
+        problems: faults of the layout, one line each.
         signature: hex digest over relative path, size and modification time of every entry.
     """
 
@@ -63,14 +63,14 @@ class Scan:
         lines = []
         if self.strays:
             lines.append(
-                f"{self.folder}: skipped {self.strays} stray entries, which are not"
-                f" {' or '.join(self.suffixes)} files in a class folder"
+                f"{self.folder}: skipped stray entries, which are not"
+                f" {' or '.join(self.suffixes)} files in a class folder: {self.strays}"
             )
         if self.misplaced:
             where = named([f"{place} ({count})" for place, count in self.misplaced.items()])
             lines.append(
-                f"{self.folder}: left out {self.misplaced.total()} images that do not lie directly"
-                f" in a class folder: {where}; move them there to have them read"
+                f"{self.folder}: left out images that are not directly in a class folder:"
+                f" {self.misplaced.total()}, in {where}; move them there to have them read"
             )
         return lines
 
@@ -87,11 +87,11 @@ def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
     forms (composed in one split, decomposed in another) is one class, under the composed name.
 
     Args:
-        path: DIR/{TRAIN,TEST,TEST2}/<class>/*, to begin with.
-        suffixes: of the image files, in lower case; files may have them in any case.
+        path: the folder DIR of DIR/{TRAIN,TEST,TEST2}/<class>/*.
+        suffixes: suffixes of the image files, in lower case; the files' own may be in any case.
 
     Raises:
-        DataError: `path` is missing or no folder.
+        DataError: `path` is missing or is not a folder.
         OSError: the machine is at fault, not the folder.
     """
     if not path.is_dir():
@@ -123,7 +123,7 @@ def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
 
 
 def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -> list[str]:
-    """Sorted names of what is kept of a folder; what is left out is counted."""
+    """Sorted names of the entries of a folder that are kept; the others are counted."""
     kept = []
     try:
         with os.scandir(scan.folder / relative) as entries:
@@ -148,7 +148,7 @@ def _is_image(entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> bool:
 
 
 def _note_misplaced(scan: Scan, relative: str, entry: os.DirEntry[str]) -> bool:
-    """Count the images of an entry that is left out, a file or a folder; whether it has any."""
+    """Count the images in a file or folder that is left out; True if there are any."""
     if _is_image(entry, scan.suffixes):
         scan.misplaced[relative] += 1
         return True
@@ -207,7 +207,9 @@ def _read_import_record(scan: Scan) -> None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         if isinstance(error, OSError):
             fault_in(path, error)
-        scan.problems.append(f"{path}: is damaged; `data import` writes it, import once more")
+        scan.problems.append(
+            f"{path}: is damaged; `data import` writes it; import the images again"
+        )
         return
     if bits not in DEEP_BITS:
         scan.problems.append(f"{path}: bits is {bits!r}, but must be one of {DEEP_BITS}")
@@ -247,5 +249,5 @@ def _check_layout(scan: Scan) -> None:
         (only,) = scan.classes
         scan.problems.append(
             f"{scan.folder}: holds one class, {only!r} (images: {scan.counts(only)}), but there"
-            " must be at least two to tell apart"
+            " must be at least two"
         )

@@ -1,4 +1,4 @@
-"""Splits as tensors on the device: moved once, as stored, and normalised batch by batch."""
+"""Splits as tensors on the device: copied once, as stored, and normalised batch by batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Images as float32 in 0..1.
+    """Convert images to float32 in 0..1.
 
     Args:
         images: [N, 1, H, W] uint8 in 0..255, or float32 in 0..1, which is returned as it is.

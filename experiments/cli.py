@@ -1,4 +1,4 @@
-"""The command `shiftsearch`: its options, one clear line per problem, exit codes."""
+"""The command `shiftsearch`: its options, one line per problem, and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shiftsearch.experiments.terminal import lost_output, own_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the process's exit code.
+    """Run one command; returns the process's exit code.
 
     0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
     stopped by a fault of the machine: run the same command to continue.
@@ -48,29 +48,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         Path.cwd()
-    except OSError:  # torch and Ray need one, whatever the paths are
+    except OSError:  # torch and Ray need a current folder
         return _refused(["the current folder does not exist any more; go to another one first"])
     try:
         options = _parser().parse_args(arguments)
-    except SystemExit as error:  # after --help, or what argparse says about wrong options
+    except SystemExit as error:  # after --help or argparse's message about wrong options
         return error.code if isinstance(error.code, int) else WRONG_INPUT
-    # At INFO, `search.executing.cluster` lets Ray and Optuna speak too.
+    # At INFO, `search.executing.cluster` also shows the messages of Ray and Optuna.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
     )
     if not options.verbose and not sys.warnoptions:
-        warnings.simplefilter("ignore")  # what libraries tell their callers; ours are logged
+        warnings.simplefilter("ignore")  # of libraries, for programmers; ours are logged
     # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
     signal.signal(signal.SIGTERM, _interrupt)
     _ensure_home()
-    # For files of UTF-8, into which an argument need not fit.
+    # For files in UTF-8; an argument may hold other bytes.
     command = shlex.join(["shiftsearch", *arguments])
     options.command = command.encode(errors="backslashreplace").decode()
-    # Imported late: `--help` and wrong options answer at once, torch and Ray take seconds.
+    # Imported late, because torch and Ray take seconds; `--help` and wrong options answer at once.
     module, _, function = options.run_command.rpartition(".")
     commands = importlib.import_module(f"shiftsearch.experiments.{module}")
-    # Without markup: a path with brackets in it is printed as it is. What libraries write when
-    # they may would tear a live view: plain lines then.
+    # Without markup, so that a path with brackets is printed as it is. With --verbose, messages of
+    # libraries would break a live view, so plain lines are printed.
     console = Console(
         soft_wrap=not sys.stdout.isatty(),
         markup=False,
@@ -80,21 +80,21 @@ def _run(arguments: Sequence[str]) -> int:
         code: int = getattr(commands, function)(options, console)
     except commands.INPUT_ERRORS as error:
         cause = error.__cause__
-        if isinstance(cause, OSError) and is_machine(cause):  # a full disk is no wrong input
+        if isinstance(cause, OSError) and is_machine(cause):  # such as a full disk
             return _interrupted(str(error))
         return _refused(getattr(error, "problems", None) or [str(error)])
     return code
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """What Ctrl+C does, also where a shell made this process ignore it (in the background)."""
+    """Interrupt like Ctrl+C, also if a shell made this background process ignore Ctrl+C."""
     raise KeyboardInterrupt
 
 
 def _ensure_home() -> None:
-    """Take / for the home directory where there is none, as containers do; Ray cannot do without.
+    """Use / as the home directory if there is none, as containers do, because Ray needs one.
 
-    A user without an entry in the system's list and without HOME has none.
+    There is none without HOME for a user who is not in the system's list.
     """
     try:
         Path.home()
@@ -114,10 +114,10 @@ def _interrupted(why: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Of the whole command line; `run_command` is a module of this floor and its function."""
+    """The parser of the command line; `run_command` is a module of this floor and its function."""
     parser = argparse.ArgumentParser(
         prog="shiftsearch",
-        description="Find the hyperparameters that carry an image classifier to another domain.",
+        description="Find the hyperparameters that adapt an image classifier to another domain.",
     )
     parser.set_defaults(verbose=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -135,17 +135,17 @@ _Commands = argparse._SubParsersAction  # what add_subparsers returns has no pub
 
 def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
     search = commands.add_parser(
-        "search", help="check the data, search, retrain the top, export the winner, report"
+        "search", help="check the data, search, retrain the best, export the winner, report"
     )
     search.add_argument("experiment", nargs="?", metavar="NAME|FILE.yaml")
     search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
     search.add_argument(
         "--run", metavar="DIR", type=user_path, help="run folder; default runs/NAME"
     )
-    search.add_argument("--trials", type=int, metavar="N", help="complete trials wanted")
-    search.add_argument("--seconds", type=float, metavar="S", help="seconds of searching at most")
+    search.add_argument("--trials", type=int, metavar="N", help="number of complete trials")
+    search.add_argument("--seconds", type=float, metavar="S", help="most seconds of searching")
     search.add_argument(
-        "--trainings", type=float, metavar="X", help="training at most, in whole protocols"
+        "--trainings", type=float, metavar="X", help="most training, in whole protocols"
     )
     search.add_argument(
         "--until-converged",
@@ -159,17 +159,17 @@ def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
     search.add_argument(
         "--verbose",
         action="store_true",
-        help="also what Ray, its workers and Optuna say; plain lines instead of the live view",
+        help="show messages of Ray, its workers and Optuna; plain lines instead of the live view",
     )
     search.set_defaults(run_command="commands.search")
 
 
 def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
-    status = commands.add_parser("status", help="how a run stands, running or not")
+    status = commands.add_parser("status", help="the state of a run, running or not")
     status.add_argument("run", metavar="RUN", type=user_path)
     shown = status.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON document")
-    shown.add_argument("--watch", action="store_true", help="until the run ends or Ctrl+C")
+    shown.add_argument("--watch", action="store_true", help="repeat until the run ends or Ctrl+C")
     status.set_defaults(run_command="live.inspection.status")
 
     trials = commands.add_parser("trials", help="the trials of a run, running or not")
@@ -177,8 +177,8 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
     trials.add_argument(
         "--sort",
         metavar="COLUMN",
-        help="any column of trials.csv, or the end of its name; accuracies best first, all else "
-        "upwards, missing last; default number, with --top test2_accuracy",
+        help="any column of trials.csv, or the end of its name; accuracies best first, others "
+        "ascending, missing last; default: number, or test2_accuracy with --top",
     )
     trials.add_argument("--top", type=int, metavar="N", help="only the first N rows")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
@@ -186,7 +186,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
-    enqueue = commands.add_parser("enqueue", help="have a live search try a configuration next")
+    enqueue = commands.add_parser("enqueue", help="let a running search try a configuration next")
     enqueue.add_argument("run", metavar="RUN", type=user_path)
     enqueue.add_argument("values", nargs="+", metavar="KEY=VALUE")
     enqueue.add_argument(
@@ -194,19 +194,19 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
         type=int,
         dest="trial",
         metavar="TRIAL",
-        help="what is left out is as in this trial; default: as in the reference configuration",
+        help="missing values are this trial's; default: the reference configuration's",
     )
     enqueue.set_defaults(run_command="live.steer.enqueue")
 
-    extend = commands.add_parser("extend", help="have a live search go on to more trials")
+    extend = commands.add_parser("extend", help="let a running search continue to more trials")
     extend.add_argument("run", metavar="RUN", type=user_path)
     extend.add_argument(
-        "--trials", type=int, required=True, metavar="N", help="complete ones wanted in all"
+        "--trials", type=int, required=True, metavar="N", help="number of complete trials in total"
     )
     extend.set_defaults(run_command="live.steer.extend")
 
     stop = commands.add_parser(
-        "stop", help="have a live search ask for no more: open trials end, the best are retrained"
+        "stop", help="start no more trials: running trials end, the best are retrained"
     )
     stop.add_argument("run", metavar="RUN", type=user_path)
     stop.add_argument(
@@ -216,22 +216,24 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:
-    report = commands.add_parser("report", help="write report.html and trials.csv of a run anew")
+    report = commands.add_parser("report", help="write report.html and trials.csv of a run again")
     report.add_argument("run", metavar="RUN", type=user_path)
     report.set_defaults(run_command="commands.report")
 
-    replay = commands.add_parser("replay", help="rehearse settings on what past runs recorded")
+    replay = commands.add_parser(
+        "replay", help="simulate searches with other settings on recorded trials"
+    )
     replay.add_argument("runs", nargs="+", metavar="RUN", type=user_path)
     replay.add_argument(
         "--policy",
         action="append",
         default=[],
         metavar="KEY=VALUE,...",
-        help="a further row: branches, first_baselines, rungs (1+3), keep, sampler, start_up",
+        help="settings to try: branches, first_baselines, rungs (1+3), keep, sampler, start_up",
     )
-    replay.add_argument("--seeds", type=int, default=100, help="simulated searches of each")
+    replay.add_argument("--seeds", type=int, default=100, help="simulated searches per setting")
     replay.add_argument("--workers", type=int, default=2)
-    replay.add_argument("--trials", type=int, metavar="N", help="default: as the run")
+    replay.add_argument("--trials", type=int, metavar="N", help="default: the run's")
     replay.add_argument("--target", type=float, help="TEST2 accuracy, selection part, 0..1")
     replay.set_defaults(run_command="commands.replay")
 
@@ -254,15 +256,17 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     data = commands.add_parser("data", help="check, make or import image folders")
     kinds = data.add_subparsers(metavar="ACTION", required=True)
-    check = kinds.add_parser("check", help="what a folder holds, and what is doubtful about it")
+    check = kinds.add_parser("check", help="count the images of a folder, and warn of problems")
     check.add_argument("folder", metavar="DIR", type=user_path)
     check.set_defaults(run_command="commands.data_check")
-    synthesize = kinds.add_parser("synthesize", help="write the synthetic default as a folder")
+    synthesize = kinds.add_parser("synthesize", help="write the synthetic set as a folder")
     synthesize.add_argument("folder", metavar="DIR", type=user_path)
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
     synthesize.set_defaults(run_command="commands.data_synthesize")
-    imports = kinds.add_parser("import", help="from folders of PNG or JPEG, split/class/file")
+    imports = kinds.add_parser(
+        "import", help="make a data folder from PNG or JPEG files in SOURCE/split/class/"
+    )
     imports.add_argument("source", metavar="SOURCE", type=user_path)
     imports.add_argument("folder", metavar="DIR", type=user_path)
     imports.add_argument("--size", type=int, default=28, help="height and width in pixels")

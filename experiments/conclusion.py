@@ -32,8 +32,8 @@ from shiftsearch.experiments.outcome.results import (
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.run_folder import Run, read_json
-from shiftsearch.model.bundle import save_bundle
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.protocol import division_of
 from shiftsearch.model.store import content_key

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.frozen import OneOf, flatten
@@ -185,7 +186,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
     try:
         experiment = Experiment.model_validate(_prepared(raw))
     except ValidationError as error:
-        problems += [_problem(e) for e in error.errors()]
+        problems += [problem_line(Experiment, e) for e in error.errors()]
     if not problems:
         try:
             experiment.checked_points()
@@ -204,59 +205,9 @@ def dump(experiment: Experiment) -> str:
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     """With the types that the strict fields ask for, which YAML has no way to write."""
-    prepared = _as_declared(Experiment, raw)
+    prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
-        prepared["space"] = _with_boolean_log(prepared["space"])
+        prepared["space"] = with_boolean_log(prepared["space"])
     if isinstance(prepared.get("points"), list):
         prepared["points"] = tuple(prepared["points"])
     return prepared
-
-
-_WORDS = {"yes": True, "on": True, "no": False, "off": False}
-"""What YAML 1.1 takes for booleans beside true and false, and people write."""
-
-
-def _boolean(value: object) -> object:
-    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _with_boolean_log(node: object) -> object:
-    """The space with `log: yes` as `log: true`."""
-    if not isinstance(node, Mapping):
-        return node
-    return {k: _boolean(v) if k == "log" else _with_boolean_log(v) for k, v in node.items()}
-
-
-def _as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in raw.items():
-        field = model.model_fields.get(str(key))
-        kind = None if field is None else field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-            value = _as_declared(kind, value)
-        elif kind is bool:
-            value = _boolean(value)
-        elif isinstance(value, int) and not isinstance(value, bool) and "float" in str(kind):
-            value = float(value)
-        result[str(key)] = value
-    return result
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    location = [str(part) for part in error["loc"]]
-    path = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(location[-1], _names_at(location[:-1]))}"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{path}: {error['input']!r}, but {message}"
-
-
-def _names_at(location: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Experiment
-    for part in location:
-        kind = model.model_fields[part].annotation
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return []
-        model = kind
-    return list(model.model_fields)

@@ -1,4 +1,4 @@
-"""What a network is built from, as a value; another architecture is a class and an entry here."""
+"""Architectures as values; to add one, write a class and its entry in `ARCHITECTURES`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Layer:
     """A layer that can be frozen.
 
     Attributes:
-        name: for people.
-        shape: of its output for one image: (C, H, W), or (features,).
+        name: shown to users.
+        shape: shape of its output for one image: (C, H, W), or (features,).
     """
 
     name: str
@@ -30,16 +30,16 @@ class Layer:
 class Architecture(Frozen):
     """The layers of a network before its head, which is a dense layer with one output per class.
 
-    Its fields are hyperparameters of the same names in `network`, see `model.hyperparameters`.
-    Values that the reference architecture has are `Neutral`, so that its content is empty.
+    Its fields are also fields of `model.hyperparameters.NetworkHyperparameters`. The reference
+    architecture's values are `Neutral`, so that its content is empty.
     """
 
     name: str = ""
-    """It is chosen by this, and recorded under it; the key of its entry in `ARCHITECTURES`."""
+    """The key of its entry in `ARCHITECTURES`."""
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """The layers that can be frozen, from the input on."""
+        """Names of the layers that can be frozen, counted from the input."""
         raise NotImplementedError
 
     @property
@@ -52,7 +52,7 @@ class Architecture(Frozen):
         raise NotImplementedError
 
     def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
-        """The layers of `layer_names`, each from the output of the one before it.
+        """The modules of `layer_names`; each takes the output of the one before it.
 
         Args:
             image_size: (H, W) in pixels, each at least `least_side`.
@@ -61,7 +61,7 @@ class Architecture(Frozen):
 
     @property
     def description(self) -> str:
-        """The layers before the head in a clause, for the report."""
+        """The layers before the head in a few words, for the report."""
         raise NotImplementedError
 
 
@@ -86,7 +86,7 @@ class ThreeBlocks(Architecture):
 
     @property
     def least_side(self) -> int:
-        """One pixel must be left after the poolings."""
+        """The side of which the poolings leave one pixel."""
         return int(2 ** len(self.filters))
 
     def layers(self, image_size: tuple[int, int]) -> tuple[Layer, ...]:
@@ -99,7 +99,7 @@ class ThreeBlocks(Architecture):
         return tuple(map(Layer, self.layer_names, shapes))
 
     def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
-        """As `model.network` has them."""
+        """Blocks and a dense layer of `model.network`."""
         from shiftsearch.model.network import Block, Dense  # imports torch
 
         channels = (1, *self.filters)
@@ -109,7 +109,7 @@ class ThreeBlocks(Architecture):
 
     @property
     def description(self) -> str:
-        """With the widths."""
+        """The layers with their widths."""
         return (
             "three blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 max-pooling "
             f"({', '.join(map(str, self.filters))} filters), a dense layer of {self.dense}"
@@ -122,4 +122,4 @@ REFERENCE = ThreeBlocks()
 ARCHITECTURES: Mapping[str, type[Architecture]] = {
     "three blocks": ThreeBlocks,
 }
-"""By name; without arguments, each is complete."""
+"""Architectures by name; each can be made without arguments."""

@@ -6,7 +6,6 @@ weights before fine-tuning) and `bundle.json` (all else, and the checksums of th
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,127 +27,30 @@ from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
     BundleError,
-    DivisionRecord,
-    Origin,
-    Preprocessing,
     Record,
     RecordedNetwork,
     Row,
     Stage,
     checksum,
-    is_replaceable,
     misfits,
     other_classes,
     present,
-    publish,
     read_record,
-    recorded,
 )
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import Network
-from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.protocol import build
 
 _LOG = logging.getLogger(__name__)
-
-
-def save_bundle(
-    folder: Path,
-    *,
-    weights: Mapping[str, Tensor],
-    baseline_weights: Mapping[str, Tensor],
-    dataset: Dataset,
-    hyperparameters: Hyperparameters,
-    protocol: Protocol,
-    metrics: Sequence[Mapping[str, Any]],
-    versions: Mapping[str, str],
-    seed: int,
-    number: int,
-    replicate: int,
-) -> None:
-    """Write a bundle, replacing the one that may be there.
-
-    After a crash at any point, `load_bundle` finds either the old bundle or the new one, complete.
-
-    Args:
-        folder: of the bundle; its parent is made when missing.
-        weights: the network's state after fine-tuning.
-        baseline_weights: the network's state before it.
-        dataset: what it was trained on.
-        hyperparameters: the trial's configuration.
-        protocol: the run's protocol.
-        metrics: rows of plain JSON values, kept as they are.
-        versions: of the software that trained it, by name.
-        seed: of the study.
-        number: of the trial.
-        replicate: number of the trial's replicate that is exported.
-
-    Raises:
-        BundleError: the weights do not fit the dataset, or `folder` holds something else.
-        ValueError: `metrics` holds NaN or an infinity.
-    """
-    architecture = recorded(
-        hyperparameters.network.architecture,
-        classes=len(dataset.classes),
-        image_size=dataset.image_size,
-        dropout=hyperparameters.fine_tune.dropout,
-    )
-    states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
-    _check_savable(folder, states, architecture)
-    contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
-    kind = type(architecture)
-    record = Record[kind](  # type: ignore[valid-type]
-        architecture=architecture,
-        preprocessing=Preprocessing(
-            size=dataset.image_size, scale=dataset.scale, bits=dataset.bits
-        ),
-        classes=dataset.classes,
-        hyperparameters=hyperparameters.to_flat(),
-        protocol=protocol,
-        dataset_digest=dataset.digest,
-        division=_division_record(dataset, protocol),
-        metrics=tuple(dict(row) for row in metrics),
-        versions=dict(versions),
-        study=Origin(seed=seed, number=number, replicate=replicate),
-        checksums={name: checksum(content) for name, content in contents.items()},
-    )
-    # Not pydantic's own JSON, which turns NaN into null without a word.
-    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False)
-    publish(folder, {**contents, RECORD: text.encode()})
-
-
-def _check_savable(
-    folder: Path, states: Mapping[Stage, Mapping[str, Tensor]], architecture: RecordedNetwork
-) -> None:
-    problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
-    if not is_replaceable(folder):
-        problems.append(f"{folder}: is no bundle, so it is not replaced")
-    if problems:
-        raise BundleError(problems)
-
-
-def _serialised(weights: Mapping[str, Tensor]) -> bytes:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    content: bytes = safetensors.torch.save(tensors)
-    return content
-
-
-def _division_record(dataset: Dataset, protocol: Protocol) -> DivisionRecord:
-    return DivisionRecord(
-        holdout=protocol.holdout,
-        seed=protocol.division_seed,
-        test2_digest=dataset.splits["TEST2"].digest(),
-        held_out=tuple(division_of(dataset, protocol).held_out.tolist()),
-    )
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check all of it; nothing is unpickled.
 
     Raises:
-        BundleError: with a line for each problem: a file that is missing or damaged, a schema
-            that this version does not read, a field or tensor that is not as it must be.
+        BundleError: a line for each problem: a file that is missing or damaged, a schema that this
+            version does not read, a field or tensor that is wrong.
     """
     folder = present(folder)
     missing = [
@@ -260,7 +162,7 @@ class Bundle:
 
         Args:
             images: [N, H, W] of the bundle's image size, uint8 in 0..255 or floating on the scale
-                of the images that the model was trained on.
+                of the training images.
             device: where to compute.
 
         Returns:
@@ -280,7 +182,7 @@ class Bundle:
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
         """The most probable class of each image, and its probability in 0..1.
 
-        Files are read on the scale of the images that the model was trained on.
+        Files are read on the scale of the training images.
 
         Args:
             files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
@@ -288,7 +190,7 @@ class Bundle:
             device: where to compute, in float32.
 
         Raises:
-            DataError: with a line for each file that holds no image of this size and scale.
+            DataError: a line for each file that does not hold an image of this size and scale.
         """
         how = self.record.preprocessing
         images: list[Tensor] = []
@@ -313,8 +215,8 @@ class Bundle:
             self._warn_of_unknown_scale(has_floats)
         if dark:
             _LOG.warning(
-                "warning: %d files hold no value above 1, which is almost black in the 0..255 that"
-                " the model was trained on: %s",
+                "warning: files without a value above 1, which is almost black on the model's"
+                " scale, 0..255: %d: %s",
                 len(dark),
                 named(dark),
             )

@@ -1,4 +1,4 @@
-"""The files of a bundle: what they hold, how they are checked and how they are written."""
+"""The files of a bundle: their contents, their checks, and how they replace older ones."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class BundleError(ProblemsError):
 
 
 class RecordedNetwork(Architecture):
-    """What `model.network.Network` is built from: an architecture, its inputs and its outputs.
+    """The arguments of `model.network.Network`: an architecture, the image size and the classes.
 
-    Of each architecture there is a subclass in `RECORDED`, which has its fields as well.
+    `RECORDED` has a subclass for each architecture, with its fields.
     """
 
     classes: Annotated[int, Field(ge=1)]
@@ -62,7 +62,7 @@ RECORDED: Mapping[str, type[RecordedNetwork]] = {
     name: type(f"Recorded{architecture.__name__}", (RecordedNetwork, architecture), {})
     for name, architecture in ARCHITECTURES.items()
 }
-"""By the architecture's name."""
+"""Subclasses by the architecture's name."""
 
 Built = TypeVar("Built", bound=RecordedNetwork)
 
@@ -70,7 +70,7 @@ Built = TypeVar("Built", bound=RecordedNetwork)
 def recorded(
     architecture: Architecture, classes: int, image_size: tuple[int, int], dropout: float
 ) -> RecordedNetwork:
-    """As a bundle records it."""
+    """The architecture in the form that a bundle records."""
     values = architecture.model_dump()
     return RECORDED[architecture.name](
         **values, classes=classes, image_size=image_size, dropout=dropout
@@ -78,19 +78,20 @@ def recorded(
 
 
 class Preprocessing(Frozen):
-    """What turns an image file into the network's input; `data.image_file.read_image` does it."""
+    """How `data.image_file.read_image` turns an image file into the network's input."""
 
     size: tuple[Side, Side]
     """(H, W) in pixels."""
     grayscale: Literal[True] = True
     value_range: Literal["uint8 / 255; float as is"] = "uint8 / 255; float as is"
-    """Of images that were read: what becomes of them in the network."""
+    """How the values of an image that was read become the network's input."""
     scale: Scale | None = None
-    """Of the files that the model was trained on, see `data.scale`: files are read on this scale,
-    or refused. None in a bundle of an earlier version, which did not record it: a .npy file of
-    floats is then divided by 255 if it holds a value above 1."""
+    """The scale of the training files, see `data.scale`; files on another scale are refused. None
+    in
+    a bundle of an earlier version, which did not record it: a .npy file of floats is then divided
+    by 255 if it holds a value above 1."""
     bits: Bits = 16
-    """Significant bits of gray PNG files of 16 bits."""
+    """Significant bits of 16-bit gray PNG files."""
 
 
 class DivisionRecord(Frozen):
@@ -104,7 +105,7 @@ class DivisionRecord(Frozen):
 
 
 class Origin(Frozen):
-    """Where the model was made: the study's seed, the trial, its replicate."""
+    """Which training made the model: the study's seed, the trial and its replicate."""
 
     seed: Count
     number: Count
@@ -112,7 +113,7 @@ class Origin(Frozen):
 
 
 class Record(Frozen, Generic[Built]):
-    """The content of `bundle.json`, of a network in `RECORDED`."""
+    """The content of `bundle.json`; `Built` is a class in `RECORDED`."""
 
     schema_number: Annotated[int, Field(alias="schema")] = SCHEMA
     architecture: Built
@@ -123,11 +124,11 @@ class Record(Frozen, Generic[Built]):
     dataset_digest: str
     division: DivisionRecord
     metrics: tuple[Row, ...]
-    """Rows as the caller gave them."""
+    """Rows as the caller of `save_bundle` gave them."""
     versions: dict[str, str]
     study: Origin
     checksums: dict[str, str]
-    """File name to blake2b-256 in hex."""
+    """Blake2b-256 in hex, by file name."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -147,7 +148,7 @@ class Record(Frozen, Generic[Built]):
 
 
 def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """A line if a dataset has other classes than the bundle; its Unicode form does not count."""
+    """A line if a dataset has other classes than the bundle; Unicode forms are not compared."""
     one, other = ([unicodedata.normalize("NFC", name) for name in c] for c in (found, wanted))
     if one == other:
         return []
@@ -189,12 +190,12 @@ def is_replaceable(folder: Path) -> bool:
 def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Replace `folder` by one with these files.
 
-    The new folder is written beside, whole, and two renames put it in the place of the old one.
-    A crash between the two leaves the old one aside, where `present` finds it.
+    The new folder is written beside the old one, and two renames exchange them. After a crash
+    between the two renames, `present` finds the old folder.
     """
     beside, aside = _beside(folder), _aside(folder)
     if aside.exists():
-        # What a crash left: the only whole bundle, or one that is superseded.
+        # Left by a crash: the only complete bundle, or an old one.
         shutil.rmtree(aside) if folder.exists() else aside.rename(folder)
     if beside.exists():
         shutil.rmtree(beside)
@@ -208,7 +209,7 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def present(folder: Path) -> Path:
-    """`folder`, or the old bundle that was put aside, if a crash came before the new one."""
+    """`folder`, or the old bundle beside it if a crash left no bundle at `folder`."""
     return folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
 
 
@@ -224,12 +225,12 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
     """Read and check `bundle.json`.
 
     Raises:
-        BundleError: with a line for each field that is wrong.
+        BundleError: a line for each field that is wrong.
     """
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise BundleError([f"{path}: is no JSON: {error}"]) from None
+        raise BundleError([f"{path}: is not JSON: {error}"]) from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise BundleError([f"{path}: schema is {schema!r}, but this version reads {SCHEMA}"])
@@ -246,7 +247,7 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
 
 
 def _line(problem: Any) -> str:
-    """One problem found by pydantic: field, value, rule."""
+    """One problem found by pydantic as a line: field, value and rule."""
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"{field} is missing, but is required"

@@ -11,7 +11,7 @@ from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
 from shiftsearch.model.store import canonical_json, content_key
 
 PROTOCOL_VERSION = 2
-"""Raised whenever the same course would give other numbers; part of every course key."""
+"""Raised when the same course would give other numbers; part of every course key."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Course:
 
     Attributes:
         stage: "baseline" or "fine_tune".
-        hyperparameters: of this stage.
-        schedule: horizon, stopping and reduction.
-        train, validation: digests of the splits trained and validated on.
+        hyperparameters: this stage's hyperparameters.
+        schedule: most epochs, early stopping and reduction of the learning rate.
+        train, validation: digests of the splits that are trained and validated on.
         classes: number of classes.
         image_size: (H, W) in pixels.
-        seed: the study's.
+        seed: the study's seed.
         replicate: 0 in the search; 1, 2, ... in retraining.
         parents: result keys of the stages it starts from.
-        architecture: of the network; neutral as the reference one.
+        architecture: the network's architecture; the reference architecture is neutral.
     """
 
     stage: str
@@ -59,11 +59,11 @@ class Course:
         return content_key(parts | self._added())
 
     def seed_for(self, purpose: str, epoch: int) -> int:
-        """The seed of the generator that draws for `purpose` in an epoch; in 0..2^63 - 1.
+        """The seed of the generator for a purpose and an epoch, in 0..2^63 - 1.
 
-        `order` and `weights` depend on (study seed, replicate, stage) alone: configurations are
-        compared on common random numbers. Other purposes (`dropout`, `augmentation`) add this
-        stage's hyperparameters and parents.
+        `order` and `weights` depend only on (study seed, replicate, stage), so that configurations
+        are compared on common random numbers. Other purposes (`dropout`, `augmentation`) also
+        depend on this stage's hyperparameters and parents.
         """
         parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
         if purpose not in ("order", "weights"):
@@ -73,6 +73,6 @@ class Course:
         return int.from_bytes(digest, "little") >> 1
 
     def _added(self) -> dict[str, Any]:
-        """The content of fields that the first version did not have, without neutral ones."""
+        """The values of fields that the first version did not have, without neutral ones."""
         added = {"architecture": self.architecture.content()}
         return {name: content for name, content in added.items() if content}

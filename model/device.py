@@ -11,7 +11,7 @@ from shiftsearch.model.limits import container_limits
 
 
 class GpuMissing(RuntimeError):  # noqa: N818, named by its cause
-    """A GPU was promised to this process and torch sees none."""
+    """This process was given a GPU, but torch sees none."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Device:
     Attributes:
         name: "cpu" or "cuda".
         dtype: "bfloat16" (autocast: weights and batch statistics stay float32) or "float32".
-        threads: of this process's tensor operations on the CPU.
-        reason: one line that says why.
+        threads: number of threads of this process's tensor operations on the CPU.
+        reason: why these were chosen, in one line.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Device:
 
     @property
     def torch_device(self) -> torch.device:
-        """For tensors and generators."""
+        """The device as torch takes it."""
         return torch.device(self.name)
 
     @property
     def fuses(self) -> bool:
-        """Whether blocks run the fused kernels, which are for one thread of a CPU."""
+        """Whether blocks run the fused kernels, which work on one thread of a CPU."""
         return self.name == "cpu" and self.threads == 1
 
     def autocast(self) -> torch.autocast:
@@ -45,11 +45,11 @@ class Device:
         return torch.autocast(self.name, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def apply(self) -> None:
-        """Set this process's threads, reproducible kernels, and float32 where it says float32.
+        """Set this process's threads, choose reproducible kernels and switch TF32 off.
 
-        cuDNN's timed choice and non-deterministic kernels would break bit-identity. Its default
-        for float32 convolutions on a GPU is TF32, with 10 bits of mantissa, so that an evaluation
-        would not be the exported model's.
+        cuDNN's choice of kernels by timing and non-deterministic kernels would break bit-identity.
+        TF32, the default of float32 convolutions on a GPU, has 10 bits of mantissa, so that an
+        evaluation would differ from the exported model's.
         """
         # OMP_NUM_THREADS is read when torch loads, and a reused Ray worker keeps it: set it here.
         torch.set_num_threads(self.threads)
@@ -62,13 +62,13 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
     """The device for this process.
 
     Args:
-        cpus: CPUs it may use; below 1 counts as 1; 0 means all that the machine has.
-        gpus: fraction of a GPU it may use; None means whatever is present.
+        cpus: CPUs it may use; a fraction below 1 counts as 1; 0 means all of the machine's.
+        gpus: fraction of a GPU it may use; None means a GPU if one is present.
         dtype: "auto", "bfloat16" or "float32".
 
     Raises:
         ValueError: for another dtype.
-        GpuMissing: a GPU was promised and none is visible.
+        GpuMissing: `gpus` is above 0, but torch sees no GPU.
     """
     if dtype not in ("auto", "bfloat16", "float32"):
         raise ValueError(f"dtype is {dtype!r}, but must be auto, bfloat16 or float32")
@@ -91,7 +91,7 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
 
 
 def available_cpus() -> int:
-    """CPUs this process may use: those it may run on, or a container's quota in whole ones."""
+    """The number of CPUs this process may use: its affinity or its container's quota."""
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -100,15 +100,15 @@ def available_cpus() -> int:
 
 
 def available_gpus() -> int:
-    """GPUs that torch sees."""
+    """The number of GPUs that torch sees."""
     return torch.cuda.device_count()
 
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX).
 
-    Measured in training the reference network, one core, batch 64: 1,880 against 1,081 images
-    per second with AMX, 3,368 against 1,692 with AVX512-BF16 alone. Without either, oneDNN
-    emulates bfloat16 and it loses.
+    Training speed of the reference network with and without bfloat16, one core, batch 64: 1,880
+    against 1,081 images per second with AMX, 3,368 against 1,692 with AVX512-BF16 alone. Without
+    either, oneDNN emulates bfloat16, which is slower than float32.
     """
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""What a stage asks of an engine, and what the engine answers.
+"""The interface between a stage and an engine: the request for an epoch, and its result.
 
 `model.stage` decides and stores, and asks for one epoch at a time; an engine trains and validates
 it. An engine may serve one stage in this process (`model.training`) or many at once.
@@ -16,7 +16,7 @@ EpochRow = dict[str, float]
 
 
 class TrialDiverged(ArithmeticError):  # noqa: N818, named by its cause
-    """Training left the finite numbers; the message says where and under which learning rate."""
+    """A loss is not finite; the message names the epoch and the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TensorSplit:
     Attributes:
         images: [N, 1, H, W] uint8 or float32.
         labels: [N] int64.
-        digest: the content digest of what it was made from.
+        digest: content digest of the data that it was made from.
     """
 
     images: Tensor
@@ -36,13 +36,13 @@ class TensorSplit:
 
 @dataclass(frozen=True)
 class EpochRequest:
-    """Compute one epoch, please.
+    """The request to compute one epoch.
 
     Attributes:
-        number: of the epoch, counted from 1.
-        learning_rate: of the schedule; the recipe makes each layer's from it.
-        state: what `ComputedEpoch.state` gave after the epoch before, to go on from; None where
-            the engine computed that epoch itself, and before the first.
+        number: the epoch's number, counted from 1.
+        learning_rate: the schedule's; the recipe derives each layer's from it.
+        state: the previous epoch's `ComputedEpoch.state`, to continue from; None for the first
+            epoch, and if the engine computed the previous epoch itself.
     """
 
     number: int
@@ -52,16 +52,16 @@ class EpochRequest:
 
 @dataclass(frozen=True)
 class ComputedEpoch:
-    """An epoch, trained and validated.
+    """The result of one epoch of training and validation.
 
     Attributes:
-        train_loss, validation_loss: means over images; not finite where training diverged.
+        train_loss, validation_loss: means over images; not finite if training diverged.
         train_accuracy, validation_accuracy: in 0..1.
-        seconds: of training and validation.
-        images_per_second: in training.
-        environment: device, dtype, threads and versions it was computed under.
-        weights: makes a copy of the network's state, on the CPU. Valid until the next request.
-        state: all tensors that are needed to go on. Valid until the next request.
+        seconds: time of training and validation.
+        images_per_second: training speed.
+        environment: device, dtype, threads and software versions.
+        weights: returns a copy of the network's state, on the CPU. Valid until the next request.
+        state: returns all tensors needed to continue. Valid until the next request.
     """
 
     train_loss: float

@@ -1,4 +1,4 @@
-"""Evaluate a network on a split, always in float32, as the exported model computes."""
+"""Evaluate a network on a split, always in float32, as the exported model is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Evaluation:
     """How well a network classifies n images.
 
     Attributes:
-        n: images.
+        n: number of images.
         accuracy: fraction of images that are classified correctly, in 0..1.
         loss: mean cross-entropy, in nats.
         per_class: accuracy of each class; None where a class has no image.
@@ -43,7 +43,7 @@ class Evaluation:
         return cls(**{**raw, "per_class": tuple(raw["per_class"]), "confusion": confusion})
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The evaluation as plain JSON values."""
         return asdict(self) | {
             "per_class": list(self.per_class),
             "confusion": [list(row) for row in self.confusion],

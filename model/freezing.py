@@ -1,7 +1,8 @@
-"""Freezing: a layer keeps its weights and its statistics, whatever the parent does.
+"""Freeze layers: their weights and batch statistics stay as they are.
 
-A frozen layer needs both halves. Without gradients alone, batch normalisation left in train mode
-moved its running mean by 0.033 in a single batch; `train()` on the parent must not undo it.
+A frozen layer has no gradients and stays in evaluation mode. With batch normalisation in training
+mode, a layer without gradients still moved its running mean by 0.033 in a single batch. `train()`
+on the parent network must not change the mode.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def freeze(network: Network, frozen: Sequence[bool]) -> None:
 
     Args:
         network: changed in place.
-        frozen: one for each of `network.layers`, then one for the head.
+        frozen: a value for each of `network.layers`, then one for the head.
 
     Raises:
-        ValueError: when there are not so many.
+        ValueError: `frozen` has another length.
     """
     for layer, is_frozen in zip([*network.layers, network.head], frozen, strict=True):
         layer.requires_grad_(not is_frozen)
@@ -35,6 +36,6 @@ def freeze(network: Network, frozen: Sequence[bool]) -> None:
 
 
 def _stay_in_evaluation(layer: nn.Module, mode: bool = True) -> nn.Module:
-    """Stand in for `nn.Module.train` of a frozen layer: the mode does not change."""
+    """Replaces `nn.Module.train` of a frozen layer: the mode does not change."""
     del mode
     return layer

@@ -1,4 +1,4 @@
-"""The base of all settings: immutable, checked, and keyed so that what is neutral is absent."""
+"""The base of all settings: immutable, checked, and with neutral values left out of keys."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 Condition = Mapping[str, tuple[Any, ...]]
-"""Dotted names to values, one of which each must have."""
+"""Dotted names of fields, each with the values of which the field must have one."""
 
 
 @dataclass(frozen=True)
 class Neutral:
     """Marks a field that was added after the first version, as part of its annotation.
 
-    At its neutral value the field is left out of everything that is keyed, seeded or compared, so
-    that a new option, while it is off, changes no key, no draw and no run's identity.
+    At its neutral value the field is left out of keys, seeds and comparisons, so that a new option
+    that is off changes no key, no random draw and no run's identity.
 
     Attributes:
-        value: at which the option is off; must be the field's default.
+        value: the value at which the option is off; it must be the field's default.
     """
 
     value: Any
@@ -32,12 +32,12 @@ class Neutral:
 class When:
     """Marks a field that exists only when another field of its class has one of the values.
 
-    `thaw_every: Annotated[int, When("unfreezing", ("gradual",))] = 1`. Where it does not exist it
-    holds its default and is left out of whatever is stored, keyed or compared.
+    `thaw_every: Annotated[int, When("unfreezing", ("gradual",))] = 1`. A field that does not
+    exist has its default, and is left out of keys, files and comparisons.
 
     Attributes:
         field: the other field's name.
-        values: of which it must have one.
+        values: the values for which this field exists.
     """
 
     field: str
@@ -46,10 +46,10 @@ class When:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a field of text that holds one of these names, as a `Literal` of them would.
+    """Marks a text field that must hold one of these names, like a `Literal`.
 
     Attributes:
-        names: at least one; of a table that has an entry for each.
+        names: at least one name, such as the keys of a table.
     """
 
     names: Collection[str]
@@ -57,19 +57,19 @@ class OneOf:
     def __get_pydantic_core_schema__(
         self, source: type[Any], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """What pydantic checks the field by."""
+        """The pydantic schema of the field."""
         del source, handler
         return core_schema.literal_schema(list(self.names))
 
 
 class Frozen(BaseModel):
-    """Base of the immutable settings: refuses unknown names, non-finite and mistyped values."""
+    """Base of the immutable settings; refuses unknown names, wrong types and non-finite values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a default that is not neutral: what is stored without the field means that."""
+        """Refuse a default that is not neutral: without the field, a file means the default."""
         super().__pydantic_init_subclass__(**kwargs)
         for name, field in cls.model_fields.items():
             for mark in field.metadata:
@@ -96,7 +96,7 @@ class Frozen(BaseModel):
         )
 
     def existing(self) -> dict[str, Any]:
-        """The fields that exist with their values, nested."""
+        """The fields that exist, with their values, nested."""
         found: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             if self._exists(field):
@@ -106,7 +106,7 @@ class Frozen(BaseModel):
 
     @classmethod
     def conditions(cls, prefix: str = "") -> dict[str, Condition]:
-        """Of the fields that exist only when others have certain values, by dotted names."""
+        """By dotted name, the conditions of fields that exist only when others have some value."""
         found: dict[str, Condition] = {}
         for name, field in cls.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
@@ -117,7 +117,7 @@ class Frozen(BaseModel):
 
     @classmethod
     def neutrals(cls, prefix: str = "") -> dict[str, Any]:
-        """Of the fields with a neutral value that value, by dotted names."""
+        """The neutral values of the fields that have one, by dotted name."""
         found: dict[str, Any] = {}
         for name, field in cls.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen):
@@ -127,9 +127,9 @@ class Frozen(BaseModel):
         return found
 
     def content(self) -> dict[str, Any]:
-        """What keys, seeds and identities are made of: the fields that are not neutral, nested.
+        """The fields that keys, seeds and identities contain: those that are not neutral, nested.
 
-        Fields without a mark are always in it. A group with nothing in it is left out.
+        Fields without `Neutral` are always included. An empty group is left out.
         """
         found: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
@@ -150,7 +150,7 @@ def _whens(field: FieldInfo) -> list[When]:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one level of dotted names."""
+    """Flatten nested mappings to one level of dotted names."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):

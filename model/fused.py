@@ -23,7 +23,7 @@ def _array(tensor: Tensor) -> Any:
 
 
 class _Trained(torch.autograd.Function):
-    """With the batch's own statistics."""
+    """The fused pass in training, with the batch's own statistics."""
 
     @staticmethod
     def forward(
@@ -35,13 +35,13 @@ class _Trained(torch.autograd.Function):
         variance: Tensor,
         eps: float,
     ) -> Tensor:
-        """The block's output, and what `backward` needs kept in `ctx`.
+        """The block's output, and what `backward` needs, kept in `ctx`.
 
         Args:
-            ctx: autograd's.
+            ctx: the autograd context.
             z: [N, C, H, W] float32 or bfloat16, channels_last.
-            weight, bias: [C] float32, the normalisation's.
-            mean, variance: [C] float32, of z; the variance biased, at least 0.
+            weight, bias: [C] float32, parameters of the normalisation.
+            mean, variance: [C] float32, statistics of z; the variance is biased, at least 0.
             eps: added to the variance, above 0.
 
         Returns:
@@ -55,14 +55,15 @@ class _Trained(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        """Gradients of what `forward` took, through the batch's statistics too.
+        """Gradients of the inputs of `forward`, also through the batch's statistics.
 
         Args:
             ctx: as `forward` left it.
-            gradient: [N, C, H // 2, W // 2] of z's dtype, of the output.
+            gradient: the output's gradient, [N, C, H // 2, W // 2] of z's dtype.
 
         Returns:
-            Of z, in its shape and dtype; of weight and bias, [C] float32; None for the rest.
+            The gradients of z (its shape and dtype), weight and bias ([C] float32); None for the
+            rest.
         """
         z, mean, variance, scale, index, picked = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
@@ -94,7 +95,7 @@ def _apply(z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def normalise_pool_relu(z: Tensor, normalisation: nn.BatchNorm2d) -> Tensor:
-    """relu(max_pool2d(normalisation(z), 2)), running statistics kept as torch keeps them.
+    """relu(max_pool2d(normalisation(z), 2)); running statistics are updated as torch does.
 
     Args:
         z: [N, C, H, W] float32 or bfloat16 on the CPU, channels_last.
@@ -116,7 +117,7 @@ def normalise_pool_relu(z: Tensor, normalisation: nn.BatchNorm2d) -> Tensor:
         return _apply(z.detach(), scale, bias.detach() - running_mean * scale)[0]
     channels, count = z.shape[1], z.numel() // z.shape[1]
     if count == 1:
-        raise ValueError(f"z has shape {tuple(z.shape)}: one value a channel has no variance")
+        raise ValueError(f"z has shape {tuple(z.shape)}: one value per channel has no variance")
     mean, variance = torch.empty(channels), torch.empty(channels)
     with torch.no_grad():
         kernels.moments[z.dtype](_array(z.detach()), mean.numpy(), variance.numpy())

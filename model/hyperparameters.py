@@ -1,8 +1,8 @@
 """The values that decide a trial: frozen, validated, each with its unit and range.
 
 `Hyperparameters()` without arguments is the reference configuration. The flat form, one dotted
-name per value (`fine_tune.augmentation.rotation`), is what the study, the files and the reports
-carry; `from_flat` and `to_flat` convert.
+name per value (`fine_tune.augmentation.rotation`), is used in the study, the files and the
+reports; `from_flat` and `to_flat` convert.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from shiftsearch.data.augmentation import Change  # imports torch
 
 Value = float | int | str | bool
-"""A hyperparameter's value, of the type that its field declares."""
+"""A hyperparameter's value, in the type that its field declares."""
 
 LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
-"""Layers that can be frozen, in the architecture that has most."""
+"""The most layers that can be frozen in any architecture."""
 
 
 @dataclass(frozen=True)
 class ChangedBy:
-    """Marks a field of `Augmentation` with what its strength is given to.
+    """Marks a field of `Augmentation` with the function that takes its strength.
 
     Attributes:
-        change: is called only where the strength is not 0.
+        change: the function; it is called only when the strength is not 0.
     """
 
     change: Change
 
 
 class Augmentation(Frozen):
-    """Random changes of each training image, drawn anew per batch; 0 is off.
+    """Random changes of each training image, drawn anew in each batch; 0 is off.
 
-    The first six are made by `data.augmentation.augment`. A later one is marked with `ChangedBy`.
+    The first six are in `data.augmentation.augment`. A later one is marked with `ChangedBy`.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -58,7 +58,7 @@ class Augmentation(Frozen):
     """Factor about the image's mean; uniform in 1 plus or minus this."""
 
     def changes(self) -> list[tuple[Change, float]]:
-        """Those marked with `ChangedBy` that are on, in declared order."""
+        """The changes marked with `ChangedBy` that are on, in declared order."""
         return [
             (mark.change, strength)
             for name, field in type(self).model_fields.items()
@@ -77,53 +77,53 @@ class StageHyperparameters(Frozen):
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     """Images per step; the last, smaller batch of an epoch is used unless it holds one image."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the target probability spread over all classes, in training only."""
+    """Fraction of the target probability that is spread over all classes, in training only."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
 
 
 class FineTuneHyperparameters(StageHyperparameters):
-    """Hyperparameters of the fine-tune: those of every stage, and how much is frozen."""
+    """Hyperparameters of the fine-tune: those of every stage, and those of freezing."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
-    """Layers, counted from the input, that keep the baseline's weights and statistics; all, where
-    the architecture has not so many."""
+    """Layers, counted from the input, that keep the baseline's weights and statistics; all layers
+    if the architecture has fewer."""
     unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
-    """What becomes of frozen layers later; a value of one policy alone is marked with `When`."""
+    """When frozen layers are thawed; a parameter of one policy only is marked with `When`."""
 
 
 class NetworkHyperparameters(Frozen):
-    """The architecture of both stages; a value of one architecture alone is marked with `When`."""
+    """The architecture of both stages; a field of one architecture only is marked with `When`."""
 
     name: Annotated[str, OneOf(ARCHITECTURES), Neutral(REFERENCE.name)] = REFERENCE.name
 
     @property
     def architecture(self) -> Architecture:
-        """What the network is built from."""
+        """The architecture with these values."""
         return ARCHITECTURES[self.name].model_validate(self.existing())
 
 
 class Hyperparameters(Frozen):
-    """One configuration; without arguments, the reference configuration."""
+    """One configuration; without arguments it is the reference configuration."""
 
     baseline: StageHyperparameters = StageHyperparameters()
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
     network: NetworkHyperparameters = NetworkHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
-        """Dotted name to value of all that exist and are not neutral, in declared order."""
+        """The values that exist and are not neutral, by dotted name, in declared order."""
         return flatten(self.content())
 
     @classmethod
     def defaults(cls) -> dict[str, Value]:
-        """Every dotted name with its reference value, also of what does not exist there."""
+        """Default of every dotted name, also of hyperparameters that do not exist by default."""
         return flatten(cls().model_dump())
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Value]) -> Self:
-        """The configuration with `flat`'s values, reference values where it is silent.
+        """The configuration with the values in `flat`, and reference values for the others.
 
         Raises:
             pydantic.ValidationError: for an unknown name or a value outside its range.
@@ -144,26 +144,26 @@ class Hyperparameters(Frozen):
 
 
 class Schedule(Frozen):
-    """When a stage ends and when its learning rate falls; part of the course key."""
+    """When a stage ends and when its learning rate is reduced; part of the course key."""
 
     max_epochs: Annotated[int, Field(ge=1, le=10_000)] = 15
-    """Epochs a stage trains at most."""
+    """The most epochs of a stage."""
     patience: Annotated[int, Field(ge=1)] = 4
     """Epochs without a lower validation loss after which the stage stops."""
     reduce_after: Annotated[int, Field(ge=1)] = 2
     """Epochs without a lower validation loss after which the learning rate is reduced."""
     reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """What the learning rate is multiplied by."""
+    """The factor of a reduction of the learning rate."""
 
 
 class Protocol(Frozen):
-    """What is fixed for all trials of a run: schedules, sets and the division of TEST2."""
+    """Settings of all trials of a run: schedules, training sets and the division of TEST2."""
 
     baseline: Schedule = Schedule()
     fine_tune: Schedule = Schedule()
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
-    """What the fine-tune trains on: TEST, or the other reading of the source, both sets."""
+    """Training set of the fine-tune. TRAIN+TEST is another reading of the published protocol."""
     holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Fraction of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
-    """Fixes which images of TEST2 are held out."""
+    """Seed that decides which images of TEST2 are held out."""

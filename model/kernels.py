@@ -5,12 +5,13 @@ because Numba has no such type, and widened by a shift (a bfloat16 is the upper 
 
 A kernel is compiled at its first call; the four of a dtype take 2.3 s on one core of an AMD EPYC,
 once per installation, processor model and version of this file. Later processes load them from
-Numba's cache in 0.5 s. That lies in NUMBA_CACHE_DIR where it is set, else in `__pycache__` beside
-this file, else (a read-only installation) in the user's cache folder; where none can be written
-to, every process compiles for itself. Numba replaces cache files in one step, so processes that
-compile at once only do so twice. Machines of different processors that share one installation
-should each set NUMBA_CACHE_DIR to a folder of their own. What is cached holds this module's name
-and is thrown away when this file changes, so a module that is renamed must also be changed.
+Numba's cache in 0.5 s. The cache is in NUMBA_CACHE_DIR if that is set, else in `__pycache__`
+beside this file, else (a read-only installation) in the user's cache folder. If none can be
+written, every process compiles for itself. Numba replaces cache files in one step, so two
+processes may compile at the same time. Machines with different processors that share one
+installation should each set NUMBA_CACHE_DIR to their own folder. Cache files hold this module's
+name and are discarded when this file changes, so if the module is renamed, its content must be
+changed too.
 """
 
 from __future__ import annotations
@@ -99,16 +100,17 @@ def _save_overload(row: Any, c: Any, value: Any) -> Callable[..., Any]:
 
 
 def _kernel(function: Callable[..., None]) -> dict[torch.dtype, Any]:
-    """By z's dtype: compiled at its first call, and cached where Numba finds a folder for it.
+    """The kernel for z's dtype, compiled at its first call and cached if Numba finds a folder.
 
-    Each has a cache file of its own: processes that add to one file at once could mix entries up.
+    Each dtype has its own cache file, because processes that write one file at once could mix up
+    its entries.
     """
     kernels = {}
     for dtype in (torch.float32, torch.bfloat16):
         copy = FunctionType(function.__code__, function.__globals__)
         copy.__qualname__ = f"{function.__qualname__}_{dtype}"
         kernel = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})(copy)
-        with contextlib.suppress(RuntimeError):  # no folder that can be written to
+        with contextlib.suppress(RuntimeError):  # no folder can be written
             kernel.enable_caching()
         kernels[dtype] = kernel
     return kernels
@@ -147,7 +149,11 @@ def moments(z: Any, mean: Any, variance: Any) -> None:
 
 @_kernel
 def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -> None:
-    """To `out`, relu(maxpool(z * scale + shift)); index: which of four, or 4; picked: its z."""
+    """Write relu(maxpool(z * scale + shift)) to `out`.
+
+    `index` gets the position of the maximum among the four, or 4 if ReLU gives 0; `picked` gets
+    its z.
+    """
     n, h, w, channels = out.shape
     for i in range(n):
         for y in range(h):
@@ -157,10 +163,10 @@ def forward(z: Any, scale: Any, shift: Any, out: Any, index: Any, picked: Any) -
                 to, at, pick = out[i, y, x], index[i, y, x], picked[i, y, x]
                 for c in range(channels):
                     s, t = scale[c], shift[c]
-                    # All loaded, then chosen from: a load under a condition is not vectorised.
+                    # All four are loaded first: a load under a condition is not vectorised.
                     za, zb, zd, ze = _load(a, c), _load(b, c), _load(d, c), _load(e, c)
                     va, vb, vd, ve = za * s + t, zb * s + t, zd * s + t, ze * s + t
-                    # Not a number wins, as in torch, or divergence would go unseen.
+                    # NaN is picked, as in torch, so that divergence is seen.
                     right, far = (vb > va) | (vb != vb), (ve > vd) | (ve != ve)
                     v, u = vb if right else va, ve if far else vd
                     zv, zu = zb if right else za, ze if far else zd
@@ -201,7 +207,7 @@ def sums(picked: Any, index: Any, gradient: Any, by_shift: Any, by_z: Any) -> No
 def backward(
     z: Any, index: Any, gradient: Any, scale: Any, slope: Any, offset: Any, out: Any
 ) -> None:
-    """To `out`, scale * unpooled gradient + slope * z + offset, all per channel."""
+    """Write scale * unpooled gradient + slope * z + offset to `out`, all per channel."""
     n, h, w, channels = z.shape
     for i in range(n):
         for y in range(h // 2):

@@ -1,8 +1,8 @@
-"""What a container or a batch system grants this process: control groups, versions 1 and 2.
+"""Limits of a container or a batch system for this process: control groups, versions 1 and 2.
 
-The kernel's affinity says nothing about a quota: in a container of 2 CPUs on a machine of 64, it
-counts 64. A limit holds for the group that sets it and for all groups below, so the least of the
-process's own group and those above it counts.
+The kernel's affinity does not include a quota: in a container of 2 CPUs on a machine of 64, it
+counts 64. A limit applies to the group that sets it and to all groups below it, so the lowest
+limit of the process's own group and those above it counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_LIMIT = 2**60  # version 1 writes the largest multiple of a page where there
 
 @dataclass(frozen=True)
 class Limits:
-    """What the control groups grant.
+    """The limits that the control groups set.
 
     Attributes:
         cpus: seconds of processor time per second, above 0; None without a limit.
@@ -33,7 +33,7 @@ def container_limits(root: Path = Path("/")) -> Limits:
     """The limits of this process's control groups.
 
     Args:
-        root: of the file system that `proc` and `sys` are read from.
+        root: root of the file system that holds `proc` and `sys`.
     """
     cpus = [quota for folder in _folders(root, "cpu") if (quota := _cpu_quota(folder))]
     memory = [limit for folder in _folders(root, "memory") if (limit := _memory_limit(folder))]
@@ -41,15 +41,15 @@ def container_limits(root: Path = Path("/")) -> Limits:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory of the machine, or of the container where that is less."""
+    """Bytes of memory of the machine, or of the container if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(machine, container_limits(root).memory or machine)
 
 
 def memory_kills(root: Path = Path("/")) -> int:
-    """How many processes of this one's control group the kernel has killed for memory so far.
+    """How many processes of this control group the kernel has killed because memory ran out.
 
-    0 where the kernel does not say.
+    0 if the kernel does not say.
     """
     for folder in _folders(root, "memory"):
         for name in ("memory.events", "memory.oom_control"):
@@ -60,7 +60,7 @@ def memory_kills(root: Path = Path("/")) -> int:
 
 
 def _folders(root: Path, controller: str) -> Iterator[Path]:
-    """The process's own group of a controller, then those above it, as far as they are seen."""
+    """Folders of the process's own group of a controller and of the visible groups above it."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
@@ -95,7 +95,7 @@ def _memory_limit(folder: Path) -> int | None:
 
 
 def _read(path: Path) -> str:
-    """The text of a file; empty where there is none, as on systems without control groups."""
+    """The text of a file; empty if there is none, as on systems without control groups."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError:

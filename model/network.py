@@ -1,9 +1,9 @@
 """Networks: the layers of an architecture, dropout, and a head with one output per class.
 
-Choices that change speed, not the function (images per second on one core, batch 64): pooling
-stands before ReLU, both being monotone (2,025 to 2,281, another processor), a convolution that
-batch normalisation follows has no bias (2,281 to 2,967), and on a CPU what follows a convolution
-runs in one pass over memory, see `model.fused`.
+Three choices make it faster and leave the function as it is (images per second on one core, batch
+64): pooling comes before ReLU, which gives the same because both are monotone (2,025 to 2,281,
+another processor); a convolution followed by batch normalisation has no bias (2,281 to 2,967); on
+a CPU the rest of a block runs in one pass over memory, see `model.fused`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from shiftsearch.model.architecture import REFERENCE, Architecture
 
 
 class SeededDropout(nn.Module):
-    """Dropout whose draws come from a generator that is passed in, never from a global one.
+    """Dropout that draws from a given generator, never from the global one.
 
     Attributes:
-        probability: of zeroing an element, in [0, 1).
+        probability: probability of zeroing an element, in [0, 1).
         generator: on the input's device; must be set before training with probability > 0.
     """
 
@@ -32,7 +32,7 @@ class SeededDropout(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape and floating dtype in; the same out."""
+        """[...] floating to the same shape and dtype."""
         if not self.training or self.probability == 0:
             return x
         if self.generator is None:
@@ -46,8 +46,8 @@ class Block(nn.Module):
     """3x3 convolution, batch normalisation, 2x2 max-pooling, ReLU.
 
     Attributes:
-        fused: what does the last three in one pass, or None for one after the other; see
-            `Network.fuse`.
+        fused: the function that computes the last three in one pass; None computes them one after
+            the other. See `Network.fuse`.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -83,12 +83,12 @@ class Network(nn.Module):
     Args:
         classes: number of outputs, at least 2.
         image_size: (H, W) in pixels, each at least the architecture's `least_side`.
-        dropout: probability before the head, in [0, 1).
-        architecture: of the layers before the head.
+        dropout: dropout probability before the head, in [0, 1).
+        architecture: the layers before the head.
 
     Attributes:
         architecture: as given.
-        layers: what can be frozen, in the order of the architecture's `layer_names`.
+        layers: the modules that can be frozen, in the order of the architecture's `layer_names`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Network(nn.Module):
     def fuse(self) -> None:
         """Compute normalisation, pooling and ReLU of each block in one pass, see `model.fused`.
 
-        For one thread of a CPU; the function is the same up to rounding.
+        It works on one thread of a CPU; the result is the same up to rounding.
         """
         from shiftsearch.model.fused import (
             normalise_pool_relu,  # its compiler takes 0.3 s to import
@@ -140,10 +140,10 @@ def allocate(
     dropout: float = 0.5,
     architecture: Architecture = REFERENCE,
 ) -> Network:
-    """The network on the CPU with its memory not yet set.
+    """The network on the CPU with uninitialised memory.
 
-    Unlike the constructor alone, it neither spends time on initial weights nor draws them from
-    torch's global generator.
+    The constructor would spend time on initial weights and draw them from torch's global
+    generator.
     """
     return sketch(classes, image_size, dropout, architecture).to_empty(device="cpu")
 
@@ -151,7 +151,7 @@ def allocate(
 def sketch(
     classes: int, image_size: tuple[int, int], dropout: float, architecture: Architecture
 ) -> Network:
-    """The network without memory: its tensors have names, shapes and dtypes alone."""
+    """The network without memory: its tensors have only names, shapes and dtypes."""
     with torch.device("meta"):
         return Network(classes, image_size, dropout, architecture)
 
@@ -159,10 +159,10 @@ def sketch(
 def initialise(network: Network, generator: torch.Generator) -> None:
     """Draw all weights anew, with the scale of torch's defaults: uniform in +-1 / sqrt(fan-in).
 
-    The draws depend on the generator alone. Batch normalisation starts at the identity.
+    The draws depend only on the generator. Batch normalisation starts as the identity.
 
     Args:
-        network: changed in place; must lie on the CPU, so that all devices start alike.
+        network: changed in place; it must be on the CPU, so that all devices start alike.
         generator: a CPU generator.
     """
     for module in network.modules():

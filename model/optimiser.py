@@ -1,7 +1,7 @@
-"""AdamW by torch's own fused kernel, without torch's optimiser object around it.
+"""AdamW with torch's own fused kernel, without torch's optimiser object.
 
 Making a `torch.optim.AdamW` imports torch's compiler, 1.3 s in each worker's first trial, for a
-hook that is not used here. The numbers are the object's to the last bit.
+hook that is not used here. The numbers equal those of the object to the last bit.
 Source: Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.adamw.adamw`.
 """
 
@@ -15,15 +15,15 @@ from torch.nn import Parameter
 from torch.optim.adamw import adamw
 
 SLOTS = ("exp_avg", "exp_avg_sq", "step")
-"""What is kept of each parameter: both moments, shaped like it, and the number of steps."""
+"""The state of each parameter: both moments, in its shape, and the number of steps."""
 
 
 class AdamW:
-    """Betas 0.9 and 0.999, epsilon 1e-8.
+    """AdamW with betas 0.9 and 0.999 and epsilon 1e-8.
 
     Args:
-        parameters: float32 leaves.
-        weight_decay: decoupled.
+        parameters: float32 leaf tensors.
+        weight_decay: decoupled weight decay.
 
     Attributes:
         state: one mapping from `SLOTS` to tensors for each parameter.
@@ -41,16 +41,16 @@ class AdamW:
         ]
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         for parameter in self._parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rates: Sequence[float]) -> None:
-        """One update of each parameter that has a gradient; the others stay, with their state.
+        """Update each parameter that has a gradient; the others keep their values and their state.
 
         Args:
-            learning_rates: one for each parameter.
+            learning_rates: one per parameter.
         """
         groups: dict[float, list[tuple[Parameter, Tensor, dict[str, Tensor]]]] = {}
         for p, s, rate in zip(self._parameters, self.state, learning_rates, strict=True):

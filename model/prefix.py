@@ -1,8 +1,8 @@
 """The outputs of frozen layers for a whole split, computed once.
 
-Frozen layers are in evaluation mode: a fixed function of each image. Where images are not changed
+Frozen layers are in evaluation mode: a fixed function of each image. If images are not changed
 by augmentation, their output is the same in every epoch. It is computed here in batches of
-the size that asks for it, and kept on the device.
+the caller's size, and kept on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.network import Network
 
 MOST_BYTES = 512 * 2**20
-"""Larger outputs are not kept but computed again in every epoch."""
+"""Outputs that need more bytes are not kept, but computed again in every epoch."""
 
 
 class FrozenPrefix:
@@ -26,19 +26,20 @@ class FrozenPrefix:
         self._kept: dict[tuple[int, int], Tensor | None] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The output for [N, 1, H, W] float32 images; the images themselves without layers."""
+        """The output for [N, 1, H, W] float32 images; without layers, the images themselves."""
         images = images.contiguous(memory_format=torch.channels_last)
         return self.network.begin(images, self.count)
 
     def outputs(self, images: Tensor, batch_size: int) -> Outputs | None:
-        """The outputs for all images of a split, or None when they are not worth keeping.
+        """The outputs for all images of a split, or None if they are not kept.
 
         Args:
             images: [N, 1, H, W] uint8 or float32; must live as long as this object.
-            batch_size: to compute in. In float32, a kernel may round otherwise in a batch of
-                another size: the convolutions do in batches of 1 image, the dense layer in
-                batches of up to 3 on one processor and of 14 on another. So a last batch that
-                is smaller than the others is only equal up to rounding to one not kept.
+            batch_size: images that are computed at a time. In float32, a kernel may round in
+                another way in a batch of another size: the convolutions do in batches of 1 image,
+                the dense layer in batches of up to 3 on one processor and of 14 on another. So a
+                last batch that is smaller than the others is only equal up to rounding to one not
+                kept.
         """
         key = (images.data_ptr(), batch_size)
         if key not in self._kept:
@@ -68,7 +69,7 @@ class FrozenPrefix:
 
 
 class Outputs:
-    """Kept outputs, taken by index as the network's next layer wants them."""
+    """Kept outputs; indexing gives them in the form that the network's next layer takes."""
 
     def __init__(self, rows: Tensor) -> None:
         self._rows = rows

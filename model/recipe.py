@@ -1,8 +1,8 @@
-"""The recipe of a stage: all that training reads of its hyperparameters.
+"""The recipe of a stage: everything that training reads from its hyperparameters.
 
-An engine asks the recipe and nothing else, so another policy (of rates, of the order or the
-weights of images, of the loss) is a method here or a subclass; policies of unfreezing are in
-`model.unfreezing`, and changes of images are marked in `model.hyperparameters.Augmentation`.
+An engine reads only the recipe. So another policy for learning rates, the order or weights of
+images, or the loss is a method here or a subclass. Unfreezing policies are in `model.unfreezing`;
+augmentations are marked in `model.hyperparameters.Augmentation`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Recipe:
     """How a stage is trained.
 
     Args:
-        course: of the stage.
+        course: the stage's course.
 
     Attributes:
         course: as given; its seeds are the source of all draws.
@@ -46,11 +46,11 @@ class Recipe:
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.
 
-        At 0 a layer is frozen: it has no gradient, and its batch statistics stay.
+        A layer with rate 0 is frozen: it has no gradient and keeps its batch statistics.
 
         Args:
             epoch: counted from 1.
-            learning_rate: of the schedule in this epoch, above 0.
+            learning_rate: the schedule's in this epoch, above 0.
         """
         layers = len(self.course.architecture.layer_names)
         values = self.course.hyperparameters
@@ -60,24 +60,24 @@ class Recipe:
         return tuple(0.0 if is_frozen else learning_rate for is_frozen in frozen)
 
     def order(self, images: int, epoch: int) -> Tensor:
-        """Which images an epoch trains on, one after the other.
+        """The images that an epoch trains on, in order.
 
         Drawn on the CPU, so that every device sees the same order.
 
         Args:
-            images: how many there are.
+            images: number of images in the training set.
             epoch: counted from 1.
 
         Returns:
-            [M] int64, each in 0..images - 1.
+            [M] int64 positions in 0..images - 1.
         """
         return torch.randperm(images, generator=self.generator("order", epoch))
 
     def weights(self, labels: Tensor) -> Tensor | None:
-        """How much each image counts in the loss: [N] float32 >= 0; None where all count alike.
+        """The weight of each image in the loss: [N] float32 >= 0; None if all weigh the same.
 
         Args:
-            labels: [N] int64, of the training set.
+            labels: [N] int64, the training set's.
         """
         del labels
         return None
@@ -85,25 +85,25 @@ class Recipe:
     def augment(
         self, images: Tensor, targets: Tensor, draws: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Change a batch at random; called only where `changes_images`.
+        """Change a batch at random; called only if `changes_images`.
 
         Args:
             images: [n, 1, H, W] float32 in 0..1.
             targets: [n] int64, labels.
-            draws: on the device of the images.
+            draws: a generator on the device of the images.
 
         Returns:
-            Images alike, and the targets that `loss` takes.
+            Images of the same shape and range, and the targets that `loss` takes.
         """
         return augment(images, self.course.hyperparameters.augmentation, draws), targets
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """What training lowers, as a mean over the batch.
+        """The training loss, as a mean over the batch.
 
         Args:
             logits: [n, classes] float32.
             targets: [n] int64 labels, or [n, classes] float32 probabilities.
-            weights: [n] of the batch's images; None where all count alike.
+            weights: [n] float32 weights of the batch's images; None if all weigh the same.
         """
         smoothing = self.course.hyperparameters.label_smoothing
         if weights is None:
@@ -112,11 +112,11 @@ class Recipe:
         return (losses * weights).sum() / weights.sum()
 
     def optimiser(self, parameters: Sequence[Parameter]) -> AdamW:
-        """The optimiser of the parameters that are trained in some epoch of the stage."""
+        """The optimiser of the parameters that are trained in at least one epoch of the stage."""
         return AdamW(parameters, self.course.hyperparameters.weight_decay)
 
     def generator(
         self, purpose: str, epoch: int, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        """The generator of an epoch's draws for a purpose, see `Course.seed_for`."""
+        """The generator for a purpose and an epoch, see `Course.seed_for`."""
         return torch.Generator(device).manual_seed(self.course.seed_for(purpose, epoch))

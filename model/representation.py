@@ -1,9 +1,9 @@
-"""How far two trainings of the network are apart, layer by layer: in what it sees and its weights.
+"""Compare two trained states of the network layer by layer: their features and their weights.
 
 Linear CKA is Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019,
 https://arxiv.org/abs/1905.00414, section 3: 1 for features equal up to rotation and scale. With
-fewer images than features the estimate lies a little high: of a network fine-tuned without frozen
-layers, on 600 images, by at most 0.013 in any layer against the debiased form.
+fewer images than features the estimate is a little too high: for a network fine-tuned without
+frozen layers, on 600 images, by at most 0.013 in any layer compared with the debiased form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shiftsearch.model.network import Network
 
 
 def layer_names(network: Network) -> tuple[str, ...]:
-    """Of `network.layers`, then of the head, whose features are the logits."""
+    """Names of `network.layers`, then of the head, whose features are the logits."""
     return (*network.architecture.layer_names, "head")
 
 
@@ -29,17 +29,17 @@ def layer_modules(network: Network) -> tuple[nn.Module, ...]:
 
 @torch.inference_mode()
 def layer_features(network: Network, images: Tensor, batch: int) -> Iterator[Tensor]:
-    """What each layer makes of the images, one layer after the other, in float32.
+    """The output of each layer for the images, one layer after the other, in float32.
 
     At most two layers' features are in memory, a layer's input and its output.
 
     Args:
-        network: on the images' device; put into evaluation mode.
+        network: on the images' device; it is set to evaluation mode.
         images: [N, 1, H, W] uint8 in 0..255 or float32 in 0..1.
-        batch: images that are computed at a time.
+        batch: number of images that are computed at a time.
 
     Yields:
-        In the order of `layer_names`: [N, ...] of the architecture's shapes, of the head the
+        In the order of `layer_names`: [N, ...] in the architecture's shapes; for the head the
         logits, [N, classes].
     """
     network.eval()
@@ -57,7 +57,7 @@ def linear_cka(x: Tensor, y: Tensor) -> float | None:
         y: [N, ...] floating, on the same device; may have other features.
 
     Returns:
-        0..1; None where either is the same for all images, or not finite.
+        0..1; None if one of them is the same for all images, or not finite.
     """
     a, b = _centred(x), _centred(y)
     if a is None or b is None:
@@ -80,13 +80,13 @@ def _centred(x: Tensor) -> Tensor | None:
 
 
 def _alignment_of_images(a: Tensor, b: Tensor) -> float:
-    """From the images' [N, N] similarities, of centred [N, D] features."""
+    """CKA of centred [N, D] features, computed from the images' [N, N] similarities."""
     k, m = (a @ a.T).double(), (b @ b.T).double()
     return _ratio((k * m).sum(), (k * k).sum(), (m * m).sum())
 
 
 def _alignment_of_features(a: Tensor, b: Tensor) -> float:
-    """From the features' [D, D] covariances, of centred [N, D] features."""
+    """CKA of centred [N, D] features, computed from the features' [D, D] covariances."""
     squared = [(p.T @ q).double().square().sum() for p, q in ((a, b), (a, a), (b, b))]
     return _ratio(*squared)
 
@@ -96,14 +96,14 @@ def _ratio(cross: Tensor, own: Tensor, other: Tensor) -> float:
 
 
 def relative_change(before: Iterable[Tensor], after: Iterable[Tensor]) -> float | None:
-    """The length of the change of some tensors, taken together, by their length before it.
+    """The norm of the change of some tensors, taken together, divided by their norm before it.
 
     Args:
-        before: of any shapes; floating.
-        after: of the same shapes, in the same order.
+        before: floating tensors of any shapes.
+        after: tensors of the same shapes, in the same order.
 
     Returns:
-        >= 0; None where all before are 0, or there are none.
+        At least 0; None if all values before are 0, or there are no tensors.
     """
     pairs = [
         (b.detach().double(), a.detach().double()) for b, a in zip(before, after, strict=True)

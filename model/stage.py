@@ -1,8 +1,8 @@
 """One stage: a training run with early stopping, as a pure function of its course.
 
-Here is how a stage is found done, taken up again, decided on and stored; an engine computes its
-epochs, such as `model.training`. A stage that was killed anywhere and is started again from its
-last stored state ends with the same bits (on the same device, dtype, threads and versions).
+This module finds stored results, continues stored states, decides when to stop, and stores; an
+engine, such as `model.training`, computes the epochs. A stage that was killed and continues from
+its last stored state ends with the same bits (on the same device, dtype, threads and versions).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shiftsearch.model.stopping import Decisions
 from shiftsearch.model.store import Entry, Store
 
 SAVE_EVERY = 30.0
-"""Seconds between resumable states; written at the end of the epoch in which they have passed."""
+"""Least seconds between resumable states; a state is written at the end of an epoch."""
 
 OnEpoch = Callable[[str, EpochRow], None]
 _BEST = "best."
@@ -29,17 +29,17 @@ _BEST = "best."
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage, or the first epochs of it, came to.
+    """The result of a stage, or of its first epochs.
 
     Attributes:
-        course: its key.
-        epochs: trained.
-        best_epoch: whose weights these are, counted from 1.
+        course: the course key.
+        epochs: number of epochs trained.
+        best_epoch: the epoch of `weights`, counted from 1.
         weights: the network's state at the best epoch, on the CPU.
         history: one row per epoch: epoch, train_loss, train_accuracy, validation_loss,
             validation_accuracy, learning_rate, seconds, images_per_second.
-        environment: device, dtype, threads and versions it was computed under.
-        finished: whether the stopping rule ended it, not a budget of fewer epochs.
+        environment: device, dtype, threads and software versions.
+        finished: True if the stopping rule ended it, False if a budget of epochs did.
     """
 
     course: str
@@ -64,19 +64,19 @@ class StageResult:
 def stage_steps(
     course: Course, store: Store, *, until: int | None = None, on_epoch: OnEpoch | None = None
 ) -> Generator[EpochRequest, ComputedEpoch, StageResult]:
-    """Find a stage done, or take it up where it was left, or begin it.
+    """Return a stored stage, continue an unfinished one, or begin a new one.
 
-    A generator: it yields each epoch that must be computed, is sent what came of it, and returns
-    the result. Who drives it chooses the engine; the first request says where to start.
+    A generator: it yields a request for each epoch that must be computed, is sent the computed
+    epoch, and returns the result. The first request says where to start.
 
     Args:
-        course: what to compute.
-        store: where results and resumable states lie.
-        until: stop after so many epochs (a longer budget continues it); None: to the end.
+        course: the stage to compute.
+        store: holds results and resumable states.
+        until: stop after this many epochs (a longer budget continues it); None: no budget.
         on_epoch: called with the stage's name and each epoch's row, stored rows included.
 
     Raises:
-        TrialDiverged: when a loss is not finite; the stage stores nothing of that epoch.
+        TrialDiverged: a loss is not finite; the stage stores nothing of that epoch.
     """
     limit = min(until or course.schedule.max_epochs, course.schedule.max_epochs)
     done = stored_result(store, course.key, limit)
@@ -114,7 +114,7 @@ def drive(
 
     Args:
         steps: from `stage_steps`.
-        engine: makes the stage's engine; called only if there is anything to compute.
+        engine: makes the stage's engine; called only if there is an epoch to compute.
     """
     try:
         request = next(steps)
@@ -128,7 +128,7 @@ def drive(
 
 @dataclass
 class _Progress:
-    """What a stage has come to so far."""
+    """The stage so far."""
 
     decisions: Decisions
     history: list[EpochRow] = field(default_factory=list)
@@ -136,7 +136,7 @@ class _Progress:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, stage: str, request: EpochRequest, computed: ComputedEpoch) -> EpochRow:
-        """Decide on one more epoch and write it down; its row."""
+        """Add a computed epoch to the decisions and the history; returns its row."""
         number, rate = request.number, request.learning_rate
         train_loss, loss = computed.train_loss, computed.validation_loss
         if not (math.isfinite(train_loss) and math.isfinite(loss)):
@@ -170,7 +170,7 @@ class _Progress:
         return Entry(self.best, record)
 
     def state(self, computed: ComputedEpoch) -> Entry:
-        """All that is needed to go on after the epoch that was computed last."""
+        """Everything needed to continue after the last computed epoch."""
         best = {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
         return Entry({**computed.state(), **best}, self.result().record)
 
@@ -178,7 +178,7 @@ class _Progress:
 def _taken_up(
     course: Course, store: Store, limit: int
 ) -> tuple[_Progress, Mapping[str, Tensor] | None]:
-    """The stored progress of at most `limit` epochs with the engine's state, or a beginning."""
+    """Stored progress of at most `limit` epochs with the engine's state, or new progress."""
     state = store.load(course.key, "state")
     if state is None or state.record["decisions"]["epochs"] > limit:
         decisions = Decisions(course.schedule, course.hyperparameters.learning_rate)

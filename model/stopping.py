@@ -1,6 +1,6 @@
-"""What is decided about a stage, apart from what is computed: best epoch, learning rate, end.
+"""Decisions about a stage, apart from its computation: best epoch, learning rate, end.
 
-Plain Python over the validation losses, so that decisions can be replayed from a history.
+They depend only on the validation losses, so that they can be replayed from a history.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Decisions:
 
     Attributes:
         schedule: the rules.
-        learning_rate: for the next epoch.
-        epochs: epochs seen.
+        learning_rate: the next epoch's.
+        epochs: number of epochs so far.
         best_epoch: the one with the lowest validation loss, counted from 1; 0 before the first.
         best_loss: its validation loss.
         reduced_at: the epoch after which the learning rate was last reduced; 0 if never.
@@ -32,7 +32,7 @@ class Decisions:
     reduced_at: int = 0
 
     def update(self, validation_loss: float) -> bool:
-        """Take in the validation loss of one more epoch; say whether it is the best so far.
+        """Add the validation loss of one more epoch; True if it is the lowest so far.
 
         After `reduce_after` epochs without a lower loss, counted from the best epoch or the last
         reduction, the learning rate is multiplied by `reduce_factor`.
@@ -48,12 +48,12 @@ class Decisions:
 
     @property
     def finished(self) -> bool:
-        """Whether the stage is over: patience is used up or the horizon is reached."""
+        """Whether the stage has ended: no patience is left, or `max_epochs` is reached."""
         waited = self.epochs - self.best_epoch
         return waited >= self.schedule.patience or self.epochs >= self.schedule.max_epochs
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs, without the schedule; finite JSON values once an epoch is seen."""
+        """State for `restore`, without the schedule; finite JSON values after the first epoch."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "schedule"}
 
     @classmethod

@@ -1,13 +1,13 @@
 """Finished and partial stages, addressed by their content.
 
 A course (see `model.course.Course`) owns entries of tensors and JSON: `state` (resumable,
-superseded as the stage goes on), `epochs-NNNN` (of so many epochs), `final`, and `report-...` (a
-stage's scores). Contract: any process may write any entry at any time. Entries are functions of
-their key, so two writers write the same; a reader sees a whole entry or none. An entry whose
-checksum does not hold counts as absent, and its stage is computed again.
+superseded as the stage goes on), `epochs-NNNN` (a budget's result), `final`, and `report-...` (a
+stage's scores). Contract: any process may write any entry at any time. An entry depends
+only on its key, so two writers write the same. A reader sees a complete entry or none. An entry
+with a wrong checksum counts as absent, and its stage is computed again.
 
-Where the bytes lie is a subclass of `Store`, and `open_store` alone chooses it. What every
-subclass must keep to is a test class, `tests/model/store_conformance.py`.
+A subclass of `Store` decides where the bytes are kept, and only `open_store` chooses it. The test
+class in `tests/model/store_conformance.py` checks the contract of every subclass.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ _DIGEST_BYTES = 32
 
 
 def canonical_json(value: object) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, finite numbers only.
+    """The canonical JSON text of a value: sorted keys, no spaces, finite numbers only.
 
     Raises:
-        ValueError: when the value holds NaN or an infinity.
+        ValueError: the value holds NaN or an infinity.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_key(value: object) -> str:
-    """32 hex digits that stand for a JSON value."""
+    """A hash of a JSON value: 32 hex digits."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one file of the store holds.
+    """The content of one entry of the store.
 
     Attributes:
-        tensors: by name, on the CPU.
+        tensors: tensors by name, on the CPU.
         record: JSON values.
     """
 
@@ -61,10 +61,10 @@ class Entry:
 
 
 class Store(ABC):
-    """Entries by course and name, in a place that all workers see.
+    """Entries by course and name, in a place that all workers can read and write.
 
     Attributes:
-        address: opens the same store in another process, see `open_store`.
+        address: the argument of `open_store` that opens the same store in another process.
     """
 
     address: str
@@ -87,11 +87,11 @@ class Store(ABC):
         return Entry(safetensors.torch.load(payload), record)
 
     def save(self, course: str, name: str, entry: Entry) -> None:
-        """Publish the entry in one step, in place of what is there.
+        """Publish the entry in one step; it replaces an older one.
 
         Raises:
-            ValueError: when the record holds NaN or an infinity; nothing is written then.
-            OSError: it cannot be written; what was there is there still.
+            ValueError: the record holds NaN or an infinity; nothing is written.
+            OSError: it cannot be written; an older entry is kept.
         """
         record = json.dumps(entry.record, allow_nan=False)
         tensors = {k: t.detach().cpu().contiguous() for k, t in entry.tensors.items()}
@@ -100,11 +100,11 @@ class Store(ABC):
 
     @abstractmethod
     def exists(self, course: str, name: str) -> bool:
-        """Whether there is such an entry; its checksum is not looked at."""
+        """Whether there is such an entry; its checksum is not verified."""
 
     @abstractmethod
     def delete(self, course: str, name: str) -> None:
-        """Remove an entry that is superseded; absent is fine."""
+        """Remove an entry, if there is one."""
 
     @abstractmethod
     def entries(self) -> Iterator[tuple[str, str]]:
@@ -112,19 +112,19 @@ class Store(ABC):
 
     @abstractmethod
     def published(self, course: str, name: str) -> float:
-        """When an entry that exists was published, in seconds since 1970."""
+        """When an existing entry was published, in seconds since 1970."""
 
     @abstractmethod
     def tidy(self) -> None:
-        """Remove what killed writers left. No entry is touched."""
+        """Remove leftovers of killed writers; entries are kept."""
 
     @abstractmethod
     def _read(self, course: str, name: str) -> bytes | None:
-        """The bytes that `_write` was given last; None when there is no such entry."""
+        """The bytes of the last `_write`; None if there is no such entry."""
 
     @abstractmethod
     def _write(self, course: str, name: str, content: bytes) -> None:
-        """Publish the bytes in one step: a reader gets the old ones or the new ones, whole."""
+        """Publish the bytes in one step: a reader gets all the old ones or all the new ones."""
 
 
 class FileStore(Store):
@@ -152,7 +152,7 @@ class FileStore(Store):
         return self._path(course, name).stat().st_mtime
 
     def tidy(self) -> None:
-        """See `Store`: half-written files."""
+        """See `Store`; the leftovers are files that were not renamed."""
         for leftover in self._root.glob(f"*/*/{WRITING}*"):
             leftover.unlink(missing_ok=True)
 
@@ -170,10 +170,10 @@ class FileStore(Store):
 
 
 def open_store(address: str | Path) -> Store:
-    """The store at an address, empty where nothing was saved yet; the one place that makes one.
+    """The store at an address; it is empty if nothing was saved yet. All stores are made here.
 
     Args:
-        address: a folder; made by the first `save`.
+        address: a folder; the first `save` makes it.
     """
     return FileStore(Path(address))
 

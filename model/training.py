@@ -1,9 +1,9 @@
 """The engine for one stage in this process: its network and optimiser, epoch by epoch.
 
-What is decided lives in `model.stopping`, what is stored and when in `model.stage`, what training
-consists of in `model.recipe`; here it is computed. All randomness of an epoch comes from seeds
-derived from the course and the epoch's number, so a stage that is taken up again from its state
-ends with the same bits (on the same device, dtype, threads and versions).
+Decisions are made in `model.stopping`, `model.stage` stores, and `model.recipe` says how to train;
+this module computes. All random numbers of an epoch come from seeds derived from the course and
+the epoch's number, so a stage that continues from its state ends with the same bits (on the same
+device, dtype, threads and versions).
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ def run_stage(
     on_epoch: OnEpoch | None = None,
     recipe: Recipe | None = None,
 ) -> StageResult:
-    """Find a stage done, or take it up where it was left, or begin it; computed in this process.
+    """Return a stored stage, or compute it in this process, from its stored state if it has one.
 
     Args:
-        course: what to compute.
+        course: the stage to compute.
         train, validation: the splits named in the course, on the device.
-        store: where results and resumable states lie.
-        device: how to compute; recorded, not part of the course.
-        start: the parent's weights; None draws them from the course's seed.
-        until: stop after so many epochs (a longer budget continues it); None: to the end.
+        store: holds results and resumable states.
+        device: device, dtype and threads; recorded, but not part of the course.
+        start: the parent's weights; None draws new ones from the course's seed.
+        until: stop after this many epochs (a longer budget continues it); None: no budget.
         on_epoch: called with the stage's name and each epoch's row, stored rows included.
-        recipe: in place of the course's own.
+        recipe: used in place of the course's own.
 
     Raises:
-        TrialDiverged: when a loss is not finite; the stage stores nothing of that epoch.
+        TrialDiverged: a loss is not finite; the stage stores nothing of that epoch.
     """
     steps = stage_steps(course, store, until=until, on_epoch=on_epoch)
     recipe = recipe or Recipe(course)
@@ -69,7 +69,7 @@ class NetworkEngine:
     Args:
         recipe: how it is trained.
         train, validation: splits on the device.
-        device: how to compute.
+        device: device, dtype and threads.
         start: the network's state before the first epoch; None draws it from the course's seed.
     """
 
@@ -128,7 +128,7 @@ class NetworkEngine:
         )
 
     def _follow(self, request: EpochRequest) -> None:
-        """Freeze, thaw and set rates as the recipe has them in this epoch."""
+        """Freeze and thaw layers and set learning rates by the recipe for this epoch."""
         rates = self.recipe.rates(request.number, request.learning_rate)
         frozen = [rate == 0 for rate in rates]
         if frozen != self._frozen:
@@ -139,7 +139,7 @@ class NetworkEngine:
         self._rates = [rates[i] for i in self._layers]
 
     def _train(self, epoch: int) -> tuple[float, float]:
-        """The mean loss and the accuracy over an epoch's images, while they are trained on."""
+        """Train one epoch; the mean loss and the accuracy over its images."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
         order = recipe.order(len(split.labels), epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
@@ -170,7 +170,7 @@ class NetworkEngine:
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step(self._rates)
-            # Kept on the device: reading a number out would make every step wait.
+            # Kept on the device: reading a number would make every step wait.
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
             seen += len(indices)
@@ -215,7 +215,7 @@ class NetworkEngine:
         return tensors
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the stage where `_state` was taken."""
+        """Continue the stage from the tensors of `_state`."""
         network: dict[str, Tensor] = {}
         for name, tensor in state.items():
             group, _, rest = name.partition(".")

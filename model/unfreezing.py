@@ -1,4 +1,4 @@
-"""Which layers each epoch of the fine-tune leaves frozen; a policy is a function and an entry."""
+"""Which layers are frozen in each epoch of the fine-tune; a policy is a function and its entry."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from shiftsearch.model.hyperparameters import FineTuneHyperparameters
 
 Policy = Callable[["FineTuneHyperparameters", int, int], Sequence[bool]]
-"""From the fine-tune's values, the number of layers without the head, and an epoch counted from 1:
-whether each layer, then the head, is frozen in this epoch."""
+"""A function of the fine-tune's hyperparameters, the number of layers without the head, and the
+epoch, counted from 1. It returns whether each layer, then the head, is frozen in this epoch."""
 
 
 def never(values: FineTuneHyperparameters, layers: int, epoch: int) -> Sequence[bool]:
@@ -22,11 +22,11 @@ def never(values: FineTuneHyperparameters, layers: int, epoch: int) -> Sequence[
 UNFREEZING: Mapping[str, Policy] = {
     "none": never,
 }
-"""By name."""
+"""Policies by name."""
 
 
 def always_frozen(values: FineTuneHyperparameters, layers: int, epochs: int) -> Sequence[bool]:
-    """Whether each layer, then the head, is frozen in all of so many epochs."""
+    """Whether each layer, then the head, is frozen in all of the first `epochs` epochs."""
     policy = UNFREEZING[values.unfreezing]
     each = [policy(values, layers, epoch) for epoch in range(1, epochs + 1)]
     return [all(of_layer) for of_layer in zip(*each, strict=True)]

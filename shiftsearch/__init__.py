@@ -4,14 +4,14 @@
 
     run = shiftsearch.run_search("digits6", data="images/mine", run="runs/mine")
     run.trials()                        # a pandas DataFrame, one row per trial
-    run.result                          # what stands in result.json
+    run.result                          # the content of result.json
     run.best.predict_proba(images)      # [N, H, W] images to [N, classes] probabilities
 
     model = shiftsearch.load("runs/mine/best")
 
-Importing this neither imports Ray nor torch. A model needs torch, a run Optuna and pandas, and
-only a search needs Ray. All that this module defines is public; the packages below it
-(`shiftsearch.data`, `.model`, `.search`, `.experiments`) may change with any version.
+Importing this module imports neither Ray nor torch. A model needs torch, a run needs Optuna and
+pandas, and only a search needs Ray. Everything that this module defines is public; the packages
+below it (`shiftsearch.data`, `.model`, `.search`, `.experiments`) may change with any version.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = ["Model", "Run", "SearchEnded", "load", "run_search"]
 
 
 def load(bundle: str | os.PathLike[str]) -> Model:
-    """An exported model.
+    """Load an exported model.
 
     Args:
-        bundle: its folder, such as `runs/mine/best`. All of it is checked; nothing is unpickled.
+        bundle: its folder, such as `runs/mine/best`. Every file is checked; nothing is unpickled.
 
     Raises:
-        ValueError: the folder holds no whole bundle; `problems` has a line for each fault.
+        ValueError: the folder is not a complete bundle; `problems` has a line for each fault.
     """
     from shiftsearch.experiments.run_folder import user_path
     from shiftsearch.model.bundle import load_bundle
@@ -67,7 +67,7 @@ class Model:
 
         Args:
             images: [N, H, W] of `image_size`: uint8 in 0..255, or floating on the scale of the
-                images that the model was trained on (0..1, or 0..255).
+                training images (0..1, or 0..255).
 
         Returns:
             [N, classes] float32; each row is in 0..1 with sum 1.
@@ -83,10 +83,10 @@ class Model:
 
 
 class Run:
-    """What a search wrote, while it runs or afterwards. Nothing is locked or changed.
+    """Reads the folder of a search, also while it runs. Nothing is locked or changed.
 
     Args:
-        folder: of the run, such as `runs/mine`.
+        folder: the run's folder, such as `runs/mine`.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -108,10 +108,10 @@ class Run:
 
     @property
     def result(self) -> Mapping[str, Any]:
-        """The content of `result.json`; experiments/FORMATS.md says what it holds.
+        """The content of `result.json`, described in experiments/FORMATS.md.
 
         Raises:
-            ValueError: the search has not come to a result.
+            ValueError: there is no result yet.
         """
         from shiftsearch.experiments.run_folder import NotARun
 
@@ -155,16 +155,16 @@ def run_search(
 ) -> Run:
     """Search, retrain the best, export the winner: what `shiftsearch search` does.
 
-    On a folder that holds this run already, it is continued. It is not called `search`, because
-    that is the name of a package below this one.
+    If the folder holds this run already, the run is continued. The function is not called
+    `search`, because that is the name of a package.
 
     Args:
         experiment: name of a shipped experiment (`demo`, `digits6`, `reference`, `full`) or path
-            of a file; None: what `run` holds, else the default.
+            of a file; None: the experiment of the folder `run`, else the default.
         data: folder with TRAIN, TEST and TEST2.
         run: the run's folder; None: `runs/` and the experiment's name.
-        settings: dotted keys of the experiment file to values, as with `--set`.
-        address: of a Ray cluster to join; None starts a local one.
+        settings: values by dotted key of the experiment file, as with `--set`.
+        address: address of a Ray cluster to join; None starts a local one.
         quiet: print nothing.
 
     Raises:

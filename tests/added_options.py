@@ -22,10 +22,11 @@ from shiftsearch.experiments.analysis.run_analysis import analyse
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.report import page
 from shiftsearch.experiments.report.explanations import protocol_lines
-from shiftsearch.model.bundle import load_bundle, save_bundle
+from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import EpochRequest
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,

@@ -1,1 +1,1 @@
-"""What explains a winner; the report and TensorBoard draw it."""
+"""The analysis of a winner, which the report and TensorBoard show."""

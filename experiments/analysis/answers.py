@@ -1,4 +1,4 @@
-"""The answers of one network on TEST2's selection part, before and after fine-tuning."""
+"""One network's predictions on TEST2's selection part, before and after fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MAX_MISTAKES = 12
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image of TEST2's selection part that is wrong after fine-tuning.
+    """An image of TEST2's selection part that is misclassified after fine-tuning.
 
     Attributes:
         index: position in TEST2.
         image: [H, W] uint8 in 0..255 or float32 in 0..1, as stored.
-        label: true class, position in the dataset's `classes`, as are the other classes.
+        label: true class; all classes are positions in the dataset's `classes`.
         predicted: class predicted after fine-tuning.
-        probability: of `predicted`, 0..1.
+        probability: probability of `predicted`, 0..1.
         before: class predicted before fine-tuning.
-        before_probability: of `before`, 0..1.
+        before_probability: probability of `before`, 0..1.
     """
 
     index: int
@@ -45,13 +45,14 @@ class Predictions:
     """The exported network on TEST2's selection part.
 
     Attributes:
-        counts: images of each class: the n of `Evaluation.per_class`.
+        counts: number of images of each class, the n of `Evaluation.per_class`.
         before, after: evaluations; `per_class` (None for a class without an image), `confusion`
             (row: true class, column: predicted class), `accuracy`, `loss` and `n`.
-        repaired: images wrong before fine-tuning and right after it.
-        broken: images right before and wrong after.
-        mistakes: the most confident wrong answers after fine-tuning, the most probable first, at
-            most MAX_MISTAKES; their total is the sum off `after.confusion`'s diagonal.
+        repaired: number of images wrong before fine-tuning and right after it.
+        broken: number of images right before and wrong after.
+        mistakes: the most confident wrong predictions after fine-tuning, at most MAX_MISTAKES, the
+            most probable first. The number of all mistakes is the sum of the entries of
+            `after.confusion` outside its diagonal.
     """
 
     counts: tuple[int, ...]
@@ -65,7 +66,7 @@ class Predictions:
 def predictions_of(
     part: Split, selection: NDArray[np.int64], probabilities: Sequence[Tensor]
 ) -> Predictions:
-    """Compare the answers before and after fine-tuning.
+    """Compare the predictions before and after fine-tuning.
 
     Args:
         part: TEST2's selection part.
@@ -100,7 +101,7 @@ def predictions_of(
 
 
 def surest_repair(part: Split, probabilities: Sequence[Tensor]) -> int:
-    """The image that fine-tuning put right with the highest probability.
+    """The image repaired by fine-tuning that has the highest probability.
 
     Returns:
         Its position in the part; 0 if there is none.

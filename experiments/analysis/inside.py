@@ -1,4 +1,4 @@
-"""What fine-tuning changed inside the network: feature maps of an image, each layer's change."""
+"""Changes inside the network by fine-tuning: feature maps of an image, change of each layer."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class BlockMaps:
     """A block's output for one image, after pooling and ReLU, hence >= 0.
 
     Attributes:
-        name: of the block.
-        channels: which MAP_CHANNELS channels: those with the largest mean after fine-tuning, the
-            largest first; the same ones before and after.
-        before, after: [MAP_CHANNELS, H / 2^i, W / 2^i] float32 >= 0, for block i; draw both on
-            one scale.
+        name: the block's name.
+        channels: the MAP_CHANNELS channels with the largest mean after fine-tuning, the largest
+            first; the same before and after.
+        before, after: [MAP_CHANNELS, H / 2^i, W / 2^i] float32 >= 0, for block i; draw both with
+            the same scale.
     """
 
     name: str
@@ -52,7 +52,7 @@ class FeatureMaps:
         label: true class, position in `Analysis.classes`.
         before, after: classes predicted before and after fine-tuning. The image is the repaired
             one with the highest probability after fine-tuning; without a repaired one, the first.
-        blocks: the layers whose outputs are maps.
+        blocks: maps of the layers whose outputs are maps.
     """
 
     index: int
@@ -65,16 +65,16 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What fine-tuning changed in a layer.
+    """The change of a layer by fine-tuning.
 
     Attributes:
-        name: of the layer, or "head".
-        frozen: whether every epoch of fine-tuning left it frozen: then both changes are 0,
-            and `cka` is 1 where all layers before it are frozen too.
+        name: the layer's name, or "head".
+        frozen: whether it was frozen in every epoch of fine-tuning. Then both changes are 0,
+            and `cka` is 1 if all layers before it are frozen too.
         cka: linear CKA, 0..1, between the layer's outputs before and after fine-tuning on
-            TEST2's selection part; None where an output does not depend on the image.
+            TEST2's selection part; None if an output does not depend on the image.
         weight_change: |after - before| / |before| over all trained parameters together, >= 0;
-            None where the baseline's are all 0.
+            None if the baseline's are all 0.
         statistics_change: the same over batch normalisation's running means and variances; None
             for layers without them.
     """

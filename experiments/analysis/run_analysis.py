@@ -1,7 +1,7 @@
-"""What explains a run's winner: the shift in the data, the answers, and what fine-tuning changed.
+"""The analysis of a run's winner: shift of the data, predictions, and changes by fine-tuning.
 
-One typed object, which the report and TensorBoard show. It can be made from the run's folder at
-any time. It uses only the selection part of TEST2, so making it is no look at the held-out part.
+It is one typed object, which the report and TensorBoard show. It can be made from the run's folder
+at any time. It uses only the selection part of TEST2, so it is not a look at the held-out part.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ MAX_CKA_IMAGES = 1000
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that explains the winner; deterministic for the same data, weights and machine.
+    """The analysis; the same for the same data, weights and machine.
 
     Attributes:
-        classes: names.
+        classes: class names.
         splits: TRAIN, TEST and TEST2 (selection part), in that order.
         shifts: TRAIN to TEST, TRAIN to TEST2, TEST to TEST2.
-        predictions: on TEST2's selection part.
-        feature_maps: of one of its images.
-        layers: those of the network, then its head.
-        cka_images: images that `LayerChange.cka` was computed on.
+        predictions: predictions on TEST2's selection part.
+        feature_maps: feature maps of one of its images.
+        layers: changes of the network's layers, then of its head.
+        cka_images: number of images that `LayerChange.cka` was computed on.
     """
 
     classes: tuple[str, ...]
@@ -106,12 +106,12 @@ def analyse(
     """Explain one network's fine-tuning.
 
     Args:
-        dataset: of the run; TEST2 is divided here, and its held-out part is never read.
-        protocol: of the run.
+        dataset: the run's; TEST2 is divided here, and its held-out part is never read.
+        protocol: the run's.
         before: the network's state after the baseline.
         after: its state after fine-tuning.
-        hyperparameters: of the trial: network, augmentation and frozen layers.
-        device: applied to this process by the caller; all is computed in float32.
+        hyperparameters: the trial's; network, augmentation and frozen layers are used.
+        device: applied to this process by the caller; the computation is in float32.
     """
     selection = division_of(dataset, protocol).selection
     part = dataset.splits["TEST2"].take(selection)
@@ -120,7 +120,7 @@ def analyse(
     pair = [build(w, len(dataset.classes), size, device, architecture) for w in (before, after)]
     probabilities = [predict(network, images) for network in pair]
     shown = surest_repair(part, probabilities)
-    # Evenly over the part: its images may be sorted by class.
+    # Evenly spaced, because the images may be sorted by class.
     few = torch.linspace(0, len(part) - 1, min(len(part), MAX_CKA_IMAGES)).long()
     splits = _summaries(dataset, selection, hyperparameters)
     return Analysis(
@@ -150,10 +150,10 @@ def analyse(
 
 
 def analyse_run(run: Run) -> Analysis:
-    """Explain the network that a finished run exported, from its folder alone.
+    """Explain the network that a finished run exported, from its folder.
 
-    Leaves this process with one thread for tensor operations. With 600 images of 28x28 it takes
-    0.6 s of processor time, 0.9 s more in a process that has computed nothing before.
+    Sets this process to one thread for tensor operations. With 600 images of 28x28 it takes 0.6 s
+    of processor time, and 0.9 s more in a process that has computed nothing before.
 
     Raises:
         NotARun: the run has no dataset or bundle, or they are damaged or of different data.

@@ -1,4 +1,4 @@
-"""Summaries of a split, and how far two splits are apart."""
+"""Summaries of a split, and the shift between two splits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINS = 64
 SAMPLES_PER_CLASS = 2
 DRAWS = 2
 
-_CHUNK = 1024  # images whose intensities are computed at a time
+_CHUNK = 1024  # number of images whose intensities are computed at a time
 
 Image = NDArray[np.uint8] | NDArray[np.float32]
 """[H, W] as stored: uint8 in 0..255 or float32 in 0..1."""
@@ -50,17 +50,16 @@ class SplitSummary:
     Attributes:
         name: TRAIN, TEST or TEST2.
         part: "all", or "selection" for TEST2.
-        n: images.
-        counts: images of each class.
+        n: number of images.
+        counts: number of images of each class.
         mean_image: [H, W] float32 in 0..1.
-        histogram: [BINS] float64, fractions of all pixels, summing to 1; bin i is from i / BINS to
-            (i + 1) / BINS.
-        mean: of all pixels' intensities.
+        histogram: [BINS] float64, fractions of all pixels, summing to 1; bin i is from i / BINS
+            to (i + 1) / BINS.
+        mean: mean of all pixels' intensities.
         sd: their standard deviation.
-        samples: SAMPLES_PER_CLASS of every class that has as many, ordered by label, then index.
-        augmentation: what was drawn for `Sample.augmented`, as "baseline" (TRAIN) or "fine_tune"
-            (TEST); None where nothing is drawn: on TEST2, and where the winner has all
-            strengths of that stage at 0.
+        samples: up to SAMPLES_PER_CLASS images of every class, ordered by label, then index.
+        augmentation: the stage whose augmentation `Sample.augmented` has: "baseline" (TRAIN) or
+            "fine_tune" (TEST); None for TEST2, and if all of the winner's strengths are 0.
     """
 
     name: str
@@ -77,7 +76,7 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class Shift:
-    """How far two splits are apart, in units of the full intensity range; 0 is no shift.
+    """The shift between two splits, in units of the full intensity range; 0 is no shift.
 
     Attributes:
         first, second: names of the splits.
@@ -100,14 +99,14 @@ def summarise_split(
     classes: int,
     augmentation: tuple[str, Augmentation] | None,
 ) -> SplitSummary:
-    """Summarise a split or a part of it; the same call gives the same draws.
+    """Summarise a split or a part of it; the same arguments give the same random draws.
 
     Args:
         name: TRAIN, TEST or TEST2.
-        split: whole; may be memory-mapped.
-        positions: [n] int64, the images to summarise, TEST2's selection part; None for all.
-        classes: how many.
-        augmentation: stage and strengths to draw with, or None.
+        split: the whole split; may be memory-mapped.
+        positions: [n] int64, the images to summarise (TEST2's selection part); None for all.
+        classes: number of classes.
+        augmentation: stage and strengths of the augmentation, or None.
     """
     part = "all" if positions is None else "selection"
     positions = np.arange(len(split)) if positions is None else positions
@@ -139,7 +138,7 @@ def summarise_split(
 
 
 def _preprocessed(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, H, W] as stored to float32 in 0..1, by the network's own preprocessing."""
+    """[N, H, W] as stored to float32 in 0..1, with the network's own preprocessing."""
     result: NDArray[np.float32] = normalise(torch.tensor(images)).numpy()
     return result
 
@@ -165,8 +164,8 @@ def _samples(
 
 
 def shift_between(first: SplitSummary, second: SplitSummary) -> Shift:
-    """How far the second split is from the first."""
-    # On the line, the distance is the area between the cumulative distributions.
+    """The shift from the first split to the second."""
+    # In one dimension, the distance is the area between the cumulative distributions.
     apart = np.abs(np.cumsum(first.histogram - second.histogram)).sum() / BINS
     difference = first.mean_image.astype(np.float64) - second.mean_image
     return Shift(

@@ -1,1 +1,1 @@
-"""Benchmarks beside their plain twins; `make bench` runs all of them in their quick form."""
+"""Benchmarks against plain implementations; `make bench` runs their quick form."""

@@ -1,7 +1,7 @@
-"""What a look at a trial says about its end, and what it costs: the evidence table, recorded anew.
+"""How well an early accuracy of a trial predicts its end, and what it costs, from a recording.
 
-Rank correlations (Spearman) with the TEST2 accuracy of the whole trial, selection part, with
-bootstrap intervals over baselines; costs as a fraction of the mean trial's seconds.
+Spearman's rank correlation with the TEST2 accuracy of the whole trial (selection part), with
+bootstrap intervals over baselines. Costs are fractions of the mean trial's seconds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from shiftsearch.search.rehearsing.recording import (
 
 RESAMPLES = 2000
 Look = Callable[[RecordedBaseline, RecordedFineTune], tuple[float, float] | None]
-"""Value and seconds of a look at the trial of a baseline and its first fine-tune, or None."""
+"""A function of a baseline: the early value of its first trial, and its seconds; or None."""
 
 
 def _own(epochs: int) -> Look:
-    """The baseline's own accuracy after so many epochs; 0 is its end."""
+    """The baseline's own accuracy after this many epochs; 0 is its end."""
 
     def look(baseline: RecordedBaseline, trial: RecordedFineTune) -> tuple[float, float] | None:
         if epochs not in baseline.looks:
@@ -36,7 +36,7 @@ def _own(epochs: int) -> Look:
 
 
 def _short(epochs: int) -> Look:
-    """A whole fine-tune from so many baseline epochs."""
+    """A whole fine-tune from this many baseline epochs."""
 
     def look(baseline: RecordedBaseline, trial: RecordedFineTune) -> tuple[float, float] | None:
         for fine_tune in baseline.fine_tunes:
@@ -71,7 +71,7 @@ LOOKS: dict[str, Look] = {
 
 
 def table(recording: Sequence[RecordedBaseline]) -> list[str]:
-    """One row a look: correlation with its interval, cost, n."""
+    """Print a row per early value: correlation with its interval, cost, n."""
     rows = [
         "| what is looked at | correlation [95 %] | cost of the look | n |",
         "| - | - | - | - |",
@@ -94,7 +94,7 @@ def table(recording: Sequence[RecordedBaseline]) -> list[str]:
 
 
 def spreads(recording: Sequence[RecordedBaseline]) -> str:
-    """Standard deviations within and between baselines, and of what was recorded."""
+    """Standard deviations within and between baselines."""
     families = [[f.value for f in b.fine_tunes if not f.start] for b in recording]
     within = np.sqrt(np.mean([np.var(family, ddof=1) for family in families]))
     means = np.array([np.mean(family) for family in families])

@@ -1,11 +1,11 @@
-"""Whether a GPU computes what the CPU does, and what one GPU gives: run with `make gpu-check`.
+"""Whether a GPU gives the CPU's results, and how fast it is: run with `make gpu-check`.
 
 Needs torch, numpy, numba, pydantic, safetensors and pytest, but neither Ray nor Optuna, and takes
-less than 8 minutes. Without a GPU it says so and ends with 0. In turn:
+less than 8 minutes. Without a GPU it says so and exits with 0. The parts, in order:
 
 1. the CUDA tests, `tests/model/test_cuda.py`;
 2. one process: images per second in training, float32 and bfloat16, by batch size; the memory of
-   the process; how much of an epoch the GPU computes, and how much it waits for launches;
+   the process; the fraction of an epoch in which the GPU computes, and its kernel launches;
 3. the reference protocol on CPU and GPU under the same seeds: accuracies within noise;
 4. 1, 2, 4, 8 and 16 processes that share the GPU: trials per hour.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import platform
 import re
@@ -27,28 +26,26 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.experiments.benchmarks.gpu_parity import against_cpu
 from shiftsearch.experiments.benchmarks.gpu_sharing import share
+from shiftsearch.experiments.benchmarks.gpu_table import print_table
 from shiftsearch.model.device import Device, available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.protocol import ProtocolRun, prepare
 from shiftsearch.model.store import open_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CUDA_TESTS = "tests/model/test_cuda.py"
 DTYPES = ("float32", "bfloat16")
-T_995 = {2: 63.66, 3: 9.92, 4: 5.84, 5: 4.60, 6: 4.03, 7: 3.71, 8: 3.50, 9: 3.36, 10: 3.25}
-"""By number of values: the 99.5 % quantile of Student's t, for a 99 % interval of their mean."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,12 @@ class Extent:
 
     Attributes:
         counts: images per split.
-        schedule: of both stages in the parity and sharing parts.
-        seeds: of the parity part, 2 to 10.
+        schedule: schedule of both stages in the parity and sharing parts.
+        seeds: number of seeds of the parity part, 2 to 10.
         batches: batch sizes of the speed part.
-        epochs: of each speed measurement, besides one that is not counted.
-        processes: that share the GPU, in turn.
-        seconds: that they share it for.
+        epochs: epochs of each speed measurement, without one to warm up.
+        processes: numbers of processes that share the GPU.
+        seconds: duration of each sharing measurement.
     """
 
     counts: Mapping[str, int]
@@ -81,11 +78,11 @@ REHEARSAL = Extent(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all parts, print one table, write the JSON file; the exit code."""
+    """Run all parts, print one table and write the JSON file; returns the exit code."""
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/gpu-check.json"), metavar="FILE")
     parser.add_argument(
-        "--rehearse", action="store_true", help="all parts in small on the CPU: does it run?"
+        "--rehearse", action="store_true", help="run all parts in small on the CPU, as a test"
     )
     options = parser.parse_args(argv)
     if not (options.rehearse or torch.cuda.is_available()):
@@ -101,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Check:
-    """The parts in turn, on one dataset.
+    """Measures all parts on one dataset.
 
     Args:
         extent: how much is measured.
@@ -114,10 +111,10 @@ class Check:
         self.protocol = Protocol(baseline=extent.schedule, fine_tune=extent.schedule)
 
     def run(self) -> dict[str, Any]:
-        """Everything measured, as JSON values; `passed` tells whether all is right."""
+        """Run all parts; returns the figures as JSON values, with the verdict as `passed`."""
         begin = time.monotonic()
         report: dict[str, Any] = {"machine": machine(self.gpus)}
-        # The tests first, while nothing else has the GPU; speed before what loads the CPUs.
+        # The tests first, while nothing else uses the GPU; speed before parts that load the CPUs.
         parts: dict[str, Callable[[], Any]] = {
             "tests": lambda: run_tests(self.gpus),
             "speed": self.speed,
@@ -129,7 +126,7 @@ class Check:
             print(f"-- {name}", flush=True)
             try:
                 report[name] = part()
-            except Exception as error:  # the other parts are worth having, time on a GPU is dear
+            except Exception as error:  # go on: the other parts are useful, and GPU time is scarce
                 traceback.print_exc()
                 report[name] = []
                 report["errors"][name] = f"{type(error).__name__}: {error}"
@@ -192,39 +189,14 @@ class Check:
     # ---- parity
 
     def parity(self) -> list[dict[str, Any]]:
-        """A row per dtype of the GPU, against float32 on the CPU under the same seeds."""
-        seeds = range(self.extent.seeds)
-        spawn = multiprocessing.get_context("spawn")
-        workers = min(len(seeds), available_cpus())
-        with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            cpu = choose_device(cpus=1, gpus=0, dtype="float32")
-            expected = list(
-                pool.map(
-                    trial,
-                    *zip(*((self.dataset, self.protocol, cpu, s) for s in seeds), strict=True),
-                )
-            )
-        rows = []
-        for dtype in DTYPES:
-            device = self._device(dtype)
-            found = [trial(self.dataset, self.protocol, device, s) for s in seeds]
-            for name in ("before", "after"):
-                rows.append(
-                    {
-                        "dtype": dtype,
-                        "accuracy": f"TEST2 {name} fine-tuning",
-                        **compare([f[name] for f in found], [e[name] for e in expected]),
-                        "seconds_gpu": median(f["seconds"] for f in found),
-                        "seconds_cpu": median(e["seconds"] for e in expected),
-                    }
-                )
-                print(rows[-1], flush=True)
-        return rows
+        """Two rows per dtype of the GPU, against float32 on the CPU under the same seeds."""
+        devices = [self._device(dtype) for dtype in DTYPES]
+        return against_cpu(self.dataset, self.protocol, self.extent.seeds, devices)
 
     # ---- sharing
 
     def sharing(self) -> list[dict[str, Any]]:
-        """A row per number of processes on one GPU, each on one trial after another."""
+        """A row per number of processes that share the GPU and train one trial after another."""
         rows = []
         for count in self.extent.processes:
             device = self._device("bfloat16")
@@ -239,43 +211,8 @@ class Check:
         return choose_device(cpus=1, gpus=self.gpus, dtype=dtype)
 
 
-def trial(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> dict[str, float]:
-    """The reference configuration: TEST2 selection accuracies in 0..1, and seconds."""
-    device.apply()
-    data = prepare(dataset, protocol, device)
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.monotonic()
-        store = open_store(folder)
-        run = ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=seed)
-        result = run_protocol(run)
-        seconds = time.monotonic() - begin
-    before, after = result.baseline.test2.accuracy, result.fine_tune.test2.accuracy
-    return {"before": before, "after": after, "seconds": seconds}
-
-
-def compare(found: Sequence[float], expected: Sequence[float]) -> dict[str, Any]:
-    """Paired difference with its 99 % interval; within noise when that holds 0.
-
-    A spread of 0 is noise of half a point at the least: equal to the last digit is not asked for.
-    """
-    differences = [f - e for f, e in zip(found, expected, strict=True)]
-    half = T_995[len(differences)] * stdev(differences) / math.sqrt(len(differences))
-    half = max(half, 0.005)
-    centre = fmean(differences)
-    return {
-        "n": len(differences),
-        "gpu_mean": fmean(found),
-        "cpu_mean": fmean(expected),
-        "gpu_sd": stdev(found),
-        "cpu_sd": stdev(expected),
-        "difference": centre,
-        "interval": [centre - half, centre + half],
-        "passed": abs(centre) <= half,
-    }
-
-
 def run_tests(gpus: int) -> list[dict[str, Any]]:
-    """The CUDA tests in a process of their own; without a GPU they are only collected."""
+    """Run the CUDA tests in a separate process; without a GPU they are only collected."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "unit", "-p", "no:cacheprovider"]
     command += [CUDA_TESTS, *([] if gpus else ["--collect-only"])]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -290,7 +227,7 @@ def run_tests(gpus: int) -> list[dict[str, Any]]:
 
 
 def machine(gpus: int) -> dict[str, Any]:
-    """What was measured on."""
+    """The machine's processor, GPU and software versions."""
     facts: dict[str, Any] = {
         "cpus": available_cpus(),
         "cores": os.cpu_count(),
@@ -307,44 +244,6 @@ def machine(gpus: int) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return facts
-
-
-def print_table(report: Mapping[str, Any]) -> None:
-    """All figures as one Markdown table."""
-    print("\n| figure | value |\n| --- | --- |")
-    print(f"| machine | {', '.join(f'{k} {v}' for k, v in report['machine'].items())} |")
-    for row in report["tests"]:
-        counts = ", ".join(f"{n} {word}" for word, n in row["counts"].items())
-        print(f"| CUDA tests | {'passed' if row['passed'] else '**FAILED**'}: {counts} |")
-    for row in report["speed"]:
-        print(f"| one process, {row['dtype']}, batch {row['batch']} | {_figures(row, 2)} |")
-    for row in report["parity"]:
-        verdict = "within noise" if row["passed"] else "**BEYOND NOISE**"
-        low, high = row["interval"]
-        print(
-            f"| {row['accuracy']}, {row['dtype']} against CPU float32, n = {row['n']} seeds | "
-            f"{row['gpu_mean']:.2%} (sd {row['gpu_sd']:.2%}) against {row['cpu_mean']:.2%} "
-            f"(sd {row['cpu_sd']:.2%}): {100 * row['difference']:+.2f} points "
-            f"[{100 * low:+.2f}, {100 * high:+.2f}], {verdict}; a trial takes "
-            f"{row['seconds_gpu']:.1f} s against {row['seconds_cpu']:.1f} s |"
-        )
-    for row in report["sharing"]:
-        print(f"| {row['processes']} processes on the GPU | {_figures(row, 1)} |")
-    for name, error in report["errors"].items():
-        print(f"| {name} | **FAILED**: {error} |")
-    print(f"| seconds in all | {report['seconds']:.0f} |")
-
-
-def _figures(row: Mapping[str, Any], skip: int) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_number(value)}" for name, value in list(row.items())[skip:]
-    )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Several processes on one GPU, each on one trial after another: how many trials an hour."""
+"""Trials per hour when several processes share one GPU."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
 from shiftsearch.model.store import open_store
 
 START_LIMIT = 240.0
-"""Seconds that the processes have to import torch and to train their first trial."""
+"""Seconds within which the processes must import torch and train their first trial."""
 
 
 def share(
     dataset: Dataset, protocol: Protocol, device: Device, count: int, seconds: float
 ) -> dict[str, Any]:
-    """Let `count` processes train reference trials for `seconds`, each after one of its own.
+    """Let `count` processes train reference trials for `seconds`, after a first one to warm up.
 
     Returns:
-        processes, trials_per_hour (all of them together, parts of trials counted by their time),
-        seconds_per_trial, and on a GPU memory_mb_per_process, with CUDA's own context.
+        processes, trials_per_hour (all processes together, with fractions of trials by time),
+        seconds_per_trial, and on a GPU memory_mb_per_process, which includes CUDA's context.
 
     Raises:
-        RuntimeError: a process ended without its figures.
+        RuntimeError: a process ended without a result.
     """
     spawn = multiprocessing.get_context("spawn")
     barrier, told = spawn.Barrier(count + 1), spawn.Queue()
@@ -72,7 +72,7 @@ def _train(
     barrier: Barrier,
     told: Queue[float],
 ) -> None:
-    """Train trials for `seconds`, the first one apart; tell how many, with the last one's part."""
+    """Train trials for `seconds`, after a first one; report how many, with the last one's part."""
     device.apply()
     data = prepare(dataset, protocol, device)
     _trial(data, protocol, device, seed)

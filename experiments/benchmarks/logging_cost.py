@@ -1,7 +1,7 @@
-"""What TensorBoard's files cost the driver, per trial: time by part, bytes, fraction of a trial.
+"""The driver's cost of TensorBoard's files per trial: time by part, bytes, fraction of a trial.
 
-Feeds one log with made rows of so many epochs, as the driver would hear them, without Ray and
-without training, then mends a run whose folders were deleted.
+Feeds one log with synthetic rows, as the driver would, without Ray and without training. Then it
+restores the files of a run whose folders were deleted.
 
     python -m shiftsearch.experiments.benchmarks.logging_cost
 """
@@ -28,9 +28,9 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 BOUND = 0.02
-"""Fraction of a trial that its logging may cost."""
+"""The largest fraction of a trial's time that its logging may cost."""
 MOST_BYTES = 1_000_000
-"""That a trial may leave on disk."""
+"""The most bytes that a trial may leave on disk."""
 
 _REPORT = "report-1"
 _SPACE = {
@@ -45,10 +45,10 @@ _SPACE = {
 
 @dataclass
 class Cost:
-    """Of one trial.
+    """The cost of one trial.
 
     Attributes:
-        seconds: by part, "start", "epochs" (together) and "end".
+        seconds: seconds by part: "start", "epochs" (all together) and "end".
         size: bytes on disk.
     """
 
@@ -62,12 +62,12 @@ class Cost:
 
 
 def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[list[Cost], float]:
-    """The costs of logging each trial, then the seconds to mend them all from nothing.
+    """The cost of logging each trial, and the seconds to restore all files from nothing.
 
     Args:
         root: an empty folder.
-        trials: complete.
-        classes: of their confusion matrices.
+        trials: complete trials.
+        classes: number of classes of their confusion matrices.
     """
     space, names = Space.parse(_SPACE), [f"class {i}" for i in range(classes)]
     store = open_store(root / "store")
@@ -83,7 +83,7 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
 
 
 def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figure]:
-    """For `make bench`: of a trial of 6 s."""
+    """The figures of `make bench`, for a trial of 6 s."""
     records = [_trial(n, epochs) for n in range(trials)]
     with tempfile.TemporaryDirectory() as folder:
         costs, _ = measure(Path(folder), records, classes)
@@ -141,7 +141,7 @@ def _row(epoch: int) -> dict[str, float]:
 
 
 def _matrices(classes: int) -> dict[str, Any]:
-    """What the store keeps of a stage: matrices that have a count in every cell."""
+    """Confusion matrices with a count in every cell, as the store keeps them."""
     rows = [[90 if i == j else 1 + (i + j) % 9 for j in range(classes)] for i in range(classes)]
     return {split: {"confusion": rows} for split in ("test", "test2")}
 
@@ -175,9 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{part:7s}{median(each):8.2f} ms (median), at most {max(each):.2f} ms")
     total, size = median(c.total for c in costs), median(c.size for c in costs)
     share = total / options.seconds
-    print(f"in all {1e3 * total:8.2f} ms, {share:.2%} of a trial of {options.seconds:g} s")
+    print(f"total {1e3 * total:8.2f} ms, {share:.2%} of a trial of {options.seconds:g} s")
     print(f"on disk {size / 1e3:.1f} kB a trial")
-    print(f"mending all of them from nothing {mending:.2f} s")
+    print(f"restoring all of them from nothing {mending:.2f} s")
     return 0 if share <= BOUND and size <= MOST_BYTES else 1
 
 

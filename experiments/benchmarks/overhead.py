@@ -1,10 +1,10 @@
-"""What Ray and our driver cost: `shiftsearch search` against two plain processes.
+"""The overhead of Ray and our driver: `shiftsearch search` against two plain processes.
 
-Both sides put the same 24 configurations, the reference and 23 points, through the protocol, two
-at a time with one thread each, into a fresh store. The plain side has no Ray, no study and no
-driver: two processes take the next configuration from a queue until none is left. Both sides must
-come to the same accuracies, to the last bit. A side's time is from the first epoch's begin to the
-last trial's end, so the start of Ray and of Python on either side stands apart.
+Both sides train the same 24 configurations, the reference and 23 points, two at a time with one
+thread each, with an empty store. The plain side has no Ray, no study and no driver: two processes
+take configurations from a queue until none is left. Both sides must give the same accuracies, to
+the last bit. The time is from the begin of the first epoch to the end of the last trial, so the
+start of Ray and Python is not included.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Side:
     """One side's run over all configurations.
 
     Attributes:
-        seconds: from the first epoch's begin to the last trial's end.
-        whole: of the whole command by the clock: start-up, and for ours retraining and report.
-        accuracies: `test2_accuracy` of each configuration, in their order.
+        seconds: from the begin of the first epoch to the end of the last trial.
+        whole: seconds of the whole command, with start-up, and for ours retraining and report.
+        accuracies: `test2_accuracy` of each configuration, in order.
     """
 
     seconds: float
@@ -93,7 +93,7 @@ def experiment_file(folder: Path, trials: int, max_epochs: int) -> Path:
             },
         },
         "points": points,
-        # What two cores get by default; said here so that both sides are alike on any machine.
+        # The defaults for two cores, set here so that both sides are alike on any machine.
         "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "concurrency": PROCESSES},
         "retrain": {"top_k": 1, "replicates": 1},
     }
@@ -103,7 +103,7 @@ def experiment_file(folder: Path, trials: int, max_epochs: int) -> Path:
 
 
 def search_side(path: Path) -> Side:
-    """`shiftsearch search` on the experiment file; times from the study and the store."""
+    """Run `shiftsearch search` on the experiment file; times are from the study and the store."""
     command = Path(sys.executable).parent / "shiftsearch"
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run")
@@ -127,7 +127,7 @@ def search_side(path: Path) -> Side:
 
 
 def plain_side(path: Path) -> Side:
-    """The same configurations in `PROCESSES` processes without Ray."""
+    """Train the same configurations in `PROCESSES` processes without Ray."""
     configurations = [dict(REFERENCE), *load(str(path)).checked_points()]
     context = mp.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -142,8 +142,8 @@ def plain_side(path: Path) -> Side:
 
 
 def _get_ready(path: Path, ready: Barrier) -> None:
-    """Start a plain process; all begin together."""
-    # As Ray does with its workers: other work on the machine must slow both sides alike.
+    """Prepare a plain process; all begin together."""
+    # As Ray does with its workers, so that other work on the machine slows both sides alike.
     os.nice(int(os.environ.get("RAY_worker_niceness", "15")))  # noqa: SIM112, Ray's own name
     _workbench(path)
     ready.wait()
@@ -151,7 +151,7 @@ def _get_ready(path: Path, ready: Barrier) -> None:
 
 @cache
 def _workbench(path: Path) -> tuple[Experiment, Device, ProtocolData]:
-    """What is the same for all configurations of a plain process."""
+    """The data, store and device of a plain process."""
     experiment = load(str(path))
     device = choose_device(cpus=1, gpus=0, dtype=experiment.dtype)
     device.apply()
@@ -182,10 +182,10 @@ def _first_epoch(store: Store, results: Sequence[ProtocolResult]) -> float:
 
 
 def measure(trials: int, max_epochs: int, pairs: int) -> list[Figure]:
-    """The figures over so many pairs of runs.
+    """The figures over this many pairs of runs.
 
     Raises:
-        RuntimeError: a side failed, or both came to different accuracies.
+        RuntimeError: a side failed, or the accuracies of the sides differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = experiment_file(Path(folder), trials, max_epochs)
@@ -210,7 +210,7 @@ def measure(trials: int, max_epochs: int, pairs: int) -> list[Figure]:
         Figure("shiftsearch search: seconds", spread([s.seconds for s, _ in both], ".1f"), n),
         Figure("two plain processes: seconds", spread([p.seconds for _, p in both], ".1f"), n),
         Figure(
-            "seconds of shiftsearch search over two plain processes, start-up apart",
+            "seconds of shiftsearch search over two plain processes, without start-up",
             spread(ratios, ".3f"),
             n,
             f"median at most {BOUND:.2f}",

@@ -1,9 +1,9 @@
-"""The protocol as a good engineer writes it from the tutorials: what our stage is held against.
+"""The protocol as an engineer writes it from the tutorials; our stage is compared with it.
 
 Dataset and DataLoader, float32, the default memory layout, ReLU before pooling, a bias in every
 convolution, `nn.Dropout`, AdamW, ReduceLROnPlateau, early stopping with the best weights, frozen
-layers kept in evaluation mode, random affine maps batch by batch where the settings ask for them.
-Only the settings and the division of TEST2 are shared with ours.
+layers kept in evaluation mode, random affine maps batch by batch if the settings ask for them.
+It shares only the settings and the division of TEST2 with ours.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from shiftsearch.model.protocol import division_of
 EVALUATION_BATCH = 512
 Item = tuple[Tensor, Tensor]
 OnEpoch = Callable[[float, float], None]
-"""Told after each epoch: its validation accuracy, and that of the best epoch so far."""
+"""Called after each epoch with its validation accuracy and that of the best epoch so far."""
 
 
 class ImageSet(torch.utils.data.Dataset[Item]):
@@ -89,9 +89,9 @@ class PlainStage:
 
     Attributes:
         best_epoch: counted from 1.
-        losses: of validation, one per epoch.
-        learning_rates: one per epoch.
-        train_seconds: of all epochs, without validation.
+        losses: validation loss of each epoch.
+        learning_rates: learning rate of each epoch.
+        train_seconds: seconds of all epochs, without validation.
     """
 
     best_epoch: int
@@ -102,11 +102,11 @@ class PlainStage:
 
 @dataclass(frozen=True)
 class PlainResult:
-    """The whole protocol.
+    """The result of the whole protocol.
 
     Attributes:
-        images_per_second: in training the baseline.
-        seconds: of the whole protocol, evaluations included.
+        images_per_second: training speed of the baseline.
+        seconds: seconds of the whole protocol, evaluations included.
         test, test2: accuracies before and after fine-tuning; TEST2's selection part.
     """
 
@@ -152,7 +152,7 @@ def train_stage(
     """Train until the validation loss stops falling; leave the best weights in the network.
 
     Raises:
-        ValueError: for noise, brightness or contrast, which this loop does not have.
+        ValueError: noise, brightness or contrast is set, which this loop does not have.
     """
     a = settings.augmentation
     if a.noise or a.brightness or a.contrast:
@@ -167,7 +167,7 @@ def train_stage(
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
     )
-    # `patience` counts the epochs that are let pass: the reduction comes with the one after.
+    # `patience` epochs may pass without a reduction; it comes with the next one.
     plateau = ReduceLROnPlateau(
         optimiser, factor=schedule.reduce_factor, patience=schedule.reduce_after - 1, threshold=0
     )
@@ -226,9 +226,9 @@ def train_epoch(
 
 
 def random_affine(images: Tensor, augmentation: Augmentation) -> Tensor:
-    """Rotate and scale each image about its centre, then shift it, by amounts of its own.
+    """Rotate and scale each image about its centre, then shift it, by random amounts.
 
-    What torchvision's RandomAffine does to one image, with the strengths and units of ours.
+    The same as torchvision's RandomAffine for one image, with our strengths and units.
 
     Args:
         images: [N, 1, H, W] float32.
@@ -242,7 +242,7 @@ def random_affine(images: Tensor, augmentation: Augmentation) -> Tensor:
     size = 1 + (torch.rand(n) * 2 - 1) * augmentation.scale
     pixels = (torch.rand(n, 2) * 2 - 1) * augmentation.translation
     cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
-    # affine_grid wants the way back, from a place in the result to its source, both in -1..1.
+    # affine_grid takes the inverse map, from a place in the result to its source, both in -1..1.
     rows = [cos, -sin * height / width, sin * width / height, cos]
     matrix = torch.stack(rows, dim=1).view(n, 2, 2)
     shift = pixels * 2 / torch.tensor([width, height])

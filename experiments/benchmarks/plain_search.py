@@ -1,10 +1,10 @@
-"""The search a good engineer writes today from the documentation of Ray Tune, Optuna and PyTorch.
+"""The search that an engineer writes from the documentation of Ray Tune, Optuna and PyTorch.
 
-OptunaSearch with its default sampler over the space of digits6, `plain_loop` as the function that
-Ray Tune runs, one CPU and one thread a trial, one report an epoch, the final weights of each trial
+It uses OptunaSearch with its default sampler over the space of digits6. Ray Tune runs `plain_loop`
+with one CPU and one thread per trial and one report per epoch; each trial saves its final weights
 in its folder. `--asha` adds Ray's ASHAScheduler with its defaults, on the epochs of both stages.
-Trials are ranked by TEST2's selection part. After the search, outside of its time, the saved
-weights are scored on the held-out part for `OUT/timeline.json`.
+Trials are ranked by TEST2's selection part. After the search, outside of the measured time, the
+saved weights are scored on the held-out part for `OUT/timeline.json`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ METRIC, WEIGHTS = "test2_accuracy", "weights.pt"
 
 @dataclass(frozen=True)
 class Task:
-    """What every trial gets besides its configuration.
+    """The arguments of every trial besides its configuration.
 
     Attributes:
         train, test, test2: TRAIN, TEST, and the selection part of TEST2.
@@ -52,7 +52,7 @@ class Task:
         image_size: (H, W) in pixels.
         space: completes a configuration.
         protocol: the stages' schedules.
-        seed: of every trial.
+        seed: the seed of every trial.
         asha: whether ASHA reads the metric.
     """
 
@@ -67,7 +67,7 @@ class Task:
     asha: bool
 
     def network(self) -> PlainNetwork:
-        """A new one; each stage has a dropout of its own."""
+        """A new network; each stage has its own dropout."""
         return PlainNetwork(self.classes, self.image_size, dropout=0.0)
 
 
@@ -85,10 +85,12 @@ def train_trial(config: Mapping[str, Any], task: Task) -> None:
     }
 
     def reporter(stage: str, test2_accuracy: Callable[[float], float]) -> Any:
-        """What `train_stage` calls after each epoch: it tells Ray; the stage's time runs from now.
+        """The function that `train_stage` calls after each epoch; it reports to Ray.
+
+        The stage's time is counted from this call.
 
         Args:
-            stage: whose counts these are.
+            stage: the stage that is reported.
             test2_accuracy: the metric, from the best accuracy on the stage's own validation split.
         """
         begin = time.perf_counter()
@@ -102,14 +104,14 @@ def train_trial(config: Mapping[str, Any], task: Task) -> None:
         return report
 
     def before_fine_tuning(_: float) -> float:
-        # ASHA compares what it is told after epochs 1 and 4: without this, zeros.
+        # ASHA compares the reports after epochs 1 and 4; without this they would be zeros.
         return evaluate(network, task.test2)[1] if task.asha else 0.0
 
     network.dropout.p = settings.baseline.dropout
     report = reporter("baseline", before_fine_tuning)
     train_stage(network, task.train, task.test, settings.baseline, task.protocol.baseline, report)
     network.dropout.p = settings.fine_tune.dropout
-    # The best epoch's accuracy, not the last one's: its weights are what the stage leaves.
+    # The best epoch's accuracy, because the stage keeps that epoch's weights.
     report = reporter("fine_tune", lambda best: best)
     train_stage(
         network, task.test, task.test2, settings.fine_tune, task.protocol.fine_tune, report
@@ -131,12 +133,12 @@ class Clock(tune.Callback):  # type: ignore[misc]
         self.begins[trial.trial_id] = time.time()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Done or stopped."""
+        """Record the end of a trial that is done or was stopped."""
         self.ends[trial.trial_id] = time.time()
 
 
 def search(task: Task, trials: int, folder: Path, clock: Clock) -> tune.ResultGrid:
-    """The search itself."""
+    """Run the search."""
     protocol = task.protocol
     # One above the longest trial. At its length the rungs would be the same, but ASHA would stop
     # a trial at its last report, before it saves its weights.
@@ -158,7 +160,7 @@ def search(task: Task, trials: int, folder: Path, clock: Clock) -> tune.ResultGr
 def rows(
     results: tune.ResultGrid, task: Task, held_out: ImageSet, clock: Clock, started: float
 ) -> list[dict[str, Any]]:
-    """One per ended trial, by number; without a held-out accuracy where ASHA stopped it."""
+    """A row per ended trial, by number; without a held-out accuracy if ASHA stopped it."""
     found = []
     for result in results:
         if result.error is not None:
@@ -205,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=float,
         default=begin,
         metavar="SECONDS",
-        help="when this process was launched, Unix time; left out, the imports do not count",
+        help="Unix time at which this process was launched; without it, imports are not counted",
     )
     options = parser.parse_args(argv)
     folder = options.out.absolute()
@@ -228,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare(
     dataset: Dataset, space: Space, protocol: Protocol, seed: int, asha: bool
 ) -> tuple[Task, ImageSet]:
-    """The trials' task, and the held-out part of TEST2, which it does not hold."""
+    """The trials' task, which excludes the held-out part of TEST2, and that part."""
     splits, division = dataset.splits, division_of(dataset, protocol)
     task = Task(
         ImageSet(splits["TRAIN"]),

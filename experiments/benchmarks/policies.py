@@ -1,9 +1,9 @@
-"""Time to target by replay: the plain script, its relatives, and ours with and without each idea.
+"""Time to target by replay: the plain script, its variants, and our search with and without parts.
 
-Every way of searching is replayed on the same recording under the same study seeds; what it needs
-until its incumbent, chosen on the selection part, reaches a target on the held-out part is
-compared by medians with bootstrap intervals. The plain script's trials take `--plain` times as
-long as ours, a factor to be measured live (`time_to_target.py`).
+Every method is replayed on the same recording with the same study seeds. The time until its
+incumbent, chosen on the selection part, reaches a target on the held-out part is compared by
+medians with bootstrap intervals. The plain script's trials take `--plain` times as long as ours;
+`time_to_target.py` measures this factor on real runs.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ Search = Callable[[int], list[Replayed]]
 
 @dataclass(frozen=True)
 class Costs:
-    """What replay is told of time, from live runs on the machine.
+    """Times that replay assumes, from real runs on the machine.
 
     Attributes:
         start: seconds from launch to the first trial's first step.
         per_trial: seconds between two trials of a worker.
-        plain: a plain trial's seconds over ours.
+        plain: ratio of the seconds of a plain trial to ours.
         plain_per_trial: seconds between two trials of a plain worker.
-        uncached: a fine-tune's seconds without kept outputs of frozen layers, over with.
+        uncached: ratio of a fine-tune's seconds without kept outputs of frozen layers to those
+            with them.
     """
 
     start: float
@@ -55,7 +56,7 @@ class Costs:
 
 
 def ways(surrogate: Surrogate, space: Space, ours: Settings, costs: Costs) -> dict[str, Search]:
-    """Name to a search by study seed."""
+    """By name, a function that runs a search with a study seed."""
     workers = Workers(2, costs.start, costs.per_trial)
     slow = Workers(2, costs.start, costs.plain_per_trial, costs.plain)
     budget = Budget(MOST_TRIALS)
@@ -89,7 +90,7 @@ def ways(surrogate: Surrogate, space: Space, ours: Settings, costs: Costs) -> di
 
 
 class _Simulated:
-    """Ways that are not a study of ours: random configurations on two workers."""
+    """Methods without our study: random configurations on two workers."""
 
     def __init__(self, surrogate: Surrogate, space: Space) -> None:
         self.surrogate, self.space = surrogate, space
@@ -105,7 +106,8 @@ class _Simulated:
     def one_epoch(self, seed: int, workers: Workers, count: int, top: int) -> list[Replayed]:
         """One baseline epoch and a whole fine-tune for all; then the best few in full.
 
-        Source: arXiv 2307.15422, with our look, for the baseline's own accuracy says little.
+        Source: arXiv 2307.15422, but ranked after a fine-tune, because the baseline's own accuracy
+        predicts little.
         """
         expected = self._draw(seed, count)
         looked = [e for e in expected if 1 in e.intermediate]
@@ -134,7 +136,7 @@ class _Simulated:
 
     @staticmethod
     def _until_stopped(e: Expected, passed: dict[int, list[float]]) -> float | None:
-        """Seconds until ASHA stops the trial; None when it lets it finish."""
+        """Seconds until ASHA stops the trial; None if the trial finishes."""
         before = len(e.baseline_seconds)
         for epochs, values in passed.items():
             if epochs > before + len(e.curve):
@@ -156,7 +158,7 @@ class _Simulated:
 
 
 class _Clock:
-    """Workers that take the next piece of work as they get free."""
+    """The clock of workers that take the next job when they are free."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -164,14 +166,14 @@ class _Clock:
         heapq.heapify(self._free)
 
     def work(self, seconds: float) -> float:
-        """Do it; when it ends."""
+        """Do a job; returns the time of its end."""
         begin = heapq.heappop(self._free)
         end = begin + self._workers.per_trial + seconds * self._workers.slowness
         heapq.heappush(self._free, end)
         return end
 
     def wait(self) -> None:
-        """Until all are free."""
+        """Wait until all workers are free; returns that time."""
         self._free = [max(self._free)] * len(self._free)
 
 
@@ -180,7 +182,7 @@ def _replayed(number: int, seconds: float, e: Expected) -> Replayed:
 
 
 def times_to(searches: Sequence[Sequence[Replayed]], target: float) -> np.ndarray:
-    """[seeds] seconds; infinite where the target was not reached."""
+    """[seeds] seconds to the target; infinite if it was not reached."""
     in_time = (sorted(search, key=lambda t: t.seconds) for search in searches)
     found = [time_to_value(trials, target, held_out=True) for trials in in_time]
     return np.array([math.inf if t is None else t for t in found])
@@ -213,7 +215,7 @@ def best_after(searches: Sequence[Sequence[Replayed]], trials: int) -> float:
 
 
 def measure(options: argparse.Namespace) -> list[Figure]:
-    """Replay every way, print a table for each target, and say how much sooner ours is."""
+    """Replay every method, print a table for each target, and how much sooner ours is."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     recording = read_recording(options.recording)
     experiment = load(options.experiment)
@@ -248,7 +250,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its options; `make bench` takes their defaults."""
+    """The command's options; `make bench` uses their defaults."""
     found = argparse.ArgumentParser(description=__doc__)
     default = Path(__file__).parent / "recordings" / "digits6.jsonl"
     found.add_argument("recording", type=Path, nargs="?", default=default, help="of record.py")

@@ -1,11 +1,11 @@
-"""Record what replay needs: baselines with several fine-tunes each, curves, seconds.
+"""Record trials for replay: baselines with several fine-tunes each, curves and seconds.
 
-The first baseline is the reference configuration's, all others are drawn at random from the
-experiment's space, each with so many fine-tunes; its first fine-tune is also made from the
-baseline after a few epochs. The work is divided among processes, one thread each; seconds are of
-processor time, which other work on the machine disturbs least. What is recorded already is found
-in the output folder and kept, so the same command continues after a break. The held-out part is
-scored here, which a search may not.
+The first baseline is the reference configuration's. All others are drawn at random from the
+experiment's space, with several fine-tunes each. The first fine-tune is also made from the
+baseline after a few epochs. The work is shared by processes with one thread each. Seconds
+are processor time, which other work on the machine affects least. Baselines that are recorded
+already are kept, so the same command continues after a break. Unlike a search, this scores the
+held-out part.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BUDGETS = (1, 3)
 
 
 class Recorder:
-    """Trains what one process records."""
+    """Trains and records baselines in one process."""
 
     def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
         self.experiment, protocol = experiment, experiment.protocol
@@ -65,7 +65,7 @@ class Recorder:
     def baseline(
         self, configurations: Sequence[dict[str, Value]], budgets: Sequence[int]
     ) -> RecordedBaseline:
-        """All that is recorded of configurations that share their baseline."""
+        """Record the configurations that share a baseline."""
         with tempfile.TemporaryDirectory() as folder:
             store = open_store(folder)
             seconds: list[float] = []
@@ -104,7 +104,7 @@ class Recorder:
             nonlocal last
             now = time.process_time()
             if stage == "baseline" and row["epoch"] > len(seconds):
-                # A stage's first epoch after other work: the clock has run on meanwhile.
+                # A stage's first epoch after other work: restart the clock.
                 seconds.append(min(now - last, row["seconds"]))
             last = now
 
@@ -142,7 +142,7 @@ class Recorder:
 
 
 def design(space: Space, seed: int, baseline: int, branches: int) -> list[dict[str, Value]]:
-    """The configurations of a baseline, which they share; the first of all is the reference."""
+    """The configurations that share a baseline; the very first is the reference."""
     sampler = optuna.samplers.RandomSampler(seed=question_seed(seed, baseline))
     study = optuna.create_study(sampler=sampler)
     drawn = [space.suggest(study.ask()) for _ in range(branches)]
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    _dataset(options)  # a wrong folder is told before any process starts
+    _dataset(options)  # a wrong folder is reported before any process starts
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for item in (*range(options.baselines), *[None] * options.processes):

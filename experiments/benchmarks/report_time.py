@@ -1,4 +1,4 @@
-"""How long the report of a large run takes to build: a run's own trials, repeated and jittered.
+"""How long the report of a large run takes to build, with a run's trials repeated and jittered.
 
 python -m shiftsearch.experiments.benchmarks.report_time RUN --trials 100
 """
@@ -24,11 +24,11 @@ from shiftsearch.experiments.run_folder import Run
 from shiftsearch.search.study.records import TrialRecord, stored_trials
 
 BOUND = 10.0
-"""Seconds, analysis included."""
+"""The most seconds, analysis included."""
 
 
 def repeated(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
-    """So many trials: copies of those given, families kept, values and learning rates moved."""
+    """Copies of the given trials, in the same families, with changed values and learning rates."""
     rng = np.random.default_rng(0)
     found = []
     for number, trial in enumerate(islice(cycle(trials), count)):

@@ -1,10 +1,9 @@
-"""What the study costs the driver at each trial, by how many trials it holds already.
+"""The driver's cost of the study per trial, by the number of trials that it holds already.
 
-Makes a journal with so many ended trials, baselines with six fine-tunes each, opens it as a
-continued run does, and takes the processor time of the questions that follow, without Ray and
-without training. The
-sampler `random` shows the study's own cost, `tpe` what Optuna's model adds. Then the journal's
-bytes for one trial, by the number of classes.
+Makes a journal with many ended trials, baselines with six fine-tunes each, opens it as a continued
+run does, and measures the processor time of the questions that follow, without Ray and without
+training. The sampler `random` shows the study's own cost, `tpe` what Optuna's model adds. Then it
+measures the journal's bytes per trial, by number of classes.
 
     python -m shiftsearch.experiments.benchmarks.study_cost
 """
@@ -34,7 +33,7 @@ from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import Study
 
 FAMILY = 6
-"""Fine-tunes of a baseline, its first included."""
+"""Number of fine-tunes of a baseline."""
 _SPACE = Space.parse(
     {
         stage: {
@@ -100,7 +99,7 @@ def _result(value: float, classes: int) -> ProtocolResult:
 
 
 def measure(trials: int, questions: int, sampler: str) -> tuple[float, float, float]:
-    """Processor seconds to open, and medians of ask and finish, on a study of so many trials."""
+    """Processor seconds to open a study of this many trials, and medians of ask and finish."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.journal"
         make_history(path, trials)
@@ -123,7 +122,7 @@ def measure(trials: int, questions: int, sampler: str) -> tuple[float, float, fl
 
 
 def journal_bytes(classes: int) -> int:
-    """That the result of one trial adds to the journal."""
+    """The bytes that the result of one trial adds to the journal."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.journal"
         study = _open(path, 1, "random")

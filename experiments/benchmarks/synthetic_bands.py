@@ -1,8 +1,9 @@
-"""Whether the synthetic set still behaves as it was made to: the bands, and the search's gain.
+"""Whether the synthetic set still has its intended accuracies, and the gain of a search.
 
-The bands are those of the published result, with room for chance: the reference configuration on
+The bands are around the published results, with room for chance: the reference configuration on
 `synthesize(seed)`, for several seeds of both the set and the study, in float32 and in bfloat16.
-The gain is the winner's over the reference configuration on held-out images, of whole demo runs.
+The gain is the winner's accuracy minus the reference configuration's on held-out images, in whole
+demo runs.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Place = tuple[str, str]
 
 
 def measure(seeds: int, searches: int) -> list[Figure]:
-    """The bands over so many seeds, the gain over so many searches; 0 leaves a part out."""
+    """The bands over some seeds, the gain over some searches; 0 leaves a part out."""
     return [*_bands(seeds), *(gain(seed, demo_result(seed)) for seed in range(searches))]
 
 
@@ -69,7 +70,7 @@ def _bands(seeds: int) -> list[Figure]:
 
 
 def reference_accuracies(seed: int, dtype: str) -> dict[Place, float]:
-    """Accuracies of the reference configuration, in 0..1, in the places of `BANDS`."""
+    """Accuracies of the reference configuration, in 0..1, in the order of `BANDS`."""
     device = choose_device(cpus=1, gpus=0, dtype=dtype)
     device.apply()
     protocol = Protocol()

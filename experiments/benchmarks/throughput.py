@@ -1,8 +1,8 @@
-"""Training throughput of our stage against the plain loop, and whether both end equally well.
+"""Training throughput of our stage against the plain loop, and whether their accuracies agree.
 
 Three sides on one thread: the plain loop, ours in the dtype that it chooses, ours in float32.
-First short turns of one epoch a stage give the images per second; then turns of the whole
-protocol, one a seed, give its seconds and the final accuracies of the reference configuration.
+First, short turns of one epoch per stage give the images per second. Then turns of the whole
+protocol, one per seed, give its seconds and the final accuracies of the reference configuration.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Outcome:
     """One side's protocol under one seed.
 
     Attributes:
-        images_per_second: in training the baseline, validation apart.
-        seconds: of the whole protocol by the clock: both stages, evaluations, store.
+        images_per_second: training speed of the baseline, without validation.
+        seconds: wall-clock seconds of the whole protocol: both stages, evaluations, store.
         test2: accuracy on TEST2's selection part after fine-tuning, 0..1.
     """
 
@@ -56,12 +56,12 @@ class Outcome:
 
 
 def measure(dataset: Dataset, seeds: int, max_epochs: int) -> list[Figure]:
-    """The figures over so many seeds, at most so many epochs a stage."""
+    """The figures over some seeds, with a maximum of epochs per stage."""
     device = choose_device(cpus=1, gpus=0)
     device.apply()
     print(device.reason)
     short = in_turns(_sides(dataset, 1, device), SHORT_TURNS + 1)
-    # The first turn makes kernels and fills caches.
+    # The first turn compiles kernels and fills caches.
     speed = {name: outcomes[1:] for name, outcomes in short.items()}
     whole = in_turns(_sides(dataset, max_epochs, device), seeds)
     return [*_speed_figures(speed, device), _whole_figure(whole), *_accuracy_figures(whole)]
@@ -141,7 +141,7 @@ def _speed_figures(results: dict[str, list[Outcome]], device: Device) -> list[Fi
 
 
 def _share_of_peak(outcomes: list[Outcome], device: Device, turns: str) -> Figure:
-    """Of the fastest large matrix product of the dtype, on the same one thread."""
+    """The fraction of the peak speed of large matrix products in this dtype, on one thread."""
     dtype, size = getattr(torch, device.dtype), 2048
     a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
     seconds = []
@@ -175,7 +175,7 @@ def _whole_figure(results: dict[str, list[Outcome]]) -> Figure:
 
 
 def _ratios(results: dict[str, list[Outcome]], side: str, field: str) -> list[float]:
-    """Turn by turn, a side's value over the plain loop's."""
+    """A side's value divided by the plain loop's, for each turn."""
     pairs = zip(results[side], results[PLAIN], strict=True)
     return [getattr(own, field) / getattr(plain, field) for own, plain in pairs]
 

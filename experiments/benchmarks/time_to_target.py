@@ -1,13 +1,13 @@
-"""Time to quality: `shiftsearch search` against the plain search on digits6, in pairs by seed.
+"""Time to target: `shiftsearch search` against the plain search on digits6, in pairs by seed.
 
-Both sides run as processes of their own on the same two cores, one after the other, the plain
-search first on even seeds. A side's clock begins with the launch of its process and knows the end
-of each trial. Its incumbent is the trial that is best on TEST2's selection part so far; the time
+Both sides run as separate processes on the same two cores, one after the other, the plain search
+first on even seeds. A side's time begins with the launch of its process; the end of each trial is
+recorded. Its incumbent is the trial that is best on TEST2's selection part so far; the time
 to target is the end of the first incumbent whose accuracy on the held-out part is the target or
 more. The searches never see that part: it is scored here, afterwards, from stored weights. The
 targets are the median over seeds of the plain searches' final incumbents, and 97 %.
 
-What FOLDER holds already is not run again: `plain-SEED/timeline.json`, finished `ours-SEED`.
+Runs that FOLDER already holds are not repeated: `plain-SEED/timeline.json`, finished `ours-SEED`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PLAIN, OURS = "plain script", "ours"
 SETTINGS = (
     "retrain.top_k=1",
     "retrain.replicates=1",
-    # What two cores get by default; said here so that both sides are alike on any machine.
+    # The defaults for two cores, set here so that both sides are alike on any machine.
     "resources.cpus_per_trial=1",
     "resources.gpus_per_trial=0",
     f"resources.concurrency={CPUS}",
@@ -66,7 +66,7 @@ HARD_BOUND, EASY_BOUND = 10.0, 5.0
 
 
 def plain(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
-    """The plain search's timeline; runs it unless it is there."""
+    """The plain search's timeline; the search is run if there is none."""
     out = folder / f"plain-{seed}"
     if not (out / TIMELINE).exists():
         command = [sys.executable, "-m", "shiftsearch.experiments.benchmarks.plain_search"]
@@ -77,10 +77,10 @@ def plain(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
 
 
 def ours(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
-    """Our search's timeline; runs it unless it is there.
+    """Our search's timeline; the search is run if there is none.
 
     Raises:
-        FileExistsError: the run was cut off: continued, its clock would be wrong.
+        FileExistsError: the run was interrupted; if it were continued, its times would be wrong.
     """
     run, path = Run(folder / f"ours-{seed}"), folder / f"ours-{seed}.json"
     started = folder / f"ours-{seed}.started"
@@ -104,7 +104,7 @@ def _launch(command: Sequence[str], log: Path) -> None:
     """Run a side to its end.
 
     Raises:
-        RuntimeError: when it fails.
+        RuntimeError: it failed.
     """
     print(f"{' '.join(command)} > {log}", flush=True)
     with log.open("w", encoding="utf-8") as output:
@@ -145,7 +145,7 @@ def score(run: Run, started: float) -> dict[str, Any]:
 
 
 def final_accuracy(timeline: Timeline) -> float:
-    """The last incumbent's, on the held-out part, 0..1."""
+    """The last incumbent's accuracy on the held-out part, 0..1."""
     return incumbents_of(timeline)[-1].held_out
 
 
@@ -205,7 +205,7 @@ def _told(name: str, seed: int, timeline: Timeline) -> Timeline:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, print, and say by the exit code whether both bounds hold."""
+    """Run missing searches and print the figures; the exit code says whether both bounds hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="digits6")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")

@@ -1,8 +1,8 @@
-"""How soon a search is good: from the ends of its trials to times, ratios and their medians.
+"""Times to a target, their ratios and medians, from the ends of a search's trials.
 
-A search that stops without reaching its target still says something: it takes longer than it ran.
-Times and ratios are therefore bounds, a pair (low, high) that are equal where the value is known,
-and medians of bounds are bounds of the median.
+A search that stops before it reaches its target needs more time than it ran. Times and ratios are
+therefore bounds: pairs (low, high), which are equal if the value is known. Medians of bounds are
+bounds of the median.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import NamedTuple
 from shiftsearch.search.study.incumbents import incumbents
 
 TIMELINE = "timeline.json"
-"""In a search's folder; `{"started": Unix time, "trials": [{"ended", "selection", ...}, ...]}`."""
+"""The file in a search's folder: `{"started": Unix time, "trials": [{"ended", ...}, ...]}`."""
 
 
 class Ended(NamedTuple):
     """A trial that went through the whole protocol.
 
     Attributes:
-        seconds: of its end, since the search was launched.
-        selection: its accuracy on the selection part, 0..1: what the search may see.
-        held_out: its accuracy on the held-out part, 0..1: what only the benchmark sees.
+        seconds: time of its end, since the search was launched.
+        selection: its accuracy on the selection part, 0..1, which the search uses.
+        held_out: its accuracy on the held-out part, 0..1, which only the benchmark uses.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class Timeline:
 
 
 class Bounds(NamedTuple):
-    """Where a value lies; both ends are the value itself when it is known."""
+    """Bounds of a value; both are the value itself if it is known."""
 
     low: float
     high: float
@@ -67,7 +67,7 @@ def read_timeline(path: Path) -> Timeline:
 
 
 def incumbents_of(timeline: Timeline) -> list[Ended]:
-    """The trials that were best by selection when they ended, in time; the first of equals stays.
+    """The trials that were best by selection when they ended, in order of time; first of ties.
 
     Raises:
         ValueError: without trials.
@@ -79,16 +79,16 @@ def incumbents_of(timeline: Timeline) -> list[Ended]:
 
 
 def time_to_target(timeline: Timeline, target: float) -> float | None:
-    """Seconds until an incumbent's held-out accuracy first is `target` or more; None if never.
+    """Seconds until an incumbent's held-out accuracy is first `target` or more; None if never.
 
-    A later incumbent, better by selection, may lie below the target again: the first reach counts.
+    A later incumbent, better by selection, may be below the target again; this is ignored.
     """
     reached = (t.seconds for t in incumbents_of(timeline) if t.held_out >= target)
     return next(reached, None)
 
 
 def bounds_of_time(timeline: Timeline, target: float) -> Bounds:
-    """The time to target; when it was not reached, at least as long as the search took."""
+    """The time to target; if it was not reached, at least the duration of the search."""
     seconds = time_to_target(timeline, target)
     if seconds is None:
         return Bounds(max(t.seconds for t in timeline.trials), math.inf)
@@ -101,7 +101,7 @@ def ratio(slow: Bounds, fast: Bounds) -> Bounds:
 
 
 def median_bounds(values: Sequence[Bounds]) -> Bounds:
-    """Of the median."""
+    """Bounds of the median."""
     return Bounds(median(v.low for v in values), median(v.high for v in values))
 
 

@@ -1,7 +1,7 @@
-"""Measuring two ways in turns, and what the benchmarks say about it.
+"""Measure several sides in turns, and print the figures of a benchmark.
 
-Other work on the machine comes and goes within minutes, so each turn measures all sides one
-after the other and only ratios within a turn are compared.
+Other work on the machine changes within minutes. So each turn measures all sides one after the
+other, and only ratios within a turn are compared.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Figure:
 
     Attributes:
         name: what was measured, with its unit.
-        value: with its spread.
-        n: how often.
-        bound: what it must keep; empty where nothing is promised.
-        holds: whether it does; True where nothing is promised.
+        value: the value with its spread.
+        n: number of measurements.
+        bound: the bound that the value must keep; empty if there is none.
+        holds: whether the bound holds; True if there is none.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Figure:
 
 
 def in_turns(sides: Mapping[str, Callable[[int], T]], turns: int) -> dict[str, list[T]]:
-    """A B A B ...: call every side once per turn, with the turn's number.
+    """Call every side once per turn, with the turn's number: A B A B ...
 
     Returns:
-        By side, the results of its turns.
+        The results of all turns, by side.
     """
     results: dict[str, list[T]] = {name: [] for name in sides}
     for turn in range(turns):
@@ -61,7 +61,7 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and Student's interval of it, from at least two values."""
+    """The mean with its interval (Student's t), from at least two values."""
     if len(values) < 2:
         raise ValueError(f"got {len(values)} values, but an interval needs at least 2")
     centre = fmean(values)
@@ -71,7 +71,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def print_figures(figures: Sequence[Figure]) -> int:
-    """Print a Markdown table with date, command, machine and versions; the exit code."""
+    """Print a Markdown table with date, command, machine and versions; returns the exit code."""
     command = " ".join(["python", *sys.argv])
     print(f"\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`  ")
     print(f"{_machine()}; {_versions()}\n")

@@ -1,1 +1,1 @@
-"""What a search says about itself: importance, noise, expected gain."""
+"""Importance of hyperparameters, noise between seeds, and expected gain of more trials."""

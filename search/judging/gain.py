@@ -1,7 +1,7 @@
-"""The outlook of a search: the noise between seeds, what more trials would gain, when to stop.
+"""The noise between seeds, the expected gain of more trials, and when to stop a search.
 
-All of it works on plain objective values in 0..1 that are maximised, at the end of a search or
-while it runs. Nothing here uses Ray, changes a study or draws a random number.
+Everything here takes plain objective values in 0..1 that are maximised, during a search or at its
+end. Nothing here uses Ray, changes a study or draws a random number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import chi2, t
 
 MORE = 20
-"""Trials that a gain is stated for, unless told."""
+"""Default number of further trials for which the gain is stated."""
 
 _LEAST = 5  # values below which a tail is not estimated
 _LEVEL = 0.95
@@ -32,8 +32,8 @@ class Noise:
 
     Attributes:
         sd: pooled standard deviation of one training's value, at least 0.
-        degrees: of freedom of the estimate, at least 1.
-        interval: 95 %, low and high of `sd`.
+        degrees: degrees of freedom of the estimate, at least 1.
+        interval: 95 % interval of `sd`, low and high.
     """
 
     sd: float
@@ -43,12 +43,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Gain:
-    """What more trials are expected to add to the best value.
+    """The expected gain of more trials.
 
     Attributes:
-        more: trials.
+        more: number of further trials.
         gain: expected rise of the best value, in 0..1.
-        interval: nominal 95 %, low and high of `gain`.
+        interval: nominal 95 % interval of `gain`, low and high.
     """
 
     more: int
@@ -61,9 +61,9 @@ class Convergence:
     """Whether to stop, and why.
 
     Attributes:
-        stop: whether `improvement` is below `error`, on enough trials.
-        improvement: what `MORE` trials may still add, upper end of the interval, in 0..1.
-        error: the noise that it is compared with.
+        stop: whether there are enough trials and `improvement` is below `error`.
+        improvement: upper end of the interval of the gain of `MORE` trials, in 0..1.
+        error: the noise that `improvement` is compared with.
     """
 
     stop: bool
@@ -75,10 +75,10 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
     """The noise pooled over configurations, assuming that all are equally noisy.
 
     Args:
-        groups: per configuration the objective of its replicates, trained from different seeds.
+        groups: for each configuration the objectives of its replicates (different seeds).
 
     Returns:
-        Noise with its chi-square interval; None when no group has two values.
+        Noise with its chi-square interval; None if no group has two values.
     """
     repeated = [np.asarray(group, dtype=np.float64) for group in groups if len(group) > 1]
     if not repeated:
@@ -90,12 +90,12 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
 
 
 def expected_gain(values: Sequence[float], more: int = MORE) -> Gain | None:
-    """What `more` further trials would add to the best value.
+    """The expected rise of the best value after `more` further trials.
 
     The upper tail of the values is assumed to be exponential, with a scale estimated from the
-    largest (I. Weissman, JASA 73, 1978, pp. 812-815), and nothing exceeds 1. Assumes that later
-    trials are drawn as the past ones were: a sampler that still learns gains more. Part of the
-    gain is luck with the seeds, as part of the best value is.
+    largest (I. Weissman, JASA 73, 1978, pp. 812-815), and nothing exceeds 1. It is also
+    assumed that later trials are drawn like past ones; a sampler that still learns gains more.
+    Part of the gain is luck with the seeds, and so is part of the best value.
 
     How wrong it is, on synthetic draws of 10 to 60 values (uniform, beta, normal, exponential):
     0.5 to 1.5 times the truth on average, 3.8 where one draw in ten is good, and a single
@@ -106,8 +106,8 @@ def expected_gain(values: Sequence[float], more: int = MORE) -> Gain | None:
     end was above that.
 
     Args:
-        values: of complete trials, in 0..1, in any order.
-        more: further complete trials, at least 1.
+        values: objectives of complete trials, in 0..1, in any order.
+        more: number of further complete trials, at least 1.
 
     Returns:
         The gain; None for fewer than five values.
@@ -150,17 +150,17 @@ def _rise(best: float, threshold: float, scale: float, fraction: float, more: in
 
 
 def indistinguishable(values: Mapping[int, Sequence[float]], noise: Noise) -> list[int]:
-    """Trials whose configuration the noise cannot tell from the one with the best mean.
+    """Trials whose configuration does not differ from the best mean by more than noise.
 
-    Each is compared with the best alone, at 95 % (Student, pooled noise). There is no correction
-    for picking the best, so the list tends to be too short.
+    Each is compared only with the best, at 95 % (Student's t, pooled noise). There is no
+    correction for choosing the best, so the list tends to be too short.
 
     Args:
-        values: trial number to the objective of its replicates, at least one each.
-        noise: of one value.
+        values: by trial number, the objectives of its replicates, at least one each.
+        noise: the noise of one value.
 
     Returns:
-        Numbers without the best one, by falling mean, ties by number.
+        Trial numbers without the best one, by falling mean, ties by number.
     """
     means = {number: float(np.mean(group)) for number, group in values.items()}
     ranking = sorted(means, key=lambda number: (-means[number], number))
@@ -189,7 +189,7 @@ class _UpperGain(BaseImprovementEvaluator):
         pass
 
     def evaluate(self, trials: list[FrozenTrial], study_direction: StudyDirection) -> float:
-        """What more trials may still add, in 0..1; 1 while too few are complete to say."""
+        """The most that further trials may add, in 0..1; 1 while too few are complete."""
         complete = [t.value for t in trials if t.state == TrialState.COMPLETE]
         gain = expected_gain([value for value in complete if value is not None])
         return 1.0 if gain is None else gain.interval[1]
@@ -198,8 +198,8 @@ class _UpperGain(BaseImprovementEvaluator):
 def converged(study: optuna.Study, noise: float) -> Convergence:
     """Whether Optuna's terminator finds that more trials gain less than the noise.
 
-    Only values are looked at, so any search space will do. The terminator's `min_n_trials`, 20
-    complete trials, come before it stops.
+    It reads only values, so any search space will do. It never stops before the terminator's
+    `min_n_trials`, 20 complete trials.
 
     Args:
         study: maximises an objective in 0..1; read only.
@@ -217,13 +217,13 @@ def converged(study: optuna.Study, noise: float) -> Convergence:
 
 
 class _View:
-    """What the terminator reads of a study; its three copies took 2.7 s at 5,000 trials."""
+    """What the terminator reads of a study, uncopied: three copies took 2.7 s at 5,000 trials."""
 
     def __init__(self, study: optuna.Study) -> None:
         self.direction, self.trials = study.direction, study.get_trials(deepcopy=False)
 
     def get_trials(self, *, states: Container[TrialState]) -> list[FrozenTrial]:
-        """Those in one of the states."""
+        """The trials in one of the states."""
         return [trial for trial in self.trials if trial.state in states]
 
 

@@ -1,21 +1,22 @@
-"""Which searched hyperparameters set the better half of a search's trials apart.
+"""How much each searched hyperparameter separates the better half of the trials from all trials.
 
 Optuna's PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255): how far the distribution
-of a hyperparameter among the best trials is from that among all. Against all trials, not against
-the space, so that where the sampler looked more often does not count. Optuna's fANOVA and mean
-decrease of impurity need scikit-learn, which is no dependency.
+of a hyperparameter among the best trials is from that among all. The comparison is with all
+trials, not with the space, so that the sampler's own preferences do not count. Optuna's fANOVA and
+mean decrease of impurity need scikit-learn, which is not a dependency.
 
 A divergence is never below 0 and importances add up to 1, so noise has some too. Each therefore
-comes with what shuffled trials reach, and with an interval over halves of the baselines. Both keep
-together what trials share: all fine-tunes of a baseline stand or fall together.
+comes with a limit from shuffled trials and with an interval over halves of the baselines. Both
+keep all fine-tunes of a baseline together.
 
-Of a hyperparameter that only some trials have, the differences among those that have it count, by
-how many of the better half they are (Conditional PED-ANOVA, arXiv 2601.20800).
+If only some trials have a hyperparameter, they are compared among themselves, weighted by their
+number in the better half (Conditional PED-ANOVA, arXiv 2601.20800).
 
-The better half, not Optuna's best tenth: in made searches of 12 hyperparameters, one of which
-moved accuracy through a peak, by 10 points against noise of 1.5 and luck of a baseline of 2, it
-stood out in 0.5 of those of 24 trials and 0.75 of 40; by the best quarter in 0.07 and 0.47, though
-the mark of chance was laxer then. Where nothing had an effect something stood out in 0 to 0.05.
+The better half is used in place of Optuna's best tenth. In simulated searches of 12
+hyperparameters, one of them moved accuracy through a peak by 10 points, with noise of 1.5 points
+and a spread of 2 between baselines. It stood out in 0.5 of the searches of 24 trials and 0.75 of
+those of 40; with the best quarter, in 0.07 and 0.47, although the limit of chance was lower then.
+When nothing had an effect, something stood out in 0 to 0.05.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord, stage_values
 
 LEAST = 16
-"""Trials below which nothing is said. A hyperparameter that moved accuracy by 15 points against
-noise of 2 and luck of a baseline of 2 stood out in 0.3 of made searches of 12 trials, 0.45 of 16
-and 0.75 of 24."""
+"""Least number of trials. A hyperparameter that moved accuracy by 15 points, with noise of 2
+points and a spread of 2 between baselines, stood out in 0.3 of simulated searches of 12 trials, in
+0.45 of 16 and in 0.75 of 24."""
 
 _BEST = 0.5
 _HALVES = 50
@@ -51,16 +52,16 @@ _Row = tuple[Mapping[str, Value], float]
 
 @dataclass(frozen=True)
 class ParameterImportance:
-    """How much of the difference between the better half and all is one hyperparameter's.
+    """One hyperparameter's part in the difference between the better half and all trials.
 
     Attributes:
-        name: flat and dotted.
-        importance: in 0..1; over all hyperparameters they add up to 1.
-        interval: 95 %, low and high, over random halves of the baselines with their fine-tunes;
-            holds `importance`.
-        chance: in 95 of 100 shuffles no hyperparameter at all is above its own.
-        independent: values that were drawn apart: of baselines, or of trials for the fine-tune's;
-            trials without the hyperparameter have none.
+        name: flat dotted name.
+        importance: in 0..1; those of all hyperparameters add up to 1.
+        interval: 95 % interval, low and high, over random halves of the baselines with their
+            fine-tunes; contains `importance`.
+        chance: limit of chance: in 95 of 100 shuffles no hyperparameter is above its limit.
+        independent: number of independent values: one per baseline, or one per trial for a
+            hyperparameter of the fine-tune; only trials that have the hyperparameter count.
     """
 
     name: str
@@ -71,20 +72,20 @@ class ParameterImportance:
 
     @property
     def stands_out(self) -> bool:
-        """Whether chance alone does not explain it."""
+        """Whether it is larger than chance explains."""
         return self.importance > self.chance
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Of all searched hyperparameters.
+    """The importances of all searched hyperparameters.
 
     Attributes:
-        parameters: by falling importance, ties by name.
-        trials: looked at.
-        best: of them, the better half and its ties.
-        baselines: of them, with all their fine-tunes.
-        outside: trials with a value that were left out, as the space does not contain them.
+        parameters: sorted by falling importance, ties by name.
+        trials: number of trials used.
+        best: number of them in the better half, ties included.
+        baselines: number of different baselines among them.
+        outside: number of trials left out because the space does not contain them.
     """
 
     parameters: tuple[ParameterImportance, ...]
@@ -95,19 +96,19 @@ class Importance:
 
 
 def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Importance | None:
-    """How much the searched hyperparameters count in what sets the better half of trials apart.
+    """How much each searched hyperparameter sets the better half of the trials apart from all.
 
-    Looks at complete trials, and at stopped ones with their last intermediate value: without them
-    a hyperparameter that got trials stopped would seem to do nothing. The reference configuration
-    is left out where the space does not contain it.
+    Uses complete trials, and stopped trials with their last intermediate value. Without stopped
+    trials, a hyperparameter that got trials stopped would seem to have no effect. The reference
+    configuration is left out if the space does not contain it.
 
     Args:
-        trials: of the study.
-        space: searched.
-        seed: of the halves and shuffles; the same trials and seed give the same numbers.
+        trials: the study's trials.
+        space: the searched space.
+        seed: seeds the halves and shuffles; the same trials and seed give the same numbers.
 
     Returns:
-        None for fewer than `LEAST` trials, or where values or hyperparameters do not differ.
+        None for fewer than `LEAST` trials, or if values or hyperparameters do not differ.
     """
     ended = [t for t in trials if t.last_value is not None]
     kept = [t for t in ended if _inside(t.configuration, space)]
@@ -130,7 +131,7 @@ def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Impor
     halves = np.array([d / d.sum() for d in drawn if d.sum() > 0] or [own])
     low, high = np.quantile(halves, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
     shuffled = [measure(_shuffled(rows, families, rng)) for _ in range(_SHUFFLES)]
-    # With the trials as they are: one arrangement more, which makes the level exact.
+    # The unshuffled trials count as one more arrangement, which makes the level exact.
     chance = _chance(np.array([raw, *shuffled]))
     found = [
         ParameterImportance(
@@ -169,7 +170,7 @@ def _independent(
 
 
 def _families(trials: Sequence[TrialRecord]) -> list[list[int]]:
-    """Places of the trials of each baseline."""
+    """Positions of the trials of each baseline."""
     found: dict[tuple[tuple[str, Value], ...], list[int]] = {}
     for place, trial in enumerate(trials):
         key = tuple(sorted(stage_values(trial.configuration, "baseline").items()))
@@ -183,8 +184,8 @@ def _half(
     """Half of the baselines, drawn at random, each with all its fine-tunes.
 
     Importances vary over halves as over new searches of full size (half-sampling, McCarthy 1969).
-    Not a bootstrap: a trial drawn twice looks like agreement, which lifted the importances of
-    noise so that two in three lay outside their own intervals.
+    A bootstrap draws some trials twice, which looks like agreement: it raised the importances of
+    noise, so that two in three were outside their own intervals.
     """
     drawn = rng.permutation(len(families))[: -(-len(families) // 2)]
     return [rows[place] for family in drawn for place in families[family]]
@@ -193,7 +194,7 @@ def _half(
 def _shuffled(
     rows: Sequence[_Row], families: Sequence[Sequence[int]], rng: np.random.Generator
 ) -> list[_Row]:
-    """Baselines change places as wholes, fine-tunes one by one; values stay where they are."""
+    """Shuffle whole baselines, and fine-tunes one by one; objective values stay in place."""
     found: list[_Row] = list(rows)
     fine_tunes = rng.permutation(len(rows))
     for family, other in zip(families, rng.permutation(len(families)), strict=True):
@@ -205,10 +206,10 @@ def _shuffled(
 
 
 def _chance(shuffled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of [shuffles, hyperparameters], what no hyperparameter passes in 95 of 100 shuffles.
+    """The limits, from [shuffles, hyperparameters], that none exceeds in 95 of 100 shuffles.
 
-    Each on its own scale, as those with few values, or few baselines, reach more by chance
-    (max T of Westfall and Young 1993).
+    Each hyperparameter has its own scale, because those with few values or few baselines have
+    larger shares by chance (max T of Westfall and Young 1993).
     """
     mean, sd = shuffled.mean(0), shuffled.std(0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -217,7 +218,7 @@ def _chance(shuffled: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Trials(optuna.Study):
-    """A study of given trials: to store them costs more than to look at them."""
+    """A study of given trials, without storage, which would cost more time than the evaluation."""
 
     def __init__(self, storage: InMemoryStorage, name: str) -> None:
         super().__init__(name, storage)
@@ -234,7 +235,7 @@ class _Measure:
 
     def __init__(self, names: Sequence[str], space: Space) -> None:
         storage = InMemoryStorage()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it tells of the next line
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it reports the next line
         name = optuna.create_study(storage=storage, direction="maximize").study_name
         self._study, self._names = _Trials(storage, name), list(names)
         self._distributions = {n: space.distributions[n] for n in names}
@@ -261,7 +262,7 @@ class _Measure:
             for number, (configuration, value) in enumerate(rows)
         ]
         with warnings.catch_warnings():
-            # That raw divergences are experimental, and that all trials may be best: both known.
+            # Known warnings: raw divergences are experimental, and all trials may be best.
             warnings.simplefilter("ignore")
             found = get_param_importances(
                 self._study, evaluator=self._evaluator, params=present, normalize=False

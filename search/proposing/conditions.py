@@ -1,8 +1,8 @@
 """Hyperparameters that exist only when others have certain values.
 
-A condition names other hyperparameters and, for each, the values of which it must have one. What
-it names may be conditional itself. Where a condition does not hold, the hyperparameter is absent:
-it is not drawn and not part of the configuration.
+A condition names other hyperparameters and, for each, the values of which it must have one. These
+hyperparameters may be conditional themselves. If a condition does not hold, the hyperparameter is
+absent: it is not drawn and not part of the configuration.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Circle(ValueError):  # noqa: N818, named by its cause
     """A name's condition leads back to the name.
 
     Attributes:
-        names: on the way, the first and the last the same.
+        names: the names on the circle; the first and the last are the same.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -27,10 +27,10 @@ class Circle(ValueError):  # noqa: N818, named by its cause
 
 
 class Conditions:
-    """By the name that exists only when they hold.
+    """The conditions of the hyperparameters of a space.
 
     Args:
-        own: what each name says of itself.
+        own: by name, the condition that the hyperparameter itself declares.
 
     Raises:
         Circle: a name's condition leads back to the name.
@@ -51,19 +51,19 @@ class Conditions:
         return found
 
     def of(self, name: str) -> Condition:
-        """All that must hold for the name to exist; what it names itself and what that needs."""
+        """All that must hold for the name to exist, with the conditions of its conditions."""
         return self._all.get(name, {})
 
     def exists(self, name: str, values: Mapping[str, Any]) -> bool:
-        """Whether the name exists beside these values; values that are absent hold nothing."""
+        """Whether the name exists beside these values; a condition on an absent value fails."""
         return all(o in values and values[o] in v for o, v in self.of(name).items())
 
     def existing(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values without those of names that do not exist beside the others."""
+        """The values of the names that exist beside the others."""
         return {name: value for name, value in values.items() if self.exists(name, values)}
 
     def ordered(self, names: Sequence[str]) -> list[str]:
-        """What conditions name before what exists by them; else as given."""
+        """The names, each after the names in its condition; otherwise in the given order."""
         return sorted(names, key=self._depth)
 
     def _depth(self, name: str) -> int:
@@ -77,7 +77,7 @@ class Conditions:
         return list(found.values())
 
     def without(self, names: Sequence[str]) -> Conditions:
-        """The same where these names have values by which all others may exist."""
+        """The conditions that remain when these names have values that satisfy them."""
         return Conditions(
             {
                 name: {other: v for other, v in condition.items() if other not in names}
@@ -86,11 +86,11 @@ class Conditions:
         )
 
     def names(self) -> set[str]:
-        """That a condition asks for."""
+        """All names that appear in a condition."""
         return {other for condition in self._own.values() for other in condition}
 
     def describe(self, name: str) -> str:
-        """`, when fine_tune.unfreezing is 'gradual'`; empty for what always exists."""
+        """`, when fine_tune.unfreezing is 'gradual'`; empty if the name always exists."""
         rules = [
             f"{other} is {' or '.join(map(repr, values))}"
             for other, values in self._own.get(name, {}).items()
@@ -105,7 +105,7 @@ NONE = Conditions({})
 def joined(
     one: Mapping[str, Condition], other: Mapping[str, Condition]
 ) -> dict[str, dict[str, tuple[Value, ...]]]:
-    """By name, what both ask for."""
+    """By name, the values that satisfy both."""
     return {k: _both(one.get(k, {}), other.get(k, {})) for k in {**one, **other}}
 
 

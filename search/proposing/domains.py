@@ -1,8 +1,7 @@
-"""Domains: what one hyperparameter may be, and where its values lie between 0 and 1.
+"""Domains: the values of one hyperparameter, and their mapping to the unit interval.
 
 A domain is one of Optuna's distributions: a range, with steps or a logarithmic scale, or choices.
-The mapping to the unit interval and back is here and nowhere else: the sampler's start-up, the
-surrogate and the figures use it.
+The sampler's start-up, the surrogate and the figures use this mapping.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def domain_values(distribution: BaseDistribution) -> Sequence[Any] | None:
     if not isinstance(distribution, FloatDistribution) or distribution.step is None:
         return None
     low, high, step = distribution.low, distribution.high, distribution.step
-    # 6 * 0.1 is above 0.6, which Optuna would not take for a value of the domain.
+    # 6 * 0.1 is above 0.6, which Optuna would not accept as a value of the domain.
     return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
 
 
@@ -60,7 +59,7 @@ def on_grid(distribution: BaseDistribution, value: Value) -> Value:
 
 
 def contains(distribution: BaseDistribution, value: Value) -> bool:
-    """Whether the value is of the domain, steps included."""
+    """Whether the domain contains the value, with regard to steps."""
     d = distribution
     if isinstance(d, CategoricalDistribution):
         return value in d.choices
@@ -72,7 +71,7 @@ def contains(distribution: BaseDistribution, value: Value) -> bool:
 
 
 def nearest_value(distribution: BaseDistribution, value: Value) -> Value:
-    """The end or choice that is nearest to a value outside; of choices of text, the first."""
+    """The end or choice nearest to a value outside; the first choice if choices are text."""
     d = distribution
     if isinstance(d, CategoricalDistribution):
         return d.choices[_nearest_choice(d, value)]  # type: ignore[return-value]
@@ -85,10 +84,10 @@ def nearest_value(distribution: BaseDistribution, value: Value) -> Value:
 
 
 def to_unit(distribution: BaseDistribution, value: Value) -> float:
-    """Where a value lies: the ends of a domain are 0 and 1, choices are evenly apart.
+    """The position of a value: the ends of a domain are 0 and 1, choices have equal distances.
 
-    A range is linear, or logarithmic where it is searched so. A value outside a range lies
-    outside 0 to 1; what is no choice lies at the nearest choice.
+    A range is linear, or logarithmic with `log`. A value outside a range gives a position outside
+    0 to 1. A value that is not a choice has the position of the nearest choice.
     """
     if isinstance(distribution, CategoricalDistribution):
         return _nearest_choice(distribution, value) / max(1, len(distribution.choices) - 1)
@@ -100,17 +99,17 @@ def to_unit(distribution: BaseDistribution, value: Value) -> float:
 
 
 def from_unit(distribution: BaseDistribution, unit: float) -> Any:
-    """The value at `unit` in [0, 1), where all values of a step or choice have an equal part."""
+    """The value at `unit` in [0, 1); all steps or choices have an equal part of it."""
     d = distribution
     if isinstance(d, IntDistribution) and d.log:
-        # A whole number stands for the half below and above it, the first and last too.
+        # A whole number covers half a unit below and above it, also the first and the last.
         return min(max(round(_between(d.low - 0.5, d.high + 0.5, unit, log=True)), d.low), d.high)
     values = domain_values(d)
     return value_at(d, unit) if values is None else values[int(unit * len(values))]
 
 
 def value_at(distribution: BaseDistribution, unit: float) -> float:
-    """The inverse of `to_unit` on a range; steps are not regarded."""
+    """The inverse of `to_unit` on a range; steps are ignored."""
     d = _range(distribution)
     value = _between(d.low, d.high, unit, log=d.log)
     return min(max(value, d.low), d.high) if d.log else value

@@ -1,4 +1,4 @@
-"""The hyperparameters that a space is over: their names, types, reference values, conditions."""
+"""The hyperparameters of a space: their names, types, reference values and conditions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Value
 
 
 class Fields:
-    """Of one class of hyperparameters.
+    """The fields of one class of hyperparameters.
 
     Args:
         hyperparameters: the class.
 
     Attributes:
         defaults: every dotted name, in declared order, with its reference value.
-        reference: the reference configuration: of them those that exist in it.
-        neutral: values at which the hyperparameters are off that the first version did not have.
-        conditions: of the names that the class declares to exist only when others have a value.
+        reference: the reference configuration: the defaults that exist in it.
+        neutral: by name, the value at which a hyperparameter marked `Neutral` is off.
+        conditions: the conditions that the class declares, by name.
     """
 
     def __init__(self, hyperparameters: type[Hyperparameters] = Hyperparameters) -> None:
@@ -35,10 +35,10 @@ class Fields:
         self.conditions: Mapping[str, Condition] = hyperparameters.conditions()
 
     def check(self, name: str) -> None:
-        """Refuse what is not a hyperparameter.
+        """Refuse a name that is not a hyperparameter.
 
         Raises:
-            ValueError: with the nearest name that is one.
+            ValueError: it is not one; the message has the nearest valid name.
         """
         if name not in self.defaults:
             raise ValueError(f"is not a hyperparameter{nearest(name, self.defaults)}")
@@ -48,10 +48,10 @@ class Fields:
         return type(self.defaults[name])(value)
 
     def value(self, name: str, raw: object) -> Value:
-        """A value that was given, in its declared type and within the range of its field.
+        """A given value in the declared type of its field, checked against the field's range.
 
         Raises:
-            ValueError: with the value and the rule.
+            ValueError: the value is wrong; the message has the value and the rule.
         """
         value = self._of_type(name, raw)
         try:
@@ -66,7 +66,7 @@ class Fields:
         if declared is str:
             if not isinstance(raw, str):
                 raise ValueError(
-                    f"{raw!r} is not a text; put it in quotation marks if it is meant"
+                    f"{raw!r} is not text; put it in quotation marks if text is meant"
                 )
             return raw
         if declared is bool:
@@ -82,18 +82,18 @@ class Fields:
         return declared(raw)
 
     def _needed(self, name: str) -> dict[str, Value]:
-        """Values with which the name exists."""
+        """Values of other names with which the name exists."""
         needed: dict[str, Value] = {}
         for other, values in self.conditions.get(name, {}).items():
             needed |= {**self._needed(other), other: values[0]}
         return needed
 
     def leaves(self, raw: Mapping[str, Any], keys: Sequence[str] = ()) -> list[tuple[str, Any]]:
-        """Nested mappings as dotted names with what they hold.
+        """Flatten nested mappings to dotted names.
 
         Args:
-            raw: as read from a file.
-            keys: a mapping with one of these is what a name holds, and no further nesting.
+            raw: the mapping as read from a file.
+            keys: a mapping with one of these keys is a value, and not flattened further.
         """
         return self._leaves(raw, keys, "")
 
@@ -112,6 +112,6 @@ class Fields:
 
 
 def nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
-    """`; nearest is ...`, or nothing when no valid name is near."""
+    """`; nearest is ...`, or an empty text if no valid name is near."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.4)
     return f"; nearest is {close[0]}" if close else ""

@@ -1,4 +1,4 @@
-"""What a study does beside asking its sampler: take up a baseline again, stop a trial at a rung.
+"""When a study fine-tunes an existing baseline again, and when it stops a trial at a rung.
 
 Both are functions of the study's trials alone, so a restarted driver decides as the old one. The
 defaults are what replay on recorded trials chose, see `experiments/LOG.md`. A rung is known here
@@ -65,11 +65,11 @@ class Policy(BaseModel):
         ]
 
     def branch_of(self, families: Families) -> int | None:
-        """The trial whose baseline the next one is to take up, or None for a new baseline.
+        """The trial whose baseline the next trial fine-tunes, or None for a new baseline.
 
-        The best baseline, by the mean of its complete trials, is taken up until it has `branches`
-        fine-tunes, failed ones included; then new ones are trained until one of them is better.
-        None is taken up before `first_baselines` were begun.
+        The best baseline, by the mean of its complete trials, is fine-tuned until it has
+        `branches` fine-tunes, failed ones included. Then new baselines are trained until one is
+        better. No baseline is fine-tuned again before `first_baselines` were begun.
         """
         if self.branches < 2 or families.roots < self.first_baselines:
             return None
@@ -79,7 +79,7 @@ class Policy(BaseModel):
     def stops(self, trial: TrialRecord, epochs: int, values: Intermediates) -> bool:
         """Whether the trial is to end at a rung where it has just reported its value.
 
-        Only values at that very rung are compared, of trials that did not fail; the reference
+        It is compared with the values at the same rung of trials that did not fail. The reference
         configuration and points are never stopped.
         """
         if trial.role != "sampled":

@@ -1,4 +1,4 @@
-"""Reads the space that a person wrote: values, ranges, choices, and when each exists."""
+"""Read a search space from an experiment file: values, ranges, choices and conditions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _RANGE_KEYS = ("low", "high", "log", "step", "choices", "when")
 
 @dataclass
 class Read:
-    """What was read.
+    """The parts of a space.
 
     Attributes:
-        distributions: of what is searched, in declared order.
-        fixed: values of what is not.
-        conditions: of names that exist only when others have certain values.
+        distributions: distributions of the searched hyperparameters, in declared order.
+        fixed: values of the fixed hyperparameters.
+        conditions: by name, when a hyperparameter exists.
         problems: one line each, with the key's path below the space.
     """
 
@@ -40,7 +40,7 @@ class Read:
 
 
 def read(raw: Mapping[str, Any], fields: Fields) -> Read:
-    """The space of nested or dotted names; see `search.proposing.space.Space.parse`."""
+    """Read a space from nested or dotted names; see `search.proposing.space.Space.parse`."""
     found = Read()
     conditions: dict[str, Any] = {}
     for name, leaf in fields.leaves(raw, _RANGE_KEYS):
@@ -75,7 +75,7 @@ class _Conditions:
         }
 
     def read(self, conditions: Mapping[str, Any]) -> None:
-        """Into what was found, problems too."""
+        """Add the conditions and their problems to what was read."""
         for name, raw in conditions.items():
             self._found.conditions[name] = self._condition(name, raw)
         if not self._found.problems:
@@ -97,7 +97,7 @@ class _Conditions:
         return condition
 
     def _named(self, name: str, key: str) -> str:
-        """The dotted name of a sibling, or of any by its full name."""
+        """The dotted name of a hyperparameter that is given by its full name or as a sibling."""
         sibling = f"{name.rpartition('.')[0]}.{key}".removeprefix(".")
         if sibling in self._fields.defaults:
             return sibling
@@ -121,10 +121,10 @@ class _Conditions:
         if other in self._constant and self._constant[other] not in values:
             raise ValueError(f"is fixed at {self._constant[other]!r}, so {name} would never exist")
         if other.startswith("fine_tune.") and not name.startswith("fine_tune."):
-            raise ValueError("is of the fine-tune, which the baseline comes before")
+            raise ValueError("belongs to the fine-tune, which comes after the baseline")
 
     def _check_together(self) -> None:
-        """Refuse circles and what can never exist, by what the class declares too."""
+        """Refuse circles and names that can never exist; the class's conditions count too."""
         declared = self._fields.conditions
         try:
             conditions = Conditions(joined(declared, self._found.conditions))
@@ -183,7 +183,7 @@ def _range(low: Any, high: Any, raw: Mapping[str, Any]) -> BaseDistribution:
 
 def _choices(name: str, raw: Mapping[str, Any], fields: Fields) -> BaseDistribution:
     if raw.keys() - {"choices", "when"}:
-        raise ValueError("choices stand alone, without low, high, log or step")
+        raise ValueError("choices exclude low, high, log and step")
     choices = raw["choices"]
     if not isinstance(choices, list) or not choices:
         raise ValueError(f"choices is {choices!r}, but must be a list that is not empty")

@@ -1,50 +1,59 @@
-"""Optuna's samplers by name, seeded per question, one model per stage.
+"""Optuna's samplers by name, seeded per question, with one model per stage.
 
-A trial's two stages are sampled apart. The baseline's hyperparameters are modelled over distinct
-baselines, each once, with the best value that any of its fine-tunes reached; the fine-tune's over
-all trials. So a baseline with many fine-tunes does not weigh more, and a question about a further
-fine-tune of a given baseline is a question about the fine-tune alone: Optuna itself would draw
-the joint sample first and then overwrite the given part.
+The two stages of a trial have separate models. The baseline's model learns from distinct
+baselines, each once, with the best value of its fine-tunes. The fine-tune's model learns from all
+trials. So a baseline with many fine-tunes does not weigh more, and for a further fine-tune of a
+given baseline only the fine-tune's model is asked. Optuna itself would draw both parts together
+and then overwrite the given part.
 
-What always exists is drawn by one model that is told of all trials. Hyperparameters that exist
-only when others have certain values are drawn after those, by a model of their own that is told of
-the trials that have them. Optuna's `group=True` takes good and bad from all trials there too, by
-which trials of another branch can make all of this branch look bad; see experiments/LOG.md.
+Hyperparameters that always exist are drawn by one model that learns from all trials. Those that
+exist only when others have certain values are drawn afterwards, by their own model, which learns
+from the trials that have them. Optuna's `group=True` compares such trials with all trials, so good
+trials without these hyperparameters can make all trials with them look bad; see
+experiments/LOG.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from shiftsearch.search.proposing.conditions import NONE, Conditions
-from shiftsearch.search.proposing.domains import domain_values, from_unit
+from shiftsearch.search.proposing.domains import from_unit
+from shiftsearch.search.proposing.evidence import (
+    ENDED,
+    best_of_baselines,
+    others_of,
+    restricted,
+    usable,
+)
+from shiftsearch.search.proposing.tried import Tried, every_configuration
 
 START_UP = 6
-"""Trials that end before a model is asked; until then points of a Sobol sequence are tried."""
+"""Trials that end before a model is asked; until then, points of a Sobol sequence are used."""
 
 
 def question_seed(study_seed: int, number: int) -> int:
-    """Of the sampler that answers question `number`; 32 bits.
+    """The seed (32 bits) of the sampler that answers question `number`.
 
-    A sampler seeded once per process would repeat its start-up suggestions after a restart. With
-    this, a search at concurrency 1 that is killed and continued equals the undisturbed one.
+    A sampler seeded once per process would repeat its first suggestions after a restart. With a
+    seed per question, a search at concurrency 1 that is killed and continued gives the same
+    trials.
     """
     digest = hashlib.blake2b(f"{study_seed}:{number}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 
 
 def _tpe(seed: int) -> BaseSampler:
-    # Multivariate and constant liar are Optuna 5's defaults; said here because we rely on them.
+    # Multivariate and constant liar are Optuna 5's defaults, written out because we rely on them.
     return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
 
 
@@ -63,31 +72,31 @@ MODELS: Mapping[str, Callable[[int], BaseSampler]] = {
     "gp": _gp,
     "gp-joint": _gp,
 }
-"""Samplers that learn from trials, by name. A joint one has one model
-over both stages; when a baseline is given, its fine-tune is drawn as if it were not."""
+"""Samplers that learn from trials, by name. A joint sampler has one model for both stages; it does
+not use the values of a given baseline when it draws the fine-tune."""
 
 MODEL_FREE = ("qmc", "random")
-"""Samplers that do not."""
+"""Samplers that do not learn from trials."""
 
 OFFERED = [name for name in (*MODELS, *MODEL_FREE) if not name.endswith("-joint")]
-"""For experiments; the joint ones are there to be compared with."""
+"""Samplers that an experiment may choose; the joint ones exist only for comparison."""
 
 _TRIES = 20
-"""Draws at random in place of a configuration that was tried, before one is looked for."""
+"""Random draws to replace a configuration that was tried, before all are enumerated."""
 
 
 class StageSampler(BaseSampler):
     """Answers one question of a study.
 
     Args:
-        name: in `MODELS` or `MODEL_FREE`.
-        study_seed: the study's.
-        number: of the question.
-        space: what is searched.
-        given: values that are not to be drawn: those of the baseline that is taken up again.
+        name: a name in `MODELS` or `MODEL_FREE`.
+        study_seed: the study's seed.
+        number: the question's number.
+        space: the searched hyperparameters.
+        given: values that are not drawn: those of a baseline that is fine-tuned again.
         start_up: see `START_UP`.
-        tried: values of all other trials; None: they are looked for in the study.
-        conditions: of what is searched; they name nothing else.
+        tried: the configurations of all other trials; None: they are read from the study.
+        conditions: when searched hyperparameters exist; they name only searched ones.
 
     Raises:
         ValueError: for another name.
@@ -118,49 +127,27 @@ class StageSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All that is searched, so that it is drawn in one step."""
+        """All searched hyperparameters, so that they are drawn in one step."""
         return self._space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The given values and drawn ones; not a configuration that was tried, if there is one."""
+        """The given and the drawn values; a configuration that was not tried, if one is left."""
         if not search_space:
             return {}
         tried = self._tried
         if tried is None:
             tried = Tried(self._space)
-            for other in _others(study, trial):
+            for other in others_of(study, trial):
                 tried.add(other.params)
         drawn = self._draw(study, trial)
         for _ in range(_TRIES):
             if drawn not in tried:
                 return drawn
             drawn = self._at_random(study, trial)
-        return next((c for c in self._all() if c not in tried), drawn)
-
-    def _all(self) -> Iterator[dict[str, Any]]:
-        """Every configuration with the given values; none of a space that is not finite."""
-        domains = {
-            k: [self._given[k]] if k in self._given else domain_values(d)
-            for k, d in self._space.items()
-        }
-        finite = {k: domain for k, domain in domains.items() if domain is not None}
-        if len(finite) == len(domains):
-            yield from self._each(self._conditions.ordered(list(finite)), finite, {})
-
-    def _each(
-        self, names: Sequence[str], domains: Mapping[str, Sequence[Any]], values: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        if not names:
-            yield values
-            return
-        name, *rest = names
-        if not self._conditions.exists(name, values):
-            yield from self._each(rest, domains, values)
-            return
-        for value in domains[name]:
-            yield from self._each(rest, domains, {**values, name: value})
+        left = every_configuration(self._space, self._given, self._conditions)
+        return next((c for c in left if c not in tried), drawn)
 
     def _at_random(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         draw = self._random.sample_independent
@@ -168,7 +155,7 @@ class StageSampler(BaseSampler):
         return self._existing(drawn)
 
     def _existing(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """The drawn values with the given ones in their place, and without what does not exist."""
+        """The drawn values with the given ones in their place; only those that exist."""
         return self._conditions.existing({**drawn, **self._given})
 
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
@@ -177,7 +164,7 @@ class StageSampler(BaseSampler):
         drawn = _sobol_point(self._space, self._study_seed, self._number)
         if self._name == "qmc":
             return self._existing(drawn)
-        others = _others(study, trial)
+        others = others_of(study, trial)
         if self._is_informed(others):
             model = MODELS[self._name](self._seed)
             for part, trials in self._parts(others):
@@ -190,26 +177,26 @@ class StageSampler(BaseSampler):
                     elif trials is not others:
                         drawn |= self._ask_of(group, trials, self._seed)
                     else:
-                        # Over the study itself: a model looks at the part that it is asked for.
+                        # The study itself: a model uses only its group's hyperparameters.
                         drawn |= model.sample_relative(study, trial, group)
         return self._existing(drawn)
 
     def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
-        return sum(t.state in _ENDED for t in trials) >= self._start_up
+        return sum(t.state in ENDED for t in trials) >= self._start_up
 
     def _parts(
         self, others: Sequence[FrozenTrial]
     ) -> Iterator[tuple[list[str], Sequence[FrozenTrial]]]:
-        """What is modelled apart, in the order of drawing, each with the trials to learn from."""
+        """The names of each model, in the order of drawing, and the trials that it learns from."""
         fine_tune = [k for k in self._space if k.startswith("fine_tune.")]
         if self._name.endswith("-joint"):
             yield list(self._space), others
             return
-        yield [k for k in self._space if k not in fine_tune], _baselines(others)
+        yield [k for k in self._space if k not in fine_tune], best_of_baselines(others)
         yield fine_tune, others
 
     def _is_asked(self, group: Mapping[str, BaseDistribution], drawn: Mapping[str, Any]) -> bool:
-        """Whether the group exists beside what is drawn, and is not all given."""
+        """Whether the group exists beside the drawn values, and some of it is not given."""
         exists = self._conditions.exists(next(iter(group)), {**drawn, **self._given})
         return exists and bool(group.keys() - self._given.keys())
 
@@ -220,91 +207,27 @@ class StageSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """At random; only for values that cannot differ."""
+        """A random value; used only for hyperparameters with a single value."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _ask_of_those_with(
         self, group: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], place: int
     ) -> dict[str, Any]:
-        """A model's answer when it is told only of trials in which the group exists.
+        """The answer of a model that learns only from trials in which the group exists.
 
-        Empty while they are too few; then the start-up's point stands.
+        Empty while there are too few; then the Sobol point is kept.
         """
-        own = [t for t in _alive(trials) if group.keys() <= t.params.keys()]
+        own = [t for t in usable(trials) if group.keys() <= t.params.keys()]
         seed = question_seed(self._seed, place)
         return self._ask_of(group, own, seed) if self._is_informed(own) else {}
 
     def _ask_of(
         self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int
     ) -> dict[str, Any]:
-        """A model's answer when it is told of these trials."""
+        """The answer of a model that learns from these trials."""
         memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
-        memory.add_trials([_part(t, space) for t in trials])
+        memory.add_trials([restricted(t, space) for t in trials])
         return memory.ask(space).params
-
-
-class Tried:
-    """Values that trials have, for `in`; a trial's may be added again when it has more of them.
-
-    Args:
-        space: what is searched; values that cannot differ are of no interest.
-    """
-
-    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
-        self._space = {k: d for k, d in space.items() if not d.single()}
-        self._places: set[tuple[Any, ...]] = set()
-
-    def add(self, values: Mapping[str, Any]) -> None:
-        """A trial has these."""
-        self._places.add(self._place(values))
-
-    def __contains__(self, values: Mapping[str, Any]) -> bool:
-        return self._place(values) in self._places
-
-    def _place(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Equal for equal configurations: steps are counted, as 3 * 0.1 is not 0.3."""
-        return tuple(
-            round((values[k] - d.low) / d.step)
-            if k in values and isinstance(d, FloatDistribution) and d.step is not None
-            else values.get(k)
-            for k, d in self._space.items()
-        )
-
-
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    return [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-
-
-def _alive(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [t for t in trials if t.state in (*_ENDED, TrialState.RUNNING) and t.params]
-
-
-def _baselines(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Of each baseline the best fine-tune: complete before stopped before running."""
-    rank = {TrialState.COMPLETE: 2, TrialState.PRUNED: 1, TrialState.RUNNING: 0}
-
-    def key(trial: FrozenTrial) -> tuple[int, float]:
-        return rank[trial.state], -math.inf if trial.value is None else trial.value
-
-    best: dict[int, FrozenTrial] = {}
-    for trial in _alive(trials):
-        root = trial.user_attrs.get("branch_of", trial.number)
-        best[root] = max(best.get(root, trial), trial, key=key)
-    return list(best.values())
-
-
-def _part(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """The trial as one over a part of the space."""
-    return create_trial(
-        state=trial.state,
-        value=trial.value,
-        params={k: trial.params[k] for k in space if k in trial.params},
-        distributions={k: d for k, d in space.items() if k in trial.params},
-        intermediate_values=trial.intermediate_values,
-    )
 
 
 def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) -> dict[str, Any]:
@@ -317,6 +240,6 @@ def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) 
     if number:
         engine.fast_forward(number)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a count that is no power of two
+        warnings.simplefilter("ignore", UserWarning)  # the count is not a power of two
         (unit,) = engine.random(1)
     return {k: from_unit(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}

@@ -1,4 +1,4 @@
-"""The search space: which hyperparameters are searched, over what, and the values of the rest.
+"""The search space: the domains of searched hyperparameters and the values of all others.
 
 A configuration is the flat dictionary of all hyperparameters that exist (`model.hyperparameters`),
 in canonical form: declared type, on the step's grid. Only canonical configurations are hashed,
@@ -34,7 +34,7 @@ from shiftsearch.search.proposing.domains import (
 from shiftsearch.search.proposing.fields import Fields
 
 FIELDS = Fields()
-"""Of the product's hyperparameters."""
+"""The fields of the product's hyperparameters."""
 
 REFERENCE: Mapping[str, Value] = FIELDS.reference
 """The reference configuration."""
@@ -48,18 +48,18 @@ class Space:
     """Searched hyperparameters with their distributions, and the fixed values of the others.
 
     Args:
-        distributions: of the searched hyperparameters, by dotted name, in declared order.
-        fixed: values of others; those left out are as in the reference configuration.
-        conditions: of what exists only when others have certain values, beside what the class of
-            the hyperparameters declares.
-        fields: of the class.
+        distributions: distributions of the searched hyperparameters, by dotted name, in declared
+            order.
+        fixed: values of others; the rest has the values of the reference configuration.
+        conditions: when hyperparameters exist, in addition to the class's own conditions.
+        fields: the fields of the class of hyperparameters.
 
     Attributes:
         distributions: as given.
-        fixed: of all others that can exist and are not neutral.
+        fixed: values of all others that can exist and are not neutral.
         reference: the reference configuration; values outside their domains are kept.
-        conditions: as given, and as declared by the class.
-        drawn_conditions: of the searched ones, naming only what is drawn.
+        conditions: the given conditions and those that the class declares.
+        drawn_conditions: conditions of the searched ones that name only searched ones.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Space:
         self.drawn_conditions = self.conditions.without([*constant, *single])
 
     def _is_possible(self, name: str) -> bool:
-        """Whether no fixed value of another keeps the name from ever existing."""
+        """Whether the name can exist with the fixed values of the others."""
         given = self._constant
         return all(o not in given or given[o] in v for o, v in self.conditions.of(name).items())
 
     def _named(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Without what is not searched and neutral, see `model.frozen.Neutral`."""
+        """The values without those that are neutral and not searched (`model.frozen.Neutral`)."""
         neutral = self._fields.neutral.items()
         return {
             k: v for k, v in values.items() if k in self.distributions or (k, v) not in neutral
@@ -94,10 +94,10 @@ class Space:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], path: str = "space", fields: Fields = FIELDS) -> Self:
-        """From nested mappings whose leaves are a value (fixed), a range or choices.
+        """Read a space from nested mappings whose leaves are a fixed value, a range or choices.
 
-        A range is `{low, high}` with `log: true` or `step` beside; choices are `{choices: [...]}`.
-        Each may have `when: {name: value or list of values}`: it exists only then.
+        A range is `{low, high}`, optionally with `log: true` or `step`; choices are
+        `{choices: [...]}`. With `when: {name: value or list of values}` it exists only then.
 
         Raises:
             SpaceError: one line per problem, with the key's path and the nearest valid name.
@@ -108,7 +108,7 @@ class Space:
         return cls(found.distributions, found.fixed, found.conditions, fields)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
-        """The full canonical configuration of a trial; draws what the trial does not have yet."""
+        """The full canonical configuration of a trial; draws the values that the trial lacks."""
         drawn: dict[str, Value] = {}
         for name in self._order:
             distribution = self.distributions[name]
@@ -125,14 +125,14 @@ class Space:
         return self.complete(drawn)
 
     def is_drawn(self, values: Mapping[str, Any]) -> bool:
-        """Whether no searched hyperparameter that exists beside the values is missing in them."""
+        """Whether the values have every searched hyperparameter that exists beside them."""
         beside = {**self._constant, **values}
         return all(k in values or not self.conditions.exists(k, beside) for k in self._order)
 
     def complete(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Canonical full configuration: `values`, then fixed values, then reference values.
 
-        What does not exist beside the others is left out, and what is fixed at a neutral value.
+        Values that do not exist beside the others, or are fixed and neutral, are left out.
         """
         full = {**self._fields.defaults, **self._constant, **values}
         found = self._named(self.conditions.existing(full))
@@ -141,13 +141,13 @@ class Space:
     def point(
         self, raw: Mapping[str, Any], path: str, base: Mapping[str, Value] | None = None
     ) -> dict[str, Value]:
-        """A known-good point, checked against the space; what it leaves out is as reference.
+        """A known-good point, checked against the space; missing values are the reference's.
 
         Args:
             raw: nested or dotted names to values.
             path: names the point in problems.
-            base: a configuration that the point changes, in place of the reference; of its values
-                those fall away that do not exist any more.
+            base: a configuration that supplies the missing values in place of the reference;
+                values that do not exist beside the point are dropped.
 
         Raises:
             SpaceError: unknown name, wrong type, value outside its domain or not the fixed one.
@@ -184,10 +184,10 @@ class Space:
         return contains(self.distributions[name], value)
 
     def nearest_inside(self, configuration: Mapping[str, Value]) -> dict[str, Value]:
-        """Values of the searched hyperparameters, moved into their domains where outside.
+        """Values of the searched hyperparameters; those outside their domains are moved inside.
 
-        The study records these for the reference configuration, which is tried as it is even
-        when the space does not contain it.
+        The study records these for the reference configuration, which is trained unchanged even
+        if the space does not contain it.
         """
         inside: dict[str, Value] = {}
         for name in self._order:
@@ -199,14 +199,14 @@ class Space:
         return inside
 
     def fine_tunes(self) -> float:
-        """How many fine-tunes of one baseline differ; infinite where one is drawn from a range.
+        """How many different fine-tunes one baseline can have; infinite with a continuous range.
 
-        Where that depends on the baseline, the fewest.
+        If that depends on the baseline, the fewest.
         """
         return self._count([n for n in self._order if n.startswith("fine_tune.")], self._constant)
 
     def _count(self, names: Sequence[str], values: Mapping[str, Value]) -> float:
-        """Of settings of the names, in the order in which they are drawn, beside the values."""
+        """The number of settings of the names, in the order of drawing, beside the values."""
         if not names:
             return 1
         name, *rest = names
@@ -223,9 +223,9 @@ class Space:
         return (len(domain) or math.inf) * self._count(rest, values)
 
     def describe(self) -> dict[str, str]:
-        """Every hyperparameter to its domain or fixed value, as short text; the identity.
+        """By name, the domain or fixed value as short text; part of a run's identity.
 
-        Those that cannot exist, or are fixed at a neutral value, are left out.
+        Hyperparameters that cannot exist, or are fixed at a neutral value, are left out.
         """
         texts = {name: describe(d) for name, d in self.distributions.items()}
         texts |= {name: f"{value!r}" for name, value in self.fixed.items()}

@@ -1,7 +1,8 @@
-"""Recorded trials: what configurations came to and what they cost, for `search.rehearsing.replay`.
+"""Recorded trials with their values and seconds, for `search.rehearsing.replay`.
 
-A recording is a list of baselines, each with its fine-tunes; a file of it is JSON lines, one
-baseline a line. The benchmark's recorder makes one on purpose; `recorded` makes one of any run.
+A recording is a list of baselines, each with its fine-tunes. Its file is JSON lines, one baseline
+per line. A benchmark, `experiments.benchmarks.record`, makes one; `recorded` makes one from any
+run.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class RecordedFineTune:
         start: the baseline's epochs it started from; 0 stands for the finished baseline. A file
             calls it `rung`.
         value: `test2_accuracy` on the selection part, 0..1.
-        held_out: accuracy on the held-out part; None where nobody looked.
-        seconds: it took, evaluations included.
+        held_out: accuracy on the held-out part; None if it was not scored.
+        seconds: duration, evaluations included.
         curve: TEST2 accuracy on the selection part after each epoch; may be empty.
     """
 
@@ -43,13 +44,13 @@ class RecordedFineTune:
 
 @dataclass(frozen=True)
 class RecordedBaseline:
-    """A baseline with what was made of it.
+    """A baseline with its fine-tunes.
 
     Attributes:
         values: its searched hyperparameters, flat, named `baseline. ...`.
-        seconds: cumulated, after each epoch, evaluations apart.
-        looks: epochs to TEST2 accuracy (selection part) of the baseline itself, best weights so
-            far; 0 stands for the finished baseline.
+        seconds: cumulative seconds after each epoch, without evaluations.
+        looks: by number of epochs, TEST2 accuracy (selection part) of the baseline's best weights
+            so far; 0 stands for the finished baseline.
         fine_tunes: in the order they were made.
     """
 
@@ -60,9 +61,9 @@ class RecordedBaseline:
 
 
 def recorded(trials: Sequence[TrialRecord]) -> list[RecordedBaseline]:
-    """What the complete trials of a study recorded; nobody looked at their held-out part.
+    """A recording of the complete trials of a study, without held-out accuracies.
 
-    A baseline's seconds are spread evenly over its epochs: the study keeps their sum.
+    A baseline's seconds are spread evenly over its epochs, because the study keeps only their sum.
     """
     families: dict[int, list[tuple[TrialRecord, ProtocolResult]]] = {}
     for trial in trials:
@@ -89,17 +90,17 @@ def _recorded_family(family: Sequence[tuple[TrialRecord, ProtocolResult]]) -> Re
 
 
 def write_recording(path: Path, baselines: Iterable[RecordedBaseline]) -> None:
-    """One baseline a line; numbers as they are."""
+    """Write a recording, one baseline per line; numbers are not rounded."""
     raw = [asdict(b) | {"fine_tunes": [_written(f) for f in b.fine_tunes]} for b in baselines]
     lines = [json.dumps(b, allow_nan=False, separators=(",", ":")) for b in raw]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read_recording(path: Path) -> list[RecordedBaseline]:
-    """What `write_recording` wrote.
+    """Read a file of `write_recording`.
 
     Raises:
-        ValueError: naming the file and line that is not a recorded baseline.
+        ValueError: a line is not a recorded baseline; the message has file and line number.
     """
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

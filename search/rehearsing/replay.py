@@ -1,7 +1,7 @@
 """A study driven by recorded trials on a simulated clock: searches in milliseconds, no Ray.
 
-The study is the one that a search uses; only the workers are simulated. What a configuration
-comes to, and how long it takes, is the surrogate's word.
+The study is the one that a search uses; only the workers are simulated. The surrogate gives the
+value and the seconds of each configuration.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from shiftsearch.search.study.study import Study
 
 @dataclass(frozen=True)
 class Workers:
-    """Simulated ones.
+    """Simulated workers.
 
     Attributes:
-        count: at work at once.
-        start: seconds until the first can begin.
+        count: number of workers.
+        start: seconds until the first trial begins.
         per_trial: seconds from a trial's end to the next one's first step.
         slowness: factor on all recorded seconds.
     """
@@ -39,13 +39,13 @@ class Workers:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A trial of a simulated search that ended complete.
+    """A complete trial of a simulated search.
 
     Attributes:
-        number: in the study.
-        seconds: on the simulated clock, at its end.
+        number: its number in the study.
+        seconds: simulated time of its end.
         value: `test2_accuracy` on the selection part.
-        held_out: accuracy on the held-out part; None where it was not recorded.
+        held_out: accuracy on the held-out part; None if it was not recorded.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Replayed:
 
 Enough = Callable[[Sequence[Replayed]], bool]
 Course = Iterator[tuple[float, str, Expected]]
-"""What happens to a job, in order: seconds until then, kind, what its trial comes to."""
+"""The events of a job, in order: seconds until the event, its kind, the expected result."""
 
 
 def replay(
@@ -66,14 +66,14 @@ def replay(
     workers: Workers,
     enough: Enough | None = None,
 ) -> list[Replayed]:
-    """One search; its complete trials in the order of their ends.
+    """Simulate one search; returns its complete trials in the order of their ends.
 
     Args:
-        surrogate: of the recording.
-        space: searched; the recording's.
-        settings: of the study, its seed included.
-        workers: who do the work.
-        enough: told all after each end; True ends the search there.
+        surrogate: fitted to a recording.
+        space: the searched space, the one of the recording.
+        settings: the study's settings, with its seed.
+        workers: the simulated workers.
+        enough: called with all complete trials after each end; True ends the search.
     """
     return _Simulation(surrogate, space, settings, workers, enough or (lambda ended: False)).run()
 
@@ -97,7 +97,7 @@ class _Simulation:
         self._pending: dict[int, tuple[str, Expected]] = {}
 
     def run(self) -> list[Replayed]:
-        """Ask while a worker is idle, go on to the next event, until none is left or it is enough.
+        """Ask while a worker is idle, then go to the next event, until none is left or `enough`.
 
         Returns:
             The complete trials in the order of their ends.
@@ -123,7 +123,7 @@ class _Simulation:
         heapq.heappush(self._events, (at, next(self._order), job, course))
 
     def _course(self, job: Job) -> Course:
-        """Whole fine-tunes that it reports, the end of a baseline of its own, the finish."""
+        """The fine-tunes that it reports, the end of a baseline of its own, and its end."""
         expected = self.surrogate(job.configuration)
         trained = 0.0
         if self.study.trial(job.number).branch_of is None:
@@ -138,7 +138,7 @@ class _Simulation:
         yield expected.fine_tune_seconds, "finish", expected
 
     def _happen(self, job: Job) -> bool:
-        """Tell the study; True when the job is closed."""
+        """Tell the study of an event; True if the job has ended."""
         kind, expected = self._pending[job.number]
         if kind == "share":
             self.study.share(job)
@@ -163,12 +163,13 @@ def _result(expected: Expected) -> ProtocolResult:
 
 
 def time_to_value(trials: Sequence[Replayed], target: float, *, held_out: bool) -> float | None:
-    """Seconds until the best trial by selection reaches the target; None when it never does.
+    """Seconds until the best trial by selection reaches the target; None if it never does.
 
     Args:
         trials: in the order of their ends.
         target: an accuracy in 0..1.
-        held_out: whether the target is on the held-out part, else on the selection part.
+        held_out: True: the target is a held-out accuracy; False: an accuracy on the selection
+            part.
     """
     for trial in incumbents(trials, lambda t: t.value):
         reached = trial.held_out if held_out else trial.value

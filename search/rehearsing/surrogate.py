@@ -1,12 +1,12 @@
-"""What a configuration would have come to, from those that were recorded.
+"""Predict the result of any configuration from the recorded ones.
 
-Accuracies' log-odds, which do not saturate, are a Gaussian process over the searched
-hyperparameters, with luck that all fine-tunes of a baseline share, and noise. A simulated search
-does not see its mean, which is smoother than the truth, but one function drawn from what the
-process still holds possible, plus a draw of the noise at each configuration: so it may meet
-values above all recorded ones, and luck at one configuration says nothing about its neighbours. A
-recorded configuration has its recorded values. Seconds, and what a shorter baseline changes, are
-the nearest recorded configuration's, by the process' own length scales.
+The log-odds of accuracies, which do not saturate, are modelled by a Gaussian process over the
+searched hyperparameters, with an effect shared by all fine-tunes of a baseline, and noise. The
+posterior mean is smoother than the truth. So a simulated search sees one function drawn from the
+posterior, plus a draw of the noise at each configuration. It may then find values above all
+recorded ones, and the noise at one configuration says nothing about its neighbours. A recorded
+configuration has its recorded values. Seconds and the effect of a shorter baseline are those of
+the nearest recorded configuration, by the length scales of the process.
 
 Sources: Rasmussen and Williams 2006, equations 2.23 and 5.8; Rahimi and Recht 2007 (draws of the
 prior by random features); Wilson et al. 2020, arXiv 2002.09309 (from prior to posterior draws).
@@ -39,15 +39,15 @@ _ABSENT = 0.5
 
 @dataclass(frozen=True)
 class Expected:
-    """What a configuration would come to.
+    """The expected result of a configuration.
 
     Attributes:
         value: `test2_accuracy` on the selection part.
-        held_out: accuracy on the held-out part; None where it was not recorded.
-        baseline_seconds: cumulated, after each epoch.
-        fine_tune_seconds: of the whole fine-tune.
-        intermediate: baseline epochs to the value after a whole fine-tune from there.
-        looks: baseline epochs to TEST2 accuracy of the baseline itself; 0 is its end.
+        held_out: accuracy on the held-out part; None if it was not recorded.
+        baseline_seconds: cumulative seconds after each epoch.
+        fine_tune_seconds: seconds of the whole fine-tune.
+        intermediate: by number of baseline epochs, the value after a whole fine-tune from there.
+        looks: by number of baseline epochs, TEST2 accuracy of the baseline itself; 0 is its end.
         curve: TEST2 accuracy after each epoch of the fine-tune.
     """
 
@@ -61,23 +61,21 @@ class Expected:
 
 
 class Surrogate:
-    """Fitted to a recording.
+    """A Gaussian process fitted to a recording.
 
     Args:
         recording: at least 5 configurations with a finished baseline.
-        space: what is searched.
+        space: the searched space.
 
     Raises:
-        ValueError: with fewer configurations.
+        ValueError: there are fewer configurations.
     """
 
     def __init__(self, recording: Sequence[RecordedBaseline], space: Space) -> None:
         self._space = space
         self._rows = [(b, f) for b in recording for f in b.fine_tunes if f.start == 0]
         if len(self._rows) < 5:
-            raise ValueError(
-                f"{len(self._rows)} recorded trials are too few to replay; 5 is least"
-            )
+            raise ValueError(f"{len(self._rows)} recorded trials, but replay needs at least 5")
         self._differences = {
             i: {f.start: f.value - own.value for f in b.fine_tunes if f.start and _same(f, own)}
             for i, (b, own) in enumerate(self._rows)
@@ -94,9 +92,9 @@ class Surrogate:
         self._fit()
 
     def drawn(self, seed: int) -> Callable[[Mapping[str, Value]], Expected]:
-        """One possible truth: what each configuration comes to in one simulated search."""
+        """Draw the function that gives each configuration's result in one simulated search."""
         rng = np.random.default_rng(seed)
-        # The two accuracies of one configuration go together as the recorded ones do.
+        # The two accuracies of one configuration are correlated like the recorded ones.
         with np.errstate(divide="ignore", invalid="ignore"):  # where all recorded ones are alike
             together = np.nan_to_num(np.corrcoef(self._y.T))
         mixing = np.linalg.cholesky(together + 1e-9 * np.eye(2))
@@ -124,7 +122,7 @@ class Surrogate:
         update = cho_solve(self._factor(every), (self._y - self._centre - prior(self._x) - noise))
 
         def expected(configuration: Mapping[str, Value]) -> Expected:
-            """The recorded values, else the drawn ones; the same whenever it is asked."""
+            """The recorded values, else the drawn ones; repeated calls give the same."""
             x = self._place(configuration)
             recorded = self._known.get(self._key(x))
             if recorded is not None:
@@ -158,12 +156,12 @@ class Surrogate:
         return tuple(int(v) for v in np.round(x * 2**30))
 
     def errors(self, folds: int = 10) -> dict[str, float]:
-        """Out of sample, whole baselines left out, on the selection part.
+        """Errors of the model on left-out baselines, for the selection part.
 
         Returns:
             `rmse`: root mean square error of the process' mean; `recorded_sd`: standard deviation
-            of the recorded values; `rank_correlation` of the two (Spearman); `noise_sd`: what the
-            process takes for noise, and `baseline_sd` for luck of a whole baseline, both at the
+            of the recorded values; `rank_correlation` of the two (Spearman); `noise_sd`: the
+            fitted noise, and `baseline_sd`: the fitted spread between baselines, both at the
             median accuracy.
         """
         names = [str(sorted(b.values.items())) for b, _ in self._rows]
@@ -185,10 +183,10 @@ class Surrogate:
         }
 
     def _place(self, configuration: Mapping[str, Value]) -> Array:
-        """Each searched value on a scale from 0 to 1, choices by their place in the list.
+        """Each searched value on a scale from 0 to 1, choices by their position in the list.
 
-        The reference configuration may lie outside the space; it is placed at its edge. What does
-        not exist in a configuration lies in the middle, alike for all that lack it.
+        The reference configuration may lie outside the space; it is placed at the edge. A
+        hyperparameter that a configuration does not have is placed in the middle.
         """
         inside, domains = self._space.nearest_inside(configuration), self._space.distributions
         places = [
@@ -210,7 +208,7 @@ class Surrogate:
             self._scales = np.exp(log[:-2])
             self._noise, self._shared = float(np.exp(log[-2])), float(np.exp(log[-1]))
             factor = self._factor(every)
-            # A weak pull to scales of the space's width: few data cannot fix many scales.
+            # A weak prior for scales of the space's width: few data cannot determine many scales.
             pull = 0.5 * ((log[:-2] / 1.5) ** 2).sum()
             return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum() + pull)
 
@@ -221,7 +219,7 @@ class Surrogate:
         cost(found.x)
 
     def _kernel(self, a: Array, b: Array) -> Array:
-        """In units of the recorded variance."""
+        """The covariance, in units of the recorded variance."""
         gaps = a[:, None] - b[None]
         same = (np.abs(gaps[:, :, self._of_baseline]) < 1e-9).all(2)
         kernel: Array = np.exp(-0.5 * ((gaps / self._scales) ** 2).sum(2)) + self._shared * same

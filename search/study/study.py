@@ -24,8 +24,9 @@ from optuna.trial import TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.proposing.samplers import StageSampler, Tried
+from shiftsearch.search.proposing.samplers import StageSampler
 from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.proposing.tried import Tried
 from shiftsearch.search.study.ending import Ending
 from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.records import TrialRecord, stage_values

@@ -49,15 +49,15 @@ def test_leakage_is_counted_per_pair_of_splits() -> None:
     contents = {"TRAIN": [1, 1, 2, 3], "TEST": [1, 4, 3], "TEST2": [4, 5]}
     labels = {"TRAIN": [0, 0, 1, 1], "TEST": [0, 0, 1], "TEST2": [0, 1]}
     first, second = report(contents, labels).warnings
-    assert first.startswith("3 images of TRAIN and 2 of TEST are identical")
-    assert second.startswith("1 images of TEST and 1 of TEST2 are identical")
+    assert first.startswith("identical images in TRAIN (3) and TEST (2)")
+    assert second.startswith("identical images in TEST (1) and TEST2 (1)")
 
 
 def test_identical_images_under_different_labels_are_counted() -> None:
     contents = {"TRAIN": [1, 1, 1, 2, 3, 3], "TEST": [4, 5], "TEST2": [6, 6]}
     labels = {"TRAIN": [0, 0, 1, 1, 0, 0], "TEST": [0, 1], "TEST2": [0, 1]}
     assert report(contents, labels).warnings == (
-        "5 images have an identical one under another label (2 different images)",
+        "images with an identical one under another label: 5 (2 different)",
     )
 
 

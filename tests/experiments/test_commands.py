@@ -27,9 +27,10 @@ from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import BudgetRequest, Experiment
 from shiftsearch.experiments.outcome.results import looks_so_far, part_rows, parts_of, score
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.model.bundle import Bundle, save_bundle
+from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import predict
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build
 from shiftsearch.model.store import open_store
@@ -185,7 +186,7 @@ def test_data_check_prints_counts_digest_and_what_is_doubtful(
     assert main(["data", "check", str(tiny_folder)]) == 0
     warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith("warning: ")]
     assert len(warnings) == 2
-    assert warnings[1].startswith("warning: 1 images of TRAIN and 1 of TEST are identical")
+    assert warnings[1].startswith("warning: identical images in TRAIN (1) and TEST (1)")
 
 
 def test_data_synthesize_writes_the_set_whose_digest_it_prints(
@@ -215,7 +216,7 @@ def test_data_import_makes_a_folder_of_the_pictures(
     assert main(["data", "import", source, target, "--size", "20"]) == 0
     done, warning = capsys.readouterr().out.splitlines()
     assert done.startswith(f"{target}: 7 images of 20x20 pixels in 2 classes")
-    assert warning.startswith("warning: 1 images are blank")
+    assert warning.startswith("warning: blank images (a single value): 1: ")
     assert warning.endswith(f"{source}/TRAIN/dog/two.png")
     (tmp_path / "images" / "TRAIN" / "dog" / "two.png.npy").unlink()
     dataset, _ = read_folder(Path(target))

@@ -9,15 +9,10 @@ import pytest
 import torch
 
 from shiftsearch.experiments.benchmarks import gpu_check
-from shiftsearch.experiments.benchmarks.gpu_check import (
-    REHEARSAL,
-    Check,
-    compare,
-    main,
-    print_table,
-    run_tests,
-)
+from shiftsearch.experiments.benchmarks.gpu_check import REHEARSAL, Check, main, run_tests
+from shiftsearch.experiments.benchmarks.gpu_parity import compare
 from shiftsearch.experiments.benchmarks.gpu_sharing import share
+from shiftsearch.experiments.benchmarks.gpu_table import print_table
 from shiftsearch.model.device import choose_device
 
 pytestmark = pytest.mark.unit

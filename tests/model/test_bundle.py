@@ -17,10 +17,11 @@ from torch import Tensor
 from shiftsearch.data.dataset import DataError, Dataset, Split
 from shiftsearch.data.scale import Scale
 from shiftsearch.model import bundle_format
-from shiftsearch.model.bundle import Bundle, load_bundle, save_bundle
+from shiftsearch.model.bundle import Bundle, load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.protocol import ProtocolData, build
@@ -461,7 +462,7 @@ def test_a_record_that_is_no_json_object_is_refused(
     bundle: Bundle, folder: Path, text: str
 ) -> None:
     (folder / "bundle.json").write_bytes(text.encode("utf-16") if text > "z" else text.encode())
-    with pytest.raises(BundleError, match=r"bundle\.json: (is no JSON|schema is None)"):
+    with pytest.raises(BundleError, match=r"bundle\.json: (is not JSON|schema is None)"):
         load_bundle(folder)
 
 
@@ -536,7 +537,7 @@ def test_what_is_no_bundle_is_not_replaced(save: Save, folder: Path, kind: str) 
     else:
         folder.parent.mkdir()
         folder.write_text("years of work")
-    with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+    with pytest.raises(BundleError, match="is not a bundle"):
         save()
     (path,) = folder.iterdir() if kind == "folder" else [folder]
     assert path.read_text() == "years of work"

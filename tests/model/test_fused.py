@@ -189,7 +189,7 @@ def test_a_constant_channel_has_variance_zero() -> None:
 
 def test_what_it_cannot_do_is_refused() -> None:
     z = normal(1, CHANNELS, 2, 2)
-    with pytest.raises(ValueError, match=r"shape \(1, 5, 1, 1\): one value a channel"):
+    with pytest.raises(ValueError, match=r"shape \(1, 5, 1, 1\): one value per channel"):
         normalise_pool_relu(z[:, :, :1, :1], nn.BatchNorm2d(CHANNELS))
     with pytest.raises(ValueError, match="must keep running statistics with a momentum"):
         normalise_pool_relu(z, nn.BatchNorm2d(CHANNELS, track_running_stats=False))

@@ -18,9 +18,9 @@ from shiftsearch.experiments.analysis.inside import MAP_CHANNELS
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse, analyse_run
 from shiftsearch.experiments.analysis.split_summary import SplitSummary
 from shiftsearch.experiments.run_folder import NotARun, Run
-from shiftsearch.model.bundle import save_bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build, division_of, prepare
 from tests.experiments.stored_networks import random_weights

@@ -182,7 +182,7 @@ def test_a_fault_of_the_machine_ends_with_exit_code_75_and_its_line(
     for _ in range(2):
         assert main(["search", "demo", "--run", str(run), *SMALL]) == 75
         output = capfd.readouterr()
-        assert "/mnt/store: No space left on device" in output.out.strip().splitlines()[-1]
+        assert "/mnt/store: No space left on device" in output.err.strip().splitlines()[-1]
         assert "Traceback" not in output.out + output.err
         states = [t.state for t in stored_trials(run / "study.journal")]
         assert states[0] == "running"
@@ -206,7 +206,7 @@ def test_a_ray_that_does_not_start_ends_with_exit_code_75_and_its_line(
     )
     monkeypatch.setattr("shiftsearch.search.executing.cluster.ray.shutdown", lambda: None)
     assert main(["search", "demo", "--run", str(tmp_path / "run"), *SMALL]) == 75
-    last = capfd.readouterr().out.strip().splitlines()[-1]
+    last = capfd.readouterr().err.strip().splitlines()[-1]
     assert f"Ray cannot start: {tmp_path}/file/x: Not a directory" in last
     assert "--address" not in last
 

@@ -185,9 +185,9 @@ def test_importance_weighs_what_only_some_trials_have(monkeypatch: pytest.Monkey
     found = importances(trials, SPACE, 0)
     assert found is not None
     assert found.outside == 0
-    by_name = {s.name: s for s in found.shares}
+    by_name = {s.name: s for s in found.parameters}
     assert by_name.keys() == SPACE.distributions.keys()
-    assert found.shares[0].name == UNFREEZING
+    assert found.parameters[0].name == UNFREEZING
     gradual = sum(THAW_EVERY in t.configuration for t in trials)
     assert by_name[THAW_EVERY].independent == gradual < 60
     assert by_name[UNFREEZING].independent == 60
@@ -197,7 +197,7 @@ def test_importance_weighs_what_only_some_trials_have(monkeypatch: pytest.Monkey
     ]
     never = importances(alike, SPACE, 0)
     assert never is not None
-    assert THAW_EVERY not in {s.name for s in never.shares}
+    assert THAW_EVERY not in {s.name for s in never.parameters}
 
 
 def test_a_surrogate_tells_branches_apart() -> None:

@@ -100,7 +100,7 @@ def test_a_condition_holds_only_where_what_it_names_exists() -> None:
     ("fine_tune", "problem"),
     [
         ({"unfreezing": "fast"}, "space.fine_tune.unfreezing: 'fast': input should be 'none'"),
-        ({"unfreezing": True}, "space.fine_tune.unfreezing: True is not a text"),
+        ({"unfreezing": True}, "space.fine_tune.unfreezing: True is not text"),
         ({"augmented": "yes"}, "space.fine_tune.augmented: 'yes' is not true or false"),
         ({"augmented": 1}, "space.fine_tune.augmented: 1 is not true or false"),
         ({"unfreezing": {"low": 1, "high": 2}}, "has choices, but no range"),
@@ -153,7 +153,7 @@ def test_wrong_conditions_are_refused_with_their_key(when: object, problem: str)
 
 def test_a_baseline_cannot_hang_on_its_fine_tune() -> None:
     dropout = {"low": 0.0, "high": 0.5, "when": {UNFREEZING: "none"}}
-    with pytest.raises(SpaceError, match="is of the fine-tune, which the baseline comes before"):
+    with pytest.raises(SpaceError, match="belongs to the fine-tune"):
         parse({"unfreezing": {"choices": ["none", "gradual"]}}, baseline={"dropout": dropout})
 
 

@@ -127,7 +127,7 @@ def test_every_hyperparameter_can_be_fixed(name: str) -> None:
         ({"baseline": {"batch_size": {"low": 32, "high": 64, "step": 0.5}}}, "step is 0.5"),
         ({"baseline": {"batch_size": {"choices": []}}}, "must be a list that is not empty"),
         ({"baseline": {"batch_size": {"choices": [32, 32.0]}}}, "holds a value twice"),
-        ({"baseline": {"batch_size": {"choices": [32], "low": 1}}}, "choices stand alone"),
+        ({"baseline": {"batch_size": {"choices": [32], "low": 1}}}, "choices exclude low"),
         (
             {"baseline": {"dropout": 0.1}, "baseline.dropout": {"low": 0.1, "high": 0.5}},
             "space.baseline.dropout: is given twice",

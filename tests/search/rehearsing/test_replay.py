@@ -268,7 +268,7 @@ def test_alike_recordings_are_no_trouble() -> None:
 
 
 def test_too_few_recorded_trials_are_refused() -> None:
-    with pytest.raises(ValueError, match="4 recorded trials are too few to replay; 5 is least"):
+    with pytest.raises(ValueError, match="4 recorded trials, but replay needs at least 5"):
         Surrogate(made_up(2), SPACE)
 
 
