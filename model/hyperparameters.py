@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Value = float | int | str | bool
 """A hyperparameter's value, of the type that its field declares."""
 
+FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
+"""What a fine-tune may be trained on."""
+
 LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
 """Layers that can be frozen, in the architecture that has most."""
 
@@ -92,6 +95,8 @@ class FineTuneHyperparameters(StageHyperparameters):
     the architecture has not so many."""
     unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
     """What becomes of frozen layers later; a value of one policy alone is marked with `When`."""
+    train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
+    """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
 
 
 class NetworkHyperparameters(Frozen):
@@ -162,7 +167,8 @@ class Protocol(Frozen):
     baseline: Schedule = Schedule()
     fine_tune: Schedule = Schedule()
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
-    """What the fine-tune trains on: TEST, or the other reading of the source, both sets."""
+    """TRAIN+TEST: the fine-tune of every trial, the reference's too, trains on both sets,
+    whatever its `train_on`."""
     holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0

@@ -21,7 +21,6 @@ class Job:
         number: the number of the trial that has this configuration.
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
-        fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
         rungs: numbers of baseline epochs after which a whole fine-tune is trained and reported.
         role: of the trial: "reference", "point" or "sampled".
         branch_of: the trial whose baseline it uses; None when it trains its own.
@@ -31,7 +30,6 @@ class Job:
     number: int
     replicate: int
     configuration: Mapping[str, Value]
-    fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
     rungs: Sequence[int] = ()
     role: str = "sampled"
     branch_of: int | None = None
@@ -41,7 +39,8 @@ class Job:
         """Short and unique within a run; names its TensorBoard folder."""
         if self.phase == "search":
             return f"trial-{self.number:04d}"
-        reading = "" if self.fine_tune_on == "TEST" else "-combined"
+        train_on = self.configuration.get("fine_tune.train_on", "TEST")
+        reading = "" if train_on == "TEST" else "-combined"
         return f"retrain-{self.number:04d}{reading}-replicate-{self.replicate}"
 
 
