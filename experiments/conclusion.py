@@ -108,7 +108,7 @@ class Conclusion:
             comparison = compare(scored["winner"], scored["reference"], parts)
         replicate = best.best_replicate(_SELECTION)
         self._export(best, replicate, parts)
-        environment = best.candidate.results[replicate]["fine_tune"]["environment"]
+        environment = best.candidate.results[replicate].fine_tune.environment
         return {
             **self._description(),
             "search": self._search_summary(),
@@ -212,7 +212,7 @@ class Conclusion:
         best = next(iter(best_trials(trials)), None)
         finished = [t.result for t in trials if t.result is not None]
         # By key: a stage that several trials share was paid for once.
-        paid = {r[s]["key"]: r[s]["seconds"] for r in finished for s in STAGES.values()}
+        paid = {s.key: s.seconds for r in finished for s in (r.baseline, r.fine_tune)}
         count = {state: sum(t.state == state for t in trials) for state in ("complete", "pruned")}
         return {
             "sampler": self.experiment.sampler,
@@ -234,7 +234,7 @@ class Conclusion:
             **_named(candidate),
             "fine_tune_on": candidate.fine_tune_on,
             "search_value": candidate.search_value,
-            "replicates": [r["test2_accuracy"] for _, r in sorted(candidate.results.items())],
+            "replicates": [r.test2_accuracy for _, r in sorted(candidate.results.items())],
             "mean": candidate.mean,
             "failed": list(candidate.failures.values()),
         }

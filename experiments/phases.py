@@ -7,12 +7,12 @@ retraining at the end finds them and does not repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.outlook import noise_between_seeds
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job, Phase
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
@@ -115,7 +115,7 @@ class Phases:
         """Tell the job's own phase that its baseline is trained."""
         self._of(job).share(job)
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def finish(self, job: Job, result: ProtocolResult) -> None:
         """Give the result to the job's own phase."""
         self._of(job).finish(job, result)
 

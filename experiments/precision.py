@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from shiftsearch.experiments.live.listeners import harmless
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.formats import Formats, dtypes_of
 
@@ -71,8 +71,8 @@ class Precision:
         """Nothing yet."""
 
     @harmless
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """Keep what the worker computed in for `settle`, if that is new."""
-        for dtype in dtypes_of(result or {}):
+        for dtype in dtypes_of(result):
             if dtype not in self._formats.seen:
                 self._heard.append((dtype, f"the worker of {job.name}"))

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from shiftsearch.model.evaluation import Evaluation, evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import Network, allocate
 from shiftsearch.model.recipe import training_splits
+from shiftsearch.model.result import Matrix, ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.stage import OnEpoch, StageResult
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.model.training import run_stage
@@ -102,69 +102,56 @@ class StageReport:
     test2: Evaluation
     entry: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, without weights, history and what has a value for each class.
-
-        The study's journal keeps this of every trial; `stored_confusions` finds the matrices.
-        """
-        return {
-            "key": self.result.key,
-            "epochs": self.result.epochs,
-            "best_epoch": self.result.best_epoch,
-            "seconds": self.result.seconds,
-            "environment": dict(self.result.environment),
-            "report": self.entry,
-            **{name: _summary(getattr(self, name)) for name in ("test", "test2")},
-        }
-
-
-def _summary(evaluation: Evaluation) -> dict[str, float]:
-    return {"n": evaluation.n, "accuracy": evaluation.accuracy, "loss": evaluation.loss}
+    @property
+    def summary(self) -> StageSummary:
+        """Without weights, history and what has a value for each class."""
+        result = self.result
+        return StageSummary(
+            result.key,
+            result.epochs,
+            result.best_epoch,
+            result.seconds,
+            result.environment,
+            _summary(self.test),
+            _summary(self.test2),
+            self.entry,
+        )
 
 
-def stored_confusions(
-    store: Store, report: Mapping[str, Any]
-) -> Mapping[str, Sequence[Sequence[int]]] | None:
-    """The confusion matrices of a finished stage on "test" and "test2".
-
-    Args:
-        store: of the run.
-        report: what `StageReport.to_json` made; earlier versions kept the matrices in it.
-
-    Returns:
-        [classes][classes] counts of each; row: true class. None when the store has lost them.
-    """
-    splits: Mapping[str, Any] = report
-    if "report" in report:
-        course, _, _ = report["key"].partition("-")
-        entry = store.load(course, report["report"])
-        if entry is None:
-            return None
-        splits = entry.record
-    elif "confusion" not in report["test2"]:
-        return None
-    return {name: splits[name]["confusion"] for name in ("test", "test2")}
+def _summary(evaluation: Evaluation) -> SplitResult:
+    return SplitResult(evaluation.n, evaluation.accuracy, evaluation.loss)
 
 
 @dataclass(frozen=True)
-class ProtocolResult:
-    """Both stages of one configuration and replicate."""
+class ProtocolReport:
+    """Both stages of one configuration and replicate, with weights and history."""
 
     baseline: StageReport
     fine_tune: StageReport
 
     @property
-    def test2_accuracy(self) -> float:
-        """The objective: accuracy on the selection part after the whole protocol, in 0..1."""
-        return self.fine_tune.test2.accuracy
+    def result(self) -> ProtocolResult:
+        """What is kept of it outside of the store."""
+        return ProtocolResult(self.baseline.summary, self.fine_tune.summary)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
-            "test2_accuracy": self.test2_accuracy,
-            "baseline": self.baseline.to_json(),
-            "fine_tune": self.fine_tune.to_json(),
-        }
+
+def stored_confusions(store: Store, stage: StageSummary) -> Mapping[str, Matrix] | None:
+    """The confusion matrices of a finished stage on "test" and "test2".
+
+    Args:
+        store: of the run.
+        stage: of a result; those of the first version hold the matrices themselves.
+
+    Returns:
+        None when the store has lost them.
+    """
+    if stage.report is None:
+        kept = {"test": stage.test.confusion, "test2": stage.test2.confusion}
+        return {k: matrix for k, matrix in kept.items() if matrix is not None} or None
+    entry = store.load(stage.course, stage.report)
+    if entry is None:
+        return None
+    return {name: entry.record[name]["confusion"] for name in ("test", "test2")}
 
 
 OnRung = Callable[[int, StageReport, StageReport], None]
@@ -282,7 +269,7 @@ def run_protocol(
     rungs: Sequence[int] = (),
     on_rung: OnRung | None = None,
     on_baseline: Callable[[StageResult], None] | None = None,
-) -> ProtocolResult:
+) -> ProtocolReport:
     """Put a configuration through the protocol, rung by rung.
 
     Args:
@@ -306,7 +293,7 @@ def run_protocol(
     if on_baseline is not None:
         on_baseline(first)
     second = run.fine_tune(first)
-    return ProtocolResult(run.report(first), run.report(second))
+    return ProtocolReport(run.report(first), run.report(second))
 
 
 def build(

@@ -101,7 +101,7 @@ def block(root: Path) -> None:
     assert bundle.record.architecture.name == "residual"
     selection = bundle.evaluate(DATA, DEVICE)[-2]
     assert selection["part"] == "selection"
-    assert selection["accuracy"] == result.test2_accuracy
+    assert selection["accuracy"] == result.fine_tune.test2.accuracy
     found = analyse(DATA, PROTOCOL, before, after, chosen, DEVICE)
     assert [layer.frozen for layer in found.layers] == [True, False, False, False, False]
     written, _ = finished_run()

@@ -21,6 +21,7 @@ from typing import Any
 from shiftsearch.experiments.benchmarks.turns import Figure, spread
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.result import STAGES, ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.store import Entry, open_store
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
@@ -107,16 +108,16 @@ def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figu
 
 def _log_one(log: TensorBoardLog, trial: TrialRecord) -> Cost:
     job = Job("search", trial.number, 0, trial.configuration)
-    result = trial.result or {}
+    assert trial.result is not None
     cost = Cost()
     begin = time.perf_counter()
     log.started(job)
     started = time.perf_counter()
-    for stage in ("baseline", "fine_tune"):
-        for epoch in range(1, result[stage]["epochs"] + 1):
+    for stage in STAGES:
+        for epoch in range(1, trial.result.stage(stage).epochs + 1):
             log.epoch(job, stage, _row(epoch))
     trained = time.perf_counter()
-    log.ended(job, "complete", "", result)
+    log.ended(job, "complete", "", trial.result)
     ended = time.perf_counter()
     cost.seconds = {
         "start": started - begin,
@@ -147,12 +148,12 @@ def _matrices(classes: int) -> dict[str, Any]:
 
 def _trial(number: int, epochs: int) -> TrialRecord:
     """Complete; its matrices lie in the store."""
-    parts = {split: {"accuracy": 0.9} for split in ("test", "test2")}
-    stages = {
-        stage: {"key": f"{stage}-0009", "report": _REPORT, "epochs": epochs // 2, **parts}
-        for stage in ("baseline", "fine_tune")
-    }
-    result: dict[str, Any] = {"test2_accuracy": 0.9, **stages}
+    found, half = SplitResult(90, 0.9, 0.1), epochs // 2
+    stages = (
+        StageSummary(f"{stage}-0009", half, half, 3.0, {}, found, found, _REPORT)
+        for stage in STAGES
+    )
+    result = ProtocolResult(*stages)
     configuration = Hyperparameters().to_flat()
     return TrialRecord(number, "complete", "sampled", 0.9, configuration, result, "", 6.0)
 

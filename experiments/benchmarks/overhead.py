@@ -23,7 +23,6 @@ from functools import cache, partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import optuna
@@ -36,6 +35,7 @@ from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Schedule, Value
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.proposing.space import REFERENCE
 from shiftsearch.search.study.journal import open_journal
@@ -120,10 +120,10 @@ def search_side(path: Path) -> Side:
         trials = optuna.load_study(
             study_name=load(str(path)).name, storage=open_journal(run.journal)
         ).get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        results = [trial.user_attrs["result"] for trial in trials]
+        results = [ProtocolResult.from_json(trial.user_attrs["result"]) for trial in trials]
         ends = [t.datetime_complete.timestamp() for t in trials if t.datetime_complete]
         start = _first_epoch(run.store, results)
-    return Side(max(ends) - start, whole, tuple(r["test2_accuracy"] for r in results))
+    return Side(max(ends) - start, whole, tuple(r.test2_accuracy for r in results))
 
 
 def plain_side(path: Path) -> Side:
@@ -137,7 +137,7 @@ def plain_side(path: Path) -> Side:
             ended = list(pool.map(partial(_train, path, Path(folder)), configurations))
         whole = time.time() - begin
         start = _first_epoch(open_store(folder), [result for result, _ in ended])
-    accuracies = tuple(result["test2_accuracy"] for result, _ in ended)
+    accuracies = tuple(result.test2_accuracy for result, _ in ended)
     return Side(max(end for _, end in ended) - start, whole, accuracies)
 
 
@@ -161,24 +161,23 @@ def _workbench(path: Path) -> tuple[Experiment, Device, ProtocolData]:
 
 def _train(
     path: Path, folder: Path, configuration: Mapping[str, Value]
-) -> tuple[dict[str, Any], float]:
+) -> tuple[ProtocolResult, float]:
     """One configuration: its result, and when it was done."""
     experiment, device, data = _workbench(path)
     hyperparameters = Hyperparameters.from_flat(configuration)
     protocol, store = experiment.protocol, open_store(folder)
-    result = run_protocol(
+    report = run_protocol(
         ProtocolRun(hyperparameters, data, protocol, store, device, seed=experiment.seed)
     )
-    return result.to_json(), time.time()
+    return report.result, time.time()
 
 
-def _first_epoch(store: Store, results: Sequence[Mapping[str, Any]]) -> float:
+def _first_epoch(store: Store, results: Sequence[ProtocolResult]) -> float:
     """When the first epoch of all began: when the earliest baseline was stored less its epochs."""
     begins: list[float] = []
     for result in results:
-        course = result["baseline"]["key"].rpartition("-")[0]
-        end = store.published(course, "final")
-        begins.append(end - result["baseline"]["seconds"])
+        baseline = result.baseline
+        begins.append(store.published(baseline.course, "final") - baseline.seconds)
     return min(begins)
 
 

@@ -24,7 +24,8 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from shiftsearch.model.evaluation import Evaluation
-from shiftsearch.model.protocol import ProtocolResult, StageReport
+from shiftsearch.model.protocol import ProtocolReport, StageReport
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget
@@ -72,7 +73,10 @@ def make_history(path: Path, trials: int) -> None:
             attributes["branch_of"] = root
         params |= baseline
         value = 0.5 + (number * 7919 % 4999) / 10_000
-        attributes |= {"configuration": _SPACE.complete(params), "result": _result(value, 6)}
+        attributes |= {
+            "configuration": _SPACE.complete(params),
+            "result": _result(value, 6).to_json(),
+        }
         trial = create_trial(
             state=TrialState.COMPLETE,
             value=value,
@@ -83,7 +87,7 @@ def make_history(path: Path, trials: int) -> None:
         stored.add_trial(trial)
 
 
-def _result(value: float, classes: int) -> dict[str, Any]:
+def _result(value: float, classes: int) -> ProtocolResult:
     """A whole protocol's, on 90 images of each class."""
     row = tuple(90 // classes + (j % 3) for j in range(classes))
     shares, matrix = (value,) * classes, (row,) * classes
@@ -92,7 +96,7 @@ def _result(value: float, classes: int) -> dict[str, Any]:
     history = tuple({"epoch": epoch, "seconds": 1.2345} for epoch in range(1, 16))
     stage = StageResult("0" * 32, 15, 12, {}, history, environment)
     report = StageReport(stage, evaluation, evaluation, "report-" + "0" * 32)
-    return ProtocolResult(report, report).to_json()
+    return ProtocolReport(report, report).result
 
 
 def measure(trials: int, questions: int, sampler: str) -> tuple[float, float, float]:

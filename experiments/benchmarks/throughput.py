@@ -98,7 +98,7 @@ def _ours(dataset: Dataset, protocol: Protocol, device: Device, seed: int) -> Ou
     epochs = result.baseline.result.history
     train_seconds = sum(len(data.train.labels) / row["images_per_second"] for row in epochs)
     speed = len(data.train.labels) * len(epochs) / train_seconds
-    return Outcome(speed, seconds, result.test2_accuracy)
+    return Outcome(speed, seconds, result.fine_tune.test2.accuracy)
 
 
 def _told(name: str, seed: int, outcome: Outcome) -> Outcome:

@@ -47,6 +47,7 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.protocol import build
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import open_journal
 
 CPUS = 2
@@ -126,7 +127,9 @@ def score(run: Run, started: float) -> dict[str, Any]:
     for trial in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
         if trial.datetime_complete is None:
             raise ValueError(f"{run.journal}: trial {trial.number} is complete without a time")
-        weights = weights_of(run.store, trial.user_attrs["result"], "after")
+        weights = weights_of(
+            run.store, ProtocolResult.from_json(trial.user_attrs["result"]), "after"
+        )
         found = Hyperparameters.from_flat(trial.user_attrs["configuration"]).network
         size, classes = dataset.image_size, len(dataset.classes)
         network = build(weights, classes, size, device, found.architecture)

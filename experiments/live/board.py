@@ -16,6 +16,7 @@ from typing import Any, Literal
 from shiftsearch.experiments.live.pace import Pace
 from shiftsearch.experiments.live.tally import Counts, RunningJob
 from shiftsearch.experiments.wording import one_line
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.records import TrialRecord
 
@@ -149,7 +150,7 @@ class Board:
                 running.accuracy = row["validation_accuracy"]
                 self.version += 1
 
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """A job ended."""
         with self._lock:
             running = self._running.pop(job.name, None)
@@ -167,12 +168,12 @@ class Board:
         job: Job,
         state: str,
         detail: str,
-        result: Mapping[str, Any] | None,
+        result: ProtocolResult | None,
         seconds: float,
     ) -> None:
         """Keep the job among the ended or the failed ones, and as the best if it is that."""
-        before = None if result is None else result["baseline"]["test2"]["accuracy"]
-        after = None if result is None else result["test2_accuracy"]
+        before = None if result is None else result.baseline.test2.accuracy
+        after = None if result is None else result.test2_accuracy
         known = None if self._best is None else self._best["after"]
         best = job.phase == "search" and after is not None and (known is None or after > known)
         shown = {"name": job.name, "trial": job.number, "before": before, "after": after}

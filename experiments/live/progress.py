@@ -19,6 +19,7 @@ from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.view import View, best_line, counts_line, left
 from shiftsearch.experiments.wording import duration, percent
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 
 
@@ -90,7 +91,7 @@ class Progress:
         self._board.epoch(job, stage, row)
 
     @harmless
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """Tell the board, and say how the job ended."""
         self._board.ended(job, state, detail, result)
         snapshot = self._board.snapshot()

@@ -113,7 +113,7 @@ def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
 
 def _values(candidate: Candidate) -> list[float]:
     """The objective of its finished replicates."""
-    return [result["test2_accuracy"] for result in candidate.results.values()]
+    return [result.test2_accuracy for result in candidate.results.values()]
 
 
 def _json(found: Any) -> dict[str, Any]:

@@ -31,9 +31,10 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.result import ProtocolResult, Stage
 from shiftsearch.model.store import Store
 
-STAGES = {"before": "baseline", "after": "fine_tune"}
+STAGES: Mapping[str, Stage] = {"before": "baseline", "after": "fine_tune"}
 RESAMPLES = 10_000
 
 
@@ -105,29 +106,28 @@ class Scored:
         return mean
 
 
-def weights_of(store: Store, result: Mapping[str, Any], stage: str) -> Mapping[str, Tensor]:
+def weights_of(store: Store, result: ProtocolResult, stage: str) -> Mapping[str, Tensor]:
     """The weights that a stage of a protocol result ended with.
 
     Args:
         store: of the run.
-        result: `model.protocol.ProtocolResult.to_json`.
+        result: of the protocol.
         stage: "before" or "after" fine-tuning.
 
     Raises:
         FileNotFoundError: when the store no longer holds them.
     """
-    key = result[STAGES[stage]]["key"]
-    course, _, _ = key.partition("-")
-    entry = store.load(course, "final")
+    trained = result.stage(STAGES[stage])
+    entry = store.load(trained.course, "final")
     if entry is None:
-        raise FileNotFoundError(f"{store.address}: the weights of {key} are missing")
+        raise FileNotFoundError(f"{store.address}: the weights of {trained.key} are missing")
     return entry.tensors
 
 
-def weights_kept(store: Store, result: Mapping[str, Any]) -> bool:
+def weights_kept(store: Store, result: ProtocolResult) -> bool:
     """Whether the store holds the weights of both stages, undamaged."""
-    keys = (result[stage]["key"].partition("-")[0] for stage in STAGES.values())
-    return all(store.load(course, "final") is not None for course in keys)
+    courses = (result.baseline.course, result.fine_tune.course)
+    return all(store.load(course, "final") is not None for course in courses)
 
 
 def score(

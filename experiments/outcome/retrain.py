@@ -21,6 +21,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.run_folder import read_json
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.records import TrialRecord, best_families
@@ -28,6 +29,44 @@ from shiftsearch.search.study.study import MAX_LOSSES
 
 FineTuneOn = Literal["TEST", "TRAIN+TEST"]
 _Wanted = tuple[int, dict[str, Value], float | None, FineTuneOn]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One ended training, as `retrain.json` keeps it: either it has a result or it failed.
+
+    Attributes:
+        result: of the protocol; None if it failed.
+        reason: why it failed; empty otherwise.
+        lost: whether it failed because its worker was lost too often.
+
+    Raises:
+        ValueError: with both a result and a reason, or with neither.
+    """
+
+    result: ProtocolResult | None = None
+    reason: str = ""
+    lost: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.result is None) == (self.reason == ""):
+            raise ValueError("a training needs either a result or a reason why it failed")
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Training:
+        """What `to_json` wrote."""
+        result = raw.get("result")
+        return cls(
+            None if result is None else ProtocolResult.from_json(result),
+            raw.get("reason", ""),
+            raw.get("lost", False),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        if self.result is not None:
+            return {"result": self.result.to_json()}
+        return {"reason": self.reason} | ({"lost": True} if self.lost else {})
 
 
 @dataclass(frozen=True)
@@ -47,7 +86,7 @@ class Candidate:
     configuration: Mapping[str, Value]
     search_value: float | None
     fine_tune_on: FineTuneOn
-    results: Mapping[int, Mapping[str, Any]]
+    results: Mapping[int, ProtocolResult]
     failures: Mapping[int, str]
 
     @property
@@ -55,7 +94,7 @@ class Candidate:
         """Mean `test2_accuracy` over replicates; None when one failed or is missing."""
         if self.failures or not self.results:
             return None
-        return fmean(r["test2_accuracy"] for r in self.results.values())
+        return fmean(r.test2_accuracy for r in self.results.values())
 
 
 class Retraining:
@@ -77,10 +116,10 @@ class Retraining:
         fine_tune_on: FineTuneOn,
         also: FineTuneOn | None,
         path: Path,
-        kept: Callable[[Mapping[str, Any]], bool],
+        kept: Callable[[ProtocolResult], bool],
     ) -> None:
         self._path, self._replicates = path, settings.replicates
-        self._records: dict[str, dict[str, Any]] = _read(path)
+        self._ended = _read(path)
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, fine_tune_on)
@@ -92,12 +131,12 @@ class Retraining:
         wanted += [c for c in top if c[1] != dict(reference.configuration)]
         wanted += [(*entry, also)] if also not in (None, fine_tune_on) else []
         self._wanted: list[_Wanted] = wanted
-        self._records = {
-            key: record
-            for key, record in self._records.items()
-            if not record.get("lost") and ("result" not in record or kept(record["result"]))
+        self._ended = {
+            key: training
+            for key, training in self._ended.items()
+            if not training.lost and (training.result is None or kept(training.result))
         }
-        self._queue = deque(job for job in self._jobs() if self._key(job) not in self._records)
+        self._queue = deque(job for job in self._jobs() if self._key(job) not in self._ended)
         self._open: set[str] = set()
 
     @property
@@ -118,7 +157,8 @@ class Retraining:
     @property
     def lost(self) -> bool:
         """Whether a training failed because its worker was lost; the next call tries it again."""
-        return any("lost" in self._records.get(self._key(job), {}) for job in self._jobs())
+        ended = (self._ended.get(self._key(job)) for job in self._jobs())
+        return any(training is not None and training.lost for training in ended)
 
     def ask(self) -> Job | None:
         """The next training."""
@@ -128,13 +168,13 @@ class Retraining:
         self._open.add(job.name)
         return job
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def finish(self, job: Job, result: ProtocolResult) -> None:
         """Record the result."""
-        self._record(job, {"result": dict(result)})
+        self._record(job, Training(result))
 
     def fail(self, job: Job, reason: str) -> None:
         """Record the reason; the configuration cannot win any more."""
-        self._record(job, {"reason": reason})
+        self._record(job, Training(reason=reason))
 
     def reach(self, job: Job, epochs: int, value: float) -> bool:
         """Never stop: replicates have no rungs."""
@@ -148,29 +188,30 @@ class Retraining:
         self._losses[job.name] += 1
         if self._losses[job.name] > MAX_LOSSES:
             text = f"lost its worker {self._losses[job.name]} times; last: {reason}"
-            self._record(job, {"reason": text, "lost": True})
+            self._record(job, Training(reason=text, lost=True))
             return
         self._open.discard(job.name)
         self._queue.append(job)
 
     def candidates(self) -> list[Candidate]:
         """All retrained configurations with their results so far; the reference first."""
-        found = []
+        candidates = []
         for wanted in self._wanted:
             number, configuration, value, fine_tune_on = wanted
             jobs = self._jobs(wanted)
-            records = {job.replicate: self._records.get(self._key(job), {}) for job in jobs}
-            found.append(
+            found = {job.replicate: self._ended.get(self._key(job)) for job in jobs}
+            ended = {r: training for r, training in found.items() if training is not None}
+            candidates.append(
                 Candidate(
                     number,
                     configuration,
                     value,
                     fine_tune_on,
-                    {r: rec["result"] for r, rec in records.items() if "result" in rec},
-                    {r: rec["reason"] for r, rec in records.items() if "reason" in rec},
+                    {r: t.result for r, t in ended.items() if t.result is not None},
+                    {r: t.reason for r, t in ended.items() if t.result is None},
                 )
             )
-        return found
+        return candidates
 
     def winner(self) -> Candidate | None:
         """The best mean over replicates, the reference included; None when all of them failed."""
@@ -180,8 +221,8 @@ class Retraining:
 
     def fingerprint(self) -> str:
         """A digest of all trainings and their results."""
-        keys = [self._key(job) for job in self._jobs()]
-        return content_key([[k, self._records.get(k)] for k in keys])
+        found = [(key, self._ended.get(key)) for key in map(self._key, self._jobs())]
+        return content_key([[key, t and t.to_json()] for key, t in found])
 
     def _jobs(self, *wanted: _Wanted) -> list[Job]:
         return [
@@ -190,9 +231,10 @@ class Retraining:
             for replicate in range(1, self._replicates + 1)
         ]
 
-    def _record(self, job: Job, record: dict[str, Any]) -> None:
-        self._records[self._key(job)] = record
-        text = json.dumps(self._records, indent=1, allow_nan=False)
+    def _record(self, job: Job, training: Training) -> None:
+        self._ended[self._key(job)] = training
+        written = {key: training.to_json() for key, training in self._ended.items()}
+        text = json.dumps(written, indent=1, allow_nan=False)
         write_atomically(self._path, text.encode())
         self._open.discard(job.name)
 
@@ -203,8 +245,6 @@ class Retraining:
         )
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        return {}
-    records: dict[str, dict[str, Any]] = read_json(path)
-    return records
+def _read(path: Path) -> dict[str, Training]:
+    raw = read_json(path) if path.exists() else {}
+    return {key: Training.from_json(training) for key, training in raw.items()}

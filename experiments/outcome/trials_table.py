@@ -10,9 +10,10 @@ import pandas as pd
 
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.result import Stage
 from shiftsearch.search.study.records import TrialRecord
 
-_STAGES = {"before": "baseline", "after": "fine_tune"}
+_WHEN: Mapping[str, Stage] = {"before": "baseline", "after": "fine_tune"}
 _KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
@@ -33,8 +34,8 @@ def trials_frame(
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
-    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _STAGES}
-    kinds |= {f"{stage}_epochs": "Int64" for stage in _STAGES.values()} | {"seconds": "Float64"}
+    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _WHEN}
+    kinds |= {f"{stage}_epochs": "Int64" for stage in _WHEN.values()} | {"seconds": "Float64"}
     for name, value in (defaults or Hyperparameters.defaults()).items():
         kinds[name] = _KINDS[type(value)]
     kinds["reason"] = "string"
@@ -56,11 +57,11 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     }
     if trial.result is None:
         return row
-    for when, stage in _STAGES.items():
-        report = trial.result[stage]
-        row[f"{stage}_epochs"] = report["epochs"]
-        for split in ("test", "test2"):
-            row[f"{split}_accuracy_{when}"] = report[split]["accuracy"]
+    for when, stage in _WHEN.items():
+        found = trial.result.stage(stage)
+        row[f"{stage}_epochs"] = found.epochs
+        row[f"test_accuracy_{when}"] = found.test.accuracy
+        row[f"test2_accuracy_{when}"] = found.test2.accuracy
     return row
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, degrees_of_freedom
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.wording import counted, duration, interval, percent, points
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.records import TrialRecord
 
 _MOST_IMAGES = 100
@@ -96,7 +97,7 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
             else f"Prefer the reference configuration, trial {reference}, which is known: {why}."
         )
         return
-    took = {t.number: _stages_seconds(t) for t in trials if t.number in group and t.result}
+    took = {t.number: _seconds(t.result) for t in trials if t.number in group and t.result}
     if winner not in took or len(took) < len(group):
         return
     fastest = min(took, key=lambda number: (took[number], number))
@@ -108,10 +109,9 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
     )
 
 
-def _stages_seconds(trial: TrialRecord) -> float:
-    """Seconds of both stages, also where the baseline was shared: training anew takes both."""
-    stages = trial.result or {}
-    return float(stages["baseline"]["seconds"] + stages["fine_tune"]["seconds"])
+def _seconds(result: ProtocolResult) -> float:
+    """Of both stages, also where the baseline is another trial's: training anew takes both."""
+    return result.baseline.seconds + result.fine_tune.seconds
 
 
 def search_flattered(result: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from shiftsearch.experiments.report.explanations import ALIKE, ENOUGH, FROZEN
 from shiftsearch.experiments.report.figures.scales import best_quarter, number
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import STAGES
 from shiftsearch.search.judging.importance import LEAST, Importance
 from shiftsearch.search.proposing.domains import domain_values, to_unit, value_at
 from shiftsearch.search.proposing.space import Space, SpaceError
@@ -213,14 +214,14 @@ def _layers(count: int) -> str:
 
 def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
     """Stages that were still getting better in their last epochs, in most of the best trials."""
-    for stage in ("baseline", "fine_tune"):
+    for stage in STAGES:
         most = result["protocol"][stage]["max_epochs"]
         # A shared baseline is one; a stage of fewer than three epochs ends in its last two anyway.
         best = [t for t in _best_apart(trials, f"{stage}.") if t.result is not None]
         if len(best) < _FEW or most < 3:
             continue
-        reports = [t.result[stage] for t in best if t.result is not None]
-        late = sum(r["epochs"] == most and r["best_epoch"] >= most - 1 for r in reports)
+        ended = [t.result.stage(stage) for t in best if t.result is not None]
+        late = sum(s.epochs == most and s.best_epoch >= most - 1 for s in ended)
         if 2 * late <= len(best):
             continue
         yield (

@@ -9,7 +9,6 @@ the state of a trial is also a metric, `state`, whose last value counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -26,6 +25,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
@@ -128,12 +128,12 @@ def session_end(state: str, seconds: float) -> Summary.Value:
     return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
 
 
-def accuracies(result: Mapping[str, Any]) -> dict[str, float]:
-    """The `final/...` metrics of a `model.protocol.ProtocolResult.to_json`."""
+def accuracies(result: ProtocolResult) -> dict[str, float]:
+    """The `final/...` metrics of a result."""
     return {
-        f"final/{split}_accuracy_{when}": result[stage][split]["accuracy"]
-        for stage, when in (("baseline", "before"), ("fine_tune", "after"))
-        for split in ("test", "test2")
+        f"final/{split}_accuracy_{when}": found.accuracy
+        for when, stage in (("before", result.baseline), ("after", result.fine_tune))
+        for split, found in (("test", stage.test), ("test2", stage.test2))
     }
 
 
@@ -146,9 +146,7 @@ def metrics(trial: TrialRecord) -> dict[str, float]:
         found["final/stopped_at"] = max(trial.rungs)
     if trial.result is not None:
         found |= accuracies(trial.result)
-        found |= {
-            f"final/{s}_epochs": trial.result[s]["epochs"] for s in ("baseline", "fine_tune")
-        }
+        found |= {f"final/{s}_epochs": trial.result.stage(s).epochs for s in STAGES}
     return found
 
 

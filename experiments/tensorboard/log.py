@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.tensorboard import hparams
@@ -31,13 +31,13 @@ from shiftsearch.experiments.tensorboard.events import (
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
 from shiftsearch.model.protocol import stored_confusions
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 _ENDED = ("complete", "pruned", "fail")
-_STAGES = {"before": "baseline", "after": "fine_tune"}
 _CURVES = {
     "train_loss": "mean cross-entropy over the epoch, in nats, on {trained}",
     "train_accuracy": "over the epoch, 0 to 1, on {trained}",
@@ -132,7 +132,7 @@ class TensorBoardLog:
         file.add(points, epoch)
 
     @harmless
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """End a trial's session; of a retraining, note the final accuracies. Close the folder.
 
         The trial of a lost worker is open still, unless it was lost too often and failed.
@@ -165,8 +165,8 @@ class TensorBoardLog:
         if trial.result is None:
             return []
         found = {
-            when: stored_confusions(self._store, trial.result[stage])
-            for when, stage in _STAGES.items()
+            "before": stored_confusions(self._store, trial.result.baseline),
+            "after": stored_confusions(self._store, trial.result.fine_tune),
         }
         return [
             image(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job, Listener
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Audience:
         """An epoch ended."""
         self._tell("epoch", lambda listener: listener.epoch(job, stage, row))
 
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """The job is closed."""
         self._tell("ended", lambda listener: listener.ended(job, state, detail, result))
 

@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from shiftsearch.model.limits import memory_kills
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import Job, JobSource, Listener
@@ -97,8 +98,9 @@ class Bridge:
                     self._close(trial_id, "pruned", detail, None)
                     return True
             case "result":
-                self._source.finish(job, report["result"])
-                self._close(trial_id, "complete", "", report["result"])
+                result = ProtocolResult.from_json(report["result"])
+                self._source.finish(job, result)
+                self._close(trial_id, "complete", "", result)
             case "failed":
                 self._judge(trial_id, Fault(report["kind"], report["reason"]))
         return False
@@ -148,7 +150,7 @@ class Bridge:
             self._losses_in_a_row += 1
 
     def _close(
-        self, trial_id: str, state: str, detail: str, result: Mapping[str, Any] | None
+        self, trial_id: str, state: str, detail: str, result: ProtocolResult | None
     ) -> None:
         self._closed.add(trial_id)
         if state != "lost":  # a worker lived to tell

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from typing import Protocol as Interface
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 
 Phase = Literal["search", "retrain"]
 
@@ -66,8 +67,8 @@ class JobSource(Interface):
     def share(self, job: Job) -> None:
         """The job's baseline is trained to the end, so other jobs may use it."""
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """The protocol ended with `result` (`model.protocol.ProtocolResult.to_json`)."""
+    def finish(self, job: Job, result: ProtocolResult) -> None:
+        """The protocol ended with `result`."""
 
     def fail(self, job: Job, reason: str) -> None:
         """The configuration cannot be trained, as `reason` says in one line."""
@@ -88,5 +89,5 @@ class Listener(Interface):
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """An epoch was trained, or found in the store; the rows of a stage come in order."""
 
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         """The job is closed: `state` is complete, pruned, failed or lost; `detail` says why."""

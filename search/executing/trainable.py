@@ -29,6 +29,7 @@ from shiftsearch.model.protocol import (
     prepare,
     run_protocol,
 )
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.search.executing.faults import fault_of
@@ -121,8 +122,8 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         replicate=job.replicate,
         on_epoch=on_epoch,
     )
-    result = run_protocol(run, job.rungs, on_rung, on_baseline)
-    return {"event": "result", "result": result.to_json()}
+    report = run_protocol(run, job.rungs, on_rung, on_baseline)
+    return {"event": "result", "result": report.result}
 
 
 def _place(device: Device) -> str:
@@ -132,7 +133,8 @@ def _place(device: Device) -> str:
 
 
 def _report(content: Mapping[str, Any]) -> None:
-    tune.report({REPORT: json.dumps(content, allow_nan=False)})
+    text = json.dumps(content, allow_nan=False, default=ProtocolResult.to_json)
+    tune.report({REPORT: text})
 
 
 def _protocol(context: WorkerContext) -> Protocol:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.records import TrialRecord, stage_values
 
 
@@ -59,26 +60,26 @@ def recorded(trials: Sequence[TrialRecord]) -> list[RecordedBaseline]:
 
     A baseline's seconds are spread evenly over its epochs: the study keeps their sum.
     """
-    families: dict[int, list[TrialRecord]] = {}
+    families: dict[int, list[tuple[TrialRecord, ProtocolResult]]] = {}
     for trial in trials:
         if trial.result is not None:
-            families.setdefault(trial.root, []).append(trial)
+            families.setdefault(trial.root, []).append((trial, trial.result))
     return [_recorded_family(family) for family in families.values()]
 
 
-def _recorded_family(family: Sequence[TrialRecord]) -> RecordedBaseline:
-    result = family[0].result or {}
-    epochs, seconds = result["baseline"]["epochs"], result["baseline"]["seconds"]
+def _recorded_family(family: Sequence[tuple[TrialRecord, ProtocolResult]]) -> RecordedBaseline:
+    first, first_result = family[0]
+    baseline = first_result.baseline
     fine_tunes = []
-    for trial in family:
+    for trial, result in family:
         values = stage_values(trial.configuration, "fine_tune")
-        own = (trial.result or {})["fine_tune"]["seconds"]
-        looks = [*trial.rungs.items(), (0, trial.value or 0.0)]
+        looks = [*trial.rungs.items(), (0, result.test2_accuracy)]
+        own = result.fine_tune.seconds
         fine_tunes += [RecordedFineTune(values, rung, v, None, own) for rung, v in looks]
     return RecordedBaseline(
-        stage_values(family[0].configuration, "baseline"),
-        [seconds * (epoch + 1) / epochs for epoch in range(epochs)],
-        {0: result["baseline"]["test2"]["accuracy"]},
+        stage_values(first.configuration, "baseline"),
+        [baseline.seconds * (n + 1) / baseline.epochs for n in range(baseline.epochs)],
+        {0: baseline.test2.accuracy},
         fine_tunes,
     )
 

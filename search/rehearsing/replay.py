@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.rehearsing.surrogate import Expected, Surrogate
@@ -149,15 +150,16 @@ class _Simulation:
         return True
 
 
-def _result(expected: Expected) -> dict[str, object]:
-    return {
-        "test2_accuracy": expected.value,
-        "baseline": {
-            "epochs": len(expected.baseline_seconds),
-            "seconds": expected.baseline_seconds[-1],
-        },
-        "fine_tune": {"seconds": expected.fine_tune_seconds},
-    }
+def _result(expected: Expected) -> ProtocolResult:
+    """As a worker gives it; no image is classified, so counts and losses are 0."""
+    unknown = SplitResult(0, 0.0, 0.0)
+    epochs, seconds = len(expected.baseline_seconds), expected.baseline_seconds[-1]
+    return ProtocolResult(
+        StageSummary("", epochs, epochs, seconds, {}, unknown, unknown),
+        StageSummary(
+            "", 0, 0, expected.fine_tune_seconds, {}, unknown, SplitResult(0, expected.value, 0.0)
+        ),
+    )
 
 
 def time_to_value(trials: Sequence[Replayed], target: float, *, held_out: bool) -> float | None:

@@ -70,11 +70,11 @@ class Trainings:
 
     def _count(self, record: TrialRecord, sign: int) -> None:
         if record.branch_of is None and record.result is not None:
-            baseline = record.result["baseline"]
+            baseline = record.result.baseline
             self._whole += sign
-            self._epochs += sign * baseline["epochs"]
-            self._baseline += sign * Fraction(baseline["seconds"])
-            self._fine_tune += sign * Fraction(record.result["fine_tune"]["seconds"])
+            self._epochs += sign * baseline.epochs
+            self._baseline += sign * Fraction(baseline.seconds)
+            self._fine_tune += sign * Fraction(record.result.fine_tune.seconds)
         if record.state not in ("complete", "pruned"):
             return
         self._trained += sign * Fraction(record.trained_seconds or 0.0)

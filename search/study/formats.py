@@ -6,12 +6,10 @@ from one to another. That is recorded beside the study's identity, not in it: it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.stored_study import StoredStudy
-
-_STAGES = ("baseline", "fine_tune")
 
 
 class Formats:
@@ -25,7 +23,7 @@ class Formats:
         self._stored = stored
         self._seen: list[str] = list(stored.attribute("dtypes") or ())
         for record in stored.records:
-            for dtype in dtypes_of(record.result or {}):
+            for dtype in dtypes_of(record.result):
                 if dtype not in self._seen:
                     self._seen.append(dtype)
 
@@ -43,9 +41,8 @@ class Formats:
         return True
 
 
-def dtypes_of(result: Mapping[str, Any]) -> Iterator[str]:
-    """Of the stages of a protocol's result, as far as it says."""
-    for stage in _STAGES:
-        dtype = result.get(stage, {}).get("environment", {}).get("dtype")
-        if dtype is not None:
-            yield dtype
+def dtypes_of(result: ProtocolResult | None) -> Iterator[str]:
+    """Of the stages of a result, as far as it says."""
+    for stage in () if result is None else (result.baseline, result.fine_tune):
+        if "dtype" in stage.environment:
+            yield str(stage.environment["dtype"])

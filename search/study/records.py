@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import read_journal
 
 _LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
@@ -42,7 +43,7 @@ class TrialRecord:
     role: str
     value: float | None
     configuration: Mapping[str, Value]
-    result: Mapping[str, Any] | None
+    result: ProtocolResult | None
     reason: str
     seconds: float | None
     branch_of: int | None = None
@@ -67,8 +68,8 @@ class TrialRecord:
         """Training time of what the trial did not find done; None unless complete."""
         if self.result is None:
             return None
-        stages = ("fine_tune",) if self.branch_of is not None else ("baseline", "fine_tune")
-        return float(sum(self.result[stage]["seconds"] for stage in stages))
+        own = self.result.baseline.seconds if self.branch_of is None else 0.0
+        return own + self.result.fine_tune.seconds
 
 
 def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Value]:
@@ -81,17 +82,20 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     """Optuna's trial as ours."""
     attributes = trial.user_attrs
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
+    is_complete = trial.state == TrialState.COMPLETE
+    # A driver that dies just before it ends a trial leaves its result behind: not complete yet.
+    result = ProtocolResult.from_json(attributes["result"]) if is_complete else None
     return TrialRecord(
         trial.number,
         trial.state.name.lower(),
         attributes.get("role", "sampled"),
-        trial.value if trial.state == TrialState.COMPLETE else None,
+        trial.value if is_complete else None,
         attributes.get("configuration", {}),
-        attributes.get("result"),
+        result,
         attributes.get("reason", ""),
         seconds,
         attributes.get("branch_of"),
-        "baseline" in attributes or trial.state == TrialState.COMPLETE,
+        "baseline" in attributes or is_complete,
         dict(trial.intermediate_values),
         lost=_is_lost(attributes),
     )

@@ -18,12 +18,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.samplers import StageSampler, Tried
 from shiftsearch.search.proposing.space import Space
@@ -184,19 +184,20 @@ class Study:
             self._close(job.number, TrialState.PRUNED, None)
         return decided
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def finish(self, job: Job, result: ProtocolResult) -> None:
         """COMPLETE with its objective, or FAIL when a number is not finite."""
-        value = float(result["test2_accuracy"])
+        value = result.test2_accuracy
         if not math.isfinite(value):
             self.fail(job, f"test2_accuracy is {value}, but must be finite")
             return
+        written = result.to_json()
         try:
-            json.dumps(result, allow_nan=False)
+            json.dumps(written, allow_nan=False)
         except ValueError:
             self.fail(job, "its result holds a value that is not finite")
             return
         # Before telling: Optuna refuses attributes on an ended trial.
-        self._stored.set(job.number, "result", dict(result))
+        self._stored.set(job.number, "result", written)
         self._close(job.number, TrialState.COMPLETE, value)
 
     def fail(self, job: Job, reason: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.records import TrialRecord
+from tests.made_results import made_stage
 
 EPOCH = {
     "epoch": 1,
@@ -28,22 +30,11 @@ def job(number: int, replicate: int = 0) -> Job:
     return Job(phase, number, replicate, Hyperparameters().to_flat())
 
 
-def protocol_result(before: float, after: float) -> dict[str, Any]:
+def protocol_result(before: float, after: float) -> ProtocolResult:
     """TEST2 accuracies before and after; TEST's are 0.56 and 0.97."""
-
-    def stage(test: float, test2: float, epochs: int) -> dict[str, Any]:
-        return {
-            "epochs": epochs,
-            "seconds": 1.5 * epochs,
-            "test": {"accuracy": test},
-            "test2": {"accuracy": test2},
-        }
-
-    return {
-        "test2_accuracy": after,
-        "baseline": stage(0.56, before, 9),
-        "fine_tune": stage(0.97, after, 12),
-    }
+    return ProtocolResult(
+        made_stage(0.56, before, 9, 13.5), made_stage(0.97, after, 12, 18.0, "c1-0012")
+    )
 
 
 def complete(number: int, after: float, role: str = "sampled", **values: float) -> TrialRecord:

@@ -10,7 +10,9 @@ from torch import Tensor
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, Store, content_key
+from tests.made_results import made_stage
 
 Weights = Mapping[str, Tensor]
 
@@ -36,10 +38,10 @@ def retrained(
     """A configuration with its weights before and after fine-tuning stored, by replicate."""
     results = {}
     for replicate, (before, after) in replicates.items():
-        stages = {}
+        stages = []
         for stage, weights in (("baseline", before), ("fine_tune", after)):
             course = content_key([number, replicate, stage])
             store.save(course, "final", Entry(weights, {}))
-            stages[stage] = {"key": f"{course}-1"}
-        results[replicate] = stages
+            stages.append(made_stage(0.9, 0.5, key=f"{course}-0004"))
+        results[replicate] = ProtocolResult(*stages)
     return Candidate(number, Hyperparameters().to_flat(), 0.9, "TEST", results, {})

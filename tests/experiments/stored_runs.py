@@ -11,7 +11,9 @@ import yaml
 from shiftsearch.experiments.definition import build, dump
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_stage
 
 EXPERIMENT: Mapping[str, Any] = {
     "name": "tests",
@@ -65,20 +67,6 @@ def accuracy(configuration: Mapping[str, Value]) -> float:
     return 0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen
 
 
-def protocol_result(value: float) -> dict[str, Any]:
+def protocol_result(value: float) -> ProtocolResult:
     """4 baseline epochs in 8 s, and 2 s of fine-tuning."""
-    return {
-        "test2_accuracy": value,
-        "baseline": {
-            "epochs": 4,
-            "seconds": 8.0,
-            "test": {"accuracy": 0.5},
-            "test2": {"accuracy": 0.2},
-        },
-        "fine_tune": {
-            "epochs": 3,
-            "seconds": 2.0,
-            "test": {"accuracy": 0.9},
-            "test2": {"accuracy": value},
-        },
-    }
+    return ProtocolResult(made_stage(0.5, 0.2, 4, 8.0), made_stage(0.9, value, 3, 2.0, "c1-0003"))

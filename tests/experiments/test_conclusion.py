@@ -18,13 +18,13 @@ from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import branch, complete, finished_run
 from tests.experiments.stored_networks import always, retrained
 
 pytestmark = pytest.mark.unit
 
-ENVIRONMENT = {"device": "cpu", "dtype": "float32", "threads": 1, "torch": "2.13.0"}
 CIRCUMSTANCES = {
     "command": "shiftsearch search",
     "reasons": ["a"],
@@ -75,20 +75,21 @@ def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch)
     found = []
     for number, changes in ((0, {}), (17, better)):
         candidate = retrained(run.store, {1: (C, A), 2: (C, B)}, number)
-        for result in candidate.results.values():
-            result["test2_accuracy"] = 0.5
-            result["fine_tune"]["environment"] = ENVIRONMENT
         found.append(replace(candidate, configuration={**candidate.configuration, **changes}))
     sampled = [complete(1, 0.55), complete(2, 0.6), branch(3, 0.65, root=2)]
     records = [complete(0, 0.5, role="reference"), *sampled, complete(17, 0.75, **better)]
-    for record in records:
-        for stage in ("baseline", "fine_tune"):
-            trained_by = record.root if stage == "baseline" else record.number
-            record.result[stage] |= {"key": f"{trained_by} {stage}", "seconds": 1.5}
-    study: Any = Searched(*records)
+    study: Any = Searched(*map(timed, records))
     retraining: Any = Retrained(*found)
     experiment = build({}, "tests")
     return Conclusion(experiment, run, tiny_dataset, study, retraining, CIRCUMSTANCES)
+
+
+def timed(record: TrialRecord) -> TrialRecord:
+    """With stages of 1.5 s under keys of their own; a branch has the baseline of its root."""
+    assert record.result is not None
+    baseline = replace(record.result.baseline, key=f"b{record.root}-0009", seconds=1.5)
+    fine_tune = replace(record.result.fine_tune, key=f"f{record.number}-0012", seconds=1.5)
+    return replace(record, result=ProtocolResult(baseline, fine_tune))
 
 
 def shape(value: object) -> object:
@@ -129,9 +130,7 @@ def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
 ) -> None:
     """A spent budget ended the first call; the same configurations were retrained."""
     first = conclusion.reach()
-    further = complete(4, 0.6)
-    for stage in ("baseline", "fine_tune"):
-        further.result[stage] |= {"key": f"4 {stage}", "seconds": 1.5}
+    further = timed(complete(4, 0.6))
     trials = conclusion.study.trials()
     more: Any = Searched(*trials[:4], further, trials[4])
     conclusion.study = more
@@ -143,7 +142,7 @@ def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
 
 def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Run) -> None:
     """Scoring dies of weights that are missing, after it looked at replicate 1."""
-    lost = conclusion.candidates[0].results[2]["baseline"]["key"].partition("-")[0]
+    lost = conclusion.candidates[0].results[2].baseline.course
     run.store.delete(lost, "final")
     with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):
         conclusion.reach()

@@ -19,9 +19,9 @@ from torch import Tensor
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.results import STAGES, looks_so_far
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.search.executing.jobs import Job
-from tests.experiments.protocol_results import protocol_result
 from tests.experiments.stored_networks import always, random_weights
 
 pytestmark = pytest.mark.integration
@@ -73,19 +73,18 @@ def perfect() -> Mapping[str, Tensor]:
     return state
 
 
-def trained(job: Job, store: Store) -> dict[str, Any]:
+def trained(job: Job, store: Store) -> ProtocolResult:
     """What a worker would leave and report of a job that ends with the perfect model."""
-    result = protocol_result(0.5, 1.0)
+    environment = {"device": "cpu", "dtype": "float32", "threads": 1, "torch": torch.__version__}
+    perfectly = SplitResult(60, 1.0, 0.0, confusion=[[30, 0], [0, 30]])
+    stages = []
     networks = {"baseline": always(0, len(CLASSES), (SIDE, SIDE)), "fine_tune": perfect()}
     for stage, weights in networks.items():
         course = content_key([job.name, stage])
         store.save(course, "final", Entry(weights, {}))
-        result[stage] |= {"key": f"{course}-1", "seconds": 1.0}
-        for split in ("test", "test2"):
-            result[stage][split]["confusion"] = [[30, 0], [0, 30]]
-    environment = {"device": "cpu", "dtype": "float32", "threads": 1, "torch": torch.__version__}
-    result["fine_tune"]["environment"] = environment
-    return result
+        key = f"{course}-0001"
+        stages.append(StageSummary(key, 1, 1, 1.0, environment, perfectly, perfectly))
+    return ProtocolResult(*stages)
 
 
 def failing(_: Run) -> NoReturn:

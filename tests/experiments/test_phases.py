@@ -21,6 +21,7 @@ from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -64,7 +65,7 @@ def finish(source: Phases, job: Job) -> None:
     value = 0.9 + 0.02 * (job.number == BEST)
     if job.phase == "retrain":
         value = 0.1 if job.fine_tune_on == "TRAIN+TEST" else REPEATS[job.number][job.replicate - 1]
-    source.finish(job, {"test2_accuracy": value})
+    source.finish(job, made_result(value))
 
 
 def ask(source: Phases) -> Job:

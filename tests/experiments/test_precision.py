@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
 from shiftsearch.experiments.precision import Precision
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.study import Study
@@ -17,11 +19,12 @@ from tests.search.fake_study import next_job, open_study, result_of
 pytestmark = pytest.mark.unit
 
 
-def computed_in(job: Job, baseline: str, fine_tune: str) -> dict[str, Any]:
+def computed_in(job: Job, baseline: str, fine_tune: str) -> ProtocolResult:
     result = result_of(job.configuration)
-    for stage, dtype in (("baseline", baseline), ("fine_tune", fine_tune)):
-        result[stage] = {**result[stage], "environment": {"dtype": dtype}}
-    return result
+    return ProtocolResult(
+        replace(result.baseline, environment={"dtype": baseline}),
+        replace(result.fine_tune, environment={"dtype": fine_tune}),
+    )
 
 
 def begun(path: Path, dtype: str | None) -> tuple[Study, Precision, list[str]]:
@@ -88,7 +91,9 @@ def test_what_was_chosen_is_no_part_of_the_identity(tmp_path: Path) -> None:
 def test_a_result_without_an_environment_says_nothing(tmp_path: Path) -> None:
     study, precision, said = begun(tmp_path, "float32")
     job = next_job(study)
-    for result in (None, result_of(job.configuration)):
+    silent = computed_in(job, "float32", "float32")
+    silent = ProtocolResult(*(replace(s, environment={}) for s in vars(silent).values()))
+    for result in (None, silent):
         precision.ended(job, "lost", "", result)
         precision.settle()
     assert said == []

@@ -16,7 +16,7 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolResult, ProtocolRun, build, prepare, run_protocol
+from shiftsearch.model.protocol import ProtocolReport, ProtocolRun, build, prepare, run_protocol
 from shiftsearch.model.store import Store, open_store
 
 pytestmark = [
@@ -50,7 +50,7 @@ def gpu(request: pytest.FixtureRequest) -> Device:
     return chosen
 
 
-def run(dataset: Dataset, store: Store, device: Device, **changes: Any) -> ProtocolResult:
+def run(dataset: Dataset, store: Store, device: Device, **changes: Any) -> ProtocolReport:
     data = prepare(dataset, PROTOCOL, device)
     assert data.train.images.device.type == device.name
     return run_protocol(
@@ -62,10 +62,10 @@ def bits(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {name: tensor.contiguous().numpy().tobytes() for name, tensor in weights.items()}
 
 
-def numbers(result: ProtocolResult) -> Any:
+def numbers(result: ProtocolReport) -> Any:
     stages = [report.result for report in (result.baseline, result.fine_tune)]
     losses = [[row["validation_loss"] for row in stage.history] for stage in stages]
-    return losses, [bits(stage.weights) for stage in stages], result.test2_accuracy
+    return losses, [bits(stage.weights) for stage in stages], result.fine_tune.test2.accuracy
 
 
 def test_the_same_configuration_gives_the_same_bits(

@@ -22,7 +22,7 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedul
 from shiftsearch.model.protocol import (
     OnRung,
     ProtocolData,
-    ProtocolResult,
+    ProtocolReport,
     ProtocolRun,
     StageReport,
     build,
@@ -32,6 +32,7 @@ from shiftsearch.model.protocol import (
     stored_confusions,
 )
 from shiftsearch.model.recipe import training_splits
+from shiftsearch.model.result import StageSummary
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Store, open_store
 
@@ -45,7 +46,7 @@ CONFIGURATION = Hyperparameters.from_flat(
     {"baseline.batch_size": 16, "fine_tune.batch_size": 16, "fine_tune.learning_rate": 1e-3}
 )
 
-Run = Callable[..., ProtocolResult]
+Run = Callable[..., ProtocolReport]
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
         on_rung: OnRung | None = None,
         on_baseline: Callable[[StageResult], None] | None = None,
         **changes: Any,
-    ) -> ProtocolResult:
+    ) -> ProtocolReport:
         protocol = changes.get("protocol", PROTOCOL)
         dataset = changes.pop("dataset", small_dataset)
         arguments: dict[str, Any] = {
@@ -73,9 +74,9 @@ def run(small_dataset: Dataset, device: Device, store: Store) -> Run:
     return run
 
 
-def everything(result: ProtocolResult) -> Any:
+def everything(result: ProtocolReport) -> Any:
     """All that does not measure time: keys, decisions, evaluations, history, weights."""
-    values = result.to_json()
+    values = result.result.to_json()
     for stage in ("baseline", "fine_tune"):
         del values[stage]["seconds"]
     stages = [report.result for report in (result.baseline, result.fine_tune)]
@@ -132,13 +133,13 @@ def test_evaluations_are_those_of_the_returned_weights(
     run: Run, small_data: ProtocolData, device: Device
 ) -> None:
     result = run()
-    assert result.test2_accuracy == result.fine_tune.test2.accuracy
+    assert result.result.test2_accuracy == result.fine_tune.test2.accuracy
     for report in (result.baseline, result.fine_tune):
         network = build(report.result.weights, 3, (16, 16), device)
         for found, split in ((report.test, small_data.test), (report.test2, small_data.selection)):
             assert found == evaluate(network, split.images, split.labels)
     assert (result.baseline.test.n, result.baseline.test2.n) == (30, 15)
-    values = result.to_json()
+    values = result.result.to_json()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["fine_tune"]["test"]["accuracy"] == result.fine_tune.test.accuracy
 
@@ -146,20 +147,21 @@ def test_evaluations_are_those_of_the_returned_weights(
 def test_what_grows_with_the_classes_is_in_the_store_alone(run: Run, store: Store) -> None:
     """The study's journal keeps the result of every trial; the matrices are found beside it."""
     result = run()
-    values = result.to_json()
-    for stage, report in (("baseline", result.baseline), ("fine_tune", result.fine_tune)):
-        lists = [name for name, value in flatten(values[stage]).items() if isinstance(value, list)]
+    for report in (result.baseline, result.fine_tune):
+        values = report.summary.to_json()
+        lists = [name for name, value in flatten(values).items() if isinstance(value, list)]
         assert lists == []
         matrices = {"test": report.test.confusion, "test2": report.test2.confusion}
-        found = stored_confusions(store, values[stage])
+        found = stored_confusions(store, report.summary)
         assert found is not None
         assert {k: tuple(map(tuple, m)) for k, m in found.items()} == matrices
-        old = {k: v for k, v in values[stage].items() if k != "report"}
+        old = {k: v for k, v in values.items() if k != "report"}
         old |= {"test": report.test.to_json(), "test2": report.test2.to_json()}
-        assert stored_confusions(open_store(f"{store.address}-none"), old) == {
+        elsewhere = open_store(f"{store.address}-none")
+        assert stored_confusions(elsewhere, StageSummary.from_json(old)) == {
             k: [list(row) for row in m] for k, m in matrices.items()
         }
-        assert stored_confusions(open_store(f"{store.address}-none"), values[stage]) is None
+        assert stored_confusions(elsewhere, report.summary) is None
 
 
 def count_epochs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

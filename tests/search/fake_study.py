@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import Space
@@ -15,6 +15,7 @@ from shiftsearch.search.study.budget import Budget, FailurePolicy
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_result
 
 SPACE = Space.parse(
     {
@@ -58,12 +59,10 @@ def open_study(
     return Study(path, space, settings, identity, clock)
 
 
-def result_of(configuration: Mapping[str, Value]) -> dict[str, Any]:
+def result_of(configuration: Mapping[str, Value]) -> ProtocolResult:
     """Best at a baseline dropout of 0.3 and no frozen layers."""
     dropout, frozen = configuration["baseline.dropout"], configuration["fine_tune.frozen_layers"]
-    accuracy = 0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen
-    seconds = {"baseline": {"epochs": 4, "seconds": 2.0}, "fine_tune": {"seconds": 1.0}}
-    return {"test2_accuracy": accuracy, **seconds}
+    return made_result(0.9 - (dropout - 0.3) ** 2 - 0.02 * frozen, before=0.4)
 
 
 def next_job(study: Study) -> Job:

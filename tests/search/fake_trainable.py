@@ -20,6 +20,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
@@ -56,7 +57,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     }
     record = folder / f"{name}-attempt-{attempt}"
     record.write_text(json.dumps(seen))
-    result = result_of(fields["configuration"])
+    result = result_of(fields["configuration"]).to_json()
     send({"event": "placed", "node": "here", "device": "none"})
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds / EPOCHS)
@@ -80,7 +81,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     if plan.get("do") == "tune slowly":
         time.sleep(10)
     if plan.get("do") == "nan":
-        result["test2_accuracy"] = float("nan")
+        result["fine_tune"]["test2"]["accuracy"] = float("nan")
     record.write_text(json.dumps({**seen, "end": time.monotonic()}))
     if plan.get("do") == "die idle":
         threading.Timer(plan["after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -131,7 +132,7 @@ class Recorder:
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         self.heard.append(("epoch", job.number, (stage, row["epoch"])))
 
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         self.heard.append(("ended", job.number, (state, detail, result)))
 
     def of(self, number: int) -> list[tuple[str, Any]]:

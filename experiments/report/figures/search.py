@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
@@ -91,8 +90,8 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     own = [t for t in complete if t.branch_of is None]
     taken = [t for t in complete if t.branch_of is not None]
     lost = [t for t in trials if t.state in ("fail", "pruned") and t.seconds is not None]
-    baselines = {t.number: _seconds(t.result, "baseline") for t in own}
-    fine_tunes = {t.number: _seconds(t.result, "fine_tune") for t in complete}
+    baselines = {t.number: t.result.baseline.seconds for t in own if t.result}
+    fine_tunes = {t.number: t.result.fine_tune.seconds for t in complete if t.result}
     axes.bar(list(baselines), list(baselines.values()), color=BEFORE, label="baseline")
     axes.bar(
         list(fine_tunes),
@@ -133,7 +132,3 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
         f"{counted(len(lost), 'trial')} without a result."
     )
     return to_svg(figure, alt)
-
-
-def _seconds(result: Mapping[str, Any] | None, stage: str) -> float:
-    return 0.0 if result is None else float(result[stage]["seconds"])

@@ -33,8 +33,10 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.protocol import division_of
+from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Store, open_store
 from tests.experiments.stored_networks import always, retrained
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -90,7 +92,7 @@ def made_up(
     replicates = {key[2] for key in (*accuracies, *correctness)}
     return Scored(
         "winner",
-        Candidate(0, {}, None, "TEST", {r: {} for r in replicates}, {}),
+        Candidate(0, {}, None, "TEST", {r: made_result(0.5) for r in replicates}, {}),
         {key: Evaluation(10, accuracy, 1.0, (), ()) for key, accuracy in accuracies.items()},
         {key: np.array(right) for key, right in correctness.items()},
     )
@@ -258,11 +260,11 @@ def test_the_weights_of_a_stage_are_found_by_its_result(
 @pytest.mark.parametrize("stage", ["baseline", "fine_tune"])
 @pytest.mark.parametrize("damage", ["a byte", "the end", "all"])
 def test_weights_that_are_damaged_are_not_kept(
-    candidate: Candidate, store: Store, stage: str, damage: str
+    candidate: Candidate, store: Store, stage: Stage, damage: str
 ) -> None:
     result = candidate.results[1]
     assert weights_kept(store, result)
-    course = result[stage]["key"].partition("-")[0]
+    course = result.stage(stage).course
     content = bytearray(store._read(course, "final") or b"")
     content[len(content) // 2] ^= 1
     if damage == "all":

@@ -6,19 +6,20 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Candidate, FineTuneOn, Retraining
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.budget import Budget, FailurePolicy
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import MAX_LOSSES, Study
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -46,7 +47,7 @@ def searched(path: Path, values: Sequence[float]) -> Study:
     for value in values:
         job = study.ask()
         assert job is not None
-        study.finish(job, {"test2_accuracy": value})  # not finite: it fails
+        study.finish(job, made_result(value))  # not finite: it fails
     return study
 
 
@@ -57,7 +58,7 @@ def retraining(
     replicates: int = 2,
     also: FineTuneOn | None = None,
     main: FineTuneOn = "TEST",
-    kept: Callable[[Mapping[str, Any]], bool] = lambda result: True,
+    kept: Callable[[ProtocolResult], bool] = lambda result: True,
 ) -> Retraining:
     settings = Retrain(top_k=top_k, replicates=replicates)
     return Retraining(study.trials(), settings, main, also, path / "retrain.json", kept)
@@ -67,7 +68,7 @@ def do_all(source: Retraining, accuracies: Mapping[int, Sequence[float]]) -> lis
     """Finish every job; `accuracies` by trial number, one per replicate from 1 on."""
     done = []
     while (job := source.ask()) is not None:
-        source.finish(job, {"test2_accuracy": accuracies[job.number][job.replicate - 1]})
+        source.finish(job, made_result(accuracies[job.number][job.replicate - 1]))
         done.append(job)
     return done
 
@@ -126,7 +127,7 @@ def test_a_reference_outside_the_top_can_win(study: Study, tmp_path: Path) -> No
 def test_a_result_whose_weights_are_gone_is_trained_again(study: Study, tmp_path: Path) -> None:
     source = retraining(study, tmp_path)
     do_all(source, {0: [0.6, 0.6], 1: [0.8, 0.81], 2: [0.7, 0.7]})
-    again = retraining(study, tmp_path, kept=lambda result: result["test2_accuracy"] != 0.81)
+    again = retraining(study, tmp_path, kept=lambda result: result.test2_accuracy != 0.81)
     job = again.ask()
     assert job is not None
     assert (job.number, job.replicate) == (1, 2)
@@ -150,7 +151,7 @@ def test_a_failed_replicate_disqualifies(study: Study, tmp_path: Path) -> None:
         if (job.number, job.replicate) == (1, 2):
             source.fail(job, "fine-tune epoch 2: training loss nan")
         else:
-            source.finish(job, {"test2_accuracy": {0: 0.7, 1: 0.99, 2: 0.8}[job.number]})
+            source.finish(job, made_result({0: 0.7, 1: 0.99, 2: 0.8}[job.number]))
     broken = source.candidates()[1]
     assert broken.failures == {2: "fine-tune epoch 2: training loss nan"}
     assert broken.mean is None
@@ -192,7 +193,7 @@ def test_continued_from_the_file_after_every_single_training(study: Study, tmp_p
         if job is None:
             break
         source.ask()
-        source.finish(job, {"test2_accuracy": accuracies[job.number][job.replicate - 1]})
+        source.finish(job, made_result(accuracies[job.number][job.replicate - 1]))
         trained.append((job.number, job.replicate))
     assert trained == [(n, r) for n in (0, 1, 2) for r in (1, 2)]
     undisturbed = retraining(study, tmp_path / "undisturbed")
@@ -221,7 +222,7 @@ def test_lost_workers_are_replaced_three_times(study: Study, tmp_path: Path) -> 
     first, second = source.ask(), source.ask()
     assert first is not None
     assert second is not None
-    source.finish(second, {"test2_accuracy": 0.8})
+    source.finish(second, made_result(0.8))
     for _ in range(MAX_LOSSES):
         source.give_back(first, "killed")
         assert not source.finished
@@ -249,7 +250,7 @@ def test_a_replicate_that_lost_its_workers_is_trained_by_the_next_call(
     again = retraining(study, tmp_path, top_k=1, replicates=1)
     assert again.ask() == lost
     assert again.ask() is None
-    again.finish(lost, {"test2_accuracy": 0.8})
+    again.finish(lost, made_result(0.8))
     assert not again.lost
     winner = again.winner()
     assert winner is not None
@@ -264,7 +265,7 @@ def test_not_finished_while_something_is_open(study: Study, tmp_path: Path) -> N
     assert source.done == 0
     for job in jobs:
         assert job is not None
-        source.finish(job, {"test2_accuracy": 0.8})
+        source.finish(job, made_result(0.8))
     assert source.finished
 
 
@@ -275,7 +276,7 @@ def test_the_other_reading_is_reported_for_the_reference_alone(
     jobs = []
     while (job := source.ask()) is not None:
         combined = job.fine_tune_on == "TRAIN+TEST"
-        source.finish(job, {"test2_accuracy": 0.99 if combined else 0.6 + 0.1 * (job.number == 2)})
+        source.finish(job, made_result(0.99 if combined else 0.6 + 0.1 * (job.number == 2)))
         jobs.append(job)
     assert [j.number for j in jobs if j.fine_tune_on == "TRAIN+TEST"] == [0]
     assert len({j.name for j in jobs}) == len(jobs) == 5
@@ -301,7 +302,7 @@ def test_the_file_is_whole_and_valid_json_at_all_times(study: Study, tmp_path: P
     for count in range(1, 7):
         job = source.ask()
         assert job is not None
-        source.finish(job, {"test2_accuracy": 0.8})
+        source.finish(job, made_result(0.8))
         assert len(json.loads((tmp_path / "retrain.json").read_text())) == count
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".writing")] == []
 
@@ -319,7 +320,7 @@ def test_equal_configurations_share_their_trainings_whatever_their_number(
     for value in (0.7, 0.6, 0.9):
         job = other.ask()
         assert job is not None
-        other.finish(job, {"test2_accuracy": value})
+        other.finish(job, made_result(value))
     source = retraining(other, tmp_path, top_k=1)
     assert source.finished
     winner = source.winner()

@@ -136,8 +136,9 @@ def test_freeze_what_stayed_alike_if_trials_bear_it_out() -> None:
 
 def ended_at(number: int, epochs: int, best_epoch: int) -> TrialRecord:
     trial = complete(number, 0.9)
-    stage = (trial.result or {})["fine_tune"] | {"epochs": epochs, "best_epoch": best_epoch}
-    return replace(trial, result=(trial.result or {}) | {"fine_tune": stage})
+    assert trial.result is not None
+    stage = replace(trial.result.fine_tune, epochs=epochs, best_epoch=best_epoch)
+    return replace(trial, result=replace(trial.result, fine_tune=stage))
 
 
 def test_longer_stages_when_most_of_the_best_were_cut_short() -> None:

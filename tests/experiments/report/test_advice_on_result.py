@@ -79,9 +79,8 @@ def test_cheaper_alike_prefers_the_reference_then_the_faster() -> None:
     _, trials = finished_run()
     slow = complete(17, 0.97)
     assert slow.result is not None
-    slow = replace(
-        slow, result=slow.result | {"baseline": slow.result["baseline"] | {"seconds": 60}}
-    )
+    baseline = replace(slow.result.baseline, seconds=60)
+    slow = replace(slow, result=replace(slow.result, baseline=baseline))
     timed = [*trials[:17], slow]
     told = result_with(outlook=outlook(0.01, 0.0, 0.001, (1,)))
     (said,) = cheaper_alike(told, timed)

@@ -16,6 +16,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.tensorboard.events import EventFile, has_end, scalar
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, Store, open_store
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -48,13 +49,13 @@ END = metadata.SESSION_END_INFO_TAG
 
 def with_confusions(trial: TrialRecord) -> TrialRecord:
     """As trials of earlier versions are: their results hold a matrix for every accuracy."""
-    result = dict(trial.result or {})
+    assert trial.result is not None
+    written = trial.result.to_json()
     for stage in ("baseline", "fine_tune"):
-        result[stage] = result[stage] | {
-            split: result[stage][split] | {"confusion": confusion(3, 60)}
-            for split in ("test", "test2")
-        }
-    return replace(trial, result=result)
+        del written[stage]["report"]
+        for split in ("test", "test2"):
+            written[stage][split]["confusion"] = confusion(3, 60)
+    return replace(trial, result=ProtocolResult.from_json(written))
 
 
 RUNNING = replace(failed(0, ""), state="running", seconds=None)
@@ -211,15 +212,16 @@ def test_a_trial_lost_too_often_has_failed(tmp_path: Path) -> None:
 
 def stored_trial(store: Store) -> TrialRecord:
     """As trials are: the matrices lie in the store, beside each stage's weights."""
-    trial = with_confusions(COMPLETE)
-    result = dict(trial.result or {})
-    for number, stage in enumerate(("baseline", "fine_tune")):
-        splits = {split: result[stage][split] for split in ("test", "test2")}
+    assert COMPLETE.result is not None
+    splits = {split: {"confusion": confusion(3, 60)} for split in ("test", "test2")}
+    stages = []
+    for number, stage in enumerate((COMPLETE.result.baseline, COMPLETE.result.fine_tune)):
         course, name = f"{number}" * 32, "report-1"
         store.save(course, name, Entry({}, splits))
-        summaries = {split: {"accuracy": splits[split]["accuracy"]} for split in splits}
-        result[stage] = {**result[stage], **summaries, "key": f"{course}-0009", "report": name}
-    return replace(trial, result=result)
+        test, test2 = (replace(s, confusion=None) for s in (stage.test, stage.test2))
+        key = f"{course}-0009"
+        stages.append(replace(stage, key=key, report=name, test=test, test2=test2))
+    return replace(COMPLETE, result=ProtocolResult(*stages))
 
 
 def test_the_confusion_matrices_are_found_in_the_store(tmp_path: Path) -> None:

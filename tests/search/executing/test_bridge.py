@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing import bridge as module
 from shiftsearch.search.executing.bridge import PAUSES, Bridge
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.trainable import WorkerContext, decode
+from tests.made_results import made_result
 from tests.search.fake_trainable import Recorder
 
 pytestmark = pytest.mark.integration
@@ -47,7 +49,7 @@ class Endless:
     def share(self, job: Job) -> None:
         pass
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def finish(self, job: Job, result: ProtocolResult) -> None:
         self._end(job, "complete")
 
     def fail(self, job: Job, reason: str) -> None:
@@ -143,7 +145,7 @@ def test_what_a_fault_s_kind_does_to_the_job(
 @pytest.mark.parametrize(
     "last_word",
     [
-        {"event": "result", "result": {}},
+        {"event": "result", "result": made_result(0.5).to_json()},
         {"event": "rung", "epochs": 1, "value": 0.5},
         {"event": "failed", "kind": "verdict", "reason": "diverged"},
     ],

@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from ray._private import worker
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
@@ -54,7 +55,7 @@ class Spy(Recorder):
         self.folder = folder
         self.files: set[str] = set()
 
-    def ended(self, job: Job, state: str, detail: str, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, state: str, detail: str, result: ProtocolResult | None) -> None:
         super().ended(job, state, detail, result)
         for leg in self.folder.glob("leg-*"):
             self.files |= {str(p.relative_to(leg)) for p in leg.rglob("*")}
@@ -337,7 +338,7 @@ class TwoWaves:
     def share(self, job: Job) -> None:
         assert job.number in self.open
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
+    def finish(self, job: Job, result: ProtocolResult) -> None:
         del result
         self._end(job, "complete")
 

@@ -13,6 +13,7 @@ from shiftsearch.model.hyperparameters import Value
 from shiftsearch.search.judging.importance import LEAST, Importance, importances
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.records import TrialRecord
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -44,7 +45,8 @@ def trials_of(
         values = {ROTATION: rotation, RATE: 10 ** rng.uniform(-4, -2)}
         configuration = SPACE.complete(values | {FROZEN: int(rng.integers(5))})
         value = truth(configuration) + shared + rng.normal(0, 0.01)
-        record = TrialRecord(number, "complete", "sampled", value, configuration, None, "", 1.0)
+        result = made_result(value)
+        record = TrialRecord(number, "complete", "sampled", value, configuration, result, "", 1.0)
         found.append(record if number == root else replace(record, branch_of=root))
     return found
 

@@ -22,6 +22,7 @@ from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_result
 from tests.search.conditional import (
     AUGMENTED,
     DROPOUT,
@@ -81,9 +82,7 @@ def drive(found: Study, ends: int = 1000) -> list[TrialRecord]:
         job = found.ask()
         if job is None:
             break
-        value = accuracy(job.configuration)
-        stages = {"baseline": {"epochs": 1, "seconds": 1.0}, "fine_tune": {"seconds": 1.0}}
-        found.finish(job, {"test2_accuracy": value, **stages})
+        found.finish(job, made_result(accuracy(job.configuration), seconds=(1.0, 1.0)))
     return found.trials()
 
 
@@ -172,8 +171,9 @@ def records(count: int) -> list[TrialRecord]:
         }
         configuration = SPACE.complete(values)
         value = accuracy(configuration) + rng.normal(0, 0.005)
+        result = made_result(value)
         found.append(
-            TrialRecord(number, "complete", "sampled", value, configuration, None, "", 1.0)
+            TrialRecord(number, "complete", "sampled", value, configuration, result, "", 1.0)
         )
     return found
 

@@ -13,6 +13,7 @@ import pytest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.tallies import Families, RungValues
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -29,8 +30,9 @@ def trial(
     rungs: Mapping[int, float] | None = None,
     role: str = "sampled",
 ) -> TrialRecord:
+    result = None if value is None else made_result(value)
     return TrialRecord(
-        number, state, role, value, {}, None, "", None, branch_of, has_baseline, rungs or {}
+        number, state, role, value, {}, result, "", None, branch_of, has_baseline, rungs or {}
     )
 
 

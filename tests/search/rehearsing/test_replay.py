@@ -25,7 +25,8 @@ from shiftsearch.search.rehearsing.surrogate import Surrogate
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import stage_values
 from shiftsearch.search.study.settings import Settings
-from tests.search.fake_study import open_study, result_of
+from tests.made_results import made_result
+from tests.search.fake_study import open_study
 
 pytestmark = pytest.mark.unit
 
@@ -159,9 +160,7 @@ def test_a_run_s_trials_are_a_recording(tmp_path: Path) -> None:
         if job.rungs and study.reach(job, 1, value - 0.2):
             return
         study.share(job)
-        result = result_of(job.configuration)
-        result["baseline"] |= {"test2": {"accuracy": 0.4}}
-        study.finish(job, {**result, "test2_accuracy": value})
+        study.finish(job, made_result(value, before=0.4))
 
     for value in (0.6, 0.9, 0.1, 0.8):  # 2 is a branch of 1, 3 one of 0, now the better mean
         end(value)

@@ -27,6 +27,7 @@ from shiftsearch.search.study.records import (
     stored_trials,
 )
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_result
 from tests.search.fake_study import SPACE, next_job, open_study, result_of, summary
 
 pytestmark = pytest.mark.unit
@@ -61,7 +62,7 @@ def baseline(configuration: Mapping[str, Value]) -> str:
 
 
 def rung_value(job: Job, epochs: int) -> float:
-    return float(result_of(job.configuration)["test2_accuracy"]) - 0.1 / epochs
+    return result_of(job.configuration).test2_accuracy - 0.1 / epochs
 
 
 def end(study: Study, job: Job) -> None:
@@ -126,7 +127,7 @@ def test_the_reference_outside_the_space_is_a_root_as_it_is(path: Path) -> None:
     for value in (0.9, 0.1, 0.8, 0.8):
         job = next_job(study)
         study.share(job)
-        study.finish(job, {"test2_accuracy": value})
+        study.finish(job, made_result(value))
     branches = [t for t in study.trials() if t.branch_of == 0]
     assert [t.number for t in branches] == [2, 3]
     assert {baseline(t.configuration) for t in branches} == {baseline(REFERENCE)}
@@ -476,7 +477,7 @@ def test_a_search_ends_when_more_trials_gain_less_than_the_noise(path: Path) -> 
     study = open_study(path, 60, "random", policy=ALONE)
     jobs = [next_job(study) for _ in range(26)]
     for n, job in enumerate(jobs[:25]):
-        study.finish(job, {"test2_accuracy": 0.9 - 0.0001 * n})
+        study.finish(job, made_result(0.9 - 0.0001 * n))
     assert study.stop_reason == ""
     study.ending.noise = 1e-6
     assert study.stop_reason == ""

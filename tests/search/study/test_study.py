@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
+from shiftsearch.model.result import SplitResult
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.budget import FailurePolicy
@@ -20,6 +22,7 @@ from shiftsearch.search.study.journal import open_journal
 from shiftsearch.search.study.records import best_trials, record_of, stored_trials
 from shiftsearch.search.study.stored_study import StudyMismatch
 from shiftsearch.search.study.study import MAX_LOSSES, Study
+from tests.made_results import made_result, made_stage
 from tests.search.fake_study import (
     IDENTITY,
     POINT,
@@ -97,7 +100,7 @@ def test_pruned_trials_count_as_done_but_are_never_best(path: Path) -> None:
     """2.1: a trial that was stopped early must not win by its partial value."""
     study = open_study(path, trials=3)
     for value in (0.5, 0.6):
-        study.finish(next_job(study), {"test2_accuracy": value})
+        study.finish(next_job(study), made_result(value))
     job = next_job(study)
     storage = open_journal(path)
     stopped = optuna.load_study(study_name="tests", storage=storage)
@@ -115,11 +118,11 @@ def test_best_are_distinct_configurations_ties_by_number(path: Path) -> None:
     """2.19a, 2.19d: best by the final record; equal configurations once, ties to the first."""
     study = open_study(path, trials=4, points=(POINT, {**POINT, "baseline.dropout": 0.1}))
     for value in (0.7, 0.8, 0.8, 0.9):
-        study.finish(next_job(study), {"test2_accuracy": value})
+        study.finish(next_job(study), made_result(value))
     assert [t.number for t in best_trials(study.trials(), 10)] == [3, 1, 2, 0]
     nothing_searched = open_study(path.with_name("other"), trials=4, space=Space.parse({}))
     for value in (0.7, 0.8, 0.8, 0.6):
-        nothing_searched.finish(next_job(nothing_searched), {"test2_accuracy": value})
+        nothing_searched.finish(next_job(nothing_searched), made_result(value))
     assert [t.number for t in best_trials(nothing_searched.trials(), 10)] == [1]
 
 
@@ -347,7 +350,7 @@ def test_samplers_say_nothing(path: Path, recwarn: pytest.WarningsRecorder) -> N
 def test_2_3_a_value_that_is_not_finite_fails_the_trial(path: Path, value: float) -> None:
     """2.3: the trial ends as FAIL with its reason, not RUNNING for ever or COMPLETE with inf."""
     study = open_study(path, trials=2)
-    study.finish(next_job(study), {"test2_accuracy": value})
+    study.finish(next_job(study), made_result(value))
     (trial, *_) = study.trials()
     assert trial.state == "fail"
     assert trial.reason == f"test2_accuracy is {value}, but must be finite"
@@ -359,8 +362,8 @@ def test_2_3_a_value_that_is_not_finite_fails_the_trial(path: Path, value: float
 
 def test_2_3_nothing_non_finite_is_written_with_a_result(path: Path) -> None:
     study = open_study(path, trials=2)
-    result: dict[str, Any] = {"test2_accuracy": 0.5, "baseline": {"test": {"loss": math.nan}}}
-    study.finish(next_job(study), result)
+    diverged = replace(made_stage(0.5, 0.4), test=SplitResult(60, 0.5, math.nan))
+    study.finish(next_job(study), replace(made_result(0.5), baseline=diverged))
     assert study.trials()[0].state == "fail"
     assert "not finite" in study.trials()[0].reason
     assert valid_json(path)
@@ -389,9 +392,9 @@ def test_2_12_a_trial_carries_what_was_tried_and_what_became_of_it(path: Path) -
         "role": "reference",
         "configuration": dict(REFERENCE),
         "losses": 1,
-        "result": result_of(REFERENCE),
+        "result": result_of(REFERENCE).to_json(),
     }
-    assert reference.value == result_of(REFERENCE)["test2_accuracy"]
+    assert reference.value == result_of(REFERENCE).test2_accuracy
     assert other.state.name == "FAIL"
     assert other.user_attrs["reason"] == "RuntimeError: broken"
     assert SPACE.complete(other.params) == other.user_attrs["configuration"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -18,6 +19,7 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget, FailurePolicy, Trainings
 from shiftsearch.search.study.records import TrialRecord, stage_values, stored_trials
 from shiftsearch.search.study.study import Study
+from tests.made_results import made_result, made_stage
 from tests.search.fake_study import next_job, open_study, result_of
 
 pytestmark = pytest.mark.unit
@@ -88,8 +90,8 @@ def scanned_trainings(records: Sequence[TrialRecord]) -> float:
     whole = [r.result for r in records if r.branch_of is None and r.result is not None]
     if not whole:
         return 0.0
-    baseline = fmean(result["baseline"]["seconds"] for result in whole)
-    fine_tune = fmean(result["fine_tune"]["seconds"] for result in whole)
+    baseline = fmean(result.baseline.seconds for result in whole)
+    fine_tune = fmean(result.fine_tune.seconds for result in whole)
     spent = 0.0
     for record in records:
         if record.state not in ("complete", "pruned"):
@@ -97,7 +99,7 @@ def scanned_trainings(records: Sequence[TrialRecord]) -> float:
         spent += record.trained_seconds or 0.0
         spent += fine_tune * len(record.rungs) * (record.branch_of is None)
         if record.state == "pruned" and record.rungs:
-            epochs = fmean(result["baseline"]["epochs"] for result in whole)
+            epochs = fmean(result.baseline.epochs for result in whole)
             spent += baseline * min(1.0, max(record.rungs) / epochs)
     return spent / ((baseline + fine_tune) or 1.0)
 
@@ -130,9 +132,8 @@ def happen(study: Study, job: Job, rng: random.Random) -> bool:
     """Something a worker may say; whether it still has the job."""
     match rng.choice(["finish", "finish", "share", "fail", "lost", "rung"]):
         case "finish":
-            result = result_of(job.configuration)
-            seconds = {"epochs": rng.randint(2, 6), "seconds": rng.random()}
-            study.finish(job, {**result, "test2_accuracy": rng.random(), "baseline": seconds})
+            baseline = made_stage(0.5, 0.4, rng.randint(2, 6), rng.random())
+            study.finish(job, replace(made_result(rng.random()), baseline=baseline))
         case "fail":
             study.fail(job, "broken")
         case "lost":
@@ -206,8 +207,7 @@ def test_equal_trainings_are_counted_without_rounding(tmp_path: Path) -> None:
     """Ten whole trainings use up a budget of ten; summed in floats they came to a hair less."""
     budget = Budget(20, trainings=10)
     study = open_study(tmp_path / "journal", policy=Policy(branches=1), budget=budget)
-    times = {"baseline": {"epochs": 4, "seconds": 0.1}, "fine_tune": {"seconds": 0.1}}
     while (job := study.ask()) is not None:
         study.share(job)
-        study.finish(job, {**result_of(job.configuration), **times})
+        study.finish(job, made_result(0.5, seconds=(0.1, 0.1)))
     assert len(study.trials()) == 10

@@ -1,0 +1,128 @@
+"""What a configuration came to, in numbers: the form in which a result travels and is kept.
+
+A worker makes it, the study's journal and `retrain.json` keep it as JSON, and all that is shown of
+trials reads it. Weights and history stay in the store. Neither torch nor Ray is needed to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Stage = Literal["baseline", "fine_tune"]
+STAGES: tuple[Stage, ...] = ("baseline", "fine_tune")
+
+Matrix = Sequence[Sequence[int]]
+"""[classes][classes] counts of images; row: true class, column: predicted class."""
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """How well a stage classifies the images of a split.
+
+    Attributes:
+        n: images.
+        accuracy: fraction of the images that are classified correctly, in 0..1.
+        loss: mean cross-entropy, in nats.
+        per_class: accuracy of each class, None where it has no image; the first version kept it
+            here, later ones keep it in the store.
+        confusion: as `per_class`.
+    """
+
+    n: int
+    accuracy: float
+    loss: float
+    per_class: Sequence[float | None] | None = None
+    confusion: Matrix | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; what is None is left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """A finished stage.
+
+    Attributes:
+        key: the stage's result key in the store.
+        epochs: trained.
+        best_epoch: whose weights count, counted from 1.
+        seconds: of training and validation, all epochs.
+        environment: device, dtype, threads and versions it was computed under.
+        test: on TEST.
+        test2: on the selection part of TEST2.
+        report: the store's entry with the whole evaluations; None in results of the first version.
+    """
+
+    key: str
+    epochs: int
+    best_epoch: int
+    seconds: float
+    environment: Mapping[str, str | int]
+    test: SplitResult
+    test2: SplitResult
+    report: str | None = None
+
+    @property
+    def course(self) -> str:
+        """The course key, under which the store keeps the stage."""
+        return self.key.partition("-")[0]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> StageSummary:
+        """What `to_json` wrote, in this version or the first."""
+        splits = {name: SplitResult(**raw[name]) for name in ("test", "test2")}
+        return cls(**{**raw, **splits})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "key": self.key,
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "environment": dict(self.environment),
+            **({} if self.report is None else {"report": self.report}),
+            "test": self.test.to_json(),
+            "test2": self.test2.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """Both stages of one configuration and replicate."""
+
+    baseline: StageSummary
+    fine_tune: StageSummary
+
+    @property
+    def test2_accuracy(self) -> float:
+        """The objective: accuracy on the selection part after the whole protocol, in 0..1."""
+        return self.fine_tune.test2.accuracy
+
+    def stage(self, name: Stage) -> StageSummary:
+        """One of the two."""
+        return self.baseline if name == "baseline" else self.fine_tune
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> ProtocolResult:
+        """What `to_json` wrote, in this version or the first.
+
+        Raises:
+            ValueError: it is no result of the protocol.
+        """
+        try:
+            return cls(*(StageSummary.from_json(raw[stage]) for stage in STAGES))
+        except (KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"is not a result of the protocol ({reason})") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "test2_accuracy": self.test2_accuracy,
+            "baseline": self.baseline.to_json(),
+            "fine_tune": self.fine_tune.to_json(),
+        }
