@@ -173,3 +173,7 @@ class Protocol(Frozen):
     """Share of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
     """Fixes which images of TEST2 are held out."""
+
+    def fine_tuned_on(self, values: FineTuneHyperparameters) -> str:
+        """What a fine-tune with these values trains on: "TEST" or "TRAIN+TEST"."""
+        return values.train_on if self.fine_tune_on == "TEST" else self.fine_tune_on

@@ -21,18 +21,13 @@ from shiftsearch.model.optimiser import AdamW
 from shiftsearch.model.unfreezing import UNFREEZING
 
 
-def fine_tuned_on(values: FineTuneHyperparameters, protocol: Protocol) -> str:
-    """What a configuration's fine-tune trains on: "TEST", or "TRAIN+TEST" if either asks for it."""
-    return values.train_on if protocol.fine_tune_on == "TEST" else protocol.fine_tune_on
-
-
 def training_splits(
     stage: str, hyperparameters: Hyperparameters, protocol: Protocol
 ) -> tuple[str, ...]:
     """The splits that a stage trains on, in the order in which their images are joined."""
     if stage == "baseline":
         return ("TRAIN",)
-    return tuple(fine_tuned_on(hyperparameters.fine_tune, protocol).split("+"))
+    return tuple(protocol.fine_tuned_on(hyperparameters.fine_tune).split("+"))
 
 
 class Recipe:
