@@ -144,11 +144,10 @@ class Conclusion:
         titled = {"reference": reference}
         if winner.configuration != reference.configuration:
             titled["winner"] = winner
-        main = self.experiment.protocol.fine_tune_on
         titled |= {
             f"reference, fine-tuned on {c.fine_tune_on}": c
             for c in self.candidates
-            if c.fine_tune_on != main
+            if not c.competes
         }
         return {title: c for title, c in titled.items() if c.results}
 
@@ -228,7 +227,7 @@ class Conclusion:
 
     def _candidate(self, candidate: Candidate, winner: Candidate) -> dict[str, Any]:
         role = "reference" if candidate.number == self.candidates[0].number else "candidate"
-        won = (candidate.number, candidate.fine_tune_on) == (winner.number, winner.fine_tune_on)
+        won = candidate.competes and candidate.number == winner.number
         return {
             "role": "winner" if won else role,
             **_named(candidate),

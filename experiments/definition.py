@@ -122,6 +122,16 @@ class Experiment(_Section):
         more = [dict(point) for point in points if point not in known]
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
 
+    def twice_decided(self) -> list[str]:
+        """One line if protocol and space both say what the fine-tune trains on."""
+        name = "fine_tune.train_on"
+        if self.protocol.fine_tune_on == "TEST" or name not in self.search_space().distributions:
+            return []
+        return [
+            f"space.{name}: is searched, but protocol.fine_tune_on, "
+            f"{self.protocol.fine_tune_on!r}, decides it for all trials"
+        ]
+
     def settings(self) -> Settings:
         """The settings that `search.study.study.Study` takes."""
         return Settings(
@@ -140,6 +150,9 @@ class Experiment(_Section):
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
+        if self.protocol.fine_tune_on != "TEST":
+            # Earlier versions obeyed it in retraining alone; their trials must not mix with ours.
+            fixed["protocol.fine_tune_on"] += " in every trial"
         return fixed
 
 
@@ -193,6 +206,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
         except SpaceError as error:
             problems += error.found
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
+        problems += experiment.twice_decided()
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment

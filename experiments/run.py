@@ -167,7 +167,12 @@ class _Search:
         run.tidy()
         keep_pack(self.dataset, run.pack)
         log = TensorBoardLog(
-            run.tensorboard, study.space, self.dataset.classes, run.store, study.trial
+            run.tensorboard,
+            study.space,
+            self.dataset.classes,
+            run.store,
+            study.trial,
+            self.experiment.protocol,
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -213,7 +218,7 @@ class _Search:
         return Retraining(
             trials,
             settings,
-            experiment.protocol.fine_tune_on,
+            experiment.protocol,
             experiment.also_fine_tune_on,
             self.run.retrained,
             lambda result: weights_kept(self.run.store, result),

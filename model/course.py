@@ -50,7 +50,7 @@ class Course:
             "function": "stage",
             "version": PROTOCOL_VERSION,
             "stage": self.stage,
-            "hyperparameters": self.hyperparameters.content(),
+            "hyperparameters": self._hyperparameters(),
             "schedule": self.schedule.content(),
             "data": [self.train, self.validation, self.classes, *self.image_size],
             "seed": [self.seed, self.replicate],
@@ -67,10 +67,15 @@ class Course:
         """
         parts: list[Any] = [self.seed, self.replicate, self.stage, purpose, epoch]
         if purpose not in ("order", "weights"):
-            parts += [self.hyperparameters.content(), list(self.parents)]
+            parts += [self._hyperparameters(), list(self.parents)]
             parts += self._added().values()
         digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        """Their content without `train_on`, because `train` says what it decides."""
+        content = self.hyperparameters.content()
+        return {name: value for name, value in content.items() if name != "train_on"}
 
     def _added(self) -> dict[str, Any]:
         """The values of fields that the first version did not have, without neutral ones."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Value = float | int | str | bool
 """A hyperparameter's value, in the type that its field declares."""
 
+FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
+"""What a fine-tune may be trained on."""
+
 LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
 """The most layers that can be frozen in any architecture."""
 
@@ -92,6 +95,8 @@ class FineTuneHyperparameters(StageHyperparameters):
     if the architecture has fewer."""
     unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
     """When frozen layers are thawed; a parameter of one policy only is marked with `When`."""
+    train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
+    """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
 
 
 class NetworkHyperparameters(Frozen):
@@ -162,8 +167,13 @@ class Protocol(Frozen):
     baseline: Schedule = Schedule()
     fine_tune: Schedule = Schedule()
     fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
-    """Training set of the fine-tune. TRAIN+TEST is another reading of the published protocol."""
+    """TRAIN+TEST: the fine-tune of every trial, the reference's too, trains on both sets,
+    whatever its `train_on`."""
     holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Fraction of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
     """Seed that decides which images of TEST2 are held out."""
+
+    def fine_tuned_on(self, values: FineTuneHyperparameters) -> str:
+        """What a fine-tune with these values trains on: "TEST" or "TRAIN+TEST"."""
+        return values.train_on if self.fine_tune_on == "TEST" else self.fine_tune_on

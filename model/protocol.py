@@ -162,7 +162,9 @@ class ProtocolRun:
         parent: StageResult | None = None,
         until: int | None = None,
     ) -> StageResult:
-        train = self._data.training_set(training_splits(stage, self._protocol))
+        train = self._data.training_set(
+            training_splits(stage, self._hyperparameters, self._protocol)
+        )
         course = Course(
             stage,
             getattr(self._hyperparameters, stage),

@@ -16,14 +16,18 @@ from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
 from shiftsearch.model.course import Course
-from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Protocol
+from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
 from shiftsearch.model.optimiser import AdamW
 from shiftsearch.model.unfreezing import UNFREEZING
 
 
-def training_splits(stage: str, protocol: Protocol) -> tuple[str, ...]:
+def training_splits(
+    stage: str, hyperparameters: Hyperparameters, protocol: Protocol
+) -> tuple[str, ...]:
     """The splits that a stage trains on, in the order in which their images are joined."""
-    return ("TRAIN",) if stage == "baseline" else tuple(protocol.fine_tune_on.split("+"))
+    if stage == "baseline":
+        return ("TRAIN",)
+    return tuple(protocol.fine_tuned_on(hyperparameters.fine_tune).split("+"))
 
 
 class Recipe:

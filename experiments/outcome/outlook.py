@@ -35,8 +35,7 @@ def noise_between_seeds(candidates: Sequence[Candidate]) -> Noise | None:
     Returns:
         The noise; None where no configuration has two finished replicates.
     """
-    own = [c for c in candidates if c.fine_tune_on == candidates[0].fine_tune_on]
-    return seed_noise([_values(c) for c in own])
+    return seed_noise([_values(c) for c in candidates if c.competes])
 
 
 def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> dict[str, Any]:
@@ -51,11 +50,7 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
         trials that cannot be told apart from the best of those retrained without a failure.
     """
     noise = noise_between_seeds(candidates)
-    compared = {
-        c.number: _values(c)
-        for c in candidates
-        if c.fine_tune_on == candidates[0].fine_tune_on and c.mean is not None
-    }
+    compared = {c.number: _values(c) for c in candidates if c.competes and c.mean is not None}
     gain = expected_gain([t.value for t in trials if t.value is not None])
     return {
         "noise": None if noise is None else _json(noise),

@@ -20,15 +20,15 @@ from typing import Any, Literal
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.run_folder import read_json
-from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.records import TrialRecord, best_families
 from shiftsearch.search.study.study import MAX_LOSSES
 
-FineTuneOn = Literal["TEST", "TRAIN+TEST"]
-_Wanted = tuple[int, dict[str, Value], float | None, FineTuneOn]
+_Wanted = tuple[int, dict[str, Value], float | None, bool]
+_TRAIN_ON = "fine_tune.train_on"
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,19 @@ class Candidate:
         number: its trial in the study.
         configuration: full and canonical.
         search_value: the objective in the search, of replicate 0; None if that trial failed.
-        fine_tune_on: what its fine-tune trains on.
+        fine_tune_on: what its fine-tune trains on: "TEST" or "TRAIN+TEST".
         results: by replicate, results of the protocol; only finished ones.
         failures: by replicate, why it failed.
+        competes: whether it may win; a second reading of the protocol is only reported.
     """
 
     number: int
     configuration: Mapping[str, Value]
     search_value: float | None
-    fine_tune_on: FineTuneOn
+    fine_tune_on: str
     results: Mapping[int, ProtocolResult]
     failures: Mapping[int, str]
+    competes: bool = True
 
     @property
     def mean(self) -> float | None:
@@ -103,7 +105,7 @@ class Retraining:
     Args:
         trials: of the study, ended.
         settings: how many configurations and replicates.
-        fine_tune_on: the run's protocol.
+        protocol: of the run.
         also: a second reading of the protocol for the reference configuration, or None.
         path: of `retrain.json`.
         kept: whether the store still holds a result's weights; otherwise it is trained again.
@@ -113,23 +115,24 @@ class Retraining:
         self,
         trials: Sequence[TrialRecord],
         settings: Retrain,
-        fine_tune_on: FineTuneOn,
-        also: FineTuneOn | None,
+        protocol: Protocol,
+        also: Literal["TRAIN+TEST"] | None,
         path: Path,
         kept: Callable[[ProtocolResult], bool],
     ) -> None:
-        self._path, self._replicates = path, settings.replicates
+        self._path, self._replicates, self._protocol = path, settings.replicates, protocol
         self._ended = _read(path)
         self._losses: Counter[str] = Counter()
         top = [
-            (t.number, dict(t.configuration), t.value, fine_tune_on)
+            (t.number, dict(t.configuration), t.value, True)
             for t in best_families(trials, settings.top_k)
         ]
         reference = next(t for t in trials if t.role == "reference")
-        entry = (reference.number, dict(reference.configuration), reference.value)
-        wanted = [(*entry, fine_tune_on)]
-        wanted += [c for c in top if c[1] != dict(reference.configuration)]
-        wanted += [(*entry, also)] if also not in (None, fine_tune_on) else []
+        own = dict(reference.configuration)
+        wanted = [(reference.number, own, reference.value, True)]
+        wanted += [c for c in top if c[1] != own]
+        if also not in (None, _fine_tuned_on(own, protocol)):
+            wanted.append((reference.number, own | {_TRAIN_ON: also}, reference.value, False))
         self._wanted: list[_Wanted] = wanted
         self._ended = {
             key: training
@@ -197,7 +200,7 @@ class Retraining:
         """All retrained configurations with their results so far; the reference first."""
         candidates = []
         for wanted in self._wanted:
-            number, configuration, value, fine_tune_on = wanted
+            number, configuration, value, competes = wanted
             jobs = self._jobs(wanted)
             found = {job.replicate: self._ended.get(self._key(job)) for job in jobs}
             ended = {r: training for r, training in found.items() if training is not None}
@@ -206,17 +209,17 @@ class Retraining:
                     number,
                     configuration,
                     value,
-                    fine_tune_on,
+                    _fine_tuned_on(configuration, self._protocol),
                     {r: t.result for r, t in ended.items() if t.result is not None},
                     {r: t.reason for r, t in ended.items() if t.result is None},
+                    competes,
                 )
             )
         return candidates
 
     def winner(self) -> Candidate | None:
         """The best mean over replicates, the reference included; None when all of them failed."""
-        main = self._wanted[0][3]
-        able = [c for c in self.candidates() if c.fine_tune_on == main and c.mean is not None]
+        able = [c for c in self.candidates() if c.competes and c.mean is not None]
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:
@@ -226,8 +229,8 @@ class Retraining:
 
     def _jobs(self, *wanted: _Wanted) -> list[Job]:
         return [
-            Job("retrain", number, replicate, configuration, fine_tune_on)
-            for number, configuration, _, fine_tune_on in wanted or self._wanted
+            Job("retrain", number, replicate, configuration)
+            for number, configuration, _, _ in wanted or self._wanted
             for replicate in range(1, self._replicates + 1)
         ]
 
@@ -238,11 +241,19 @@ class Retraining:
         write_atomically(self._path, text.encode())
         self._open.discard(job.name)
 
-    @staticmethod
-    def _key(job: Job) -> str:
-        return content_key(
-            [Hyperparameters.flat_content(job.configuration), job.replicate, job.fine_tune_on]
-        )
+    def _key(self, job: Job) -> str:
+        return training_key(job.configuration, job.replicate, self._protocol)
+
+
+def training_key(configuration: Mapping[str, Value], replicate: int, protocol: Protocol) -> str:
+    """The key of a training in `retrain.json`: 32 hex digits."""
+    content = Hyperparameters.flat_content(configuration)
+    content.pop(_TRAIN_ON, None)
+    return content_key([content, replicate, _fine_tuned_on(configuration, protocol)])
+
+
+def _fine_tuned_on(configuration: Mapping[str, Value], protocol: Protocol) -> str:
+    return protocol.fine_tuned_on(Hyperparameters.from_flat(configuration).fine_tune)
 
 
 def _read(path: Path) -> dict[str, Training]:

@@ -10,7 +10,7 @@ from typing import Any
 from shiftsearch.experiments.analysis.inside import LayerChange
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.wording import counted, percent
-from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
@@ -27,8 +27,9 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     n = {split: sum(counts) for split, counts in dataset["counts"].items()}
     height, width = dataset["image_size"]
     classes = len(dataset["classes"])
-    winner = Hyperparameters.from_flat(result["winner"]["configuration"]).network.architecture
-    source, learnt = protocol["fine_tune_on"], n["TEST"]
+    winner = Hyperparameters.from_flat(result["winner"]["configuration"])
+    network = winner.network.architecture
+    source, learnt = Protocol(**protocol).fine_tuned_on(winner.fine_tune), n["TEST"]
     if source != "TEST":
         learnt += n["TRAIN"]
     held_out = (
@@ -37,7 +38,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         else "none is held out"
     )
     return [
-        f"Network: {winner.description} with dropout, and one of {classes} outputs; "
+        f"Network: {network.description} with dropout, and one of {classes} outputs; "
         f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'])}.",

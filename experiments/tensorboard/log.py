@@ -30,6 +30,7 @@ from shiftsearch.experiments.tensorboard.events import (
     write_end,
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.report import stored_confusions
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
@@ -58,6 +59,7 @@ class TensorBoardLog:
         classes: names, for confusion matrices.
         store: of the run, which has the matrices.
         trial: the study's record of a number; asked when a trial has ended.
+        protocol: of the run.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class TensorBoardLog:
         classes: Sequence[str],
         store: Store,
         trial: Callable[[int], TrialRecord],
+        protocol: Protocol = Protocol(),  # noqa: B008, immutable
     ) -> None:
         self.root, self._space, self._classes = root, space, classes
-        self._store, self._trial = store, trial
+        self._store, self._trial, self._protocol = store, trial, protocol
         self._open: dict[str, EventFile] = {}
 
     def __enter__(self) -> Self:
@@ -119,8 +122,9 @@ class TensorBoardLog:
         if file is None:  # could not be opened, which was said then
             return
         epoch, is_baseline = int(row["epoch"]), stage == "baseline"
+        values = Hyperparameters.from_flat(job.configuration).fine_tune
         about = {
-            "trained": "TRAIN" if is_baseline else job.fine_tune_on,
+            "trained": "TRAIN" if is_baseline else self._protocol.fine_tuned_on(values),
             "validated": "TEST" if is_baseline else "TEST2's selection part",
         }
         points = [

@@ -24,7 +24,6 @@ class Job:
         number: the number of the trial that has this configuration.
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
-        fine_tune_on: what the fine-tune trains on, see `model.hyperparameters.Protocol`.
         report_at: baseline epochs, rising, after which a whole fine-tune is trained and its
             accuracy reported, by the name of that fine-tune's curves.
         role: of the trial: "reference", "point" or "sampled".
@@ -35,7 +34,6 @@ class Job:
     number: int
     replicate: int
     configuration: Mapping[str, Value]
-    fine_tune_on: Literal["TEST", "TRAIN+TEST"] = "TEST"
     report_at: Mapping[str, int] = field(default_factory=dict)
     role: str = "sampled"
     branch_of: int | None = None
@@ -45,7 +43,8 @@ class Job:
         """Short and unique within a run; names its TensorBoard folder."""
         if self.phase == "search":
             return f"trial-{self.number:04d}"
-        reading = "" if self.fine_tune_on == "TEST" else "-combined"
+        train_on = self.configuration.get("fine_tune.train_on", "TEST")
+        reading = "" if train_on == "TEST" else "-combined"
         return f"retrain-{self.number:04d}{reading}-replicate-{self.replicate}"
 
 

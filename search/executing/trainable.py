@@ -90,7 +90,7 @@ def run_job(config: Mapping[str, str]) -> None:
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
-    protocol = _protocol(context).model_copy(update={"fine_tune_on": job.fine_tune_on})
+    protocol = _protocol(context)
     device, data = _workbench(context)
     _report({"event": "placed", "node": platform.node(), "device": _place(device)})
 

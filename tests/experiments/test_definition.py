@@ -434,3 +434,14 @@ def test_a_steered_experiment_reads_back_with_its_points_once() -> None:
     assert steered.checked_points() == (*points, enqueued)
     assert steered.steered(9, [*points, enqueued]) == steered
     assert build(yaml.safe_load(dump(steered)), "tests") == steered
+
+
+def test_what_the_protocol_decides_for_all_trials_is_not_searched() -> None:
+    space = {"fine_tune": {"train_on": {"choices": ["TEST", "TRAIN+TEST"]}}}
+    assert build({"space": space}, "tests").search_space().reference == {
+        **REFERENCE,
+        "fine_tune.train_on": "TEST",
+    }
+    with pytest.raises(DefinitionError) as caught:
+        build({"space": space, "protocol": {"fine_tune_on": "TRAIN+TEST"}}, "tests")
+    assert [p.split(": ")[1] for p in caught.value.problems] == ["space.fine_tune.train_on"]

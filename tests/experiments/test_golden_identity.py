@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from shiftsearch.experiments.definition import build, load
-from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.outcome.retrain import training_key
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.store import content_key
-from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import REFERENCE
 
 pytestmark = pytest.mark.unit
@@ -29,7 +29,12 @@ space:
 def test_the_identity_of_stored_runs_stays() -> None:
     experiments = [build({}, "tests"), build(yaml.safe_load(RICH), "tests")]
     experiments += [load(name) for name in ("demo", "digits6", "full", "reference")]
-    assert [content_key(e.identity("0" * 32)) for e in experiments] == [
+    identities = [e.identity("0" * 32) for e in experiments]
+    # Trials of the first version ignored it, so the identity of such a run must differ in this.
+    told = identities[1]["protocol.fine_tune_on"]
+    assert told != "TRAIN+TEST"
+    identities[1]["protocol.fine_tune_on"] = "TRAIN+TEST"
+    assert [content_key(identity) for identity in identities] == [
         "b55c13012de6376fe6b9f9a55187e721",
         "12302303af8b02500409e39595b1e225",
         "145a1af9e59833f5773371d9683b043b",
@@ -49,13 +54,11 @@ def test_the_identity_of_stored_runs_stays() -> None:
 
 def test_what_was_retrained_is_found_again() -> None:
     configuration = dict(REFERENCE) | {"fine_tune.frozen_layers": 3}
-    jobs = (
-        Job("retrain", 0, 1, dict(REFERENCE)),
-        Job("retrain", 0, 1, dict(REFERENCE), "TRAIN+TEST"),
-        Job("retrain", 5, 2, configuration),
-    )
-    assert [Retraining._key(job) for job in jobs] == [
-        "22ee6ade164e87b7d2750d5b816168ff",
-        "9ca10fd929bce540c9b56857d6713c6d",
-        "b82245f4c6aec63375d5bea5298e144c",
-    ]
+    both = dict(REFERENCE) | {"fine_tune.train_on": "TRAIN+TEST"}
+    for on, of, replicate, key in (
+        ("TEST", REFERENCE, 1, "22ee6ade164e87b7d2750d5b816168ff"),
+        ("TEST", both, 1, "9ca10fd929bce540c9b56857d6713c6d"),
+        ("TRAIN+TEST", REFERENCE, 1, "9ca10fd929bce540c9b56857d6713c6d"),
+        ("TEST", configuration, 2, "b82245f4c6aec63375d5bea5298e144c"),
+    ):
+        assert training_key(of, replicate, Protocol.model_validate({"fine_tune_on": on})) == key

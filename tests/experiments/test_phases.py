@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev, variance
+from typing import Literal
 
 import pytest
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.outlook import outlook
-from shiftsearch.experiments.outcome.retrain import FineTuneOn, Retraining
+from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import NOISE_AFTER, Phases
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import Space
@@ -44,7 +46,7 @@ def phases(
     replicates: int = 3,
     *,
     until_converged: bool = True,
-    also: FineTuneOn | None = None,
+    also: Literal["TRAIN+TEST"] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Phases:
     """As a run's driver makes it, from whatever lies in the folder."""
@@ -54,7 +56,7 @@ def phases(
     study = Study(path / "study.journal", SPACE, settings, {}, clock=clock)
 
     def make(trials: Sequence[TrialRecord], wanted: Retrain) -> Retraining:
-        return Retraining(trials, wanted, "TEST", also, path / "retrain.json", lambda _: True)
+        return Retraining(trials, wanted, Protocol(), also, path / "retrain.json", lambda _: True)
 
     once = Retrain(top_k=1, replicates=replicates)
     return Phases(study, make, once, until_converged=until_converged)
@@ -64,7 +66,11 @@ def finish(source: Phases, job: Job) -> None:
     """Trial 5 is the best by far; what more trials would gain is less than its noise."""
     value = 0.9 + 0.02 * (job.number == BEST)
     if job.phase == "retrain":
-        value = 0.1 if job.fine_tune_on == "TRAIN+TEST" else REPEATS[job.number][job.replicate - 1]
+        value = (
+            0.1
+            if job.configuration.get("fine_tune.train_on") == "TRAIN+TEST"
+            else REPEATS[job.number][job.replicate - 1]
+        )
     source.finish(job, made_result(value))
 
 

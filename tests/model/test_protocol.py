@@ -40,6 +40,7 @@ PROTOCOL = Protocol(
     baseline=Schedule(max_epochs=3, patience=2, reduce_after=1),
     fine_tune=Schedule(max_epochs=3, patience=2, reduce_after=1),
 )
+BOTH = Hyperparameters.from_flat({"fine_tune.train_on": "TRAIN+TEST"})
 CONFIGURATION = Hyperparameters.from_flat(
     {"baseline.batch_size": 16, "fine_tune.batch_size": 16, "fine_tune.learning_rate": 1e-3}
 )
@@ -244,8 +245,8 @@ def test_fine_tuning_on_both_sets_trains_on_all_their_images(
 ) -> None:
     data = prepare(small_dataset, Protocol(), device)
     alone, both = (
-        data.training_set(training_splits("fine_tune", Protocol(fine_tune_on=splits)))
-        for splits in ("TEST", "TRAIN+TEST")
+        data.training_set(training_splits("fine_tune", values, Protocol()))
+        for values in (Hyperparameters(), BOTH)
     )
     assert len(both.labels) == 41 + 30
     for part, rows in ((data.train, slice(41)), (data.test, slice(41, None))):
@@ -259,7 +260,7 @@ def test_fine_tuning_on_both_sets_trains_on_all_their_images(
     # Nothing lies on the device twice.
     assert alone is data.test
     assert data.training_set(("TRAIN", "TEST")) is both
-    assert data.training_set(training_splits("baseline", Protocol())) is data.train
+    assert data.training_set(training_splits("baseline", BOTH, Protocol())) is data.train
 
 
 def test_the_fine_tune_starts_from_the_baselines_best_weights(run: Run) -> None:
@@ -402,3 +403,11 @@ def test_a_shared_baseline_is_scored_once_and_scores_the_same(
 
 def _not_again(*arguments: object) -> None:
     raise RuntimeError("scored again")
+
+
+def test_a_configuration_may_choose_what_its_fine_tune_is_trained_on(run: Run) -> None:
+    reference = Hyperparameters()
+    alone, chosen = (run(hyperparameters=h).fine_tune.result.key for h in (reference, BOTH))
+    protocol = PROTOCOL.model_copy(update={"fine_tune_on": "TRAIN+TEST"})
+    decided = run(hyperparameters=reference, protocol=protocol).fine_tune.result.key
+    assert alone != chosen == decided

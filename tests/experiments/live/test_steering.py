@@ -18,6 +18,7 @@ from shiftsearch.experiments.live.steer import _assignments
 from shiftsearch.experiments.live.steering import Answer, Steering, send
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import Phases
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord
@@ -42,7 +43,7 @@ class Driver:
 
         def make(trials: list[TrialRecord], wanted: Retrain) -> Retraining:
             return Retraining(
-                trials, wanted, "TEST", None, folder / "retrain.json", lambda _: True
+                trials, wanted, Protocol(), None, folder / "retrain.json", lambda _: True
             )
 
         self.phases = Phases(self.study, make, Retrain())  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from shiftsearch.experiments.outcome.outlook import noise_between_seeds, outlook
-from shiftsearch.experiments.outcome.retrain import Candidate, FineTuneOn
+from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.model.hyperparameters import Hyperparameters
 from tests.experiments.protocol_results import complete, failed, protocol_result
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.unit
 
 
 def candidate(
-    number: int, *values: float, fine_tune_on: FineTuneOn = "TEST", broken: bool = False
+    number: int, *values: float, competes: bool = True, broken: bool = False
 ) -> Candidate:
     results = {i: protocol_result(0.2, value) for i, value in enumerate(values, 1)}
     failures = {len(values) + 1: "lost"} if broken else {}
     configuration = Hyperparameters().to_flat()
-    return Candidate(number, configuration, 0.99, fine_tune_on, results, failures)
+    return Candidate(number, configuration, 0.99, "TEST", results, failures, competes)
 
 
 def test_what_failed_adds_to_the_noise_but_is_not_compared() -> None:
@@ -42,7 +42,7 @@ def test_what_failed_adds_to_the_noise_but_is_not_compared() -> None:
 
 def test_another_reading_of_the_protocol_is_neither_noise_nor_compared() -> None:
     own = [candidate(0, 0.90, 0.92), candidate(5, 0.94, 0.96)]
-    other = candidate(0, 0.70, 0.99, fine_tune_on="TRAIN+TEST")
+    other = candidate(0, 0.70, 0.99, competes=False)
     assert outlook([], [*own, other]) == outlook([], own)
     noise = noise_between_seeds([*own, other])
     assert noise is not None

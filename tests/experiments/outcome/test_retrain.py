@@ -7,13 +7,13 @@ import math
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from shiftsearch.experiments.definition import Retrain
-from shiftsearch.experiments.outcome.retrain import Candidate, FineTuneOn, Retraining, Training
-from shiftsearch.model.hyperparameters import Value
+from shiftsearch.experiments.outcome.retrain import Candidate, Retraining, Training
+from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
@@ -58,12 +58,14 @@ def retraining(
     path: Path,
     top_k: int = 2,
     replicates: int = 2,
-    also: FineTuneOn | None = None,
-    main: FineTuneOn = "TEST",
+    also: Literal["TRAIN+TEST"] | None = None,
+    main: Literal["TEST", "TRAIN+TEST"] = "TEST",
     kept: Callable[[ProtocolResult], bool] = lambda result: True,
 ) -> Retraining:
     settings = Retrain(top_k=top_k, replicates=replicates)
-    return Retraining(study.trials(), settings, main, also, path / "retrain.json", kept)
+    return Retraining(
+        study.trials(), settings, Protocol(fine_tune_on=main), also, path / "retrain.json", kept
+    )
 
 
 def do_all(source: Retraining, accuracies: Mapping[int, Sequence[float]]) -> list[Job]:
@@ -277,10 +279,10 @@ def test_the_other_reading_is_reported_for_the_reference_alone(
     source = retraining(study, tmp_path, top_k=4, replicates=1, also="TRAIN+TEST")
     jobs = []
     while (job := source.ask()) is not None:
-        combined = job.fine_tune_on == "TRAIN+TEST"
+        combined = job.configuration.get("fine_tune.train_on") == "TRAIN+TEST"
         source.finish(job, made_result(0.99 if combined else 0.6 + 0.1 * (job.number == 2)))
         jobs.append(job)
-    assert [j.number for j in jobs if j.fine_tune_on == "TRAIN+TEST"] == [0]
+    assert [j.number for j in jobs if "fine_tune.train_on" in j.configuration] == [0]
     assert len({j.name for j in jobs}) == len(jobs) == 5
     winner = source.winner()
     assert winner is not None
