@@ -22,7 +22,7 @@ from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
-from shiftsearch.experiments.last_words import say_failures, say_next, warner
+from shiftsearch.experiments.last_words import say_failures, say_next, say_of_data, warner
 from shiftsearch.experiments.live.board import Board, Outcome
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
@@ -95,8 +95,7 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
-    for warning in warnings:
-        warner(console)(warning)
+    say_of_data(console, experiment, dataset, warnings)
     lock = RunLock(run.lock)
     lock.acquire()
     try:
