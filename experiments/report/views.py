@@ -102,13 +102,14 @@ def _samples(split: SplitSummary | None, label: int, name: str) -> str:
     for sample in samples:
         preprocessed = [sample.preprocessed] if split.is_preprocessed else []
         tiles += [sample.stored, *preprocessed, *sample.augmented]
-    draws, forms = len(samples[0].augmented), len(tiles) // len(samples)
+    draws = len(samples[0].augmented)
+    forms = ["preprocessed"] if split.is_preprocessed else []
+    forms += [f"{draws} times augmented"] if draws else []
     alt = f"{len(samples)} images of class {name} from {split.name}"
-    if forms > 1:
-        alt += ", each as stored"
-        alt += ", preprocessed" if split.is_preprocessed else ""
-        alt += f" and {draws} times augmented" if draws else ""
-    return sheet(tiles, forms if forms > 1 else len(tiles), _SAMPLE, alt)
+    if not forms:
+        return sheet(tiles, len(tiles), _SAMPLE, alt)
+    alt += f", each {', '.join(['as stored', *forms[:-1]])} and {forms[-1]}"
+    return sheet(tiles, len(tiles) // len(samples), _SAMPLE, alt)
 
 
 def mistakes_view(analysis: Analysis) -> dict[str, Any]:
