@@ -35,13 +35,14 @@ def squares(count: int, figure: int, outside: int, right: int = 0) -> np.ndarray
 
 
 def drifting(**changes: int) -> Dataset:
-    """Bright squares on dark, and other ones in TEST2."""
-    labels = np.arange(20) % 2
-    same = {"figure": 250, "outside": 0}
-    splits = {
-        name: Split(squares(20, **(same | (changes if name == "TEST2" else {}))), labels)
-        for name in SPLITS
-    }
+    """Bright squares on dark, and other ones in TEST2; one pixel tells the images apart."""
+    splits = {}
+    for name in SPLITS:
+        values = {"figure": 250, "outside": 0} | (changes if name == "TEST2" else {})
+        images = squares(20, **values)
+        images[:, 3, 3] += np.arange(20, dtype=np.uint8) // 4
+        images[:, 4, 4] += np.arange(20, dtype=np.uint8) % 4
+        splits[name] = Split(images, np.arange(20) % 2)
     return Dataset(("a", "b"), splits)
 
 
