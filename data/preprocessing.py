@@ -56,11 +56,11 @@ def preprocess(
         return images
     parts = []
     for start in range(0, len(images), _CHUNK):
-        part: Pixels = np.ascontiguousarray(images[start : start + _CHUNK])
+        part = images[start : start + _CHUNK]
         for step in steps:
             part = step(part)
         parts.append(part)
-    result: Pixels = np.concatenate(parts)
+    result: Pixels = np.concatenate(parts)  # type: ignore[assignment]  # all have one dtype
     return result
 
 

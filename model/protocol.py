@@ -50,6 +50,7 @@ class ProtocolData:
         test: TEST; validates the baseline, and the fine-tune is trained on it.
         selection: the part of TEST2 that validates the fine-tune and ranks trials.
         together: TRAIN and TEST, which the fine-tune may be trained on; made when first needed.
+        preprocessing: how the images were changed.
         preprocessed: the same data with another preprocessing; the last ones used are kept.
     """
 
@@ -59,6 +60,7 @@ class ProtocolData:
     test: TensorSplit
     selection: TensorSplit
     together: Callable[[], TensorSplit]
+    preprocessing: PreprocessingHyperparameters
     preprocessed: Callable[[PreprocessingHyperparameters], ProtocolData]
 
     def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
@@ -105,6 +107,7 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
             test=on_device(test),
             selection=on_device(selection),
             together=together,
+            preprocessing=how,
             preprocessed=preprocessed,
         )
 
@@ -152,7 +155,8 @@ class ProtocolRun:
         on_epoch: OnEpoch | None = None,
     ) -> None:
         self._hyperparameters, self._protocol = hyperparameters, protocol
-        self._data = data.preprocessed(hyperparameters.preprocessing)
+        how = hyperparameters.preprocessing
+        self._data = data if how == data.preprocessing else data.preprocessed(how)
         self._store, self._device = store, device
         self._seeds = (seed, replicate)
         self._on_epoch = on_epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def test_it_is_the_images_that_are_trained_on(
     together = changed.training_set(("TRAIN", "TEST"))
     assert torch.equal(together.images, torch.cat([changed.train.images, changed.test.images]))
     assert len(changed.selection.images) == len(data.selection.images) == 15
+
+
+def test_data_that_is_preprocessed_already_is_taken_as_it_is(
+    data: ProtocolData, store: Store, device: Device
+) -> None:
+    changed = data.preprocessed(ON)
+    assert (data.preprocessing, changed.preprocessing) == (OFF, ON)
+    one, other = (run(CONFIGURATION, given, store, device) for given in (data, changed))
+    assert one.result.to_json() == other.result.to_json()
+    other_data = replace(changed, selection=changed.test)
+    found = run(CONFIGURATION, other_data, store, device).fine_tune
+    assert found.test2 == found.test
 
 
 def test_trials_that_share_it_pay_once_and_the_copies_are_bounded(

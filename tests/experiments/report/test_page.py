@@ -191,6 +191,7 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
     assert "8 feature maps of block 2 before fine-tuning" in html
 
 
+@draws
 def test_preprocessed_images_stand_beside_the_original_ones(tmp_path: Path) -> None:
     result, trials = finished_run()
     result["winner"]["configuration"]["preprocessing.polarity"] = "bright_on_dark"
