@@ -250,7 +250,7 @@ def test_another_experiment_and_a_second_driver_are_refused(
     lock = RunLock(run / "run.lock")
     lock.acquire()
     assert main(["search", "demo", "--run", str(run)]) == 2
-    assert f"a search is at work on this run (process {os.getpid()}" in capfd.readouterr().err
+    assert f"(process {os.getpid()} " in capfd.readouterr().err
     lock.release()
 
 
