@@ -235,7 +235,7 @@ class _Measure:
 
     def __init__(self, names: Sequence[str], space: Space) -> None:
         storage = InMemoryStorage()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it reports the next line
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise it reports the next line
         name = optuna.create_study(storage=storage, direction="maximize").study_name
         self._study, self._names = _Trials(storage, name), list(names)
         self._distributions = {n: space.distributions[n] for n in names}
