@@ -61,7 +61,7 @@ def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
     assert texts(root).count("a $cheap$ one") == 2
     assert root.get("aria-label") == (
         "Matrix of <b>: 160 of 173 images are on the diagonal. "
-        "Most frequent mistake: <b> taken for a $cheap$ one, 10 times."
+        "Most frequent mistake: <b> predicted as a $cheap$ one, 10 times."
     )
 
 
