@@ -1,4 +1,4 @@
-"""The driver's signs of life: written beside the search, read with care."""
+"""The driver's signs of life, and how they are read."""
 
 from __future__ import annotations
 

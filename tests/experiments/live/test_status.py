@@ -35,7 +35,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture(autouse=True)
 def process() -> Iterator[None]:
-    """What `main` sets of its process is put back."""
+    """Restore the process's settings that `main` changes."""
     handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger().level
     with warnings.catch_warnings():
         yield
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def status(run: Run, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The JSON document, after a look that changed nothing."""
+    """The JSON document; also checks that nothing in the folder changed."""
     before = contents(run.folder)
     assert main(["status", str(run.folder), "--json"]) == 0
     assert contents(run.folder) == before
@@ -66,7 +66,7 @@ def lines_of(command: list[str], capsys: pytest.CaptureFixture[str]) -> list[str
 
 
 def left_by(run: Run, **changes: Any) -> None:
-    """A status of a driver that searched and had one trial under way."""
+    """The status of a driver with one running trial."""
     board = Board("tests", 8, {}, stored_trials(run.journal)[:3])
     board.enter("search", 8, 3)
     board.started(job(3))

@@ -1,4 +1,4 @@
-"""Requests as files: done or refused by the driver, answered, withdrawn when nobody is there."""
+"""Requests as files: carried out or refused by the driver, or withdrawn without a driver."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_a_full_disk_does_not_end_the_search(
 def test_a_study_that_cannot_be_written_ends_the_search(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a line may stand in the journal, and what is written behind it would be lost."""
+    """The journal may end with half a line, and later writes would be lost."""
     steering = driver.steering()
     request(driver, "extend", trials=9)
     monkeypatch.setattr(JournalFileBackend, "append_logs", _full)
@@ -249,7 +249,7 @@ def test_a_study_that_cannot_be_written_ends_the_search(
 def test_a_request_that_cannot_be_taken_is_left_alone(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another user's folder, or on a file server that is away: no word every second."""
+    """In another user's folder, or if a file server is away, nothing is printed every second."""
     steering = driver.steering()
     request(driver, "extend", trials=9)
     for method in ("rename", "glob"):

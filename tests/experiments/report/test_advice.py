@@ -1,4 +1,4 @@
-"""Each rule on trials speaks on a made case that carries it, with its numbers, or is silent."""
+"""Each rule on trials gives advice in a case that supports it, and else nothing."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_lower_rates_when_the_upper_third_failed_more_often() -> None:
 
 
 def test_a_run_without_anything_to_say_gets_no_advice_on_its_trials() -> None:
-    """Noise: no value of any hyperparameter goes with anything."""
+    """Trials with noise only: no hyperparameter has an effect."""
     rng = np.random.default_rng(0)
     trials = [
         complete(

@@ -1,4 +1,4 @@
-"""Each rule on the final numbers speaks on a made case that carries it, or is silent."""
+"""Each rule on the final numbers gives advice in a case that supports it, and else nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sentences on freezing say, and when they say nothing."""
+"""The sentences on freezing, and when there are none."""
 
 from __future__ import annotations
 

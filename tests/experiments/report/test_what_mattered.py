@@ -46,10 +46,10 @@ def test_importance_bars_tell_what_stands_out_from_chance() -> None:
     )
     root = parse(importance_bars(Importance(shares, 40, 21, 8, 1)))
     assert root.get("aria-label") == (
-        "Importances of the hyperparameters in what sets the better 21 of 40 trials of 8 "
-        "baselines apart, with 95 % intervals: fine_tune.learning_rate 60.00 % [40.00, 70.00], "
-        "chance 30.00 %, n = 40, stands out; baseline.batch_size 40.00 % [10.00, 45.00], chance "
-        "65.00 %, n = 8."
+        "Importances of the hyperparameters for the difference between the better 21 and all of "
+        "40 trials of 8 baselines, with 95 % intervals: fine_tune.learning_rate 60.00 % "
+        "[40.00, 70.00], limit of chance 30.00 %, n = 40, stands out; baseline.batch_size "
+        "40.00 % [10.00, 45.00], limit of chance 65.00 %, n = 8."
     )
     assert {"importance, stands out", "importance, within chance"} <= set(texts(root))
     assert "baseline.batch_size (n = 8)" in texts(root)
