@@ -1,4 +1,4 @@
-"""What explains a run's result: the analysis, TensorBoard's pages of the winner, the report.
+"""Explanations of a run's result: the analysis, TensorBoard's pages of the winner, the report.
 
 The result does not depend on them and is written first. So a failure here does not end the
 command: it is reported in one line, and the next call tries again.

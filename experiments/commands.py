@@ -1,4 +1,4 @@
-"""What each command of `shiftsearch` does with its parsed options; returns the exit code."""
+"""The commands of `shiftsearch`: each takes its parsed options and returns the exit code."""
 
 from __future__ import annotations
 

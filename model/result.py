@@ -78,7 +78,7 @@ class StageSummary:
         return cls(**{**raw, **splits})
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return {
             "key": self.key,
             "epochs": self.epochs,
@@ -121,7 +121,7 @@ class ProtocolResult:
             raise ValueError(f"is not a result of the protocol ({reason})") from None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return {
             "test2_accuracy": self.test2_accuracy,
             "baseline": self.baseline.to_json(),

@@ -46,8 +46,8 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
         candidates: the retrained configurations, the run's own protocol first.
 
     Returns:
-        `noise` and `expected_gain`, None if unknown, and `indistinguishable`: trials that the
-        noise does not let tell apart from the best one retrained without a failure.
+        `noise` and `expected_gain`, None if unknown, and `indistinguishable`: trials whose
+        difference from the best one retrained without a failure is within the noise.
     """
     noise = noise_between_seeds(candidates)
     compared = {c.number: _values(c) for c in candidates if c.competes and c.mean is not None}

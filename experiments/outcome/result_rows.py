@@ -41,7 +41,7 @@ class TableRow:
         return self.split if self.part == "all" else f"{self.split} {self.part}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return asdict(self)
 
 

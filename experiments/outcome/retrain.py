@@ -54,7 +54,7 @@ class Training:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Training:
-        """What `to_json` wrote."""
+        """The inverse of `to_json`."""
         result = raw.get("result")
         return cls(
             None if result is None else ProtocolResult.from_json(result),
@@ -63,7 +63,7 @@ class Training:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         if self.result is not None:
             return {"result": self.result.to_json()}
         return {"reason": self.reason} | ({"lost": True} if self.lost else {})

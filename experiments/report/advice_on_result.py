@@ -74,7 +74,7 @@ def images_needed(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
-    """Which configuration to use if the noise does not let tell some apart.
+    """Which configuration to use if some cannot be told apart because of the noise.
 
     The reference if it is one of them, else the one that trains fastest.
     """
