@@ -323,7 +323,7 @@ def test_replay_prints_a_row_for_each_policy_and_writes_nothing(
         ("replay {at}/none", ["{at}/none: is not a run; it has no experiment.yaml"]),
         ("replay {at}", ["{at}: is not a run; it has no experiment.yaml"]),
         ("replay {at}/run {at}/other", ["{at}/other: data is d2, but d1 in {at}/run; runs"]),
-        ("replay {at}/few", ["{at}/few: 3 recorded trials are too few to replay; 5 is least"]),
+        ("replay {at}/few", ["{at}/few: 3 recorded trials, but replay needs at least 5"]),
         ("replay {at}/run --policy branch=2", ["--policy branch=2: 'branch=2' is not KEY=VALUE"]),
         ("replay {at}/run --policy keep=2", ["--policy keep=2: policy.keep: 2.0, but input "]),
         ("replay {at}/run --policy rungs=2", ["--policy rungs=2: the runs recorded no rung of 2"]),

@@ -69,7 +69,7 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
     ("gpus", "error", "kind", "reason"),
     [
         (0.25, None, "environment", "gpus_per_trial is 0.25, but torch sees no GPU"),
-        (0.0, None, "environment", "/run/dataset: is no whole pack"),
+        (0.0, None, "environment", "/run/dataset: "),
         (
             0.0,
             OSError(errno.ENOSPC, "No space left on device", "/s"),

@@ -21,6 +21,7 @@ from ray._private import worker
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
@@ -282,7 +283,7 @@ def test_a_job_waits_for_the_baseline_that_another_trains(tmp_path: Path) -> Non
 def retraining_of(study: Study, folder: Path) -> Retraining:
     settings = Retrain(top_k=1, replicates=2)
     path = folder / "retrain.json"
-    return Retraining(study.trials(), settings, "TEST", None, path, lambda _: True)
+    return Retraining(study.trials(), settings, Protocol(), None, path, lambda _: True)
 
 
 @pytest.mark.parametrize("phase", ["search", "retrain"])
