@@ -105,7 +105,7 @@ def cheaper_alike(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
     if took[fastest] > (1 - _SAVES) * took[winner]:
         return
     yield (
-        f"If training time matters, prefer trial {fastest}: {why}, and its two stages took "
+        f"If training time matters, prefer trial {fastest}: {why}, and both stages took "
         f"{duration(took[fastest])}, against {duration(took[winner])} for trial {winner}."
     )
 

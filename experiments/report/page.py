@@ -218,7 +218,7 @@ def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]
 
 
 def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[dict[str, Any]]]:
-    """Domain, reference and winner of each hyperparameter: those searched or different, others."""
+    """Domain and both values of each hyperparameter; in two lists, searched or different first."""
     winner, reference = result["winner"]["configuration"], result["reference"]["configuration"]
     found: dict[str, list[dict[str, Any]]] = {"compared": [], "fixed": []}
     for name in result["space"]:

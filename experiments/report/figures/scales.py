@@ -40,7 +40,7 @@ class Scale:
         self._values = None if values is None or self._is_log else list(values)
 
     def place(self, value: Value | None) -> float:
-        """The position of a value; None if a trial does not have the hyperparameter."""
+        """The position of a value; None stands for a trial without the hyperparameter."""
         return NOT_USED if value is None else to_unit(self._distribution, value)
 
     def spread(self, value: Value | None, number: int) -> float:
