@@ -94,7 +94,7 @@ class Scored:
     correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
 
     def best_replicate(self, selection: int) -> int:
-        """The replicate with the best accuracy after fine-tuning on the part `selection` (index)."""
+        """The replicate with the best accuracy after fine-tuning on the part of this index."""
         replicates = sorted(self.candidate.results)
         return max(
             replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
