@@ -170,7 +170,7 @@ def test_a_run_without_status_and_result_is_open(
     document = status(run, capsys)
     assert (document["phase"], document["outcome"]) == ("search", None)
     assert (document["driver"]["alive"], document["result"]) == (None, None)
-    assert "no status.json yet" in document["driver"]["text"]
+    assert "status.json" in document["driver"]["text"]
     run.definition.unlink()  # all that is left is the study
     assert status(run, capsys)["counts"]["done"] == 8
 
