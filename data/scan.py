@@ -70,7 +70,7 @@ class Scan:
             where = named([f"{place} ({count})" for place, count in self.misplaced.items()])
             lines.append(
                 f"{self.folder}: left out images in subfolders of class folders:"
-                f" {self.misplaced.total()}, in {where}; move them there to have them read"
+                f" {self.misplaced.total()}, in {where}; move them up one folder to have them read"
             )
         return lines
 
