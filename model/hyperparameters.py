@@ -159,6 +159,9 @@ class Schedule(Frozen):
     """Epochs without a lower validation loss after which the learning rate is reduced."""
     reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The factor of a reduction of the learning rate."""
+    min_updates: Annotated[int, Field(ge=0), Neutral(0)] = 0
+    """Optimiser steps before which `patience` and `reduce_after` count no epoch. An epoch of a
+    small set has few steps: of 320 images in batches of 64, five."""
 
 
 class Protocol(Frozen):

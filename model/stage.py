@@ -144,7 +144,7 @@ class _Progress:
                 f"{stage} epoch {number}: training loss {train_loss}, validation "
                 f"loss {loss} at learning rate {rate:g}; both must be finite"
             )
-        if self.decisions.update(loss):
+        if self.decisions.update(loss, computed.updates):
             self.best = computed.weights()
         self.environment = computed.environment
         row = {

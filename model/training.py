@@ -112,7 +112,7 @@ class NetworkEngine:
         if request.state is not None:
             self._restore(request.state)
         self._follow(request)
-        train_loss, train_accuracy = self._train(request.number)
+        train_loss, train_accuracy, updates = self._train(request.number)
         trained = time.perf_counter()
         validation_loss, validation_accuracy = self._validate()
         return ComputedEpoch(
@@ -122,6 +122,7 @@ class NetworkEngine:
             validation_accuracy,
             seconds=time.perf_counter() - begin,
             images_per_second=len(self.train.labels) / (trained - begin),
+            updates=updates,
             environment=self._environment(),
             weights=self._weights,
             state=self._state,
@@ -138,8 +139,8 @@ class NetworkEngine:
             self._frozen = frozen
         self._rates = [rates[i] for i in self._layers]
 
-    def _train(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; the mean loss and the accuracy over its images."""
+    def _train(self, epoch: int) -> tuple[float, float, int]:
+        """Train one epoch: the mean loss and accuracy over its images, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
         order = recipe.order(len(split.labels), epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
@@ -150,7 +151,7 @@ class NetworkEngine:
             outputs = self.prefix.outputs(split.images, recipe.batch_size)
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
         right = torch.zeros((), dtype=torch.int64, device=place)
-        seen = 0
+        seen = updates = 0
         for indices in torch.split(order, recipe.batch_size):
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
@@ -174,7 +175,8 @@ class NetworkEngine:
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
             seen += len(indices)
-        return loss_sum.item() / seen, right.item() / seen
+            updates += 1
+        return loss_sum.item() / seen, right.item() / seen, updates
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
