@@ -15,6 +15,7 @@ from pydantic import Field
 
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
+from shiftsearch.model.schedules import SCHEDULES
 from shiftsearch.model.unfreezing import UNFREEZING
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class StageHyperparameters(Frozen):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """AdamW's step size at the start of the stage."""
+    learning_rate_schedule: Annotated[str, OneOf(SCHEDULES), Neutral("plateau")] = "plateau"
+    """How the learning rate falls: on plateau, or to zero at the stage's `max_epochs`."""
+    warm_up_epochs: Annotated[int, Field(ge=0, le=10_000), Neutral(0)] = 0
+    """Epochs in which the learning rate rises to its full value."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     """AdamW's decoupled weight decay."""
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64

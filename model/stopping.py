@@ -18,7 +18,7 @@ class Decisions:
 
     Attributes:
         schedule: the rules.
-        learning_rate: the next epoch's.
+        learning_rate: the next epoch's by the reductions so far, see `model.schedules`.
         epochs: number of epochs so far.
         best_epoch: the one with the lowest validation loss, counted from 1; 0 before the first.
         best_loss: its validation loss.
