@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field
 
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
-from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
+from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
-from shiftsearch.model.unfreezing import UNFREEZING
+from shiftsearch.model.unfreezing import ENDS, UNFREEZING
 
 if TYPE_CHECKING:
     from shiftsearch.data.augmentation import Change  # imports torch
@@ -96,10 +96,20 @@ class FineTuneHyperparameters(StageHyperparameters):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
-    """Layers, counted from the input, that keep the baseline's weights and statistics; all layers
-    if the architecture has fewer."""
+    """Layers, counted from the end of `freeze_from`, that keep the baseline's weights and
+    statistics; all layers if the architecture has fewer."""
+    freeze_from: Annotated[str, OneOf(ENDS), Neutral("input")] = "input"
+    """The end at which layers are frozen. From the head, the head is the first of them (surgical
+    fine-tuning; Lee et al. 2023, arXiv 2210.11466): with 4, only the first block is trained."""
     unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
     """When frozen layers are thawed; a parameter of one policy only is marked with `When`."""
+    thaw_every: Annotated[int, Field(ge=1), When("unfreezing", ("gradual",))] = 1
+    """Epochs after which one more layer is thawed."""
+    probe_epochs: Annotated[int, Field(ge=1), When("unfreezing", ("linear probe",))] = 1
+    """Epochs in which the head alone is trained; early stopping counts them too."""
+    layer_decay: Annotated[float, Field(ge=0.01, le=1), Neutral(1.0)] = 1.0
+    """Factor of the learning rate from each layer to the one before it; the head has the full
+    rate (Howard and Ruder 2018, arXiv 1801.06146, section 3.2, where it is 1 / 2.6)."""
     train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
     """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
 

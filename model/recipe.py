@@ -61,7 +61,10 @@ class Recipe:
         if not isinstance(values, FineTuneHyperparameters):
             return (learning_rate,) * (layers + 1)
         frozen = UNFREEZING[values.unfreezing](values, layers, epoch)
-        return tuple(0.0 if is_frozen else learning_rate for is_frozen in frozen)
+        return tuple(
+            0.0 if is_frozen else learning_rate * values.layer_decay ** (layers - i)
+            for i, is_frozen in enumerate(frozen)
+        )
 
     def order(self, images: int, epoch: int) -> Tensor:
         """The images that an epoch trains on, in order.

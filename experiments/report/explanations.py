@@ -42,7 +42,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'])}.",
-        f"Fine-tune: from the baseline's best weights, the first layers frozen, trained on the "
+        f"Fine-tune: from the baseline's best weights, some layers frozen, trained on the "
         f"{learnt} images of {source}, stopped on the {division['selection_n']} of TEST2's "
         f"selection part; {_schedule(protocol['fine_tune'])}.",
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
@@ -77,7 +77,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
-        f"Frozen in this model: {_listed(frozen)}; fine-tuning cannot change their outputs."
+        f"Frozen in this model: {_listed(frozen)}; fine-tuning did not change their weights."
         if frozen
         else "Nothing was frozen in this model."
     ]

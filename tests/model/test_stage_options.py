@@ -1,0 +1,100 @@
+"""Each option of a stage changes its numbers, and an interrupted stage ends with the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from shiftsearch.model.course import Course
+from shiftsearch.model.device import Device
+from shiftsearch.model.hyperparameters import (
+    FineTuneHyperparameters,
+    Schedule,
+    StageHyperparameters,
+)
+from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.stage import StageResult
+from shiftsearch.model.store import open_store
+from shiftsearch.model.training import run_stage
+
+pytestmark = pytest.mark.unit
+
+# Without dropout, whose draws are other ones with every option.
+FINE_TUNE = FineTuneHyperparameters(
+    batch_size=16, learning_rate=1e-3, frozen_layers=3, dropout=0.0
+)
+COURSE = Course(
+    "fine_tune", FINE_TUNE, Schedule(max_epochs=4, patience=4), "a", "b", 3, (16, 16), 5, 0
+)
+OPTIONS: list[dict[str, Any]] = [
+    {"learning_rate_schedule": "cosine"},
+    {"warm_up_epochs": 2},
+    {"freeze_from": "head"},
+    {"unfreezing": "gradual", "frozen_layers": 4},
+    {"unfreezing": "linear probe", "probe_epochs": 2},
+    {"layer_decay": 0.5},
+]
+Run = Callable[..., StageResult]
+
+
+def course_with(**values: Any) -> Course:
+    given = FineTuneHyperparameters.model_validate(FINE_TUNE.existing() | values)
+    return dataclasses.replace(COURSE, hyperparameters=given)
+
+
+@pytest.fixture
+def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[str, Tensor]:
+    """A baseline's weights, after one epoch."""
+    course = Course(
+        "baseline", StageHyperparameters(batch_size=16), Schedule(max_epochs=1), "", "", 3,
+        (16, 16), 5, 0,
+    )  # fmt: skip
+    data = small_data
+    return run_stage(course, data.train, data.test, open_store(tmp_path / "start"), device).weights
+
+
+@pytest.fixture
+def run(
+    small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
+) -> Run:
+    """A fine-tune of the small dataset, in a store by name."""
+
+    def run(course: Course, store: str, **given: Any) -> StageResult:
+        data = small_data
+        return run_stage(
+            course, data.test, data.selection, open_store(tmp_path / store), device, start=start,
+            **given,
+        )  # fmt: skip
+
+    return run
+
+
+def numbers(result: StageResult) -> Any:
+    """All numbers of a stage, bit for bit, without times."""
+    times = ("seconds", "images_per_second")
+    rows = [{k: v for k, v in row.items() if k not in times} for row in result.history]
+    return rows, {name: tensor.contiguous().numpy().tobytes() for name, tensor in
+                  result.weights.items()}, result.best_epoch  # fmt: skip
+
+
+@pytest.mark.parametrize("values", OPTIONS, ids=str)
+def test_an_interrupted_stage_ends_with_the_same_bits(run: Run, values: dict[str, Any]) -> None:
+    course = course_with(**values)
+    straight = run(course, "straight")
+    for until in (1, 2, 3):
+        assert run(course, "again", until=until).epochs == until
+    assert numbers(run(course, "again")) == numbers(straight)
+    assert straight.epochs == 4
+
+
+@pytest.mark.parametrize("values", OPTIONS, ids=str)
+def test_an_option_changes_the_key_and_the_losses(run: Run, values: dict[str, Any]) -> None:
+    course = course_with(**values)
+    assert course.key != COURSE.key
+    on, off = run(course, "on").history, run(COURSE, "off").history
+    assert [row["validation_loss"] for row in on] != [row["validation_loss"] for row in off]
