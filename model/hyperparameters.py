@@ -110,6 +110,9 @@ class FineTuneHyperparameters(StageHyperparameters):
     layer_decay: Annotated[float, Field(ge=0.01, le=1), Neutral(1.0)] = 1.0
     """Factor of the learning rate from each layer to the one before it; the head has the full
     rate (Howard and Ruder 2018, arXiv 1801.06146, section 3.2, where it is 1 / 2.6)."""
+    l2_sp: Annotated[float, Field(ge=0, le=10_000), Neutral(0.0)] = 0.0
+    """Decoupled decay of all weights towards the baseline's (L2-SP; Li et al. 2018, arXiv
+    1802.01483, equation 2, here apart from the gradient, as AdamW's weight decay)."""
     train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
     """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
 

@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from shiftsearch.data.augmentation import augment
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
-from shiftsearch.model.optimiser import AdamW
+from shiftsearch.model.optimiser import AdamW, Optimiser
 from shiftsearch.model.unfreezing import UNFREEZING
 
 
@@ -118,9 +118,15 @@ class Recipe:
         losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
         return (losses * weights).sum() / weights.sum()
 
-    def optimiser(self, parameters: Sequence[Parameter]) -> AdamW:
-        """The optimiser of the parameters that are trained in at least one epoch of the stage."""
-        return AdamW(parameters, self.course.hyperparameters.weight_decay)
+    def optimiser(self, parameters: Sequence[Parameter]) -> Optimiser:
+        """The optimiser of the parameters that are trained in at least one epoch of the stage.
+
+        Args:
+            parameters: with the values that the stage starts from.
+        """
+        values = self.course.hyperparameters
+        start_decay = values.l2_sp if isinstance(values, FineTuneHyperparameters) else 0.0
+        return AdamW(parameters, values.weight_decay, start_decay)
 
     def generator(
         self, purpose: str, epoch: int, device: torch.device | str = "cpu"

@@ -76,6 +76,22 @@ def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     assert not torch.equal(ours[0], twins[0])
 
 
+def test_start_decay_moves_back_to_the_first_values_before_each_step() -> None:
+    ours, twins = _parameters(), _parameters()
+    first = [p.detach().clone() for p in ours]
+    own, twin = AdamW(ours, 0.1, start_decay=2.0), AdamW(twins, 0.1)
+    for rate in (0.1, 0.05, 9.0):  # the last one all the way
+        for a, b in zip(ours, twins, strict=True):
+            a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+        with torch.no_grad():
+            for p, start in zip(twins, first, strict=True):
+                p += min(1.0, 2 * rate) * (start - p)
+        own.step([rate] * 3)
+        twin.step([rate] * 3)
+        for a, b in zip(ours, twins, strict=True):
+            torch.testing.assert_close(a, b)
+
+
 def test_each_parameter_has_its_own_rate() -> None:
     ours, twins = _parameters(), _parameters()
     rates = [0.1, 0.01, 0.1]

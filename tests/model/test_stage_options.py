@@ -38,6 +38,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"unfreezing": "gradual", "frozen_layers": 4},
     {"unfreezing": "linear probe", "probe_epochs": 2},
     {"layer_decay": 0.5},
+    {"l2_sp": 100.0},
 ]
 Run = Callable[..., StageResult]
 
@@ -80,6 +81,20 @@ def numbers(result: StageResult) -> Any:
     rows = [{k: v for k, v in row.items() if k not in times} for row in result.history]
     return rows, {name: tensor.contiguous().numpy().tobytes() for name, tensor in
                   result.weights.items()}, result.best_epoch  # fmt: skip
+
+
+def test_l2_sp_holds_the_trained_weights_near_the_baseline_s(
+    run: Run, start: Mapping[str, Tensor]
+) -> None:
+    """The more it decays, the nearer; from 1 / learning rate on, all the way before each step."""
+
+    def distance(l2_sp: float) -> float:
+        weights = run(course_with(l2_sp=l2_sp), f"{l2_sp}").weights
+        return float((weights["head.weight"] - start["head.weight"]).abs().max())
+
+    free, near, held = (distance(l2_sp) for l2_sp in (0.0, 300.0, 1000.0))
+    assert 0 < held < near < free
+    assert held < 4e-3  # a step of AdamW at rate 1e-3 is at most about three times as large
 
 
 @pytest.mark.parametrize("values", OPTIONS, ids=str)
