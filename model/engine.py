@@ -61,7 +61,8 @@ class ComputedEpoch:
         images_per_second: training speed.
         updates: optimiser steps of the epoch.
         environment: device, dtype, threads and software versions.
-        weights: returns a copy of the network's state, on the CPU. Valid until the next request.
+        weights: returns a copy of the state of the network that was validated, on the CPU. Valid
+            until the next request.
         state: returns all tensors needed to continue. Valid until the next request.
     """
 

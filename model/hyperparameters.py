@@ -89,6 +89,9 @@ class StageHyperparameters(Frozen):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
+    """Decay per step of the weights' exponential moving average, which is validated and kept in
+    place of the weights (see `model.averaging`); 0 is off."""
 
 
 class FineTuneHyperparameters(StageHyperparameters):

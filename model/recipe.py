@@ -40,11 +40,14 @@ class Recipe:
         course: as given; its seeds are the source of all draws.
         batch_size: images per step.
         changes_images: whether `augment` changes anything.
+        ema_decay: of the average of weights, see `model.averaging`; 0: the weights themselves are
+            validated and kept.
     """
 
     def __init__(self, course: Course) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
+        self.ema_decay = hyperparameters.ema_decay
         self.changes_images = any(hyperparameters.augmentation.model_dump().values())
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 
 from shiftsearch.data.tensors import normalise
+from shiftsearch.model.averaging import AveragedNetwork
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TensorSplit
@@ -93,6 +94,9 @@ class NetworkEngine:
         self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.fuses:
             self.network.fuse()
+        self.average = None
+        if recipe.ema_decay:
+            self.average = AveragedNetwork(self.network, recipe.ema_decay)
         epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
         parameters = [
             (parameter, i)
@@ -171,6 +175,8 @@ class NetworkEngine:
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step(self._rates)
+            if self.average is not None:
+                self.average.update()
             # Kept on the device: reading a number would make every step wait.
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
@@ -180,20 +186,23 @@ class NetworkEngine:
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
-        self.network.eval()
+        network, prefix = self.network, self.prefix
+        if self.average is not None:
+            # A layer's average still moves after the layer is frozen, so no outputs are kept.
+            network = self.average.network
+            prefix = FrozenPrefix(network, 0, self.device)
+        network.eval()
         split = self.validation
-        outputs = self.prefix.outputs(split.images, VALIDATION_BATCH)
+        outputs = prefix.outputs(split.images, VALIDATION_BATCH)
         loss, right = 0.0, 0
         for first in range(0, len(split.labels), VALIDATION_BATCH):
             batch = slice(first, first + VALIDATION_BATCH)
             labels = split.labels[batch]
             with self.device.autocast():
                 start = (
-                    self.prefix(normalise(split.images[batch]))
-                    if outputs is None
-                    else outputs[batch]
+                    prefix(normalise(split.images[batch])) if outputs is None else outputs[batch]
                 )
-                logits = self.network.finish(start, self.prefix.count)
+                logits = network.finish(start, prefix.count)
             logits = logits.float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum().item())
@@ -208,23 +217,31 @@ class NetworkEngine:
         }
 
     def _weights(self) -> dict[str, Tensor]:
-        return {k: t.detach().cpu().clone() for k, t in self.network.state_dict().items()}
+        kept = self.network if self.average is None else self.average.network
+        return {k: t.detach().cpu().clone() for k, t in kept.state_dict().items()}
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}
         for i, slots in enumerate(self.optimiser.state):
             tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in slots.items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": t for k, t in self.average.state().items()}
         return tensors
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue the stage from the tensors of `_state`."""
         network: dict[str, Tensor] = {}
+        average: dict[str, Tensor] = {}
         for name, tensor in state.items():
             group, _, rest = name.partition(".")
             if group == "network":
                 network[rest] = tensor
+            elif group == "average":
+                average[rest] = tensor
             else:
                 index, _, slot = rest.partition(".")
                 # Into the parameter's own memory format: other strides could take other kernels.
                 self.optimiser.state[int(index)][slot].copy_(tensor)
         self.network.load_state_dict(network)
+        if self.average is not None:
+            self.average.restore(average)

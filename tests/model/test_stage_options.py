@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
+from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import (
     FineTuneHyperparameters,
     Schedule,
     StageHyperparameters,
 )
-from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.protocol import ProtocolData, build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
@@ -39,6 +41,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"unfreezing": "linear probe", "probe_epochs": 2},
     {"layer_decay": 0.5},
     {"l2_sp": 100.0},
+    {"ema_decay": 0.9},
 ]
 Run = Callable[..., StageResult]
 
@@ -95,6 +98,34 @@ def test_l2_sp_holds_the_trained_weights_near_the_baseline_s(
     free, near, held = (distance(l2_sp) for l2_sp in (0.0, 300.0, 1000.0))
     assert 0 < held < near < free
     assert held < 4e-3  # a step of AdamW at rate 1e-3 is at most about three times as large
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.25])
+def test_the_average_of_the_weights_is_validated_and_kept(
+    run: Run,
+    start: Mapping[str, Tensor],
+    small_data: ProtocolData,
+    device: Device,
+    tmp_path: Path,
+    decay: float,
+) -> None:
+    """With one step in each epoch, so that the state after each step is stored."""
+    course = course_with(ema_decay=decay, batch_size=30)
+    average = {name: tensor.double() for name, tensor in start.items()}
+    data = small_data.selection
+    for step, used in enumerate((min(decay, 2 / 11), min(decay, 3 / 12), decay), start=1):
+        result = run(course, "averaged", until=step)
+        entry = open_store(tmp_path / "averaged").load(course.key, "state")
+        assert entry is not None
+        for name, before in average.items():
+            trained = entry.tensors[f"network.{name}"].double()
+            average[name] = used * before + (1 - used) * trained
+        assert result.best_epoch == step
+        for name, tensor in result.weights.items():
+            if tensor.is_floating_point():
+                torch.testing.assert_close(tensor.double(), average[name], rtol=1e-5, atol=1e-7)
+        found = evaluate(build(result.weights, 3, (16, 16), device), data.images, data.labels)
+        assert found.loss == pytest.approx(result.history[-1]["validation_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("values", OPTIONS, ids=str)
