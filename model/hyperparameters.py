@@ -27,6 +27,9 @@ Value = float | int | str | bool
 FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
 """What a fine-tune may be trained on."""
 
+OPTIMISERS = ("adamw", "sgd")
+"""Names of the optimisers in `model.optimiser`."""
+
 LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
 """The most layers that can be frozen in any architecture."""
 
@@ -75,13 +78,18 @@ class StageHyperparameters(Frozen):
     """Hyperparameters that both stages have."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """AdamW's step size at the start of the stage."""
+    """The optimiser's step size at the start of the stage."""
     learning_rate_schedule: Annotated[str, OneOf(SCHEDULES), Neutral("plateau")] = "plateau"
     """How the learning rate falls: on plateau, or to zero at the stage's `max_epochs`."""
     warm_up_epochs: Annotated[int, Field(ge=0, le=10_000), Neutral(0)] = 0
     """Epochs in which the learning rate rises to its full value."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """AdamW's decoupled weight decay."""
+    """The optimiser's decoupled weight decay."""
+    optimiser: Annotated[str, OneOf(OPTIMISERS), Neutral("adamw")] = "adamw"
+    """AdamW, or stochastic gradient descent with Nesterov's momentum, which needs a learning rate
+    about a hundred times as high."""
+    momentum: Annotated[float, Field(ge=0, lt=1), When("optimiser", ("sgd",))] = 0.9
+    """Momentum of stochastic gradient descent."""
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     """Images per step; the last, smaller batch of an epoch is used unless it holds one image."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

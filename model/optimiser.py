@@ -1,8 +1,9 @@
-"""Optimisers: AdamW with torch's own fused kernel, without torch's optimiser object.
+"""Optimisers: AdamW with torch's own fused kernel, and SGD, without torch's optimiser objects.
 
 Making a `torch.optim.AdamW` imports torch's compiler, 1.3 s in each worker's first trial, for a
-hook that is not used here. The numbers equal those of the object to the last bit.
-Source: Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.adamw.adamw`.
+hook that is not used here. The numbers equal those of the objects to the last bit.
+Sources: Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.adamw.adamw`;
+Sutskever et al. 2013, proceedings.mlr.press/v28/sutskever13.html, equations 3 and 4.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Optimiser:
             if self._parameters[i].grad is not None:
                 groups.setdefault(rate, []).append(i)
         for rate, group in groups.items():
-            parameters = [self._parameters[i] for i in group]
+            parameters: list[Tensor] = [self._parameters[i] for i in group]
             if self._start_decay:
                 start = [self._start[i] for i in group]
                 torch._foreach_lerp_(parameters, start, min(1.0, rate * self._start_decay))
@@ -70,7 +71,7 @@ class Optimiser:
     def _update(
         self,
         rate: float,
-        parameters: list[Parameter],
+        parameters: list[Tensor],
         gradients: list[Tensor],
         slots: list[dict[str, Tensor]],
     ) -> None:
@@ -91,12 +92,12 @@ class AdamW(Optimiser):
     def _update(
         self,
         rate: float,
-        parameters: list[Parameter],
+        parameters: list[Tensor],
         gradients: list[Tensor],
         slots: list[dict[str, Tensor]],
     ) -> None:
         adamw(
-            [*parameters],
+            parameters,
             gradients,
             [s["exp_avg"] for s in slots],
             [s["exp_avg_sq"] for s in slots],
@@ -111,3 +112,40 @@ class AdamW(Optimiser):
             eps=1e-8,
             maximize=False,
         )
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with Nesterov's momentum and decoupled weight decay (SGDW).
+
+    Args:
+        parameters, weight_decay, start_decay: as of every optimiser.
+        momentum: fraction of the last step's direction that is kept, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        weight_decay: float,
+        start_decay: float = 0.0,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__(parameters, weight_decay, start_decay)
+        self._momentum = momentum
+
+    def _slots(self, parameter: Parameter) -> dict[str, Tensor]:
+        return {"direction": torch.zeros_like(parameter)}
+
+    def _update(
+        self,
+        rate: float,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: list[dict[str, Tensor]],
+    ) -> None:
+        directions = [s["direction"] for s in slots]
+        torch._foreach_mul_(directions, self._momentum)
+        torch._foreach_add_(directions, gradients)
+        steps = torch._foreach_add(gradients, directions, alpha=self._momentum)
+        if self._weight_decay:
+            torch._foreach_mul_(parameters, 1 - rate * self._weight_decay)
+        torch._foreach_add_(parameters, steps, alpha=-rate)

@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from shiftsearch.data.augmentation import augment
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
-from shiftsearch.model.optimiser import AdamW, Optimiser
+from shiftsearch.model.optimiser import SGD, AdamW, Optimiser
 from shiftsearch.model.unfreezing import UNFREEZING
 
 
@@ -129,6 +129,8 @@ class Recipe:
         """
         values = self.course.hyperparameters
         start_decay = values.l2_sp if isinstance(values, FineTuneHyperparameters) else 0.0
+        if values.optimiser == "sgd":
+            return SGD(parameters, values.weight_decay, start_decay, values.momentum)
         return AdamW(parameters, values.weight_decay, start_decay)
 
     def generator(

@@ -10,7 +10,7 @@ from typing import Any
 from shiftsearch.experiments.analysis.inside import LayerChange
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.wording import counted, percent
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, StageHyperparameters
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
@@ -39,12 +39,12 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"Network: {network.description} with dropout, and one of {classes} outputs; "
-        f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
+        f"images of {height}x{width} pixels, intensities in 0..1. {_optimisers(winner)}.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
-        f"TEST; {_schedule(protocol['baseline'])}.",
+        f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
         f"Fine-tune: from the baseline's best weights, some layers frozen, trained on the "
         f"{learnt} images of {source}, stopped on the {division['selection_n']} of TEST2's "
-        f"selection part; {_schedule(protocol['fine_tune'])}.",
+        f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images to select on; {held_out}.",
         f"Search: every trial is one configuration through both stages, ranked by its accuracy on "
@@ -54,11 +54,28 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _schedule(schedule: Mapping[str, Any]) -> str:
+def _optimisers(winner: Hyperparameters) -> str:
+    titles = {"adamw": "AdamW", "sgd": "SGD with Nesterov momentum"}
+    first, second = (titles[s.optimiser] for s in (winner.baseline, winner.fine_tune))
+    if first == second:
+        return f"Optimiser: {first}"
+    return f"Optimiser: {first} in the baseline, {second} in the fine-tune"
+
+
+def _schedule(schedule: Mapping[str, Any], values: StageHyperparameters) -> str:
+    falls = {
+        "plateau": f"is multiplied by {schedule['reduce_factor']:g} after "
+        f"{schedule['reduce_after']} such",
+        "cosine": "falls to zero along half a cosine",
+        "linear": "falls to zero along a straight line",
+    }
+    steps, warm_up = schedule.get("min_updates", 0), values.warm_up_epochs
     return (
         f"at most {schedule['max_epochs']} epochs, ended after {schedule['patience']} without a "
-        f"lower validation loss; the learning rate is multiplied by {schedule['reduce_factor']:g} "
-        f"after {schedule['reduce_after']} such"
+        "lower validation loss"
+        + (f", counted from {steps} optimiser steps on" if steps else "")
+        + f"; the learning rate {falls[values.learning_rate_schedule]}"
+        + (f", after {counted(warm_up, 'warm-up epoch')}" if warm_up else "")
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from shiftsearch.model.optimiser import SLOTS, AdamW
+from shiftsearch.model.optimiser import SGD, SLOTS, AdamW
 
 pytestmark = pytest.mark.unit
 
@@ -45,6 +45,28 @@ def test_it_is_torch_s_own_optimiser_to_the_last_bit(weight_decay: float) -> Non
             assert torch.equal(own.state[i][slot], torchs.state[b][slot])
     own.zero_grad()
     assert all(p.grad is None for p in ours)
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_is_torch_s_own_to_the_last_bit_but_for_its_decoupled_decay(
+    weight_decay: float, momentum: float
+) -> None:
+    ours, theirs = _parameters(), _parameters()
+    own = SGD(ours, weight_decay, momentum=momentum)
+    torchs = torch.optim.SGD(theirs, lr=1.0, momentum=momentum, nesterov=True, foreach=False)
+    generator = torch.Generator().manual_seed(1)
+    for rate in (1e-2, 1e-2, 5e-3, 1e-3):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+            b.data.mul_(1 - rate * weight_decay)
+        torchs.param_groups[0]["lr"] = rate
+        own.step([rate] * 3)
+        torchs.step()
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert torch.equal(a, b)
+        assert torch.equal(own.state[i]["direction"], torchs.state[b]["momentum_buffer"])
 
 
 @pytest.mark.slow(reason="a process of its own imports torch")
