@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from shiftsearch.data.erasing import erased
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
@@ -48,7 +49,8 @@ class ChangedBy:
 class Augmentation(Frozen):
     """Random changes of each training image, drawn anew in each batch; 0 is off.
 
-    The first six are in `data.augmentation.augment`. A later one is marked with `ChangedBy`.
+    The first six are in `data.augmentation.augment`. A later one is marked with `ChangedBy`, but
+    for `mixup`, which changes the labels too.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -63,6 +65,11 @@ class Augmentation(Frozen):
     """Added to all pixels; uniform in plus or minus this, in units of the full range."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor about the image's mean; uniform in 1 plus or minus this."""
+    erasing: Annotated[float, Field(ge=0, le=1), Neutral(0.0), ChangedBy(erased)] = 0.0
+    """Probability that a rectangle of the image is replaced by noise."""
+    mixup: Annotated[float, Field(ge=0, le=10), Neutral(0.0)] = 0.0
+    """Each image is blended with another of its batch, and so are their labels; the share is from
+    a beta distribution with this value twice."""
 
     def changes(self) -> list[tuple[Change, float]]:
         """The changes marked with `ChangedBy` that are on, in declared order."""
@@ -86,8 +93,8 @@ class StageHyperparameters(Frozen):
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     """The optimiser's decoupled weight decay."""
     optimiser: Annotated[str, OneOf(OPTIMISERS), Neutral("adamw")] = "adamw"
-    """AdamW, or stochastic gradient descent with Nesterov's momentum, which needs a learning rate
-    about a hundred times as high."""
+    """AdamW, or stochastic gradient descent with Nesterov's momentum, which usually needs a
+    learning rate about a hundred times as high."""
     momentum: Annotated[float, Field(ge=0, lt=1), When("optimiser", ("sgd",))] = 0.9
     """Momentum of stochastic gradient descent."""
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64

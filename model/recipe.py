@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
+from shiftsearch.data.mixup import mixed
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
 from shiftsearch.model.optimiser import SGD, AdamW, Optimiser
@@ -93,19 +94,24 @@ class Recipe:
         return None
 
     def augment(
-        self, images: Tensor, targets: Tensor, draws: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images: Tensor, labels: Tensor, weights: Tensor | None, draws: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Change a batch at random; called only if `changes_images`.
 
         Args:
             images: [n, 1, H, W] float32 in 0..1.
-            targets: [n] int64, labels.
+            labels: [n] int64.
+            weights: [n] float32 weights of the images; None if all weigh the same.
             draws: a generator on the device of the images.
 
         Returns:
-            Images of the same shape and range, and the targets that `loss` takes.
+            Images of the same shape and range, and the targets and weights that `loss` takes.
         """
-        return augment(images, self.course.hyperparameters.augmentation, draws), targets
+        values = self.course.hyperparameters.augmentation
+        images = augment(images, values, draws)
+        if not values.mixup:
+            return images, labels, weights
+        return mixed(images, labels, weights, self.course.classes, values.mixup, draws)
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The training loss, as a mean over the batch.

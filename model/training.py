@@ -160,17 +160,17 @@ class NetworkEngine:
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
             labels = targets = split.labels[indices]
+            weights = None if self.weights is None else self.weights[indices]
             with self.device.autocast():
                 if outputs is None:
                     images = normalise(split.images[indices])
                     if recipe.changes_images:
-                        images, targets = recipe.augment(images, labels, draws)
+                        images, targets, weights = recipe.augment(images, labels, weights, draws)
                     start = self.prefix(images)
                 else:
                     start = outputs[indices]
                 logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
-            weights = None if self.weights is None else self.weights[indices]
             loss = recipe.loss(logits, targets, weights)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -42,6 +42,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"layer_decay": 0.5},
     {"l2_sp": 100.0},
     {"ema_decay": 0.9},
+    {"augmentation": {"erasing": 0.5}},
+    {"augmentation": {"mixup": 0.4}},
     {"optimiser": "sgd", "learning_rate": 0.02},
     {"optimiser": "sgd", "momentum": 0.5, "unfreezing": "gradual", "l2_sp": 10.0},
 ]
