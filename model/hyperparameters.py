@@ -28,6 +28,9 @@ Value = float | int | str | bool
 FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
 """What a fine-tune may be trained on."""
 
+BALANCES = ("none", "sampling", "weights")
+"""Ways of balancing classes, see `model.balance`."""
+
 OPTIMISERS = ("adamw", "sgd")
 """Names of the optimisers in `model.optimiser`."""
 
@@ -104,6 +107,8 @@ class StageHyperparameters(Frozen):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
+    balance: Annotated[str, OneOf(BALANCES), Neutral("none")] = "none"
+    """Whether every class counts as much: by drawing as many images of each, or by weights."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
     """Decay per step of the weights' exponential moving average, which is validated and kept in
     place of the weights (see `model.averaging`); 0 is off."""

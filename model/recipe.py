@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
 from shiftsearch.data.mixup import mixed
+from shiftsearch.model.balance import balanced_order, balanced_weights
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
 from shiftsearch.model.optimiser import SGD, AdamW, Optimiser
@@ -70,19 +71,22 @@ class Recipe:
             for i, is_frozen in enumerate(frozen)
         )
 
-    def order(self, images: int, epoch: int) -> Tensor:
+    def order(self, labels: Tensor, epoch: int) -> Tensor:
         """The images that an epoch trains on, in order.
 
         Drawn on the CPU, so that every device sees the same order.
 
         Args:
-            images: number of images in the training set.
+            labels: [N] int64, the training set's.
             epoch: counted from 1.
 
         Returns:
-            [M] int64 positions in 0..images - 1.
+            [M] int64 positions in 0..N - 1, on the CPU.
         """
-        return torch.randperm(images, generator=self.generator("order", epoch))
+        draws = self.generator("order", epoch)
+        if self.course.hyperparameters.balance == "sampling":
+            return balanced_order(labels.cpu(), draws)
+        return torch.randperm(len(labels), generator=draws)
 
     def weights(self, labels: Tensor) -> Tensor | None:
         """The weight of each image in the loss: [N] float32 >= 0; None if all weigh the same.
@@ -90,7 +94,8 @@ class Recipe:
         Args:
             labels: [N] int64, the training set's.
         """
-        del labels
+        if self.course.hyperparameters.balance == "weights":
+            return balanced_weights(labels)
         return None
 
     def augment(

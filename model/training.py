@@ -146,7 +146,7 @@ class NetworkEngine:
     def _train(self, epoch: int) -> tuple[float, float, int]:
         """Train one epoch: the mean loss and accuracy over its images, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
-        order = recipe.order(len(split.labels), epoch).to(place)
+        order = recipe.order(split.labels, epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
         self.network.train()
         self.network.dropout.generator = recipe.generator("dropout", epoch, place)

@@ -99,7 +99,7 @@ def test_an_augmentation_is_what_its_field_says() -> None:
     later = Recipe(course(LaterStage(augmentation=LaterAugmentation(erasing=0.25)), Schedule()))
     assert later.changes_images
     ones, labels = torch.ones(2, 1, 4, 4), torch.tensor([0, 1])
-    changed, _ = later.augment(ones, labels, later.generator("augmentation", 1))
+    changed, *_ = later.augment(ones, labels, None, later.generator("augmentation", 1))
     assert torch.equal(changed, 0.75 * ones)
 
 

@@ -69,8 +69,8 @@ class ZerosOnly(Recipe):
 class Doubled(Recipe):
     """Images of an even place, twice each."""
 
-    def order(self, images: int, epoch: int) -> Tensor:
-        return torch.arange(0, images, 2).repeat(2)
+    def order(self, labels: Tensor, epoch: int) -> Tensor:
+        return torch.arange(0, len(labels), 2).repeat(2)
 
 
 @pytest.fixture
