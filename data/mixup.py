@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 
 
@@ -38,7 +37,7 @@ def mixed(
     shape = torch.full((2, n), alpha, dtype=torch.float64, device=device)
     first, second = torch._standard_gamma(shape, generator=generator)
     share = (first / (first + second)).float()
-    targets = F.one_hot(labels, classes).float()
+    targets = torch.eye(classes, device=device)[labels]
     whole = share.view(-1, 1, 1, 1)
     images = whole * images + (1 - whole) * images[other]
     if weights is None:

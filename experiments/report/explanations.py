@@ -127,12 +127,20 @@ def layer_lines(analysis: Analysis) -> list[str]:
     return lines
 
 
+def frozen_from_input(trial: TrialRecord) -> int | None:
+    """The number of frozen layers; None if they are counted from the head, or not known."""
+    chosen = trial.configuration
+    if FROZEN not in chosen or chosen.get("fine_tune.freeze_from", "input") != "input":
+        return None
+    return int(chosen[FROZEN])
+
+
 def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """What the search found for each number of frozen layers."""
+    """What the search found for each number of layers that are frozen from the input."""
     values: dict[int, list[float | None]] = {}
     for trial in trials:
-        if trial.has_ended and FROZEN in trial.configuration:
-            values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
+        if trial.has_ended and (frozen := frozen_from_input(trial)) is not None:
+            values.setdefault(frozen, []).append(trial.value)
     rows = []
     for frozen, found in sorted(values.items()):
         complete = [value for value in found if value is not None]
