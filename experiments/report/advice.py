@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report import advice_on_result, advice_on_trials
+from shiftsearch.experiments.report import advice_on_result, advice_on_trials, advice_on_updates
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -45,6 +45,7 @@ def advice(
         advice_on_trials.fix(result, importance),
         advice_on_trials.freeze(result, trials, importance, analysis),
         advice_on_trials.longer_stages(result, trials),
+        advice_on_updates.few_updates(result, trials),
         advice_on_trials.lower_rates(trials, space),
         advice_on_result.weakest_class(result),
     )

@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.stats import binom, fisher_exact
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report.explanations import ALIKE, ENOUGH, FROZEN
+from shiftsearch.experiments.report.explanations import ALIKE, ENOUGH, FROZEN, frozen_from_input
 from shiftsearch.experiments.report.figures.scales import best_quarter, number
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.hyperparameters import Value
@@ -154,8 +154,9 @@ def freeze(
     """The best number of frozen layers, and layers that could be frozen as they hardly changed."""
     values: dict[int, list[float]] = {}
     for trial in trials:
-        if trial.value is not None:
-            values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
+        frozen = frozen_from_input(trial)
+        if trial.value is not None and frozen is not None:
+            values.setdefault(frozen, []).append(trial.value)
     medians = {frozen: median(v) for frozen, v in sorted(values.items()) if len(v) >= _FEW}
     if len(medians) < 2:
         return
@@ -188,8 +189,10 @@ def _freeze_what_stayed(
     noise = result.get("outlook", {}).get("noise")
     if analysis is None or noise is None or analysis.cka_images < ENOUGH:
         return
+    if result["winner"]["configuration"].get("fine_tune.freeze_from", "input") != "input":
+        return
     alike = []
-    for layer in analysis.layers[:-1]:  # the head is never frozen
+    for layer in analysis.layers[:-1]:  # without the head
         if layer.cka is None or layer.cka < ALIKE:
             break
         alike.append(layer)

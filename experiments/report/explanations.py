@@ -10,7 +10,7 @@ from typing import Any
 from shiftsearch.experiments.analysis.inside import LayerChange
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.wording import counted, percent
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, StageHyperparameters
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
@@ -39,12 +39,12 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"Network: {network.description} with dropout, and one of {classes} outputs; "
-        f"images of {height}x{width} pixels, intensities in 0..1. Optimiser: AdamW.",
+        f"images of {height}x{width} pixels, intensities in 0..1. {_optimisers(winner)}.",
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, validated on the {n['TEST']} of "
-        f"TEST; {_schedule(protocol['baseline'])}.",
-        f"Fine-tune: from the baseline's best weights, with the first layers frozen, trained on "
+        f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
+        f"Fine-tune: from the baseline's best weights, with some layers frozen, trained on "
         f"the {learnt} images of {source}, validated on the {division['selection_n']} of TEST2's "
-        f"selection part; {_schedule(protocol['fine_tune'])}.",
+        f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images are the selection part; {held_out}.",
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
@@ -54,11 +54,28 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _schedule(schedule: Mapping[str, Any]) -> str:
+def _optimisers(winner: Hyperparameters) -> str:
+    titles = {"adamw": "AdamW", "sgd": "SGD with Nesterov momentum"}
+    first, second = (titles[s.optimiser] for s in (winner.baseline, winner.fine_tune))
+    if first == second:
+        return f"Optimiser: {first}"
+    return f"Optimiser: {first} in the baseline, {second} in the fine-tune"
+
+
+def _schedule(schedule: Mapping[str, Any], values: StageHyperparameters) -> str:
+    falls = {
+        "plateau": f"is multiplied by {schedule['reduce_factor']:g} after "
+        f"{schedule['reduce_after']} such epochs",
+        "cosine": "falls to zero along half a cosine",
+        "linear": "falls to zero along a straight line",
+    }
+    steps, warm_up = schedule.get("min_updates", 0), values.warm_up_epochs
     return (
         f"at most {schedule['max_epochs']} epochs, stopped after {schedule['patience']} epochs "
-        f"without a lower validation loss; the learning rate is multiplied by "
-        f"{schedule['reduce_factor']:g} after {schedule['reduce_after']} such epochs"
+        "without a lower validation loss"
+        + (f", counted from {steps} optimiser steps on" if steps else "")
+        + f"; the learning rate {falls[values.learning_rate_schedule]}"
+        + (f", after {counted(warm_up, 'warm-up epoch')}" if warm_up else "")
     )
 
 
@@ -77,7 +94,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
-        f"Frozen in this model: {_listed(frozen)}; fine-tuning cannot change their outputs."
+        f"Frozen in this model: {_listed(frozen)}; fine-tuning did not change their weights."
         if frozen
         else "Nothing was frozen in this model."
     ]
@@ -110,12 +127,20 @@ def layer_lines(analysis: Analysis) -> list[str]:
     return lines
 
 
+def frozen_from_input(trial: TrialRecord) -> int | None:
+    """The number of frozen layers; None if they are counted from the head, or not known."""
+    chosen = trial.configuration
+    if FROZEN not in chosen or chosen.get("fine_tune.freeze_from", "input") != "input":
+        return None
+    return int(chosen[FROZEN])
+
+
 def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Numbers of trials and their accuracies for each number of frozen layers."""
+    """Trials and their accuracies for each number of layers that are frozen from the input."""
     values: dict[int, list[float | None]] = {}
     for trial in trials:
-        if trial.has_ended and FROZEN in trial.configuration:
-            values.setdefault(int(trial.configuration[FROZEN]), []).append(trial.value)
+        if trial.has_ended and (frozen := frozen_from_input(trial)) is not None:
+            values.setdefault(frozen, []).append(trial.value)
     rows = []
     for frozen, found in sorted(values.items()):
         complete = [value for value in found if value is not None]

@@ -52,7 +52,8 @@ def test_rows_count_what_ended_without_a_value() -> None:
     name = "fine_tune.frozen_layers"
     trials = [complete(0, 0.9), complete(1, 0.8), pruned(2, {1: 0.4}), failed(3, "x"), waiting(4)]
     alone = replace(pruned(5, {1: 0.4}), configuration={name: 4})
-    assert frozen_rows([*trials, alone]) == [
+    surgical = replace(complete(6, 0.99), configuration={name: 2, "fine_tune.freeze_from": "head"})
+    assert frozen_rows([*trials, alone, surgical]) == [
         {"frozen": 2, "n": 2, "ended": 2, "median": "85.00 %", "best": "90.00 %"},
         {"frozen": 4, "n": 0, "ended": 1, "median": "-", "best": "-"},
     ]
