@@ -163,13 +163,9 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
-            run.tensorboard,
-            study.space,
-            self.dataset.classes,
-            run.store,
-            study.trial,
-            self.experiment.protocol,
+            run.tensorboard, study.space, classes, run.store, study.trial, protocol
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -189,6 +185,8 @@ class _Search:
             return INTERRUPTED
         self.board.enter("concluding")
         retraining = self.phases.retrain()
+        if retraining.lost:  # else the machine would decide which configuration wins
+            raise EnvironmentFault("replicates failed because their workers were lost")
         circumstances = {
             "command": self.command,
             "reasons": self.reasons,
@@ -202,8 +200,6 @@ class _Search:
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
-            if retraining.lost:
-                raise EnvironmentFault("replicates failed because their workers were lost")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))
