@@ -59,8 +59,10 @@ class ComputedEpoch:
         train_accuracy, validation_accuracy: in 0..1.
         seconds: time of training and validation.
         images_per_second: training speed.
+        updates: optimiser steps of the epoch.
         environment: device, dtype, threads and software versions.
-        weights: returns a copy of the network's state, on the CPU. Valid until the next request.
+        weights: returns a copy of the state of the network that was validated, on the CPU. Valid
+            until the next request.
         state: returns all tensors needed to continue. Valid until the next request.
     """
 
@@ -70,6 +72,7 @@ class ComputedEpoch:
     validation_accuracy: float
     seconds: float
     images_per_second: float
+    updates: int
     environment: Mapping[str, Any]
     weights: Callable[[], Mapping[str, Tensor]]
     state: Callable[[], Mapping[str, Tensor]]

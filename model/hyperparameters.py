@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from shiftsearch.data.erasing import erased
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.data.scale import Pixels
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
-from shiftsearch.model.frozen import Frozen, Neutral, OneOf, flatten
-from shiftsearch.model.unfreezing import UNFREEZING
+from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
+from shiftsearch.model.schedules import SCHEDULES
+from shiftsearch.model.unfreezing import ENDS, UNFREEZING
 
 if TYPE_CHECKING:
     from shiftsearch.data.augmentation import Change  # imports torch
@@ -27,6 +29,12 @@ Value = float | int | str | bool
 
 FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
 """What a fine-tune may be trained on."""
+
+BALANCES = ("none", "sampling", "weights")
+"""Ways of balancing classes, see `model.balance`."""
+
+OPTIMISERS = ("adamw", "sgd")
+"""Names of the optimisers in `model.optimiser`."""
 
 LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
 """The most layers that can be frozen in any architecture."""
@@ -46,7 +54,8 @@ class ChangedBy:
 class Augmentation(Frozen):
     """Random changes of each training image, drawn anew in each batch; 0 is off.
 
-    The first six are in `data.augmentation.augment`. A later one is marked with `ChangedBy`.
+    The first six are in `data.augmentation.augment`. A later one is marked with `ChangedBy`, but
+    for `mixup`, which changes the labels too.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -61,6 +70,11 @@ class Augmentation(Frozen):
     """Added to all pixels; uniform in plus or minus this, in units of the full range."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor about the image's mean; uniform in 1 plus or minus this."""
+    erasing: Annotated[float, Field(ge=0, le=1), Neutral(0.0), ChangedBy(erased)] = 0.0
+    """Probability that a rectangle of the image is replaced by noise."""
+    mixup: Annotated[float, Field(ge=0, le=10), Neutral(0.0)] = 0.0
+    """Each image is blended with another of its batch, and so are their labels; the share is from
+    a beta distribution with this value twice."""
 
     def changes(self) -> list[tuple[Change, float]]:
         """The changes marked with `ChangedBy` that are on, in declared order."""
@@ -76,9 +90,18 @@ class StageHyperparameters(Frozen):
     """Hyperparameters that both stages have."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """AdamW's step size at the start of the stage."""
+    """The optimiser's step size at the start of the stage."""
+    learning_rate_schedule: Annotated[str, OneOf(SCHEDULES), Neutral("plateau")] = "plateau"
+    """How the learning rate falls: on plateau, or to zero at the stage's `max_epochs`."""
+    warm_up_epochs: Annotated[int, Field(ge=0, le=10_000), Neutral(0)] = 0
+    """Epochs in which the learning rate rises to its full value."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """AdamW's decoupled weight decay."""
+    """The optimiser's decoupled weight decay."""
+    optimiser: Annotated[str, OneOf(OPTIMISERS), Neutral("adamw")] = "adamw"
+    """AdamW, or stochastic gradient descent with Nesterov's momentum, which usually needs a
+    learning rate about a hundred times as high."""
+    momentum: Annotated[float, Field(ge=0, lt=1), When("optimiser", ("sgd",))] = 0.9
+    """Momentum of stochastic gradient descent."""
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     """Images per step; the last, smaller batch of an epoch is used unless it holds one image."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -86,6 +109,11 @@ class StageHyperparameters(Frozen):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability of zeroing an input of the head."""
     augmentation: Augmentation = Augmentation()
+    balance: Annotated[str, OneOf(BALANCES), Neutral("none")] = "none"
+    """Whether every class counts as much: by drawing as many images of each, or by weights."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
+    """Decay per step of the weights' exponential moving average, which is validated and kept in
+    place of the weights (see `model.averaging`); 0 is off."""
 
 
 class FineTuneHyperparameters(StageHyperparameters):
@@ -93,10 +121,23 @@ class FineTuneHyperparameters(StageHyperparameters):
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     frozen_layers: Annotated[int, Field(ge=0, le=LAYERS)] = 2
-    """Layers, counted from the input, that keep the baseline's weights and statistics; all layers
-    if the architecture has fewer."""
+    """Layers, counted from the end of `freeze_from`, that keep the baseline's weights and
+    statistics; all layers if the architecture has fewer."""
+    freeze_from: Annotated[str, OneOf(ENDS), Neutral("input")] = "input"
+    """The end at which layers are frozen. From the head, the head is the first of them (surgical
+    fine-tuning; Lee et al. 2023, arXiv 2210.11466): with 4, only the first block is trained."""
     unfreezing: Annotated[str, OneOf(UNFREEZING), Neutral("none")] = "none"
     """When frozen layers are thawed; a parameter of one policy only is marked with `When`."""
+    thaw_every: Annotated[int, Field(ge=1), When("unfreezing", ("gradual",))] = 1
+    """Epochs after which one more layer is thawed."""
+    probe_epochs: Annotated[int, Field(ge=1), When("unfreezing", ("linear probe",))] = 1
+    """Epochs in which the head alone is trained; early stopping counts them too."""
+    layer_decay: Annotated[float, Field(ge=0.01, le=1), Neutral(1.0)] = 1.0
+    """Factor of the learning rate from each layer to the one before it; the head has the full
+    rate (Howard and Ruder 2018, arXiv 1801.06146, section 3.2, where it is 1 / 2.6)."""
+    l2_sp: Annotated[float, Field(ge=0, le=10_000), Neutral(0.0)] = 0.0
+    """Decoupled decay of all weights towards the baseline's (L2-SP; Li et al. 2018, arXiv
+    1802.01483, equation 2, here apart from the gradient, as AdamW's weight decay)."""
     train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
     """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
 
@@ -177,6 +218,9 @@ class Schedule(Frozen):
     """Epochs without a lower validation loss after which the learning rate is reduced."""
     reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The factor of a reduction of the learning rate."""
+    min_updates: Annotated[int, Field(ge=0), Neutral(0)] = 0
+    """Optimiser steps before which `patience` and `reduce_after` count no epoch. An epoch of a
+    small set has few steps: of 320 images in batches of 64, five."""
 
 
 class Protocol(Frozen):

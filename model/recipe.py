@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
+from shiftsearch.data.mixup import mixed
+from shiftsearch.model.balance import balanced_order, balanced_weights
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
-from shiftsearch.model.optimiser import AdamW
+from shiftsearch.model.optimiser import SGD, AdamW, Optimiser
 from shiftsearch.model.unfreezing import UNFREEZING
 
 
@@ -40,11 +42,14 @@ class Recipe:
         course: as given; its seeds are the source of all draws.
         batch_size: images per step.
         changes_images: whether `augment` changes anything.
+        ema_decay: of the average of weights, see `model.averaging`; 0: the weights themselves are
+            validated and kept.
     """
 
     def __init__(self, course: Course) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
+        self.ema_decay = hyperparameters.ema_decay
         self.changes_images = any(hyperparameters.augmentation.model_dump().values())
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
@@ -61,21 +66,27 @@ class Recipe:
         if not isinstance(values, FineTuneHyperparameters):
             return (learning_rate,) * (layers + 1)
         frozen = UNFREEZING[values.unfreezing](values, layers, epoch)
-        return tuple(0.0 if is_frozen else learning_rate for is_frozen in frozen)
+        return tuple(
+            0.0 if is_frozen else learning_rate * values.layer_decay ** (layers - i)
+            for i, is_frozen in enumerate(frozen)
+        )
 
-    def order(self, images: int, epoch: int) -> Tensor:
+    def order(self, labels: Tensor, epoch: int) -> Tensor:
         """The images that an epoch trains on, in order.
 
         Drawn on the CPU, so that every device sees the same order.
 
         Args:
-            images: number of images in the training set.
+            labels: [N] int64, the training set's.
             epoch: counted from 1.
 
         Returns:
-            [M] int64 positions in 0..images - 1.
+            [M] int64 positions in 0..N - 1, on the CPU.
         """
-        return torch.randperm(images, generator=self.generator("order", epoch))
+        draws = self.generator("order", epoch)
+        if self.course.hyperparameters.balance == "sampling":
+            return balanced_order(labels.cpu(), draws)
+        return torch.randperm(len(labels), generator=draws)
 
     def weights(self, labels: Tensor) -> Tensor | None:
         """The weight of each image in the loss: [N] float32 >= 0; None if all weigh the same.
@@ -83,23 +94,29 @@ class Recipe:
         Args:
             labels: [N] int64, the training set's.
         """
-        del labels
+        if self.course.hyperparameters.balance == "weights":
+            return balanced_weights(labels)
         return None
 
     def augment(
-        self, images: Tensor, targets: Tensor, draws: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images: Tensor, labels: Tensor, weights: Tensor | None, draws: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Change a batch at random; called only if `changes_images`.
 
         Args:
             images: [n, 1, H, W] float32 in 0..1.
-            targets: [n] int64, labels.
+            labels: [n] int64.
+            weights: [n] float32 weights of the images; None if all weigh the same.
             draws: a generator on the device of the images.
 
         Returns:
-            Images of the same shape and range, and the targets that `loss` takes.
+            Images of the same shape and range, and the targets and weights that `loss` takes.
         """
-        return augment(images, self.course.hyperparameters.augmentation, draws), targets
+        values = self.course.hyperparameters.augmentation
+        images = augment(images, values, draws)
+        if not values.mixup:
+            return images, labels, weights
+        return mixed(images, labels, weights, self.course.classes, values.mixup, draws)
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The training loss, as a mean over the batch.
@@ -115,9 +132,17 @@ class Recipe:
         losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
         return (losses * weights).sum() / weights.sum()
 
-    def optimiser(self, parameters: Sequence[Parameter]) -> AdamW:
-        """The optimiser of the parameters that are trained in at least one epoch of the stage."""
-        return AdamW(parameters, self.course.hyperparameters.weight_decay)
+    def optimiser(self, parameters: Sequence[Parameter]) -> Optimiser:
+        """The optimiser of the parameters that are trained in at least one epoch of the stage.
+
+        Args:
+            parameters: with the values that the stage starts from.
+        """
+        values = self.course.hyperparameters
+        start_decay = values.l2_sp if isinstance(values, FineTuneHyperparameters) else 0.0
+        if values.optimiser == "sgd":
+            return SGD(parameters, values.weight_decay, start_decay, values.momentum)
+        return AdamW(parameters, values.weight_decay, start_decay)
 
     def generator(
         self, purpose: str, epoch: int, device: torch.device | str = "cpu"

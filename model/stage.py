@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shiftsearch.model.course import Course
 from shiftsearch.model.engine import ComputedEpoch, Engine, EpochRequest, EpochRow, TrialDiverged
+from shiftsearch.model.schedules import learning_rate
 from shiftsearch.model.stopping import Decisions
 from shiftsearch.model.store import Entry, Store
 
@@ -89,7 +90,9 @@ def stage_steps(
     _announce(course, progress.history, on_epoch)
     decisions, saved = progress.decisions, time.monotonic()
     while not decisions.finished and decisions.epochs < limit:
-        request = EpochRequest(decisions.epochs + 1, decisions.learning_rate, going_on)
+        number = decisions.epochs + 1
+        rate = learning_rate(course, number, decisions.learning_rate)
+        request = EpochRequest(number, rate, going_on)
         going_on = None
         computed = yield request
         row = progress.take(course.stage, request, computed)
@@ -144,7 +147,7 @@ class _Progress:
                 f"{stage} epoch {number}: training loss {train_loss}, validation "
                 f"loss {loss} at learning rate {rate:g}; both must be finite"
             )
-        if self.decisions.update(loss):
+        if self.decisions.update(loss, computed.updates):
             self.best = computed.weights()
         self.environment = computed.environment
         row = {

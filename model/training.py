@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812, the field's name
 from torch import Tensor
 
 from shiftsearch.data.tensors import normalise
+from shiftsearch.model.averaging import AveragedNetwork
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TensorSplit
@@ -93,6 +94,9 @@ class NetworkEngine:
         self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.fuses:
             self.network.fuse()
+        self.average = None
+        if recipe.ema_decay:
+            self.average = AveragedNetwork(self.network, recipe.ema_decay)
         epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
         parameters = [
             (parameter, i)
@@ -112,7 +116,7 @@ class NetworkEngine:
         if request.state is not None:
             self._restore(request.state)
         self._follow(request)
-        train_loss, train_accuracy = self._train(request.number)
+        train_loss, train_accuracy, updates = self._train(request.number)
         trained = time.perf_counter()
         validation_loss, validation_accuracy = self._validate()
         return ComputedEpoch(
@@ -122,6 +126,7 @@ class NetworkEngine:
             validation_accuracy,
             seconds=time.perf_counter() - begin,
             images_per_second=len(self.train.labels) / (trained - begin),
+            updates=updates,
             environment=self._environment(),
             weights=self._weights,
             state=self._state,
@@ -138,10 +143,10 @@ class NetworkEngine:
             self._frozen = frozen
         self._rates = [rates[i] for i in self._layers]
 
-    def _train(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; the mean loss and the accuracy over its images."""
+    def _train(self, epoch: int) -> tuple[float, float, int]:
+        """Train one epoch: the mean loss and accuracy over its images, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
-        order = recipe.order(len(split.labels), epoch).to(place)
+        order = recipe.order(split.labels, epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
         self.network.train()
         self.network.dropout.generator = recipe.generator("dropout", epoch, place)
@@ -150,48 +155,54 @@ class NetworkEngine:
             outputs = self.prefix.outputs(split.images, recipe.batch_size)
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
         right = torch.zeros((), dtype=torch.int64, device=place)
-        seen = 0
+        seen = updates = 0
         for indices in torch.split(order, recipe.batch_size):
             if len(indices) == 1:  # batch statistics of one image mean nothing
                 continue
             labels = targets = split.labels[indices]
+            weights = None if self.weights is None else self.weights[indices]
             with self.device.autocast():
                 if outputs is None:
                     images = normalise(split.images[indices])
                     if recipe.changes_images:
-                        images, targets = recipe.augment(images, labels, draws)
+                        images, targets, weights = recipe.augment(images, labels, weights, draws)
                     start = self.prefix(images)
                 else:
                     start = outputs[indices]
                 logits = self.network.finish(start, self.prefix.count)
             logits = logits.float()
-            weights = None if self.weights is None else self.weights[indices]
             loss = recipe.loss(logits, targets, weights)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step(self._rates)
+            if self.average is not None:
+                self.average.update()
             # Kept on the device: reading a number would make every step wait.
             loss_sum += loss.detach() * len(indices)
             right += (logits.detach().argmax(1) == labels).sum()
             seen += len(indices)
-        return loss_sum.item() / seen, right.item() / seen
+            updates += 1
+        return loss_sum.item() / seen, right.item() / seen, updates
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
-        self.network.eval()
+        network, prefix = self.network, self.prefix
+        if self.average is not None:
+            # A layer's average still moves after the layer is frozen, so no outputs are kept.
+            network = self.average.network
+            prefix = FrozenPrefix(network, 0, self.device)
+        network.eval()
         split = self.validation
-        outputs = self.prefix.outputs(split.images, VALIDATION_BATCH)
+        outputs = prefix.outputs(split.images, VALIDATION_BATCH)
         loss, right = 0.0, 0
         for first in range(0, len(split.labels), VALIDATION_BATCH):
             batch = slice(first, first + VALIDATION_BATCH)
             labels = split.labels[batch]
             with self.device.autocast():
                 start = (
-                    self.prefix(normalise(split.images[batch]))
-                    if outputs is None
-                    else outputs[batch]
+                    prefix(normalise(split.images[batch])) if outputs is None else outputs[batch]
                 )
-                logits = self.network.finish(start, self.prefix.count)
+                logits = network.finish(start, prefix.count)
             logits = logits.float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum().item())
@@ -206,23 +217,31 @@ class NetworkEngine:
         }
 
     def _weights(self) -> dict[str, Tensor]:
-        return {k: t.detach().cpu().clone() for k, t in self.network.state_dict().items()}
+        kept = self.network if self.average is None else self.average.network
+        return {k: t.detach().cpu().clone() for k, t in kept.state_dict().items()}
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}
         for i, slots in enumerate(self.optimiser.state):
             tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in slots.items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": t for k, t in self.average.state().items()}
         return tensors
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue the stage from the tensors of `_state`."""
         network: dict[str, Tensor] = {}
+        average: dict[str, Tensor] = {}
         for name, tensor in state.items():
             group, _, rest = name.partition(".")
             if group == "network":
                 network[rest] = tensor
+            elif group == "average":
+                average[rest] = tensor
             else:
                 index, _, slot = rest.partition(".")
                 # Into the parameter's own memory format: other strides could take other kernels.
                 self.optimiser.state[int(index)][slot].copy_(tensor)
         self.network.load_state_dict(network)
+        if self.average is not None:
+            self.average.restore(average)

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from shiftsearch.data.dataset import Dataset, Split
+from shiftsearch.model.frozen import flatten
 from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
@@ -152,8 +153,12 @@ def train_stage(
     """Train until the validation loss stops falling; leave the best weights in the network.
 
     Raises:
-        ValueError: noise, brightness or contrast is set, which this loop does not have.
+        ValueError: noise, brightness or contrast is set, or an option that is off in the
+            reference configuration; this loop does not have them.
     """
+    extra = flatten(settings.content()).keys() - flatten(type(settings)().content()).keys()
+    if extra - {"train_on"}:
+        raise ValueError(f"the plain loop has no {', '.join(sorted(extra))}")
     a = settings.augmentation
     if a.noise or a.brightness or a.contrast:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""What to do next, as far as the numbers of a run tell.
+"""Recommendations based on the numbers of a run.
 
-Each rule gives a sentence with its numbers, or nothing where they do not suffice. No trial was run
-to test the advice: a value that goes with good accuracy need not be the cause of it.
+Each rule gives a sentence with its numbers, or nothing if they are not enough. No trial was run to
+test the advice: a value that good trials have need not be the cause of their accuracy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report import advice_on_result, advice_on_trials
+from shiftsearch.experiments.report import advice_on_result, advice_on_trials, advice_on_updates
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -25,14 +25,15 @@ def advice(
 ) -> list[str]:
     """Which configuration to use, whether to go on, what to change, which images to look at.
 
-    Each is a sentence with the numbers that it is based on.
-
     Args:
-        result: `result.json`.
-        trials: of the study.
-        space: that was searched.
-        importance: of its hyperparameters; None where there are too few trials.
-        analysis: what explains the winner; None where the run's data or model is gone.
+        result: content of `result.json`.
+        trials: the study's trials.
+        space: the searched space.
+        importance: importances of the hyperparameters; None if there are too few trials.
+        analysis: analysis of the winner; None if the run's data or model is gone.
+
+    Returns:
+        Sentences, each with the numbers that it is based on.
     """
     rules = (
         advice_on_result.which_to_use(result),
@@ -44,6 +45,7 @@ def advice(
         advice_on_trials.fix(result, importance),
         advice_on_trials.freeze(result, trials, importance, analysis),
         advice_on_trials.longer_stages(result, trials),
+        advice_on_updates.few_updates(result, trials),
         advice_on_trials.lower_rates(trials, space),
         advice_on_result.weakest_class(result),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pytest
@@ -29,6 +30,8 @@ def course(seed: int = 0) -> Course:
 class Fake:
     """An engine without a network: its whole state is the sum of the rates it was asked for."""
 
+    updates = 5
+
     def __init__(self, losses: list[float] = LOSSES) -> None:
         self.losses, self.total = losses, torch.zeros(())
         self.requests: list[EpochRequest] = []
@@ -43,7 +46,9 @@ class Fake:
             return {"total": self.total.clone()}
 
         loss = self.losses[request.number - 1]
-        return ComputedEpoch(0.1, 0.5, loss, 0.5, 1.0, 10.0, {"device": "none"}, tensors, tensors)
+        return ComputedEpoch(
+            0.1, 0.5, loss, 0.5, 1.0, 10.0, self.updates, {"device": "none"}, tensors, tensors
+        )
 
 
 def test_a_stage_asks_for_its_epochs_and_keeps_the_best(store: Store) -> None:
@@ -57,6 +62,25 @@ def test_a_stage_asks_for_its_epochs_and_keeps_the_best(store: Store) -> None:
     assert result.weights["total"].item() == pytest.approx(sum(rates))
     assert [row["validation_loss"] for row in result.history] == LOSSES
     assert result.environment == {"device": "none"}
+
+
+@pytest.mark.parametrize("until", [None, 2, 4])
+def test_patience_is_not_counted_before_the_least_number_of_updates(
+    store: Store, until: int | None
+) -> None:
+    """Of 5 updates in each epoch, 18 are there after the fourth; interrupted or not."""
+    losses = [1.0] * 12
+    rules = {"max_epochs": 12, "patience": 3, "reduce_after": 1}
+    plain, held = (
+        dataclasses.replace(course(), schedule=Schedule(**rules, min_updates=n)) for n in (0, 18)
+    )
+    assert plain.key != held.key
+    if until is not None:
+        drive(stage_steps(held, store, until=until), lambda: Fake(losses))
+    ends = [drive(stage_steps(c, store), lambda: Fake(losses)) for c in (plain, held)]
+    assert [(end.epochs, end.best_epoch) for end in ends] == [(4, 1), (6, 1)]
+    rates = [row["learning_rate"] for row in ends[1].history]
+    assert rates == pytest.approx([1e-3] * 4 + [5e-4, 2.5e-4])
 
 
 def test_what_is_stored_is_not_asked_for(store: Store) -> None:

@@ -32,13 +32,13 @@ class Group(Frozen):
     kind: Annotated[str, Neutral("none")] = "none"
 
 
-def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def fade(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     del generator
     return images * (1 - share)
 
 
 class LaterAugmentation(Augmentation):
-    erasing: Annotated[float, Field(ge=0, le=1), Neutral(0.0), ChangedBy(erase)] = 0.0
+    fading: Annotated[float, Field(ge=0, le=1), Neutral(0.0), ChangedBy(fade)] = 0.0
 
 
 class LaterStage(StageHyperparameters):
@@ -52,7 +52,7 @@ class LaterFineTune(FineTuneHyperparameters):
 
 
 class LaterSchedule(Schedule):
-    min_updates: Annotated[int | None, Neutral(None)] = None
+    cooldown: Annotated[int | None, Neutral(None)] = None
 
 
 class Later(Hyperparameters):
@@ -83,29 +83,29 @@ def test_a_later_option_that_is_off_moves_no_key_and_no_seed() -> None:
         {"mixup": 0.1},
         {"group": Group(share=0.1)},
         {"group": Group(kind="other")},
-        {"augmentation": LaterAugmentation(erasing=0.1)},
+        {"augmentation": LaterAugmentation(fading=0.1)},
     ],
 )
 def test_a_later_option_that_is_on_moves_them(on: dict[str, Any]) -> None:
     changed = course(LaterStage(**OLD, **on), Schedule())
     same, other = stands_for(BEFORE), stands_for(changed)
     assert [a == b for a, b in zip(same, other, strict=True)] == [False, True, True, False, False]
-    assert course(StageHyperparameters(**OLD), LaterSchedule(min_updates=3)).key != BEFORE.key
+    assert course(StageHyperparameters(**OLD), LaterSchedule(cooldown=3)).key != BEFORE.key
 
 
 def test_an_augmentation_is_what_its_field_says() -> None:
     assert LaterAugmentation(noise=0.1).changes() == []
-    assert LaterAugmentation(erasing=0.25).changes() == [(erase, 0.25)]
-    later = Recipe(course(LaterStage(augmentation=LaterAugmentation(erasing=0.25)), Schedule()))
+    assert LaterAugmentation(fading=0.25).changes() == [(fade, 0.25)]
+    later = Recipe(course(LaterStage(augmentation=LaterAugmentation(fading=0.25)), Schedule()))
     assert later.changes_images
     ones, labels = torch.ones(2, 1, 4, 4), torch.tensor([0, 1])
-    changed, _ = later.augment(ones, labels, later.generator("augmentation", 1))
+    changed, *_ = later.augment(ones, labels, None, later.generator("augmentation", 1))
     assert torch.equal(changed, 0.75 * ones)
 
 
 def test_every_field_of_the_first_version_is_content() -> None:
     for settings in (Hyperparameters(), Schedule(), Protocol()):
-        every, neutral = flatten(settings.model_dump()), settings.neutrals()
+        every, neutral = flatten(settings.existing()), settings.neutrals()
         assert flatten(settings.content()) == {k: v for k, v in every.items() if k not in neutral}
 
 

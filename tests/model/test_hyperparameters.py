@@ -24,7 +24,7 @@ SCHEDULE = {"max_epochs": 15, "patience": 4, "reduce_after": 2, "reduce_factor":
 
 def test_the_defaults_are_the_reference_configuration_and_protocol() -> None:
     assert Hyperparameters().content() == REFERENCE
-    assert Protocol().model_dump() == {
+    assert Protocol().content() == {
         "baseline": SCHEDULE,
         "fine_tune": SCHEDULE,
         "fine_tune_on": "TEST",
@@ -96,6 +96,7 @@ def test_values_out_of_range_and_unknown_names_are_refused_by_name(name: str, va
         {"reduce_after": 0},
         {"reduce_factor": 1.0},
         {"reduce_factor": 0.0},
+        {"min_updates": -1},
     ],
 )
 def test_schedules_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from shiftsearch.model.optimiser import SLOTS, AdamW
+from shiftsearch.model.optimiser import SGD, SLOTS, AdamW
 
 pytestmark = pytest.mark.unit
 
@@ -47,6 +47,28 @@ def test_it_is_torch_s_own_optimiser_to_the_last_bit(weight_decay: float) -> Non
     assert all(p.grad is None for p in ours)
 
 
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_is_torch_s_own_to_the_last_bit_but_for_its_decoupled_decay(
+    weight_decay: float, momentum: float
+) -> None:
+    ours, theirs = _parameters(), _parameters()
+    own = SGD(ours, weight_decay, momentum=momentum)
+    torchs = torch.optim.SGD(theirs, lr=1.0, momentum=momentum, nesterov=True, foreach=False)
+    generator = torch.Generator().manual_seed(1)
+    for rate in (1e-2, 1e-2, 5e-3, 1e-3):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+            b.data.mul_(1 - rate * weight_decay)
+        torchs.param_groups[0]["lr"] = rate
+        own.step([rate] * 3)
+        torchs.step()
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert torch.equal(a, b)
+        assert torch.equal(own.state[i]["direction"], torchs.state[b]["momentum_buffer"])
+
+
 @pytest.mark.slow(reason="a process of its own imports torch")
 def test_it_does_not_import_torch_s_compiler() -> None:
     """1.3 s in each worker's first trial."""
@@ -74,6 +96,22 @@ def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     own.step([0.1] * 3)
     assert [float(slots["step"]) for slots in own.state] == [1, 3, 3]
     assert not torch.equal(ours[0], twins[0])
+
+
+def test_start_decay_moves_back_to_the_first_values_before_each_step() -> None:
+    ours, twins = _parameters(), _parameters()
+    first = [p.detach().clone() for p in ours]
+    own, twin = AdamW(ours, 0.1, start_decay=2.0), AdamW(twins, 0.1)
+    for rate in (0.1, 0.05, 9.0):  # the last one all the way
+        for a, b in zip(ours, twins, strict=True):
+            a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+        with torch.no_grad():
+            for p, start in zip(twins, first, strict=True):
+                p += min(1.0, 2 * rate) * (start - p)
+        own.step([rate] * 3)
+        twin.step([rate] * 3)
+        for a, b in zip(ours, twins, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_each_parameter_has_its_own_rate() -> None:

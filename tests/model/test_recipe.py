@@ -69,8 +69,8 @@ class ZerosOnly(Recipe):
 class Doubled(Recipe):
     """Images of an even place, twice each."""
 
-    def order(self, images: int, epoch: int) -> Tensor:
-        return torch.arange(0, images, 2).repeat(2)
+    def order(self, labels: Tensor, epoch: int) -> Tensor:
+        return torch.arange(0, len(labels), 2).repeat(2)
 
 
 @pytest.fixture
@@ -236,9 +236,11 @@ def test_augmentation_is_asked_for_only_where_it_changes_images() -> None:
     noisy = Recipe(Course("fine_tune", values, Schedule(), "a", "b", 3, (16, 16), 5, 0))
     assert noisy.changes_images
     images, labels = torch.full((2, 1, 16, 16), 0.5), torch.tensor([0, 1])
-    changed, targets = noisy.augment(images, labels, noisy.generator("augmentation", 1))
+    draws, weights = noisy.generator("augmentation", 1), torch.ones(2)
+    changed, targets, weighted = noisy.augment(images, labels, weights, draws)
     assert not torch.equal(changed, images)
     assert targets is labels
+    assert weighted is weights
 
 
 def test_saved_in_every_epoch_a_thawing_stage_is_the_same(

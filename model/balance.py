@@ -1,0 +1,42 @@
+"""Balancing classes of different size, by drawing images or by weighting their loss.
+
+Sources: Buda et al. 2018, arXiv 1710.05381 (oversampling); King and Zeng 2001,
+doi 10.1093/oxfordjournals.pan.a004868, section 4.2 (weights).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Positions of images in random order, the same number of each class.
+
+    All together are as many as the images, rounded up to a multiple of the classes. An image is
+    drawn again only after all others of its class; a large class is not drawn whole.
+
+    Args:
+        labels: [N] int64 on the CPU; classes without an image do not count.
+        generator: a CPU generator.
+
+    Returns:
+        [M] int64 positions in 0..N - 1.
+    """
+    classes = torch.unique(labels)
+    each = -(-len(labels) // len(classes))
+    drawn: list[Tensor] = []
+    for label in classes:
+        places = (labels == label).nonzero().flatten()
+        rounds = -(-each // len(places))
+        order = [torch.randperm(len(places), generator=generator) for _ in range(rounds)]
+        drawn.append(places[torch.cat(order)[:each]])
+    together = torch.cat(drawn)
+    return together[torch.randperm(len(together), generator=generator)]
+
+
+def balanced_weights(labels: Tensor) -> Tensor:
+    """Weights with which every class counts as much: [N] int64 labels to [N] float32, mean 1."""
+    counts = labels.bincount()
+    present = (counts > 0).sum()
+    return (len(labels) / (present * counts[labels])).float()

@@ -1,0 +1,54 @@
+"""Every option of a stage can be searched, and is off in the reference configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.search.proposing.space import FIELDS, Space
+
+pytestmark = pytest.mark.unit
+
+STAGE: dict[str, Any] = {
+    "learning_rate_schedule": {"choices": ["plateau", "cosine", "linear"]},
+    "warm_up_epochs": {"low": 0, "high": 3},
+    "optimiser": {"choices": ["adamw", "sgd"]},
+    "momentum": {"low": 0.5, "high": 0.95},
+    "balance": {"choices": ["none", "sampling", "weights"]},
+    "ema_decay": {"choices": [0.0, 0.9, 0.99]},
+    "augmentation": {"erasing": {"low": 0, "high": 0.5}, "mixup": {"low": 0, "high": 0.4}},
+}
+FINE_TUNE: dict[str, Any] = {
+    "freeze_from": {"choices": ["input", "head"]},
+    "unfreezing": {"choices": ["none", "gradual", "linear probe"]},
+    "thaw_every": {"low": 1, "high": 3},
+    "probe_epochs": {"low": 1, "high": 3},
+    "layer_decay": {"low": 0.3, "high": 1},
+    "l2_sp": {"choices": [0.0, 1.0, 10.0, 100.0]},
+    "train_on": {"choices": ["TEST", "TRAIN+TEST"]},
+}
+NEEDS = {"momentum": ("optimiser", "sgd"), "thaw_every": ("unfreezing", "gradual")}
+NEEDS |= {"probe_epochs": ("unfreezing", "linear probe")}
+
+
+def test_all_of_them_are_searched_together() -> None:
+    space = Space.parse({"baseline": STAGE, "fine_tune": STAGE | FINE_TUNE})
+    of_stages = {n for n in FIELDS.defaults if n.startswith(("baseline.", "fine_tune."))}
+    assert space.distributions.keys() == of_stages - Hyperparameters().to_flat().keys()
+    assert Hyperparameters.flat_content(space.reference) == Hyperparameters().to_flat()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = [space.suggest(study.ask()) for _ in range(60)]
+    for configuration in found:
+        assert Hyperparameters.from_flat(configuration)
+        for name in space.distributions:
+            other, value = NEEDS.get(name.split(".")[-1], (None, None))
+            sibling = f"{name.rpartition('.')[0]}.{other}"
+            assert (name in configuration) == (other is None or configuration[sibling] == value)
+    for name, distribution in space.distributions.items():
+        drawn = {c[name] for c in found if name in c}
+        choices = getattr(distribution, "choices", ())
+        assert set(choices) <= drawn
+        assert len(drawn) > 1
