@@ -52,7 +52,7 @@ class ProtocolData:
         together: returns TRAIN and TEST as one set, which the fine-tune may be trained on; the set
             is made at the first call.
         preprocessing: how the images were changed.
-        preprocessed: returns the same data with another preprocessing; the last ones used are kept.
+        preprocessed: returns the same data with another preprocessing, and keeps the last ones.
     """
 
     classes: int
