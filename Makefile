@@ -11,7 +11,7 @@ LINKS    := build/links
 .NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install links demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
+.PHONY: help install links demo test check unit integration campaigns campaigns-short browser last bench gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ install: $(STAMP) ## set up .venv
 demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
 	@.venv/bin/shiftsearch search demo
 
-test: check unit integration campaigns-short browser ## all checks and tests, before a commit
+test: check unit integration last ## all checks and tests, before a commit
 
 check: $(STAMP) links ## lint, format, types
 	@$(PY) -m ruff check --quiet .
@@ -39,8 +39,8 @@ links:
 unit: $(STAMP) ## tests without Ray, seconds
 	@$(PY) -m pytest -q -m unit -n auto --timeout=120
 
-integration: $(STAMP) ## tests on one local Ray, minutes
-	@$(PY) -m pytest -q -m integration --timeout=300
+integration: $(STAMP) ## tests on two local Rays, minutes
+	@$(PY) -m pytest -q -m integration -n 2 --dist loadfile --timeout=300
 
 campaigns: $(STAMP) ## kills and search quality, in full
 	@$(PY) -m pytest -q -m campaign --full --timeout=3600
@@ -50,6 +50,13 @@ campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
 
 browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 	@$(PY) -m pytest -q -m browser --timeout=300
+
+# The two tiers that mostly wait run side by side.
+last: $(STAMP)
+	@mkdir -p build
+	@$(MAKE) --no-print-directory browser > build/browser.log 2>&1 & browser=$$!; \
+		$(MAKE) --no-print-directory campaigns-short; campaigns=$$?; \
+		wait $$browser; browser=$$?; cat build/browser.log; exit $$((campaigns | browser))
 
 bench: $(STAMP) ## training throughput, overhead and calibration, against plain implementations
 	@$(PY) -m shiftsearch.experiments.benchmarks.bench

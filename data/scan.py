@@ -69,8 +69,8 @@ class Scan:
         if self.misplaced:
             where = named([f"{place} ({count})" for place, count in self.misplaced.items()])
             lines.append(
-                f"{self.folder}: left out images that are not directly in a class folder:"
-                f" {self.misplaced.total()}, in {where}; move them there to have them read"
+                f"{self.folder}: left out images in subfolders of class folders:"
+                f" {self.misplaced.total()}, in {where}; move them up one folder to have them read"
             )
         return lines
 

@@ -1,1 +1,1 @@
-"""What a person launches and reads: the command line, runs, reports and benchmarks."""
+"""The command line, runs, reports and benchmarks."""

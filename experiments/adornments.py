@@ -1,7 +1,7 @@
-"""What explains a run's result: the analysis, TensorBoard's pages of the winner, the report.
+"""Explanations of a run's result: the analysis, TensorBoard's pages of the winner, the report.
 
-The result does not depend on them and is written before. So what fails here is told in one line
-and tried again by the next call, and ends no command.
+The result does not depend on them and is written first. So a failure here does not end the
+command: it is reported in one line, and the next call tries again.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _T = TypeVar("_T")
 
 
 def attempt(what: str, make: Callable[[], _T], tell: Callable[[str], None]) -> _T | None:
-    """What `make` returns; None when it fails, which is told.
+    """Call `make` and return its result; None if it fails, which is reported.
 
     Args:
-        what: the name of what is made.
-        make: makes it.
-        tell: is given one line that names it and the error.
+        what: name of the thing that is made.
+        make: the function.
+        tell: called with one line that contains the name and the error.
     """
     try:
         return make()
     except Exception as error:
         _LOG.debug("%s failed", what, exc_info=True)
-        tell(f"{what} failed, the next call tries again: {in_one_line(error)}")
+        tell(f"{what} failed; the next call tries again: {in_one_line(error)}")
         return None
 
 
 def explained(run: Run, tell: Callable[[str], None]) -> Analysis | None:
-    """What explains the winner; None where that fails, or the run's data or model is gone."""
+    """The analysis of the winner; None if it fails, or the run's data or model is gone."""
 
     def analyse() -> Analysis | None:
         try:
@@ -77,17 +77,17 @@ def adorn(
     """Make everything that explains the result of a finished run.
 
     Args:
-        run: its folder, with `result.json` and bundle.
-        result: `result.json`; where its key `analysis` is None, it is filled in, here and in the
-            file.
-        trials: of the study.
-        space: that was searched.
-        tell: is given one line for each thing that failed.
+        run: the run's folder, with `result.json` and bundle.
+        result: content of `result.json`; if its key `analysis` is None, the key is set here and in
+            the file.
+        trials: the study's trials.
+        space: the searched space.
+        tell: called with one line for each thing that failed.
     """
     analysis = explained(run, tell)
     if analysis is not None:
         is_new = result.get("analysis") is None
-        # The pages first: what lies there may be of an earlier winner until it is noted.
+        # The pages first: until the analysis is noted, the pages may show an earlier winner.
         if is_new or not has_winner(run.tensorboard):
             pages = "TensorBoard's pages of the winner"
             attempt(pages, lambda: write_winner(run.tensorboard, analysis), tell)

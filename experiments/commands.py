@@ -1,4 +1,4 @@
-"""What each command of `shiftsearch` does with its parsed options; returns the exit code."""
+"""The commands of `shiftsearch`: each takes its parsed options and returns the exit code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ INPUT_ERRORS = (
     ResourceError,
     NotARun,
 )
-"""What is wrong with what the user gave; each has `problems` or is one line."""
+"""Errors in the user's input; each has `problems` or a message of one line."""
 
 
 def search(options: Namespace, console: Console) -> int:
@@ -80,7 +80,7 @@ def report(options: Namespace, console: Console) -> int:
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
     lock, warn = RunLock(run.lock, "`shiftsearch report`"), warner(console)
-    lock.acquire()  # until all is written, or a search that ends meanwhile would be overwritten
+    lock.acquire()  # kept to the end, so that a search cannot write the same files meanwhile
     try:
         result = read_json(run.result)
         result["held_out_looks"] = looks_so_far(run.looks)
@@ -129,9 +129,10 @@ def replay(options: Namespace, console: Console) -> int:
         )
     console.print(table)
     console.print(
-        "accuracies on the selection part; out of sample the surrogate is off by "
-        f"{percent(errors['rmse'])}, the recorded ones differ by "
-        f"{percent(errors['recorded_sd'])}, rank correlation {errors['rank_correlation']:.2f}"
+        "accuracies on the selection part; the surrogate's error out of sample is "
+        f"{percent(errors['rmse'])} (root mean square), the standard deviation of the recorded "
+        f"accuracies is {percent(errors['recorded_sd'])}, the rank correlation is "
+        f"{errors['rank_correlation']:.2f}"
     )
     return DONE
 
@@ -140,7 +141,7 @@ def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
     bundle = load_bundle(options.bundle)
     dataset, warnings = open_dataset(options.data)
-    for warning in warnings:  # apart from the document that --json prints
+    for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
     device.apply()

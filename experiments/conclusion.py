@@ -1,7 +1,7 @@
 """The end of a search: choose the winner, evaluate, export, write the result.
 
-The order is: count the looks, score, export the bundle, write `result.json`. What only explains
-the result comes afterwards, see `experiments.adornments`.
+The order is: count the looks, score, export the bundle, write `result.json`. Explanations of the
+result come afterwards, see `experiments.adornments`.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _SELECTION = 1  # TEST2's selection part, as `parts_of` orders them
 
 
 class Conclusion:
-    """What is concluded from a finished search and retraining.
+    """Concludes a finished search and retraining.
 
     Args:
-        experiment: of the run.
-        run: its folder.
-        dataset: whole; TEST2 is divided here.
-        study: finished; only read.
-        retraining: finished.
+        experiment: the run's experiment.
+        run: the run's folder.
+        dataset: the whole dataset; TEST2 is divided here.
+        study: the finished study; only read.
+        retraining: the finished retraining.
         circumstances: for `result.json`: the `command`, the `reasons` of automatic choices,
-            `warnings` about the data, the `seconds` of this call, and why the search `stopped`
-            asking for trials early.
+            `warnings` about the data, the `seconds` of this call, and the reason why the search
+            `stopped` early.
     """
 
     def __init__(
@@ -72,12 +72,13 @@ class Conclusion:
         self.candidates = retraining.candidates()
 
     def conclude(self) -> dict[str, Any] | None:
-        """The result, with the bundle and `result.json` written; None without a winner.
+        """Write the bundle and `result.json`, and return the result; None without a winner.
 
-        If an earlier call concluded from the same trainings, its result is taken: every
-        evaluation is a look at the held-out part.
+        If an earlier call concluded from the same trainings, its result is used, because every
+        evaluation is another look at the held-out part.
         """
-        # By their states too: a spent budget lets the same number be asked for in two calls.
+        # With the states of the trials, because two calls can have the same number of trials but
+        # different states if the budget was spent.
         states = [trial.written_state for trial in self.study.trials()]
         fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
         result = self._found(fingerprint)
@@ -92,7 +93,7 @@ class Conclusion:
         return result
 
     def _found(self, fingerprint: str) -> dict[str, Any] | None:
-        """The result of an earlier call from the same trainings; None without one."""
+        """The result of an earlier call from the same trainings, or None."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
         result: dict[str, Any] = read_json(self.run.result)
@@ -139,7 +140,10 @@ class Conclusion:
         }
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
-        """What is scored, by title, the reference first; each has a finished replicate."""
+        """The configurations to score, by title, the reference first.
+
+        Those without a finished replicate are left out.
+        """
         reference = self.candidates[0]
         titled = {"reference": reference}
         if winner.configuration != reference.configuration:
@@ -180,7 +184,7 @@ class Conclusion:
         )
 
     def _description(self) -> dict[str, Any]:
-        """What `result.json` says of the run itself."""
+        """What `result.json` says about the run itself."""
         experiment, dataset = self.experiment, self.dataset
         division = division_of(dataset, experiment.protocol)
         return {
@@ -210,7 +214,7 @@ class Conclusion:
         trials = self.study.trials()
         best = next(iter(best_trials(trials)), None)
         finished = [t.result for t in trials if t.result is not None]
-        # By key: a stage that several trials share was paid for once.
+        # By key, because a stage that several trials share was trained once.
         paid = {s.key: s.seconds for r in finished for s in (r.baseline, r.fine_tune)}
         count = {state: sum(t.state == state for t in trials) for state in ("complete", "pruned")}
         return {

@@ -1,7 +1,7 @@
-"""From the plain values of a YAML file to the types that a model declares, and its problems.
+"""Converts the plain values of a YAML file to the types of a model, and words its problems.
 
-The models are strict. YAML and people write 1 for 1.0 and `yes` for true; these are converted
-where the model declares a float or a boolean.
+The models are strict, but YAML and people write 1 for 1.0 and `yes` for true. These are converted
+if the model declares a float or a boolean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from shiftsearch.search.proposing.fields import nearest
 
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
-"""What YAML 1.1 takes for booleans beside true and false, and people write."""
+"""Words besides true and false that are booleans in YAML 1.1, and that people write."""
 
 
 def _boolean(value: object) -> object:
@@ -22,14 +22,14 @@ def _boolean(value: object) -> object:
 
 
 def with_boolean_log(node: object) -> object:
-    """The space with `log: yes` as `log: true`."""
+    """The space with `log: yes` replaced by `log: true`."""
     if not isinstance(node, Mapping):
         return node
     return {k: _boolean(v) if k == "log" else with_boolean_log(v) for k, v in node.items()}
 
 
 def as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The raw values with the booleans and floats that the model's strict fields ask for."""
+    """The raw values, converted to booleans and floats as the model's strict fields need."""
     result: dict[str, Any] = {}
     for key, value in raw.items():
         field = model.model_fields.get(str(key))
@@ -45,7 +45,7 @@ def as_declared(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any
 
 
 def problem_line(model: type[BaseModel], error: Mapping[str, Any]) -> str:
-    """One problem that pydantic found: key path, value and rule."""
+    """One line for a problem that pydantic found: key path, value and rule."""
     location = [str(part) for part in error["loc"]]
     path = ".".join(location)
     if error["type"] == "extra_forbidden":

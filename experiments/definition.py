@@ -1,8 +1,8 @@
-"""The experiment file: read, checked, completed.
+"""Reads and checks experiment files.
 
-An experiment is a YAML mapping; every key has a default, so an empty file searches nothing but
-runs the reference configuration. Problems are collected and named by key path, value and rule,
-with the nearest valid name for an unknown key.
+An experiment is a YAML mapping. Every key has a default, so an empty file runs only the reference
+configuration. All problems are collected, each with key path, value and rule, and with the nearest
+valid name for an unknown key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_TRIALS = 100_000
 
 
 class DefinitionError(ProblemsError):
-    """The experiment is wrong; a problem names file, key path, value and rule."""
+    """The experiment is wrong; each problem names file, key path, value and rule."""
 
 
 class _Section(BaseModel):
@@ -40,14 +40,14 @@ class _Section(BaseModel):
 
 
 class Synthetic(_Section):
-    """The embedded default data, see `data.synthetic`."""
+    """The built-in default data, see `data.synthetic`."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     size: Annotated[int, Field(ge=16, le=256)] = 28
 
 
 class ResourceRequest(_Section):
-    """What a trial gets; left out, it is fitted to the machine."""
+    """Resources of a trial; values that are left out are fitted to the machine."""
 
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
@@ -55,7 +55,7 @@ class ResourceRequest(_Section):
 
 
 class Retrain(_Section):
-    """What is trained again, as new replicates, after the search."""
+    """How many configurations are retrained after the search, with how many new replicates."""
 
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     replicates: Annotated[int, Field(ge=1, le=100)] = 3
@@ -69,7 +69,7 @@ class Failures(_Section):
 
 
 class BudgetRequest(_Section):
-    """When to stop asking, beside the number of trials."""
+    """When to stop asking, besides the number of trials."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Seconds of searching, summed over all calls on the run."""
@@ -85,14 +85,14 @@ class Experiment(_Section):
     """A folder in the layout of `data.image_folder`, or `synthetic`."""
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
-    """Complete or pruned trials wanted; the first is the reference configuration."""
+    """Number of complete or pruned trials to reach; the first is the reference configuration."""
     budget: BudgetRequest = BudgetRequest()
     until_converged: bool = False
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Annotated[str, OneOf(OFFERED)] = "tpe"
     """Name of a sampler of `search.proposing.samplers`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
-    """Trials that end before the sampler's model is asked."""
+    """Number of trials that must end before the sampler's model is used."""
     policy: Policy = Policy()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """The study's seed, from which the seeds of all trials derive."""
@@ -117,7 +117,7 @@ class Experiment(_Section):
         return tuple(space.point(p, f"points[{i}]") for i, p in enumerate(self.points))
 
     def steered(self, trials: int, points: Sequence[Mapping[str, Value]]) -> Experiment:
-        """A copy that asks for `trials` trials and has the given points beside its own."""
+        """A copy that asks for `trials` trials and has the given points besides its own."""
         known = self.checked_points()
         more = [dict(point) for point in points if point not in known]
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
@@ -146,12 +146,12 @@ class Experiment(_Section):
         )
 
     def identity(self, digest: str) -> dict[str, str]:
-        """What must not change over a run's life: field to value."""
+        """What must never change for a run, value by field."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         if self.protocol.fine_tune_on != "TEST":
-            # Earlier versions obeyed it in retraining alone; their trials must not mix with ours.
+            # Earlier versions used it only in retraining; their trials must not mix with ours.
             fixed["protocol.fine_tune_on"] += " in every trial"
         return fixed
 
@@ -169,15 +169,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
     """
     path = SHIPPED / f"{name}.yaml" if name in shipped() else user_path(name)
     if path.is_dir():
-        raise DefinitionError(
-            [f"{name}: is a folder, but must be a file; a run is named by --run"]
-        )
+        raise DefinitionError([f"{name}: is a folder, but must be a file; give a run with --run"])
     if not path.exists():
         names = ", ".join(shipped())
         hint = nearest(name, shipped())
-        raise DefinitionError(
-            [f"{name}: no such file, and not one that is shipped ({names}){hint}"]
-        )
+        raise DefinitionError([f"{name}: neither a file nor a shipped experiment ({names}){hint}"])
     texts = [key for key, field in Experiment.model_fields.items() if field.annotation is str]
     try:
         raw = read_mapping(path, texts)
@@ -190,7 +186,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def build(raw: Mapping[str, Any], origin: str) -> Experiment:
-    """The experiment of a mapping; `origin` names its file in problems.
+    """The experiment described by a mapping; `origin` names its file in problems.
 
     Raises:
         DefinitionError: one line per problem.
@@ -213,12 +209,12 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
 
 
 def dump(experiment: Experiment) -> str:
-    """The experiment as YAML, every key written out; `build` reads it back the same."""
+    """The experiment as YAML with every key; `build` reads it back unchanged."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
 def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """With the types that the strict fields ask for, which YAML has no way to write."""
+    """The mapping with the types that the strict fields need and YAML cannot express."""
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])

@@ -1,7 +1,7 @@
-"""What is the user's to mend in the command, and what the machine's: exit codes and lines.
+"""Exit codes.
 
-Exit code 2 is wrong input: something that the user named is missing, or cannot be used as it is.
-Exit code 75 is an interruption: the same command goes on once the machine is able to.
+Exit code 2 means wrong input: something that the user named is missing or cannot be used.
+Exit code 75 means an interruption: the same command continues when the machine is ready again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
 
 
 class Interrupted(Exception):  # noqa: N818, named by its cause
-    """The machine keeps a run from going on; the message says in one line what is wrong."""
+    """The run cannot go on because of the machine; the message is one line with the cause."""
 
 
 def escaped(text: str) -> str:
-    r"""With control characters written out (`\n`), as a file name may hold them."""
+    r"""The text with control characters, which file names may contain, written as `\n`."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""What a search needs before it starts: data that its experiment fits, and room for its trials."""
+"""Checks before a search starts: the data fits the experiment, and the machine fits a trial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NETWORK = "network.name"
 
 
 def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
-    """The experiment's resources on these nodes.
+    """Choose the experiment's resources on these nodes.
 
     Raises:
         search.executing.resources.ResourceError: not even one trial fits.
@@ -36,7 +36,7 @@ def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
 
 
 def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
-    """The experiment's dataset, which it fits, and warnings about it.
+    """The experiment's dataset, checked against the experiment, and warnings about it.
 
     Raises:
         data.dataset.DataError: the folder's data is wrong, or the experiment does not fit it.
@@ -51,7 +51,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
 
 
 def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
-    """Refuse an experiment that cannot run on the dataset; nothing is trained yet.
+    """Refuse an experiment that cannot run on the dataset, before anything is trained.
 
     Raises:
         data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
@@ -67,7 +67,7 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
 
 
 def nothing_held_out(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """A line if a fraction of TEST2 is to be held out, and is less than an image of any class."""
+    """One line if a part of TEST2 should be held out but is too small to contain an image."""
     protocol, test2 = experiment.protocol, dataset.splits["TEST2"]
     if protocol.holdout == 0 or len(division_of(dataset, protocol).held_out):
         return []
@@ -79,7 +79,7 @@ def nothing_held_out(experiment: Experiment, dataset: Dataset) -> list[str]:
 
 
 def _thin_selection(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """A line for each class without an image in the selection part."""
+    """One line for each class without an image in the selection part."""
     protocol, labels = experiment.protocol, dataset.splits["TEST2"].labels
     chosen = labels[division_of(dataset, protocol).selection]
     here, there = (np.bincount(part, minlength=len(dataset.classes)) for part in (chosen, labels))
@@ -93,7 +93,10 @@ def _thin_selection(experiment: Experiment, dataset: Dataset) -> list[str]:
 
 
 def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """A line for each translation, searched or fixed, that is too far; points lie in the space."""
+    """One line for each translation in the space, searched or fixed, that is too large.
+
+    Points need no check, because they lie in the space.
+    """
     height, width = dataset.image_size
     most = max_translation(dataset.image_size)
     space = experiment.search_space()
@@ -109,13 +112,13 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
 
 
 def _small_images(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """A line for each network, searched or fixed, that needs larger images."""
+    """One line for each network, searched or fixed, that needs larger images."""
     space = experiment.search_space()
     domain = space.distributions.get(_NETWORK)
     names = [space.fixed.get(_NETWORK)] if domain is None else domain_values(domain) or ()
     height, width = dataset.image_size
     return [
-        f"space.{_NETWORK}: {name!r}, but it needs images of {least} pixels a side at least, and"
+        f"space.{_NETWORK}: {name!r}, but it needs images of at least {least}x{least} pixels, and"
         f" these have {height}x{width}"
         for name in names
         if name in ARCHITECTURES

@@ -1,4 +1,4 @@
-"""What a search says in the terminal when it ends, below the table."""
+"""The last lines that a search prints, below the table."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from shiftsearch.search.study.records import TrialRecord
 
 
 def warner(console: Console) -> Callable[[str], None]:
-    """Prints a line as a warning."""
+    """A function that prints a line as a warning."""
     return lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
 
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:
-    """Why the search gave up: how many trials failed, and the last reasons."""
+    """Print why the search gave up: how many trials failed, and the last reasons."""
     failed = [t for t in trials if t.state == "failed"]
     console.print(
         f"too many trials failed: {len(failed)} of {len(trials)} "
-        f"(failures.max_share is {max_share:g}); the last:",
+        f"(failures.max_share is {max_share:g}); the last ones:",
         style="red",
     )
     for trial in failed[-3:]:
@@ -33,7 +33,7 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
 
 
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:
-    """The bundle, the looks, and the next three commands, with paths quoted for a shell."""
+    """Print the looks, the bundle, and the next three commands, with paths quoted for a shell."""
     data, synthetic, made = quote(experiment.data), experiment.synthetic, ""
     if experiment.data == "synthetic":
         data = quote(f"{run.folder}-data")

@@ -1,4 +1,4 @@
-"""From what a user names, on the command line or in Python, to an experiment and its folder."""
+"""Finds the experiment and the run folder that a user names, on the command line or in Python."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def resolve(
     """The experiment with absolute `data`, and the absolute folder of its run.
 
     Args:
-        name: of a shipped experiment, or the path of a file; None: what the run's folder holds,
-            else the default.
-        data: a folder, in place of the experiment's.
+        name: name of a shipped experiment, or path of a file; None: the experiment in the run's
+            folder if there is one, else the default.
+        data: a folder that replaces the experiment's data.
         run: the run's folder; None: `runs/` and the experiment's name.
-        overrides: `KEY=VALUE`, later ones win.
+        overrides: texts `KEY=VALUE`; later ones win.
 
     Raises:
-        DefinitionError: the experiment is wrong, or a path cannot be handed to Ray.
+        DefinitionError: the experiment is wrong, or Ray cannot use a path.
     """
     if name is None and run and Run(run).definition.exists():
         name = str(Run(run).definition)
     if name is None:
         name = DEFAULT_WITH_DATA if data else DEFAULT
     if problems := [
-        f"{path!r}: is no UTF-8 text, and Ray takes no other path"
+        f"{path!r}: is not valid UTF-8, and Ray cannot use such a path"
         for path in (str(run or user_path("runs")), data or "")
         if any("\ud800" <= character <= "\udfff" for character in path)
     ]:
@@ -45,7 +45,7 @@ def resolve(
         overrides = [*overrides, f"data={json.dumps(data)}"]
     experiment = load(name, overrides)
     if experiment.data != "synthetic":
-        # Absolute before Ray starts: its workers stand elsewhere.
+        # Absolute, because Ray's workers have another current folder.
         absolute = str(user_path(experiment.data))
         experiment = experiment.model_copy(update={"data": absolute})
     return experiment, run or user_path(f"runs/{experiment.name}")

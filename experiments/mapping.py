@@ -1,8 +1,8 @@
-"""A YAML mapping as people write it: read from a file, changed by `KEY=VALUE`.
+"""A YAML mapping, read from a file and changed by `KEY=VALUE`.
 
-A plain word or number means the same here as on the command line: `010` is ten and `1e-3` a
-number. YAML 1.1 made eight of the one and text of the other, 90 of `1:30`, and true of `on`. The
-rules are those of YAML 1.2, and `_` may stand between digits, as in Python.
+A plain word or number means the same in a file and on the command line. The rules are those of
+YAML 1.2, in which `010` is ten, `1e-3` is a number, and `1:30` and `on` are text. In YAML 1.1 they
+are eight, text, 90 and true. As in Python, `_` may stand between digits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class MappingError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose plain scalars are those of `_IMPLICIT`, and that refuses a key given twice."""
+    """YAML with the plain scalars of `_IMPLICIT`; refuses a key that is given twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as the base class composes it.
 
         Raises:
-            yaml.composer.ComposerError: when it has a key twice.
+            yaml.composer.ComposerError: it has a key twice.
         """
-        # Before merges: a merged key given again is an override.
+        # Before merges, because a mapping may override a merged key.
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
@@ -56,7 +56,7 @@ _IMPLICIT = {
     ),
     "merge": (r"<<", ["<"]),
 }
-"""What a plain scalar is, tried in this order, and the characters that it may begin with."""
+"""Patterns of plain scalars, tried in this order, and the characters they may begin with."""
 
 _Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first) in _IMPLICIT.items():
@@ -76,7 +76,7 @@ def _parse(text: str, texts: Collection[str] = (), *, is_text: bool = False) -> 
 
     Args:
         text: the document.
-        texts: keys at the top whose values are text, whatever they look like.
+        texts: keys at the top level whose values are always text.
         is_text: whether the value itself is text.
     """
     loader = _Loader(text)
@@ -99,7 +99,7 @@ def _take_as_text(node: yaml.Node | None) -> None:
 
 
 def read_value(text: str) -> Any:
-    """A value that was given on the command line; nothing, and what is no YAML, is text."""
+    """A value given on the command line; an empty value, or one that is not YAML, is text."""
     try:
         return _parse(text) if text else text
     except (yaml.YAMLError, ValueError):
@@ -107,14 +107,14 @@ def read_value(text: str) -> Any:
 
 
 def read_mapping(path: Path, texts: Collection[str] = ()) -> dict[str, Any]:
-    """The file's content; nothing but comments is an empty mapping.
+    """The content of a file; a file without keys is an empty mapping.
 
     Args:
         path: the file.
-        texts: keys whose values are text, such as a folder with the name 2024.
+        texts: keys whose values are always text, such as a folder with the name 2024.
 
     Raises:
-        MappingError: the file cannot be read, or is no YAML mapping.
+        MappingError: the file cannot be read, or is not a YAML mapping.
         OSError: the machine cannot read it now.
     """
     try:
@@ -135,15 +135,15 @@ def read_mapping(path: Path, texts: Collection[str] = ()) -> dict[str, Any]:
 
 
 def set_value(raw: dict[str, Any], override: str, texts: Collection[str] = ()) -> None:
-    """Set one key by `a.b.c=VALUE`, as `--set` takes it; missing mappings on the way are made.
+    """Set one key by `a.b.c=VALUE`, as in `--set`; missing mappings in between are made.
 
     Args:
-        raw: changed.
-        override: a dotted key, and a value in YAML.
-        texts: keys whose values are text.
+        raw: the mapping to change.
+        override: a dotted key, `=`, and a value in YAML.
+        texts: keys whose values are always text.
 
     Raises:
-        MappingError: it has another form, or the key leads through what is no mapping.
+        MappingError: `override` has another form, or a part of the key is not a mapping.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -158,7 +158,7 @@ def set_value(raw: dict[str, Any], override: str, texts: Collection[str] = ()) -
         child = node.get(parent, {})
         if not isinstance(child, dict):
             raise MappingError(f"--set {override}: {parent} is not a mapping")
-        # A copy: through an anchor, the same mapping may stand elsewhere too.
+        # A copy, because with an anchor the same mapping may also be used elsewhere.
         copy = dict(child)
         node[parent] = copy
         node = copy

@@ -1,8 +1,8 @@
-"""The search, then retraining: one `JobSource`, so that workers stay warm in between.
+"""The search and the retraining as one `JobSource`, so that workers stay warm in between.
 
-With `until_converged` the noise between seeds has to be known while the search goes on, so the
-best of the first trials is retrained early. These trainings are recorded by their content, so the
-retraining at the end finds them and does not repeat them.
+`until_converged` needs the noise between seeds during the search, so the best of the first trials
+is retrained early. These trainings are recorded by their content, so the retraining at the end
+finds them and does not repeat them.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 
 NOISE_AFTER = 12
-"""Trials after which the reference and the best of them are retrained for the noise."""
+"""Number of trials after which the reference and the best one are retrained for the noise."""
 
 
 class Phases:
     """The search and the retraining as one source of jobs.
 
     Args:
-        study: of the run.
-        retraining: makes a retraining of the top of the given trials.
-        settings: of the retraining at the end.
-        until_converged: whether the study needs to know the noise.
+        study: the run's study.
+        retraining: makes a retraining of the best of the given trials.
+        settings: settings of the retraining at the end.
+        until_converged: whether the study needs the noise.
 
     Attributes:
-        stopped: why the study asked for no more before the wanted number; empty if it did not.
-        on_phase: called when retraining begins, with its name, the trainings wanted, and how many
-            of them are done.
+        stopped: why the search stopped before all trials were done; empty if it did not.
+        on_phase: called when retraining begins, with the phase's name, the number of trainings,
+            and the number of those that are done.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Phases:
 
     @property
     def searching(self) -> bool:
-        """Whether trials may still be asked for."""
+        """Whether the search phase is still on."""
         return self._retraining is None
 
     def retrain(self) -> Retraining:
-        """The second phase; only once the first is finished."""
+        """The second phase; may only be called when the first is finished."""
         if self._retraining is None:
-            # Now, for the clock goes on: later, a budget of time looks spent in any case.
+            # Read now, because later a budget of time would look spent.
             self.stopped = self.study.stop_reason
             self._retraining = self._make(self.study.trials(), self._settings)
             if self.on_phase is not None:
@@ -76,7 +76,7 @@ class Phases:
         return self._retraining
 
     def ask(self) -> Job | None:
-        """A repeat for the noise, the search's next trial, or after the search a retraining."""
+        """A training for the noise, the next trial of the search, or, after it, a retraining."""
         repeats = self._under_way()
         job = None if repeats is None else repeats.ask()
         if job is None:
@@ -88,13 +88,13 @@ class Phases:
         return self.retrain().ask()
 
     def _under_way(self) -> Retraining | None:
-        """The repeats for the noise; None before they are due, and after the noise is known."""
+        """The trainings for the noise; None before they are due and after the noise is known."""
         if not self._wants_noise:
             return None
         if self._repeats is None:
             first = self.study.trials(NOISE_AFTER)
             ended = all(t.has_ended for t in first)
-            # Where no more is asked for, no noise is needed to say when to stop.
+            # If no more trials are asked for, the noise is not needed.
             over = self.study.missing == 0 or self.study.stop_reason
             if len(first) < NOISE_AFTER or not ended or over:
                 return None
@@ -108,23 +108,23 @@ class Phases:
         return None
 
     def report(self, job: Job, epochs: int, value: float) -> bool:
-        """Ask the job's own phase whether to stop it."""
+        """Ask the job's phase whether to stop it."""
         return self._of(job).report(job, epochs, value)
 
     def share(self, job: Job) -> None:
-        """Tell the job's own phase that its baseline is trained."""
+        """Tell the job's phase that its baseline is trained."""
         self._of(job).share(job)
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
-        """Give the result to the job's own phase."""
+        """Give the result to the job's phase."""
         self._of(job).finish(job, result)
 
     def fail(self, job: Job, reason: str) -> None:
-        """Tell the job's own phase why it cannot be done."""
+        """Tell the job's phase why the job failed."""
         self._of(job).fail(job, reason)
 
     def give_back(self, job: Job, reason: str) -> None:
-        """Give the job back to its own phase."""
+        """Give the job back to its phase."""
         self._of(job).give_back(job, reason)
 
     def _of(self, job: Job) -> Study | Retraining:

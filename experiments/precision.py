@@ -1,4 +1,4 @@
-"""Says when one run's trials are computed in more than one number format (dtype)."""
+"""Warns if the trials of one run are computed in more than one number format (dtype)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from shiftsearch.search.study.formats import Formats, dtypes_of
 
 
 class Precision:
-    """A `search.executing.jobs.Listener` that warns of a change, once.
+    """A `search.executing.jobs.Listener` that warns once of each change of dtype.
 
     Args:
-        formats: of the study.
-        warn: is given the line.
+        formats: the dtypes that the study has recorded.
+        warn: called with the line.
     """
 
     def __init__(self, formats: Formats, warn: Callable[[str], None]) -> None:
         self._formats, self._warn = formats, warn
-        self._heard: list[tuple[str, str]] = []  # dtype and job, until the study is written to
+        self._heard: list[tuple[str, str]] = []  # dtype and job, until they are recorded
 
     def recall(self) -> None:
-        """At the start of every call: say whether the run is mixed already."""
+        """Warn if the run is mixed already; at the start of every call."""
         if len(self._formats.seen) > 1:
             self._say(f"were computed in {' and '.join(self._formats.seen)}")
 
     def chosen(self, dtype: str, by: str = "this machine") -> None:
-        """Trials are computed in `dtype` from now on, or were by a worker; say it if that is new.
+        """Record a dtype that is used from now on or was used by a worker; warn if it is new.
 
         Args:
             dtype: "bfloat16" or "float32".
-            by: who chose it.
+            by: what uses it, in words.
         """
         before = self._formats.seen
         if self._formats.note(dtype) and before:
             self._say(f"were computed in {' and '.join(before)}, now {by} computes in {dtype}")
 
     def settle(self) -> None:
-        """Record and say what workers told since the last call; for every step of the driver.
+        """Record the dtypes of workers since the last call; called in every step of the driver.
 
-        A listener may not write to the study itself: what it raises is let pass, and the driver
-        would go on writing to a journal with half a line in it.
+        A listener must not write to the study itself. Its exceptions are ignored, so after a
+        failed write the driver would append to a journal that ends with half a line.
 
         Raises:
             OSError: the study's journal cannot be written.
@@ -52,27 +52,27 @@ class Precision:
 
     def _say(self, what: str) -> None:
         self._warn(
-            f"dtype: trials of this run {what} (with dtype auto each machine "
-            "chooses); such accuracies differ a little even where nothing else does"
+            f"dtype: trials of this run {what} (with dtype auto each machine chooses its own); "
+            "accuracies differ a little between dtypes"
         )
 
     # ---- Listener
 
     @harmless
     def started(self, job: Job) -> None:
-        """Nothing yet."""
+        """Do nothing."""
 
     @harmless
     def placed(self, job: Job, node: str, device: str) -> None:
-        """Nothing yet."""
+        """Do nothing."""
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """Nothing yet."""
+        """Do nothing."""
 
     @harmless
     def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
-        """Keep what the worker computed in for `settle`, if that is new."""
+        """Keep the worker's dtype for `settle` if it is new."""
         for dtype in dtypes_of(result):
             if dtype not in self._formats.seen:
                 self._heard.append((dtype, f"the worker of {job.name}"))

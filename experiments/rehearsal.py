@@ -1,4 +1,4 @@
-"""`shiftsearch replay`: rehearse settings of the search on what past runs recorded."""
+"""`shiftsearch replay`: simulate searches with other settings on the trials of past runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from shiftsearch.search.study.records import TrialRecord, stored_identity
 AS_IT_STANDS = "as in experiment.yaml"
 RANDOM = "random, nothing shared"
 
-_FREE = ("name", "seed", "dtype")  # what runs that are rehearsed together may differ in
+_FREE = ("name", "seed", "dtype")  # runs that are replayed together may differ in these
 _LEAST = 5
-"""Recorded trials that reach the target, at least: a single one may be luck."""
+"""Least number of recorded trials that reach the target; a single one may be luck."""
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What one policy came to over the seeds.
+    """The simulated searches of one policy, summarised over the seeds.
 
     Attributes:
-        name: as given.
-        quartiles: of the seconds until the best trial reached the target; infinite where not.
-        reached: fraction of the seeds that reached it.
-        best: mean of the best value at the end of each search.
+        name: the policy's name, as given.
+        quartiles: quartiles of the seconds until a trial reached the target; infinite if none did.
+        reached: fraction of the searches that reached the target.
+        best: mean over the searches of their best value.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Rehearsed:
 
 
 def past(folders: Sequence[Path]) -> tuple[Experiment, list[RecordedBaseline]]:
-    """The experiment of runs that agree in data, space and protocol, and what they recorded.
+    """The experiment of runs with the same data, space and protocol, and what they recorded.
 
     Nothing is written, and a driver may work on a run meanwhile.
 
     Raises:
         DefinitionError: the experiment of the first run does not load.
-        experiments.run_folder.NotARun: naming what is not a run, or what the runs do not share.
+        experiments.run_folder.NotARun: a folder is not a run, or the runs differ in a field.
     """
     recording: list[RecordedBaseline] = []
     first: Mapping[str, str] = {}
@@ -76,7 +76,7 @@ def _read(run: Run) -> tuple[list[TrialRecord], dict[str, str]]:
         if not path.is_file():
             raise NotARun(f"{run.folder}: is not a run; it has no {path.name}")
     trials = trials_of(run)
-    if not trials:  # of a driver that has just begun, or nobody's
+    if not trials:  # its driver has just begun, or died early
         raise NotARun(f"{run.journal}: holds no study (no trials)")
     return trials, stored_identity(run.journal)
 
@@ -84,15 +84,15 @@ def _read(run: Run) -> tuple[list[TrialRecord], dict[str, str]]:
 def policies_of(
     experiment: Experiment, texts: Sequence[str], trials: int | None = None
 ) -> dict[str, Experiment]:
-    """The rows of the rehearsal: the experiment as it stands, at random, and one per text.
+    """The settings to simulate, by name: the experiment's own, random search, and one per text.
 
     Args:
-        experiment: of the runs.
-        texts: `KEY=VALUE,...` of the policy, the sampler and start_up.
-        trials: of each search; None leaves the experiment's.
+        experiment: the runs' experiment.
+        texts: `KEY=VALUE,...` with keys of the policy, sampler or start_up.
+        trials: number of trials of each search; None: the experiment's.
 
     Raises:
-        DefinitionError: naming the text and what is wrong with it.
+        DefinitionError: a text is wrong; the message names it.
     """
     if trials is not None:
         experiment = build(experiment.model_dump() | {"trials": trials}, "--trials")
@@ -104,10 +104,10 @@ def policies_of(
 
 
 def policy_of(experiment: Experiment, text: str) -> Experiment:
-    """The experiment with `KEY=VALUE,...` of its policy, sampler and start_up replaced.
+    """The experiment with `KEY=VALUE,...` changed in its policy, sampler and start_up.
 
     Raises:
-        DefinitionError: naming the text and what is wrong with it.
+        DefinitionError: the text is wrong; the message names it.
     """
     changes: dict[str, Any] = {}
     policy = experiment.policy.model_dump()
@@ -131,9 +131,9 @@ def policy_of(experiment: Experiment, text: str) -> Experiment:
 def not_recorded(
     policies: Mapping[str, Experiment], recording: Sequence[RecordedBaseline]
 ) -> list[str]:
-    """One line for each part of a policy that no run recorded: it would change nothing."""
+    """One line for each rung of a policy that no run recorded; it would change nothing."""
     known = {f.start for baseline in recording for f in baseline.fine_tunes}
-    # Of those of the runs themselves, no baseline may have come so far.
+    # The runs' own rungs are allowed even if no baseline was trained that far.
     known |= set(policies[AS_IT_STANDS].policy.report_at.values())
     return [
         f"--policy {name}: {problem}"
@@ -150,7 +150,7 @@ def rehearse(
     workers: Workers,
     target: float,
 ) -> list[Rehearsed]:
-    """Each policy over the same study seeds; the target is on the selection part."""
+    """Simulate each policy with the same study seeds; the target is on the selection part."""
     space, found = experiment.search_space(), []
     for name, changed in policies.items():
         searches = [

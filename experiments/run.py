@@ -1,7 +1,7 @@
-"""Launch, continue and extend a search: the run folder and what happens in it, in order.
+"""Launch, continue and extend a search in a run folder.
 
-Everything is found again from the folder: the study's journal, the store and `retrain.json` say
-what is done, so starting and continuing are the same code.
+The study's journal, the store and `retrain.json` in the folder say what is done, so starting and
+continuing use the same code.
 """
 
 from __future__ import annotations
@@ -64,15 +64,14 @@ def search(
 ) -> int:
     """The whole job: check the data, search, retrain, choose, export, report.
 
-    On a folder that holds this run already, it is continued, or extended when more trials are
-    asked for.
+    A run that the folder holds already is continued, or extended if more trials are asked for.
 
     Args:
-        experiment: with absolute `data`.
-        folder: the run's, absolute.
+        experiment: the experiment, with absolute `data`.
+        folder: the run's folder, absolute.
         console: for progress and the table.
-        address: of a Ray cluster to join; None starts a local one.
-        command: the command line, for the record.
+        address: address of a Ray cluster to join; None starts a local one.
+        command: the command line, which `result.json` keeps.
 
     Returns:
         The exit code.
@@ -80,17 +79,15 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
-        search.study.stored_study.StudyMismatch: the run was made under other conditions;
-            nothing is written.
+        search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
-        search.study.journal.RunLocked: another process works on the run.
+        search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
-        experiments.exits.Interrupted: the machine keeps the run from going on once it was begun;
-            the same command continues it.
+        experiments.exits.Interrupted: the machine stopped a begun run; the command continues it.
     """
     run = Run(folder)
     run.refuse_other_content()
-    if address is None:  # else only the cluster knows
+    if address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
         check_address(address)
@@ -140,7 +137,7 @@ class _Search:
             {s: getattr(protocol, s).max_epochs for s in STAGES.values()},
             self.study.trials(),
         )
-        # Before anyone sees this driver live: what is asked while Ray starts is asked of it.
+        # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
     def __call__(self) -> int:
@@ -148,7 +145,7 @@ class _Search:
             try:
                 code = self._work()
             except (EnvironmentFault, OSError) as error:
-                if isinstance(error, BrokenPipeError):  # of the terminal
+                if isinstance(error, BrokenPipeError):  # the terminal is gone
                     raise
                 fault = in_words(error) if isinstance(error, OSError) else str(error)
                 with contextlib.suppress(OSError):
@@ -225,7 +222,7 @@ class _Search:
         )
 
     def _execute(self, log: TensorBoardLog) -> None:
-        """Run what is missing on Ray."""
+        """Run the missing jobs on Ray."""
         experiment = self.experiment
         with cluster(self.address, self.run.ray):
             resources = fit(experiment, cluster_nodes())
@@ -255,7 +252,7 @@ class _Search:
                 self.precision.settle()
 
     def _step(self) -> None:
-        """What the driver does between two jobs; it may write to the study."""
+        """Called in every step of the driver; may write to the study."""
         self.steering.poll()
         self.precision.settle()
 
@@ -267,7 +264,7 @@ class _Search:
         return tell
 
     def _as_steered(self) -> None:
-        """Take over what the study holds beyond the experiment: more trials, enqueued points."""
+        """Add to the experiment what was asked for during the search: more trials and points."""
         points = [t.configuration for t in self.study.trials() if t.role == "point"]
         self.experiment = self.experiment.steered(self.study.ending.wanted, points)
 
@@ -276,7 +273,7 @@ class _Search:
 
     @harmless
     def _say_steered(self, line: str) -> None:
-        """A request was answered; it may have been an extension or a stop."""
+        """Print the answer to a request, and update the experiment and the board."""
         self.console.print(f"request: {line}", soft_wrap=True)
         if self.phases.searching:
             self._as_steered()
@@ -285,12 +282,12 @@ class _Search:
             self.board.stopping(self.study.ending.reason)
 
     def _warn(self, warning: str) -> None:
-        """Say it now, and in `result.json` where that is still to be written."""
+        """Print a warning now, and keep it for `result.json`."""
         self.warnings.append(warning)
         warner(self.console)(warning)
 
     def _say_choices(self, resources: Resources) -> None:
-        """Every automatic choice, once, with its reason."""
+        """Print every automatic choice once, with its reason."""
         self.reasons.append(resources.reason)
         if self.address is None:
             cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial

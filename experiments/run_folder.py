@@ -1,4 +1,4 @@
-"""The run folder: every path in it, and its store."""
+"""The paths in a run folder, and its store."""
 
 from __future__ import annotations
 
@@ -14,65 +14,65 @@ if TYPE_CHECKING:
 
 
 def user_path(text: str) -> Path:
-    """What a user gave as a file or folder, absolute; the same on every command and in files.
+    """The absolute path of a file or folder that a user gave, on a command line or in a file.
 
     A `~` or `~NAME` at the beginning is a home folder, if there is one, as in a shell.
     """
-    # Path.expanduser raises where there is no home.
+    # Path.expanduser raises an error if there is no home folder.
     return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
 
 
 class NotARun(ValueError):  # noqa: N818, named by its cause
-    """The folder holds something else, or an unfinished run; the message says which."""
+    """The folder is not a run, or an unfinished one; the message says which."""
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file of a run.
 
     Raises:
-        NotARun: it holds something else; all of them are written whole or not at all.
+        NotARun: it is not JSON. Every file is written in one step, so it was damaged later.
     """
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise NotARun(f"{path}: is damaged, no JSON: {error}") from None
+        raise NotARun(f"{path}: is damaged, it is not JSON: {error}") from None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder; every path in it, and its store.
+    """The paths in a run's folder, and its store.
 
     Attributes:
-        folder: absolute.
+        folder: absolute path of the folder.
     """
 
     folder: Path
 
     @property
     def definition(self) -> Path:
-        """The experiment as resolved."""
+        """The experiment with every key."""
         return self.folder / "experiment.yaml"
 
     @property
     def journal(self) -> Path:
-        """The study."""
+        """The study's journal."""
         return self.folder / "study.journal"
 
     @property
     def pack(self) -> Path:
-        """The dataset, packed, for the workers."""
+        """The packed dataset, for the workers."""
         return self.folder / "dataset"
 
     @property
     def store(self) -> Store:
-        """Stages, by content."""
+        """The store of all stages."""
         from shiftsearch.model.store import open_store  # imports torch, which few need
 
         return open_store(self.folder / "store")
 
     @property
     def result(self) -> Path:
-        """What came out."""
+        """The result of the search."""
         return self.folder / "result.json"
 
     @property
@@ -82,17 +82,17 @@ class Run:
 
     @property
     def looks(self) -> Path:
-        """Every look at the held-out part."""
+        """The list of all looks at the held-out part."""
         return self.folder / "looks.json"
 
     @property
     def retrained(self) -> Path:
-        """What came of retraining."""
+        """The results of retraining."""
         return self.folder / "retrain.json"
 
     @property
     def trials(self) -> Path:
-        """All trials as a table."""
+        """The table of all trials."""
         return self.folder / "trials.csv"
 
     @property
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def tensorboard(self) -> Path:
-        """Event files, a folder per job."""
+        """TensorBoard's event files, one folder per job."""
         return self.folder / "tensorboard"
 
     @property
@@ -112,21 +112,21 @@ class Run:
 
     @property
     def status(self) -> Path:
-        """How it goes, written by the run's driver while it lives."""
+        """The state of the run, written by its driver while it runs."""
         return self.folder / "status.json"
 
     @property
     def lock(self) -> Path:
-        """Held by the run's driver."""
+        """The lock that the run's driver holds."""
         return self.folder / "run.lock"
 
     @property
     def ray(self) -> Path:
-        """Ray's own files; nothing in it is needed afterwards."""
+        """Ray's own files, which are not needed afterwards."""
         return self.folder / "ray"
 
     def refuse_other_content(self) -> None:
-        """Refuse a folder that is neither a run nor to become one.
+        """Refuse a folder that is neither a run nor empty.
 
         Raises:
             NotARun: it is a file, or holds something else.
@@ -134,12 +134,12 @@ class Run:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
-        # A start that died early leaves the lock and nothing else.
+        # A start that died early leaves only the lock.
         others = folder.exists() and any(path != self.lock for path in folder.iterdir())
         if others and not self.journal.exists():
-            raise NotARun(f"{folder}: is not empty, and not a run; take another --run")
+            raise NotARun(f"{folder}: is not empty, and not a run; use another --run")
 
     def tidy(self) -> None:
-        """Remove what killed processes left: half-written entries, Ray's own folders."""
+        """Remove what killed processes left: half-written entries and Ray's own files."""
         self.store.tidy()
         shutil.rmtree(self.ray, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The process's own input and output: always open, fit for every character, never in the way.
+"""Standard input and output that never end the command.
 
-A command may be started without standard streams (`>&-`, cron, a daemon), write to a terminal or a
-pipe that cannot encode every character, to a reader that has gone (`| head`) or to a full disk.
-None of these ends it: what cannot be written is dropped, and `lost_output` says why.
+A command may be started without standard streams (`>&-`, cron, a daemon), or write to a terminal
+or pipe that cannot encode every character, to a reader that has gone (`| head`) or to a full disk.
+None of these ends it. Text that cannot be written is dropped, and `lost_output` says why.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _ERRORS = "shiftsearch"
-"""Name of the way in which characters are written that the encoding lacks."""
+"""Name of the error handler for characters that the encoding lacks."""
 
 
 def own_streams() -> None:
-    """Make the three standard streams usable, unless a caller has put others in their place.
+    """Make the three standard streams usable, unless a caller has replaced them.
 
-    Anything that is opened earlier may take the number of a stream that is closed.
+    Call this first: a file that is opened before may get the descriptor of a closed stream.
     """
     codecs.register_error(_ERRORS, _encodable)
-    for size in ("COLUMNS", "LINES"):  # 0 stands for unknown; rich would print nothing into it
+    for size in ("COLUMNS", "LINES"):  # 0 means unknown; rich would take it as the size
         if os.environ.get(size) == "0":
             del os.environ[size]
     if sys.stdin is None:
@@ -39,25 +39,25 @@ def own_streams() -> None:
 
 
 def lost_output() -> OSError | None:
-    """Why standard output took no more; None as long as it takes everything."""
+    """Why output to standard output was lost; None if nothing was lost."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, _Output) else None
 
 
 class _Output(io.FileIO):
-    """A descriptor that drops what it cannot write.
+    """A file descriptor that drops what it cannot write.
 
     Attributes:
-        lost: why it wrote no more; None as long as it writes.
+        lost: the first error, after which everything is dropped; None before.
     """
 
     lost: OSError | None = None
 
     def write(self, content: ReadableBuffer, /) -> int:
-        """Write some of the bytes, or drop them all; how many are dealt with."""
+        """Write some of the bytes, or drop them all; returns the number written or dropped."""
         while self.lost is None:
             try:
-                # Untyped: a descriptor that never blocks (a pipe of some terminals) gives None.
+                # Any, because a non-blocking descriptor (some terminals' pipes) returns None.
                 written: Any = super().write(content)
                 if written is not None:
                     return int(written)
@@ -68,7 +68,7 @@ class _Output(io.FileIO):
 
 
 def _wrapped(stream: TextIO | None, name: str) -> TextIO:
-    """A text stream on the same descriptor, or on nowhere when there was none."""
+    """A text stream on the same descriptor, or on /dev/null if there was none."""
     if stream is None:
         number, encoding, write_through = _nowhere(), "utf-8", False
     else:
@@ -87,10 +87,10 @@ def _wrapped(stream: TextIO | None, name: str) -> TextIO:
 
 
 def _nowhere() -> int:
-    """/dev/null, for children too; of all free descriptors the lowest, so the one that is closed.
+    """A descriptor of /dev/null, which child processes inherit.
 
-    Left closed, the next file that anything opens would get its number, and what a library prints
-    would be written into that file.
+    It is the lowest free descriptor, so the one of the closed stream. Otherwise the next file that
+    is opened would get this number, and output of libraries would be written into that file.
     """
     number = os.open(os.devnull, os.O_RDWR)
     os.set_inheritable(number, True)
@@ -98,10 +98,10 @@ def _nowhere() -> int:
 
 
 def _encodable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """The next character that cannot be encoded, in another form, and where to go on.
+    """A replacement for the next character that cannot be encoded, and the position after it.
 
-    Bytes of a file name that are no text are written as they are. A letter or digit is escaped as
-    in Python's strings, because names must stay different; any other sign becomes `?`.
+    Bytes of a file name that are not text are written unchanged. A letter or digit is escaped as
+    in Python's strings, so that different names stay different. Any other character becomes `?`.
     """
     assert isinstance(error, UnicodeEncodeError)
     character = error.object[error.start]

@@ -1,4 +1,4 @@
-"""How numbers and reasons are written for a person, the same in the terminal and the report."""
+"""How numbers and reasons are written, in the terminal and in the report."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TOGETHER = re.compile(
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction in 0..1 as `97.17 %`; a dash where there is none."""
+    """A fraction in 0..1 as `97.17 %`; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`: for nouns that take an s."""
+    """`1 trial`, `2 trials`; for nouns with a plural in s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -43,16 +43,16 @@ def duration(seconds: float) -> str:
 
 
 def unbroken(text: str) -> str:
-    """With spaces that no line breaks at within percentages, durations, intervals and counts."""
+    """The text with no-break spaces within percentages, durations, intervals and counts."""
     return _TOGETHER.sub("\N{NO-BREAK SPACE}", text)
 
 
 def one_line(text: str) -> str:
-    """Without line breaks and control characters, such as the colours of a worker's traceback."""
+    """The text without line breaks and control characters, such as colours of a traceback."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception's kind and message: `ValueError: n is 0, but must be at least 1`."""
+    """An exception's type and message: `ValueError: n is 0, but must be at least 1`."""
     message = one_line(str(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

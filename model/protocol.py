@@ -1,7 +1,7 @@
 """The protocol: baseline, then fine-tune, on the divided dataset.
 
-The held-out part of TEST2 is taken out of the dataset here, before anything is trained; neither
-stage, nor any number that `run_protocol` returns, depends on it.
+The held-out part of TEST2 is taken out of the dataset here, before anything is trained. No stage
+and no number that `run_protocol` returns depends on it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shiftsearch.model.training import run_stage
 
 @dataclass(frozen=True)
 class ProtocolData:
-    """What a trial may see, on its device.
+    """The images and labels that a trial may use, on its device.
 
     Attributes:
         classes: number of classes.
@@ -41,7 +41,8 @@ class ProtocolData:
         train: TRAIN; the baseline is trained on it.
         test: TEST; validates the baseline, and the fine-tune is trained on it.
         selection: the part of TEST2 that validates the fine-tune and ranks trials.
-        together: TRAIN and TEST, which the fine-tune may be trained on; made when first needed.
+        together: returns TRAIN and TEST as one set, which the fine-tune may be trained on; the set
+            is made at the first call.
     """
 
     classes: int
@@ -52,18 +53,18 @@ class ProtocolData:
     together: Callable[[], TensorSplit]
 
     def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
-        """The images of TRAIN, of TEST, or of both in this order."""
+        """TRAIN, TEST, or both in this order."""
         alone = {("TRAIN",): self.train, ("TEST",): self.test}
         return alone[splits] if splits in alone else self.together()
 
 
 def division_of(dataset: Dataset, protocol: Protocol) -> Division:
-    """The run's division of TEST2, always the same for the same data and protocol."""
+    """The run's division of TEST2; always the same for the same data and protocol."""
     return divide(dataset.splits["TEST2"], protocol.holdout, protocol.division_seed)
 
 
 def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolData:
-    """Divide TEST2, move all that a trial may see to the device."""
+    """Divide TEST2, and move the images and labels that a trial may use to the device."""
     train, test = dataset.splits["TRAIN"], dataset.splits["TEST"]
     selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
 
@@ -92,15 +93,15 @@ OnReport = Callable[[int, StageReport, StageReport], None]
 
 
 class ProtocolRun:
-    """One configuration on its way through the protocol; what is stored is not computed again.
+    """Puts one configuration through the protocol; stored stages are not computed again.
 
     Args:
         hyperparameters: the configuration.
         data: from `prepare` with the same protocol and device.
-        protocol: what is fixed for the run.
-        store: of the run.
-        device: applied to this process by the caller.
-        seed: the study's.
+        protocol: settings that are fixed for the run.
+        store: the run's store.
+        device: the device; the caller has applied it to this process.
+        seed: the study's seed.
         replicate: 0 in the search; 1, 2, ... in retraining.
         on_epoch: called with the stage's name and each epoch's row, once per epoch, in order.
     """
@@ -124,20 +125,20 @@ class ProtocolRun:
         self._told: Counter[str] = Counter()
 
     def baseline(self, until: int | None = None) -> StageResult:
-        """Train on TRAIN, or `until` so many epochs; a longer budget continues a shorter one."""
+        """Train on TRAIN, for at most `until` epochs; a longer call continues a shorter one."""
         return self._stage("baseline", self._data.test, "baseline", until=until)
 
     def fine_tune(self, baseline: StageResult, name: str = "fine_tune") -> StageResult:
         """Train the baseline's best weights further, to the end.
 
         Args:
-            baseline: where it starts from.
-            name: of the stage, for `on_epoch`.
+            baseline: the trained baseline.
+            name: the stage's name for `on_epoch`.
         """
         return self._stage("fine_tune", self._data.selection, name, baseline)
 
     def report(self, result: StageResult) -> StageReport:
-        """Evaluate on TEST and on the selection part of TEST2, unless that is stored already."""
+        """Evaluate on TEST and on the selection part of TEST2, or read stored evaluations."""
         data = self._data
         splits = {"test": data.test, "test2": data.selection}
         name = "report-" + content_key([result.epochs, *(s.digest for s in splits.values())])
@@ -207,15 +208,15 @@ def run_protocol(
     """Put a configuration through the protocol, with intermediate reports.
 
     Args:
-        run: of the configuration.
-        report_at: baseline epochs, rising, after each of which a whole fine-tune is trained and
-            reported, by that fine-tune's name. None are for a baseline that ends before: its
-            fine-tune is the final one.
-        on_report: told of each; to stop the trial, it raises.
-        on_baseline: told when the baseline is trained to the end and stored.
+        run: the configuration's run.
+        report_at: rising baseline epochs after which a whole fine-tune is trained and reported, by
+            the name of that fine-tune. Epochs that the baseline does not reach, or at which it
+            ends, are skipped.
+        on_report: called with each report; raises an exception to stop the trial.
+        on_baseline: called when the baseline is trained to the end and stored.
 
     Raises:
-        TrialDiverged: when a loss is not finite.
+        TrialDiverged: a loss is not finite.
     """
     for name, epochs in (report_at or {}).items():
         first = run.baseline(until=epochs)

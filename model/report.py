@@ -1,4 +1,4 @@
-"""A trained stage with its evaluations, and what is kept of it as a result."""
+"""A trained stage with its evaluations, and the summary that is kept as its result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class StageReport:
     """A finished stage with its evaluations.
 
     Attributes:
-        result: of the stage.
+        result: the trained stage.
         test, test2: evaluations on TEST and on the selection part of TEST2.
-        entry: name of the store's entry that keeps both.
+        entry: name of the store's entry with both evaluations.
     """
 
     result: StageResult
@@ -28,7 +28,7 @@ class StageReport:
 
     @property
     def summary(self) -> StageSummary:
-        """Without weights, history and what has a value for each class."""
+        """The report without weights, history and values for each class."""
         result = self.result
         return StageSummary(
             result.key,
@@ -55,7 +55,7 @@ class ProtocolReport:
 
     @property
     def result(self) -> ProtocolResult:
-        """What is kept of it outside of the store."""
+        """The result that is kept outside the store."""
         return ProtocolResult(self.baseline.summary, self.fine_tune.summary)
 
 
@@ -63,11 +63,11 @@ def stored_confusions(store: Store, stage: StageSummary) -> Mapping[str, Matrix]
     """The confusion matrices of a finished stage on "test" and "test2".
 
     Args:
-        store: of the run.
-        stage: of a result; those of the first version hold the matrices themselves.
+        store: the run's store.
+        stage: a stage of a result; results of the first version hold the matrices themselves.
 
     Returns:
-        None when the store has lost them.
+        The matrices by name; None if the store no longer has them.
     """
     if stage.report is None:
         kept = {"test": stage.test.confusion, "test2": stage.test2.confusion}

@@ -1,7 +1,7 @@
-"""What a configuration came to, in numbers: the form in which a result travels and is kept.
+"""The result of a configuration: numbers that are sent, stored and shown.
 
-A worker makes it, the study's journal and `retrain.json` keep it as JSON, and all that is shown of
-trials reads it. Weights and history stay in the store. Neither torch nor Ray is needed to read it.
+A worker makes it, the study's journal and `retrain.json` keep it as JSON, and all views of trials
+read it. Weights and history stay in the store. Neither torch nor Ray is needed to read it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class SplitResult:
     """How well a stage classifies the images of a split.
 
     Attributes:
-        n: images.
+        n: number of images.
         accuracy: fraction of the images that are classified correctly, in 0..1.
         loss: mean cross-entropy, in nats.
-        per_class: accuracy of each class, None where it has no image; the first version kept it
-            here, later ones keep it in the store.
-        confusion: as `per_class`.
+        per_class: accuracy of each class, None for a class without images; only in results of the
+            first version, later versions keep it in the store.
+        confusion: confusion matrix; only in results of the first version.
     """
 
     n: int
@@ -37,7 +37,7 @@ class SplitResult:
     confusion: Matrix | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; what is None is left out."""
+        """The fields as JSON values; None is left out."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -47,13 +47,14 @@ class StageSummary:
 
     Attributes:
         key: the stage's result key in the store.
-        epochs: trained.
-        best_epoch: whose weights count, counted from 1.
-        seconds: of training and validation, all epochs.
-        environment: device, dtype, threads and versions it was computed under.
-        test: on TEST.
-        test2: on the selection part of TEST2.
-        report: the store's entry with the whole evaluations; None in results of the first version.
+        epochs: number of epochs trained.
+        best_epoch: the epoch whose weights were kept, counted from 1.
+        seconds: time of training and validation, all epochs.
+        environment: device, dtype, threads and versions that it was computed with.
+        test: result on TEST.
+        test2: result on the selection part of TEST2.
+        report: name of the store's entry with the complete evaluations; None in results of the
+            first version.
     """
 
     key: str
@@ -67,7 +68,7 @@ class StageSummary:
 
     @property
     def course(self) -> str:
-        """The course key, under which the store keeps the stage."""
+        """The course key under which the store keeps the stage."""
         return self.key.partition("-")[0]
 
     @classmethod
@@ -77,7 +78,7 @@ class StageSummary:
         return cls(**{**raw, **splits})
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return {
             "key": self.key,
             "epochs": self.epochs,
@@ -103,7 +104,7 @@ class ProtocolResult:
         return self.fine_tune.test2.accuracy
 
     def stage(self, name: Stage) -> StageSummary:
-        """One of the two."""
+        """The summary of one stage."""
         return self.baseline if name == "baseline" else self.fine_tune
 
     @classmethod
@@ -111,7 +112,7 @@ class ProtocolResult:
         """What `to_json` wrote, in this version or the first.
 
         Raises:
-            ValueError: it is no result of the protocol.
+            ValueError: `raw` is not a result of the protocol.
         """
         try:
             return cls(*(StageSummary.from_json(raw[stage]) for stage in STAGES))
@@ -120,7 +121,7 @@ class ProtocolResult:
             raise ValueError(f"is not a result of the protocol ({reason})") from None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return {
             "test2_accuracy": self.test2_accuracy,
             "baseline": self.baseline.to_json(),

@@ -114,7 +114,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_compilers(request: pytest.FixtureRequest) -> None:
-    """Import and compile what the first training of a unit test would, and be blamed for.
+    """Import and compile before the tests, or the first training would exceed its time limit.
 
     The first optimiser of torch's own imports its compiler (1.4 s), the first fused block Numba
     (0.8 s, and 5 s more where nothing is cached).
@@ -139,7 +139,7 @@ def full_campaign(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def digits6() -> Path:
-    """The folder of the real dataset digits6; only here does its place stand."""
+    """The folder of the real dataset digits6; its path is only given here."""
     default = REPOSITORY.parent / "shared" / "data" / "digits6"
     folder = Path(os.environ.get("SHIFTSEARCH_DIGITS6", default))
     if not folder.is_dir():

@@ -1,1 +1,1 @@
-"""What is seen of a search while it runs, and how it is steered."""
+"""Views of a running search, and requests to it."""

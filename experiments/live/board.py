@@ -1,7 +1,7 @@
-"""The state of a running search, which every view of it shows.
+"""The state of a running search, for all its views.
 
-A `Board` is told what happens to jobs and phases; `snapshot` gives all that it knows as plain JSON
-values. The live view, `RUN/status.json` and `shiftsearch status` show nothing else.
+A `Board` is told what happens to jobs and phases, and `snapshot` returns its state as JSON values.
+The live view, `RUN/status.json` and `shiftsearch status` show only what is in a snapshot.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.study.records import TrialRecord
 
 SCHEMA = 1
-"""Of the snapshot; raised when a field changes its meaning or goes."""
+"""Version of the snapshot; raised when a field is removed or changes its meaning."""
 
 Phase = Literal["starting", "search", "retrain", "concluding", "ended"]
 Outcome = Literal["complete", "interrupted", "too many failures", "error"]
 
 _KEPT = 5
-"""Ended jobs, and failures, that the snapshot holds."""
+"""Number of ended jobs, and of failures, in the snapshot."""
 
 
 class Board:
     """A `search.executing.jobs.Listener` that keeps the state of the search.
 
-    Contract: only the driver's one thread tells it of events; any thread may take snapshots. An
-    event in an unexpected order raises nothing.
+    Contract: only the driver's one thread reports events; any thread may take snapshots. Events in
+    an unexpected order raise no exception.
 
     Args:
-        name: of the experiment.
-        wanted: trials that are to be complete in the end.
-        max_epochs: of each stage, `baseline` and `fine_tune`.
-        trials: that the study holds already, of earlier calls.
+        name: name of the experiment.
+        wanted: number of trials to complete.
+        max_epochs: largest number of epochs by stage, `baseline` and `fine_tune`.
+        trials: the study's trials from earlier calls.
 
     Attributes:
-        version: goes up with every event.
-        concurrency: jobs at once, to estimate the time left.
+        version: increases with every event.
+        concurrency: number of jobs at once, to estimate the time left.
         latest: the job that ended last.
     """
 
@@ -89,9 +89,9 @@ class Board:
         """A phase begins.
 
         Args:
-            phase: its name.
-            wanted: jobs that are to be complete at its end; None where it has none of its own.
-            done: of these, complete already.
+            phase: name of the phase.
+            wanted: number of jobs to complete in it; None if the phase has no jobs.
+            done: number of these jobs that are complete already.
         """
         with self._lock:
             self._phase, self._phase_began = phase, time.monotonic()
@@ -103,20 +103,20 @@ class Board:
             self.version += 1
 
     def want(self, wanted: int) -> None:
-        """Set how many jobs the current phase wants complete."""
+        """Set the number of jobs to complete in the current phase."""
         with self._lock:
             self._current.wanted = wanted
             self.version += 1
 
     def stopping(self, reason: str) -> None:
-        """No more jobs are asked for, for this reason; empty takes that back."""
+        """Set the reason why no more jobs are asked for; empty if jobs are asked for."""
         with self._lock:
             if reason != self._stop_reason:
                 self._stop_reason = reason
                 self.version += 1
 
     def close(self, outcome: Outcome, message: str = "") -> None:
-        """The driver ends; later outcomes are ignored."""
+        """Set the outcome when the driver ends; later outcomes are ignored."""
         with self._lock:
             if self._outcome is None:
                 self._phase, self._outcome = "ended", outcome
@@ -154,7 +154,7 @@ class Board:
         with self._lock:
             running = self._running.pop(job.name, None)
             seconds = time.monotonic() - running.since if running else 0.0
-            own = job.phase == self._phase  # not a repeat in the middle of the search
+            own = job.phase == self._phase  # not a training for the noise during the search
             if own or state == "lost":
                 self._current.add(state)
             if own and state in ("complete", "pruned"):
@@ -170,7 +170,7 @@ class Board:
         result: ProtocolResult | None,
         seconds: float,
     ) -> None:
-        """Keep the job among the ended or the failed ones, and as the best if it is that."""
+        """Add the job to the ended or failed ones, and keep it if it is the best."""
         before = None if result is None else result.baseline.test2.accuracy
         after = None if result is None else result.test2_accuracy
         known = None if self._best is None else self._best["after"]
@@ -189,17 +189,17 @@ class Board:
         }
         (self._failures if state in ("failed", "lost") else self._ended).append(dict(self.latest))
 
-    # ---- what the views see
+    # ---- for the views
 
     def snapshot(self) -> dict[str, Any]:
-        """All of it as JSON values; accuracies in 0..1 on TEST2's selection part.
+        """The state as JSON values; accuracies in 0..1 on TEST2's selection part.
 
-        Keys, beside `schema`: name, phase, outcome (null until it ended), message (of an error),
+        Keys besides `schema`: name, phase, outcome (null until the end), message (of an error),
         stop_reason (empty while jobs are asked for), seconds (since the driver started),
-        phase_seconds, seconds_left (of the phase; null where unknown), concurrency, counts of the
-        search (wanted, done, of these pruned, failed, lost) and how many jobs are running,
-        retrain (its counts, null before it), running, workers, best, ended and failures (newest
-        last).
+        phase_seconds, seconds_left (in the phase; null if unknown), concurrency, counts (of the
+        search: wanted, done, pruned, which are among the done, failed, lost; and running), retrain
+        (the same counts of retraining, null before it), running, workers, best, ended and failures
+        (newest last).
         """
         with self._lock:
             now = time.monotonic()
@@ -234,7 +234,7 @@ class Board:
     def _seconds_left(self, now: float) -> float | None:
         if self._phase not in ("search", "retrain"):
             return None
-        # A failed trial of the search is made up for by another one, a failed replicate is not.
+        # The search replaces a failed trial by another one; retraining does not.
         counts, retraining = self._current, self._phase == "retrain"
         jobs = counts.wanted - counts.done - (counts.failed if retraining else 0)
         running = [(now - r.since, r.job.branch_of is not None) for r in self._running.values()]
@@ -242,7 +242,7 @@ class Board:
 
     @property
     def _current(self) -> Counts:
-        """Counts of the current phase."""
+        """The counts of the current phase."""
         if self._phase == "retrain" and self._retrain is not None:
             return self._retrain
         return self._search

@@ -1,7 +1,7 @@
-"""`RUN/status.json`, written by the driver while it lives.
+"""`RUN/status.json`, written by the driver while it runs.
 
-The search takes no part: a thread writes what the `Board` shows, every two seconds while anything
-changes and every ten as a sign of life. Readers: `experiments.live.signs`.
+A thread of its own writes the `Board`'s snapshot, every two seconds while anything changes, and
+otherwise every ten seconds as a sign of life. Read by `experiments.live.signs`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from shiftsearch.experiments.live.signs import this_process
 _LOG = logging.getLogger(__name__)
 
 EVERY, AT_LEAST_EVERY = 2.0, 10.0
-"""Seconds between two writings while anything changes, and while nothing does."""
+"""Seconds between two writes while anything changes, and while nothing changes."""
 
 
 class Heartbeat:
     """A context manager around the driver's work: writes `status.json` until the work ends.
 
-    A write that fails (a full disk) is logged once; the search goes on. An exception that
-    passes closes the board: KeyboardInterrupt as interrupted, any other as an error.
+    If a write fails (a full disk), this is logged once and the search goes on. An exception in the
+    work closes the board: KeyboardInterrupt as interrupted, any other as an error.
     """
 
     def __init__(self, path: Path, board: Board) -> None:
@@ -56,7 +56,7 @@ class Heartbeat:
             self._board.close("error", f"{type(error).__name__}: {error}")
         self._over.set()
         self._thread.join(timeout=AT_LEAST_EVERY)
-        if not self._thread.is_alive():  # else it hangs in the file system, and so would we
+        if not self._thread.is_alive():  # otherwise the file system hangs, and a write would too
             self._write()
 
     def _run(self) -> None:
@@ -69,7 +69,7 @@ class Heartbeat:
 
     def _write(self) -> None:
         try:
-            if not self._path.parent.is_dir():  # else one file would make a folder of it again
+            if not self._path.parent.is_dir():  # otherwise the write would make the folder again
                 raise FileNotFoundError(errno.ENOENT, "the run folder is gone")
             self._beat += 1
             content = {

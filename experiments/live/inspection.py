@@ -1,4 +1,4 @@
-"""The command `status`: how a run stands, once or until it ends."""
+"""The command `status`: shows the state of a run, once or until it ends."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.terminal import lost_output
 
 INPUT_ERRORS = (NotARun,)
-"""What is wrong with what the user gave; one line."""
+"""Errors in the user's input; the message is one line."""
 
 _EVERY = 1.0
-"""Seconds between two looks of --watch."""
+"""Seconds between two updates of --watch."""
 
 
 def status(options: Namespace, console: Console) -> int:
@@ -38,7 +38,7 @@ def status(options: Namespace, console: Console) -> int:
 
 
 def _watch(run: Run, document: dict[str, Any], console: Console) -> None:
-    """Draw it anew until the run has ended or nobody reads; in a pipe, a line for each change."""
+    """Show the state until the run ends or the reader has gone; in a pipe, a line per change."""
     first, said = document["beat"], ""
     live = Live(console=console, auto_refresh=False, transient=True)
     try:

@@ -1,4 +1,4 @@
-"""What the listeners of a run share: one that fails must not end the search."""
+"""A decorator for the listeners of a run: a listener that fails must not end the search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Self = TypeVar("_Self")
 def harmless(
     method: Callable[Concatenate[_Self, _P], None],
 ) -> Callable[Concatenate[_Self, _P], None]:
-    """Have a listener's method raise nothing: its errors are logged, once of each kind."""
+    """Log the exceptions of a listener's method instead of raising them, once per type."""
 
     @functools.wraps(method)
     def wrapper(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""How long a phase still takes, from how long its jobs took."""
+"""Estimates the time left in a phase from the times of its jobs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 
 class Pace:
-    """Times of ended jobs, branches apart: they spare a baseline."""
+    """Times of ended jobs; separate for branches, which train no baseline."""
 
     def __init__(self) -> None:
-        self._branches: list[float] = []  # these three are kept in order
+        self._branches: list[float] = []  # all three lists are sorted
         self._others: list[float] = []
         self._all: list[float] = []
 
     def note(self, seconds: float, *, branch: bool) -> None:
-        """A job took so long."""
+        """Add the time of an ended job."""
         insort(self._branches if branch else self._others, seconds)
         insort(self._all, seconds)
 
@@ -27,13 +27,13 @@ class Pace:
         *,
         branching: bool,
     ) -> float | None:
-        """From median times; None before the first job has ended or when none is left.
+        """An estimate from median times; None before the first job has ended or if none is left.
 
         Args:
-            jobs: that are still to end.
-            running: of those under way, the seconds so far and whether it is a branch.
-            concurrency: jobs at once.
-            branching: whether branches will be among those that wait, as often as before.
+            jobs: number of jobs that have not ended.
+            running: for each running job, its seconds so far and whether it is a branch.
+            concurrency: number of jobs at once.
+            branching: whether later jobs will be branches as often as the ended ones.
         """
         if not self._all or jobs <= 0:
             return None
@@ -47,6 +47,6 @@ class Pace:
 
 
 def _median(ordered: Sequence[float]) -> float:
-    """As `statistics.median`, which would order all times anew at every look."""
+    """The median of a sorted list; `statistics.median` would sort it again."""
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

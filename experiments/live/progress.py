@@ -1,8 +1,8 @@
-"""What a person sees while a search runs: a live view in a terminal, plain lines elsewhere.
+"""The progress of a search: a live view in a terminal, plain lines elsewhere.
 
-The live view redraws one screen in place, and only phases are printed above it, with their
-failures when they end. In a pipe or a log file there is one line per event and no control
-character.
+The live view redraws one screen in place. Only the beginning and end of phases, with their
+failures, are printed above it. In a pipe or a log file there is one line per event, without
+control characters.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from shiftsearch.search.executing.jobs import End, Job
 class Progress:
     """A `search.executing.jobs.Listener` and a context manager around the phases.
 
-    It tells the board first, and shows what the board then holds.
+    It passes each event to the board, and then shows the board's state.
 
     Args:
         console: where to write; a live view if it is a terminal.
-        board: of the run.
+        board: the run's board.
     """
 
     def __init__(self, console: Console, board: Board) -> None:
@@ -61,9 +61,9 @@ class Progress:
         """A phase begins.
 
         Args:
-            name: of the jobs' phase.
-            total: jobs that are to be complete at its end.
-            done: of these, complete already.
+            name: name of the phase.
+            total: number of jobs to complete in it.
+            done: number of these jobs that are complete already.
         """
         self._close_phase()
         self._board.enter(name, total, done)
@@ -99,10 +99,10 @@ class Progress:
         about = f", {about}" if about else ""
         self._say(f"{_became(self._board.latest)}; {counts_line(snapshot)}{about}", stays=False)
 
-    # ---- words
+    # ---- text
 
     def _say(self, line: str, *, stays: bool) -> None:
-        """Print a line; in a terminal only one that `stays` above the live view."""
+        """Print a line; in a terminal only if it `stays` above the live view."""
         if self._live is None or stays:
             self._console.print(Text(line), soft_wrap=True)
 
@@ -114,7 +114,7 @@ class Progress:
         if self._phase == "search" and snapshot["best"] is not None:
             best = f"; best: {best_line(snapshot['best'])}"
         self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
-        if self._live is not None:  # in a pipe they stand above already
+        if self._live is not None:  # in a pipe they have been printed already
             for failure in snapshot["failures"]:
                 if failure["phase"] == self._phase:
                     self._say(f"  {_became(failure)}", stays=True)
@@ -125,7 +125,7 @@ def _became(job: Mapping[str, Any]) -> str:
     """How a job ended, in one line.
 
     Args:
-        job: as in the board's `latest`.
+        job: a job in the form of the board's `latest`.
     """
     took = duration(job["seconds"])
     match job["state"]:

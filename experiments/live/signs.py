@@ -1,7 +1,7 @@
-"""Signs of life of a driver, from what it left in `RUN/status.json`.
+"""Whether a run's driver is alive, judged from `RUN/status.json`.
 
-On its own machine its process is looked for; elsewhere the age of the file has to do, by clocks
-that may differ. No lock is taken and nothing is written.
+On the driver's machine its process is looked for. On other machines the age of the file is used,
+although the clocks may differ. No lock is taken and nothing is written.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from shiftsearch.experiments.live.board import SCHEMA
 from shiftsearch.experiments.wording import duration
 
 STALE = 120.0
-"""Seconds without a sign after which a driver elsewhere is given up.
+"""Seconds without a sign of life after which a driver on another machine counts as gone.
 
-A shared file system may show a file up to a minute late (NFS keeps names that long).
+A shared file system may show a file up to a minute late (NFS caches names that long).
 """
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from every other: host, pid, start and machine.
+    """The identity of this process: host, pid, start and machine.
 
-    `machine` is one boot of one kernel and one namespace of process numbers: two containers of
-    the same name are two machines. Empty, like `started`, where there is no /proc.
+    `machine` stands for one boot of a kernel and one namespace of process numbers, so two
+    containers with the same name are two machines. It and `started` are empty if there is no
+    /proc.
     """
     pid = os.getpid()
     return {
@@ -49,16 +50,16 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process started, in the kernel's ticks; None when there is no such process."""
+    """When the process started, in the kernel's ticks; None if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]  # dead, and not yet waited for
+    return None if fields[0] in "ZX" else fields[19]  # Z, X: ended, but still listed
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
-    """What a driver of this version wrote last; None when there is nothing to go by."""
+    """The last status that a driver of this version wrote; None if there is none."""
     try:
         status = json.loads(path.read_bytes())
         known = status["schema"] == SCHEMA and datetime.fromisoformat(status["written"]).tzinfo
@@ -69,12 +70,12 @@ def read_status(path: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Sign:
-    """Whether a driver lives.
+    """Whether a driver is alive.
 
     Attributes:
-        alive: None when that cannot be told from here.
-        text: what it was told from, in words.
-        age: of the last sign in seconds, by the clocks at hand.
+        alive: None if unknown.
+        text: the reason, in words.
+        age: age of the last sign of life in seconds, by the clocks at hand.
     """
 
     alive: bool | None
@@ -89,33 +90,36 @@ def sign_of_life(
     here: Mapping[str, Any],
     moved: bool = False,
 ) -> Sign:
-    """Whether the driver that wrote a status still lives.
+    """Whether the driver that wrote a status is still alive.
 
     Args:
         status: from `read_status`.
-        modified: the file's own time, which a file server may have set; seconds since 1970.
-        now: of the reader, seconds since 1970.
+        modified: the file's time, which a file server may have set; seconds since 1970.
+        now: the reader's time, seconds since 1970.
         here: `this_process` of the reader.
-        moved: a new heartbeat came while the reader watched, whatever the clocks say.
+        moved: whether a new heartbeat came while the reader watched; then clocks do not matter.
     """
     process, written = status["process"], datetime.fromisoformat(status["written"]).timestamp()
-    # On one machine the file's time and ours are of one clock; elsewhere they may differ.
+    # On one machine both times come from the same clock; otherwise the clocks may differ.
     by_file, by_driver = now - modified, now - written
     name = f"process {process['pid']} on {process['host']}"
     if process["machine"] and process["machine"] == here["machine"]:
         lives = _started(process["pid"]) == process["started"]
         quiet = f", but has written nothing for {duration(by_file)}" if by_file > STALE else ""
-        return Sign(lives, f"{name} {f'lives{quiet}' if lives else 'is gone'}", by_file)
+        return Sign(lives, f"{name} {f'is running{quiet}' if lives else 'is gone'}", by_file)
     if moved:
-        return Sign(True, f"{name} gives signs of life", 0.0)
+        return Sign(True, f"{name} is running: its status changes", 0.0)
     if by_file > STALE and by_driver > STALE:
-        return Sign(False, f"{name} gave its last sign {duration(by_driver)} ago", by_driver)
+        text = f"{name} gave its last sign of life {duration(by_driver)} ago"
+        return Sign(False, text, by_driver)
     if max(abs(by_file), abs(by_driver)) <= STALE:
-        return Sign(True, f"{name} gave a sign {duration(max(0.0, by_file))} ago", by_file)
+        text = f"{name} gave a sign of life {duration(max(0.0, by_file))} ago"
+        return Sign(True, text, by_file)
     return Sign(
         None,
-        f"{name}: its last sign is {_ago(by_driver)} by its own clock and {_ago(by_file)} by the "
-        "file's; the clocks differ, or this is a copy: --watch shows whether it moves",
+        f"{name}: its last sign of life is {_ago(by_driver)} by its own clock and "
+        f"{_ago(by_file)} by the file's; the clocks differ, or this is a copy; --watch shows "
+        "whether it changes",
         by_file,
     )
 

@@ -1,7 +1,7 @@
-"""How a run stands, for anyone: from what its driver writes while it lives, else from its study.
+"""The state of a run, from the status that its driver writes, or else from its study.
 
-Nothing here takes the run's lock or writes, and Ray and torch stay out: an answer takes a moment,
-on the driver's machine or on another one that sees the run folder.
+Nothing here takes the run's lock, writes a file, or imports Ray or torch. So it is fast, and works
+on any machine that can read the run folder.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from shiftsearch.search.study.records import TrialRecord, stored_trials
 
 
 def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
-    """All there is to say about a run, as one JSON document.
+    """The state of a run as one JSON document.
 
-    The keys of `experiments.live.board.Board.snapshot`, and:
+    It has the keys of `experiments.live.board.Board.snapshot`, and:
 
-    - `run`: its folder;
-    - `source`: "status.json", or "study.journal" where the driver left none or is gone; then
-      nothing is known of single jobs, and `counts.running` are open trials;
-    - `written`, `beat`: of `status.json`, null without one;
-    - `driver`: `alive` (null where that cannot be told) and `text`, which says why;
-    - `result`: of a run that is complete, else null.
+    - `run`: the run's folder;
+    - `source`: "status.json", or "study.journal" if there is no such file or the driver is gone;
+      then single jobs are unknown, and `counts.running` is the number of open trials;
+    - `written`, `beat`: from `status.json`, null without one;
+    - `driver`: `alive` (null if unknown) and `text`, which gives the reason;
+    - `result`: the result if the run is complete, else null.
 
     Args:
-        run: running or not.
-        watched: the `beat` that was seen first, by a reader who looks again and again.
+        run: a run, running or not.
+        watched: the first `beat` that the reader saw, if it reads repeatedly.
 
     Raises:
-        experiments.run_folder.NotARun: the folder is none, or its study cannot be read.
+        experiments.run_folder.NotARun: the folder is not a run, or its study cannot be read.
     """
     if not run.journal.is_file():
         raise NotARun(f"{run.folder}: is not a run; it has no {run.journal.name}")
@@ -49,7 +49,7 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
     if status is None:
         sign = Sign(
             None,
-            f"no {run.status.name} yet, or of an older version; this is what the study says",
+            f"{run.status.name} is missing or of an older version; this is the study's state",
             0.0,
         )
         snapshot = _from_study(run)
@@ -59,7 +59,7 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
         snapshot = {k: v for k, v in status.items() if k != "process"}
         if status["outcome"] is None and sign.alive is False:
             snapshot = {**_from_study(run), "written": status["written"], "beat": status["beat"]}
-            if snapshot["outcome"] is None:  # of retraining the study knows nothing
+            if snapshot["outcome"] is None:  # the study does not contain retraining
                 snapshot |= {"phase": status["phase"], "retrain": status["retrain"]}
             known["source"] = run.journal.name
     complete = snapshot["outcome"] == "complete"
@@ -80,17 +80,17 @@ def _sign(run: Run, status: dict[str, Any], watched: int | None) -> Sign:
     moved = watched is not None and status["beat"] != watched
     try:
         modified = run.status.stat().st_mtime
-    except OSError:  # replaced this very moment
+    except OSError:  # it is just being replaced
         modified = time.time()
     sign = sign_of_life(status, modified, time.time(), this_process(), moved)
     if sign.alive is False:
-        text = f"no sign of its driver since {_moment(status['written'])} ({sign.text})"
+        text = f"no sign of life since {_moment(status['written'])} ({sign.text})"
         return Sign(False, f"{text}; `{continuing(run)}` continues it", sign.age)
     return sign
 
 
 def continuing(run: Run) -> str:
-    """The command that continues a run, as a shell takes it."""
+    """The command that continues a run, quoted for a shell."""
     return f"shiftsearch search --run {shlex.quote(str(run.folder))}"
 
 
@@ -114,7 +114,7 @@ def trials_of(run: Run) -> list[TrialRecord]:
 
 
 def _from_study(run: Run) -> dict[str, Any]:
-    """A snapshot of what study and definition say; no job is seen to run."""
+    """A snapshot made from the study and the definition; it has no running jobs."""
     trials = trials_of(run)
     definition = _definition(run)
     board = Board(str(definition.get("name", "")), int(definition.get("trials", 0)), {}, trials)
@@ -148,7 +148,7 @@ def _read_result(run: Run) -> dict[str, Any] | None:
 
 
 def _concluded(run: Run, counts: Mapping[str, int]) -> Mapping[str, Any] | None:
-    """The search as `result.json` has it; None where that was written before trials now there."""
+    """The key `search` of `result.json`; None if trials have been added since it was written."""
     search: Mapping[str, Any] = (_read_result(run) or {}).get("search", {})
     done = search.get("complete", 0) + search.get("pruned", 0)
     then = {"wanted": search.get("asked"), "done": done, "failed": search.get("failed")}
@@ -157,7 +157,7 @@ def _concluded(run: Run, counts: Mapping[str, int]) -> Mapping[str, Any] | None:
 
 
 def _result(run: Run) -> dict[str, Any] | None:
-    """The final accuracies of `result.json`, and where what was made lies."""
+    """The final accuracies in `result.json`, and the paths of report and bundle."""
     result = _read_result(run)
     if result is None:
         return None
@@ -175,7 +175,7 @@ def _result(run: Run) -> dict[str, Any] | None:
 
 
 def _final(result: Mapping[str, Any], configuration: str) -> dict[str, Any] | None:
-    """After fine-tuning on TEST2's held-out part, or its selection part where none is held out."""
+    """Accuracy after fine-tuning on TEST2's held-out part, else on its selection part."""
     row = final_row(rows_of(result), configuration)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""`shiftsearch enqueue`, `extend` and `stop`: what another terminal asks of a live search."""
+"""`shiftsearch enqueue`, `extend` and `stop`: requests to a running search."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Refused(ValueError):  # noqa: N818, named by its cause
 INPUT_ERRORS = (DefinitionError, NotARun, Refused, SpaceError)
 
 WAIT = 90.0
-"""Seconds for the driver to take up a request: Ray may start, and NFS shows new files late."""
+"""Seconds to wait for the driver: Ray may be starting, and NFS shows new files late."""
 
 
 def enqueue(options: Namespace, console: Console) -> int:
     """`shiftsearch enqueue`."""
     run = _live(options.run)
-    # Checked here as well, so that what is wrong is told at once, a line for each problem.
+    # Checked here as well as by the driver, so that problems are shown at once, one per line.
     space = load(str(run.definition)).search_space()
     base = None if options.trial is None else _of_trial(run, options.trial)
     point = space.point(_assignments(options.values), "enqueue", base)
@@ -48,7 +48,7 @@ def stop(options: Namespace, console: Console) -> int:
 
 
 def _live(folder: Path) -> Run:
-    """The run, unless it is known that no driver works on it."""
+    """The run; refused if it is known that no driver works on it."""
     run = Run(folder)
     status = status_of(run)
     if status["driver"]["alive"] is False:
@@ -70,7 +70,7 @@ def _of_trial(run: Run, number: int) -> Mapping[str, Any]:
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """`KEY=VALUE` texts as flat names to values, which are read as in an experiment file."""
+    """The values in `KEY=VALUE` texts by flat name, read as in an experiment file."""
     found: dict[str, Any] = {}
     problems = []
     for text in texts:
@@ -89,7 +89,9 @@ def _assignments(texts: Sequence[str]) -> dict[str, Any]:
 def _ask(run: Run, command: str, arguments: Mapping[str, Any], console: Console) -> int:
     answer = send(run.commands, command, arguments, WAIT)
     if answer is None:
-        raise Refused(f"{run.folder}: no driver took the request within {WAIT:.0f} s; withdrawn")
+        raise Refused(
+            f"{run.folder}: no driver took the request within {WAIT:.0f} s; it is withdrawn"
+        )
     if not answer.accepted:
         raise Refused(f"{command}: {answer.text}")
     console.print(f"{command}: {answer.text}", soft_wrap=True)

@@ -1,8 +1,9 @@
-"""Steering a live search: requests as files in `RUN/commands/`, and what became of each.
+"""Requests to a running search and their answers, as files in `RUN/commands/`.
 
-Only the driver writes the study. Another process leaves `<id>.request.json`; the driver claims it
-by renaming it to `<id>.taken.json`, does it or refuses, and writes `<id>.answer.json`. A request
-that nobody claims in time is withdrawn by who made it. The folder may lie on a shared file system.
+Only the driver writes the study. Another process writes `<id>.request.json`. The driver claims it
+by renaming it to `<id>.taken.json`, carries it out or refuses it, and writes `<id>.answer.json`.
+The other process withdraws a request that is not claimed in time. The folder may be on a shared
+file system.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from shiftsearch.experiments.definition import MAX_TRIALS
 from shiftsearch.experiments.wording import one_line
 from shiftsearch.search.proposing.space import Space
 
-if TYPE_CHECKING:  # imports torch, which sending a request need not wait for
+if TYPE_CHECKING:  # imports torch, which is slow and not needed to send a request
     from shiftsearch.experiments.phases import Phases
 
 _EVERY = 1.0
-"""Seconds between two looks of the driver into the folder."""
+"""Seconds between two checks of the folder by the driver."""
 
 _REQUEST, _TAKEN, _ANSWER = ".request.json", ".taken.json", ".answer.json"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a request.
+    """The answer to a request.
 
     Attributes:
-        accepted: whether it is done, or under way.
-        text: one line: what was done, or why not.
+        accepted: whether it was, or will be, carried out.
+        text: one line that says what was done, or why not.
     """
 
     accepted: bool
@@ -45,16 +46,16 @@ class Answer:
 
 
 def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) -> Answer | None:
-    """Leave a request and wait for its answer.
+    """Write a request and wait for its answer.
 
     Args:
-        folder: the run's `commands`.
-        command: `enqueue` (`configuration`), `extend` (`trials`), `stop` (`now`).
-        arguments: as named above.
-        wait: seconds; then the request is withdrawn, unless the driver has just claimed it.
+        folder: the run's folder `commands`.
+        command: `enqueue`, `extend` or `stop`.
+        arguments: by name: `configuration` for `enqueue`, `trials` for `extend`, `now` for `stop`.
+        wait: seconds after which the request is withdrawn, unless the driver has just claimed it.
 
     Returns:
-        The answer; None when no driver claimed the request.
+        The answer; None if no driver claimed the request.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
@@ -69,19 +70,19 @@ def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) 
         return None
     _await(answer, wait)  # it may have been claimed at the last moment
     if not answer.exists():
-        return Answer(False, "the driver took it up and gave no answer; see `shiftsearch status`")
+        return Answer(False, "the driver took it but gave no answer; see `shiftsearch status`")
     found = json.loads(answer.read_bytes())
     return Answer(found["accepted"], found["text"])
 
 
 class Steering:
-    """The driver's side: looks into the folder, does or refuses what it finds.
+    """The driver's side: carries out or refuses the requests in the folder.
 
     Args:
-        folder: the run's `commands`; need not exist.
-        phases: what is steered.
-        space: of the study.
-        tell: is given one line for each request, with its answer.
+        folder: the run's folder `commands`; need not exist.
+        phases: the search and retraining that requests change.
+        space: the study's space.
+        tell: called with one line for each request, with its answer.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Steering:
         self.close("it was made before this driver began")
 
     def poll(self) -> None:
-        """Answer every open request; looks at most once a second.
+        """Answer every open request; checks the folder at most once a second.
 
         Raises:
             OSError: the study's journal cannot be written.
@@ -103,7 +104,7 @@ class Steering:
         self._looked = time.monotonic()
         self._answer_all(self._do)
         if self._interrupting:
-            # As Ctrl+C: Ray's loop ends calmly, open trials are taken up by the next call.
+            # Like Ctrl+C: Ray's loop ends in order, and the next call continues open trials.
             self._interrupting = False
             signal.raise_signal(signal.SIGINT)
 
@@ -117,19 +118,19 @@ class Steering:
             taken = request.with_name(f"{name}{_TAKEN}")
             try:
                 if not _rename(request, taken):
-                    continue  # withdrawn meanwhile
-            except OSError:  # not ours to take; who made it withdraws it
+                    continue  # it was withdrawn
+            except OSError:  # it cannot be claimed; its sender will withdraw it
                 continue
             command, answer = _carried_out(taken, name, do)
             self._tell(f"{command}: {'' if answer.accepted else 'refused: '}{answer.text}")
-            with contextlib.suppress(OSError):  # a full disk: the search goes on without it
+            with contextlib.suppress(OSError):  # on a full disk the search goes on
                 text = json.dumps({"accepted": answer.accepted, "text": answer.text})
                 write_atomically(request.with_name(f"{name}{_ANSWER}"), text.encode())
 
     def _requests(self) -> list[Path]:
         try:
             return sorted(self._folder.glob(f"*{_REQUEST}"))
-        except OSError:  # a file server that is away for a moment
+        except OSError:  # a file server may be away for a moment
             return []
 
     def _do(self, command: str, arguments: Mapping[str, Any]) -> Answer:
@@ -153,12 +154,14 @@ class Steering:
                     study.ending.extend(trials)
                     study.ending.resume()
                     why = study.stop_reason
-                    idle = f", but no more are asked for in this call: {why}" if why else ""
-                    return Answer(True, f"{trials} trials are wanted{idle}")
+                    idle = f", but this call asks for no more: {why}" if why else ""
+                    return Answer(True, f"the search will run to {trials} trials{idle}")
                 case "stop":
                     study.ending.stop()
                     return Answer(
-                        True, "no more trials are asked for; open ones end, the best are retrained"
+                        True,
+                        "no more trials are asked for; open ones may end, then the best are "
+                        "retrained",
                     )
             return Answer(False, f"{command} is not one of enqueue, extend, stop")
         except ValueError as error:
@@ -168,15 +171,15 @@ class Steering:
 def _carried_out(
     taken: Path, name: str, do: Callable[[str, Mapping[str, Any]], Answer]
 ) -> tuple[str, Answer]:
-    """The request's command, or the request's name where it has none, and what became of it.
+    """Carry out a request; returns its command, or else its name, and the answer.
 
     Raises:
-        OSError: the study's journal cannot be written: the search must end before it writes on.
+        OSError: the study's journal cannot be written; the search must not write any more.
     """
     try:
         found = json.loads(taken.read_bytes())
         command, arguments = str(found["command"]), found["arguments"]
-    except Exception as error:  # whatever lies there must not end the search
+    except Exception as error:  # a wrong file must not end the search
         return name, Answer(False, f"not a request: {error}")
     try:
         return one_line(command), do(command, arguments)
@@ -187,14 +190,14 @@ def _carried_out(
 
 
 def _await(path: Path, wait: float) -> None:
-    """Until the file is there, or the time is over."""
+    """Wait until the file exists, or for `wait` seconds."""
     end = time.monotonic() + wait
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.1)
 
 
 def _rename(path: Path, target: Path | None) -> bool:
-    """Rename, or remove where there is no target; False when somebody else was first."""
+    """Rename a file, or remove it if there is no target; False if another process was first."""
     try:
         path.unlink() if target is None else path.rename(target)
     except FileNotFoundError:

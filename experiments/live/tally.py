@@ -1,4 +1,4 @@
-"""The running jobs of a board, and the counts of ended ones."""
+"""The running jobs of a board, and counts of ended ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shiftsearch.search.executing.jobs import End, Job
 
 @dataclass
 class Counts:
-    """Jobs of a phase; `done` are complete or pruned, `lost` were handed out again."""
+    """Numbers of jobs in a phase; `done` are complete or pruned, `lost` were handed out again."""
 
     wanted: int
     done: int = 0
@@ -33,8 +33,9 @@ class RunningJob:
     """A running job.
 
     Attributes:
-        since: by the monotonic clock, in seconds.
-        accuracy: of the last epoch on the stage's validation images; None before it.
+        since: start by the monotonic clock, in seconds.
+        at: start, in UTC.
+        accuracy: validation accuracy of the last epoch; None before the first.
     """
 
     job: Job
@@ -47,11 +48,11 @@ class RunningJob:
     device: str = ""
 
     def to_json(self, now: float, max_epochs: Mapping[str, int]) -> dict[str, Any]:
-        """The job as a snapshot shows it.
+        """The job in the form of a snapshot.
 
         Args:
-            now: by the monotonic clock, in seconds.
-            max_epochs: of each stage.
+            now: time by the monotonic clock, in seconds.
+            max_epochs: largest number of epochs by stage.
         """
         job, stage = self.job, self.stage
         return {
@@ -63,7 +64,7 @@ class RunningJob:
             "branch_of": job.branch_of,
             "stage": stage,
             "epoch": self.epoch,
-            # What is neither is a whole fine-tune of a baseline that goes on.
+            # Any other stage is the fine-tune at a rung.
             "max_epochs": max_epochs.get(stage, max_epochs.get("fine_tune")) if stage else None,
             "validation_accuracy": self.accuracy,
             "node": self.node,

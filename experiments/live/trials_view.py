@@ -1,4 +1,4 @@
-"""The command `trials`: the study's trials, sorted, cut to the first few, fit to the width."""
+"""The command `trials`: a table of the study's trials, sorted and fitted to the terminal."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _HEADINGS = {
     "epochs": "baseline_epochs",
     "time": "seconds",
 }
-"""What the table calls a column of `trials.csv`, taken by --sort too."""
+"""The table's headings for columns of `trials.csv`; --sort accepts them, too."""
 
 
 class WrongOption(ValueError):  # noqa: N818, named by its cause
-    """There are no such rows or columns; the message says what there is."""
+    """There are no such rows or columns; the message says which there are."""
 
 
 INPUT_ERRORS = (NotARun, WrongOption)
-"""What is wrong with what the user gave; each is one line."""
+"""Errors in the user's input; the message is one line."""
 
 
 def trials(options: Namespace, console: Console) -> int:
@@ -55,10 +55,10 @@ def trials(options: Namespace, console: Console) -> int:
 
 
 def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
-    """The column that `--sort` names: by its name, its heading or the end of its dotted name.
+    """The column that `--sort` gives by its name, its heading or the end of its dotted name.
 
     Raises:
-        WrongOption: there is no such column, or several, naming the nearest.
+        WrongOption: there is no such column, or several; the message names the nearest.
     """
     column = _HEADINGS.get(sort or "", sort)
     if column is None or column in frame.columns:
@@ -73,14 +73,14 @@ def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
 
 
 def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.DataFrame:
-    """Rows in order, missing values last, ties by number; the first `top` of them.
+    """The first `top` rows in order; missing values last, ties by number.
 
-    Accuracies are sorted best first, everything else upwards.
+    Accuracies are sorted best first, all other columns ascending.
 
     Args:
-        frame: of `experiments.outcome.trials_table.trials_frame`.
-        column: one of it; None is the number, or with `top` the objective.
-        top: how many rows to keep; None keeps all.
+        frame: from `experiments.outcome.trials_table.trials_frame`.
+        column: a column of it; None means the number, or with `top` the objective.
+        top: number of rows to keep; None keeps all.
 
     Raises:
         WrongOption: `top` is below 1.
@@ -95,12 +95,12 @@ def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.Dat
 
 
 def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Table:
-    """The columns that matter to most, then hyperparameters that differ, as many as fit.
+    """The main columns, then as many hyperparameters that differ as fit.
 
     Args:
-        rows: arranged.
-        width: of the terminal, in characters.
-        first: a column that is shown in any case, for the rows are sorted by it.
+        rows: from `arranged`.
+        width: width of the terminal, in characters.
+        first: a column that is always shown, because the rows are sorted by it.
     """
     columns: dict[str, list[str]] = {
         "trial": [str(n) for n in rows["number"]],

@@ -15,20 +15,20 @@ from shiftsearch.experiments.wording import duration, interval, percent
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
 _RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline of": 0}
 _ENDED = {"ended": 10, "TEST2, selection part": 21, "in": 8, "": 0}
-"""Columns and the widths that they have at least, in characters."""
+"""Columns and their least widths, in characters."""
 
 _WIDE = 70
-"""Characters from which on there is room for a bar beside its words."""
+"""Least width in characters for a bar beside the text."""
 
 _UNLIMITED = 1000
-"""Lines of what is no terminal."""
+"""Number of lines if the output is not a terminal."""
 
 
 class View:
-    """A snapshot, or the document of `experiments.live.status`, for rich.
+    """A snapshot, or a document of `experiments.live.status`, that rich can print.
 
-    It has no more lines than the terminal; running jobs that do not fit are counted, older ended
-    and failed ones left out. No line is wrapped, and outside of tables none is cut in a pipe.
+    It has no more lines than the terminal. Running jobs that do not fit are counted; older ended
+    and failed jobs are left out. No line is wrapped, and in a pipe only tables cut lines.
     """
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class View:
             said = Text(snapshot["driver"]["text"], style="dim")
             told = said.wrap(console, options.max_width) if console.is_terminal else [_whole(said)]
             head = [cut(Text(snapshot["run"])), *told, *head]
-        tail = [_whole(Text(line)) for line in result_lines(snapshot)]  # with paths, to be copied
+        tail = [_whole(Text(line)) for line in result_lines(snapshot)]  # whole, to copy the paths
         running, ended = snapshot["running"], snapshot["ended"][::-1]
         failures = snapshot["failures"][::-1]
         room = height - len(head) - len(tail) - sum(map(bool, (running, ended, failures)))
@@ -77,18 +77,18 @@ def _whole(line: Text) -> Text:
 
 
 def _block(headers: Mapping[str, int], rows: Sequence[Sequence[Text]]) -> Iterator[Table]:
-    """A table, or nothing where there are no rows; columns keep their places while rows change."""
+    """A table, or nothing without rows; least widths keep the columns in place."""
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for header, width in headers.items():
-            # Only a column that might be wrapped gives way where there is too little room.
+            # If there is too little room, only a column that may be wrapped becomes narrower.
             table.add_column(header, no_wrap=width > 0, min_width=width)
         for row in rows:
             table.add_row(*map(_cut, row))
         yield table
 
 
-# ---- above
+# ---- lines above the tables
 
 
 def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
@@ -102,7 +102,7 @@ def _headline(snapshot: Mapping[str, Any], *, bar: bool) -> RenderableType:
     about = left(snapshot)
     if phase == "ended" and snapshot["seconds"] is not None:
         about = f"in {duration(snapshot['seconds'])}"
-    for cell in row:  # what follows them gives way where there is too little room
+    for cell in row:  # if there is too little room, only the last column becomes narrower
         width = len(cell) if isinstance(cell, Text) else None
         grid.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
     grid.add_column(no_wrap=True, overflow="ellipsis")
@@ -139,20 +139,20 @@ def best_line(best: Mapping[str, Any]) -> str:
 
 
 def current_counts(snapshot: Mapping[str, Any]) -> Mapping[str, int]:
-    """Counts of the current phase: retraining's, else the search's."""
+    """Counts of retraining during that phase, else of the search."""
     counts = snapshot["retrain"] if snapshot["phase"] == "retrain" else None
     found: Mapping[str, int] = counts or snapshot["counts"]
     return found
 
 
 def troubles(counts: Mapping[str, int]) -> list[str]:
-    """What went wrong so far, in words."""
+    """The numbers of failed and lost jobs, in words."""
     lost = [f"{counts['lost']} lost and handed out again"] if counts["lost"] else []
     return [*([f"{counts['failed']} failed"] if counts["failed"] else []), *lost]
 
 
 def left(snapshot: Mapping[str, Any]) -> str:
-    """How long the phase still takes, in words; empty where unknown."""
+    """The time left in the phase, in words; empty if unknown."""
     seconds = snapshot["seconds_left"]
     if snapshot["stop_reason"] and snapshot["phase"] == "search":
         return f"stopping, {snapshot['counts']['running']} still running"
@@ -162,14 +162,14 @@ def left(snapshot: Mapping[str, Any]) -> str:
 
 
 def counts_line(snapshot: Mapping[str, Any]) -> str:
-    """How many jobs are done, and what went wrong."""
+    """How many jobs are done, failed and lost."""
     counts = current_counts(snapshot)
     return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
 
 
 def _places(snapshot: Mapping[str, Any]) -> str:
     """Workers and devices in use."""
-    if snapshot["concurrency"] is None:  # all that the study knows
+    if snapshot["concurrency"] is None:  # the snapshot was made from the study
         return f"open trials: {snapshot['counts']['running']}"
     places = [
         f"{place['jobs']} on {place['node']} ({place['device']})" for place in snapshot["workers"]
@@ -203,7 +203,7 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
 def _stage(stage: str) -> str:
     if stage in ("", "baseline", "fine_tune"):
         return stage or "starting"
-    return f"fine_tune, {stage.replace('_', ' ')}"  # of a baseline that goes on
+    return f"fine_tune, {stage.replace('_', ' ')}"  # at a rung
 
 
 def _epoch(job: Mapping[str, Any]) -> str:
@@ -232,11 +232,11 @@ def _failure(job: Mapping[str, Any]) -> Text:
     return Text.assemble(f"{job['name']}  ", (f"{job['state']}: {job['reason']}", "yellow"))
 
 
-# ---- below: what `experiments.live.status` adds
+# ---- lines below the tables, which only `experiments.live.status` has
 
 
 def result_lines(document: Mapping[str, Any]) -> list[str]:
-    """The final accuracies, and where report and model lie; nothing while it runs."""
+    """The final accuracies and the paths of report and model; empty while the run goes on."""
     result = document.get("result")
     if result is None:
         return []

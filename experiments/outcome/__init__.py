@@ -1,1 +1,1 @@
-"""What came of a search: retraining, the winner, its numbers, the tables."""
+"""The outcome of a search: retraining, the winner, its numbers, the tables."""

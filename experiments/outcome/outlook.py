@@ -15,25 +15,25 @@ from shiftsearch.search.study.records import TrialRecord
 def noise_between_seeds(candidates: Sequence[Candidate]) -> Noise | None:
     """How much the objective of a configuration differs from seed to seed.
 
-    This one estimate is used everywhere: by the report, its advice and `until_converged`. It is
-    pooled over all configurations retrained under the run's own protocol, the reference included.
-    Two other choices lose:
+    The report, its advice and `until_converged` all use this estimate. It is pooled over all
+    configurations retrained under the run's own protocol, the reference included. Two other
+    estimates are worse:
 
-    - The best configuration alone rests on one or two degrees of freedom. With 2 replicates the
-      root mean square error of the logarithm of its standard deviation is 1.3, against 0.7 for
-      the best and the reference together, and with 3 replicates 0.7 against 0.4 to 0.5, where the
-      reference is up to twice as noisy as the best; at three times as noisy 0.7 against 0.8.
-      (Normal values, 200,000 draws.)
-    - Another reading of the protocol (`also_fine_tune_on`) is another way to train, with a noise
-      of its own.
+    - The best configuration alone has only one or two degrees of freedom. The root mean square
+      error of the logarithm of its standard deviation is 1.3 with 2 replicates and 0.7 with 3. For
+      the best and the reference together it is 0.7 and 0.4 to 0.5, if the reference is at most
+      twice as noisy as the best. If it is three times as noisy, the error with 3 replicates is
+      0.8. (Normal values, 200,000 draws.)
+    - A second reading of the protocol (`also_fine_tune_on`) trains in another way, with another
+      noise.
 
-    The search's own values are left out: they are the best of many.
+    The values from the search are left out, because they are the best of many.
 
     Args:
-        candidates: as retrained, the run's own protocol first.
+        candidates: the retrained configurations, the run's own protocol first.
 
     Returns:
-        The noise; None where no configuration has two finished replicates.
+        The noise; None if no configuration has two finished replicates.
     """
     return seed_noise([_values(c) for c in candidates if c.competes])
 
@@ -42,12 +42,12 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
     """The key `outlook` of `result.json`.
 
     Args:
-        trials: of the study.
-        candidates: as retrained, the run's own protocol first.
+        trials: the study's trials.
+        candidates: the retrained configurations, the run's own protocol first.
 
     Returns:
-        `noise` and `expected_gain`, None where nothing can be said, and `indistinguishable`:
-        trials that cannot be told apart from the best of those retrained without a failure.
+        `noise` and `expected_gain`, None if unknown, and `indistinguishable`: trials whose
+        difference from the best one retrained without a failure is within the noise.
     """
     noise = noise_between_seeds(candidates)
     compared = {c.number: _values(c) for c in candidates if c.competes and c.mean is not None}
@@ -60,7 +60,7 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
 
 
 def outlook_lines(result: Mapping[str, Any]) -> list[str]:
-    """`outlook` in sentences; none for a run concluded by a version without it."""
+    """`outlook` in sentences; empty for a run concluded by a version without it."""
     if "outlook" not in result:
         return []
     found = result["outlook"]
@@ -78,7 +78,8 @@ def outlook_lines(result: Mapping[str, Any]) -> list[str]:
             ]
         elif len({c["number"] for c in result["retrain"]["candidates"]}) > 1:
             lines += [
-                "Every other retrained configuration is worse than the best by more than it."
+                "Every other retrained configuration is worse than the best by more than this "
+                "noise."
             ]
     if gain is None:
         return [
@@ -99,7 +100,7 @@ def degrees_of_freedom(number: int) -> str:
 
 
 def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
-    """Whether winner and reference differ by more than the noise between seeds; None: unknown."""
+    """Whether winner and reference differ by more than the noise between seeds, or None."""
     found = result.get("outlook", {})
     if found.get("noise") is None:
         return None
@@ -107,7 +108,7 @@ def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
 
 
 def _values(candidate: Candidate) -> list[float]:
-    """The objective of its finished replicates."""
+    """The objectives of the candidate's finished replicates."""
     return [result.test2_accuracy for result in candidate.results.values()]
 
 

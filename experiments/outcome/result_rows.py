@@ -1,4 +1,4 @@
-"""Rows of `result.json`'s table, arranged for tables and screens."""
+"""Rows of the table in `result.json`, arranged for display."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TableRow:
-    """A configuration on some images, before or after fine-tuning.
+    """The accuracy of a configuration on some images, before or after fine-tuning.
 
     Attributes:
-        configuration: its title: "winner", "reference", ...
+        configuration: title of the configuration: "winner", "reference", ...
         stage: "before" or "after".
         split: TEST or TEST2.
         part: "all", "selection" or "held-out".
         label: what the images were used for: "held out", "selected on" or "trained on".
-        n: images.
+        n: number of images.
         accuracy: mean over replicates, in 0..1.
-        interval: low and high, of 95 %, over images.
-        replicates: the accuracy of each, by number.
+        interval: 95 % interval over images, low and high.
+        replicates: accuracy of each replicate, by number.
         loss: mean over replicates, in nats.
     """
 
@@ -41,13 +41,13 @@ class TableRow:
         return self.split if self.part == "all" else f"{self.split} {self.part}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class TableLine:
-    """The two rows of a configuration on the same images."""
+    """The rows of a configuration on the same images, before and after fine-tuning."""
 
     before: TableRow
     after: TableRow
@@ -67,7 +67,7 @@ def table_lines(rows: Sequence[TableRow]) -> list[TableLine]:
 
 
 def final_row(rows: Sequence[TableRow], configuration: str) -> TableRow | None:
-    """The row after fine-tuning on TEST2's held-out part, else on its selection part."""
+    """The row after fine-tuning on the held-out part of TEST2, else on its selection part."""
     wanted = (configuration, "after", "TEST2")
     found = {r.part: r for r in rows if (r.configuration, r.stage, r.split) == wanted}
     return found.get("held-out", next(iter(found.values()), None))

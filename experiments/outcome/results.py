@@ -1,7 +1,7 @@
 """The final evaluation of the winner and the reference, on TEST and both parts of TEST2.
 
-Only here, and in `evaluate`, is the held-out part scored. Every look is written to
-`RUN/looks.json` before it is taken, so that it is counted even when the process dies.
+The held-out part is scored only here and in `evaluate`. Every look is written to `RUN/looks.json`
+before it is taken, so that it is counted even if the process dies.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Part:
     labels: Tensor
 
     def label(self, stage: str) -> str:
-        """What this part was used for before: "held out", "selected on" or "trained on"."""
+        """What this part was used for: "held out", "selected on" or "trained on"."""
         if self.name == "held-out":
             return "held out"
         return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
 
 
 def parts_of(dataset: Dataset, protocol: Protocol, device: Device) -> list[Part]:
-    """TEST whole, then TEST2's selection part, then its held-out part unless that is empty."""
+    """TEST, then the selection part of TEST2, then its held-out part unless that is empty."""
     division = division_of(dataset, protocol)
     test2 = dataset.splits["TEST2"]
     wanted = [("TEST", "all", dataset.splits["TEST"])]
@@ -82,10 +82,10 @@ class Scored:
     """A configuration's replicates, scored on every part before and after fine-tuning.
 
     Attributes:
-        title: of the configuration in tables.
+        title: title of the configuration in tables.
         candidate: the configuration.
-        evaluations: by stage ("before", "after"), index of the part and replicate.
-        correctness: by the same keys; [N] bool, whether each image's answer is right.
+        evaluations: by stage ("before", "after"), index of the part, and replicate.
+        correctness: by the same keys; [N] bool, whether each image is classified correctly.
     """
 
     title: str
@@ -94,29 +94,29 @@ class Scored:
     correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
 
     def best_replicate(self, selection: int) -> int:
-        """The replicate with the best accuracy on part `selection` after fine-tuning."""
+        """The replicate with the best accuracy after fine-tuning on the part of this index."""
         replicates = sorted(self.candidate.results)
         return max(
             replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
         )
 
     def mean_correctness(self, stage: str, part: int) -> NDArray[np.float64]:
-        """[N] per-image correctness in 0..1, averaged over replicates."""
+        """[N] correctness of each image in 0..1, averaged over replicates."""
         rows = [self.correctness[stage, part, r] for r in self.candidate.results]
         mean: NDArray[np.float64] = np.mean(np.stack(rows), axis=0, dtype=np.float64)
         return mean
 
 
 def weights_of(store: Store, result: ProtocolResult, stage: str) -> Mapping[str, Tensor]:
-    """The weights that a stage of a protocol result ended with.
+    """The final weights of a stage.
 
     Args:
-        store: of the run.
-        result: of the protocol.
+        store: the run's store.
+        result: a result of the protocol.
         stage: "before" or "after" fine-tuning.
 
     Raises:
-        FileNotFoundError: when the store no longer holds them.
+        FileNotFoundError: the store no longer holds them.
     """
     trained = result.stage(STAGES[stage])
     entry = store.load(trained.course, "final")
@@ -156,7 +156,7 @@ def score(
 
 
 def table_rows(scored: Scored, parts: Sequence[Part]) -> list[TableRow]:
-    """One row per stage and part: mean over replicates, interval over images."""
+    """One row per stage and part, with the mean over replicates and its interval over images."""
     rows = []
     for stage in STAGES:
         for i, part in enumerate(parts):
@@ -182,7 +182,7 @@ def table_rows(scored: Scored, parts: Sequence[Part]) -> list[TableRow]:
 def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[str, Any]:
     """Winner minus reference after fine-tuning, paired over the images of the last part.
 
-    That is the held-out part, or the selection part where nothing is held out.
+    The last part is the held-out part, or the selection part if nothing is held out.
     """
     last = len(parts) - 1
     difference, low, high = paired_bootstrap(
@@ -200,7 +200,7 @@ def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[st
 
 
 def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dict[str, Any]]:
-    """One replicate's rows for the bundle, as `model.bundle.Bundle.evaluate` gives them."""
+    """One replicate's rows for the bundle, in the form of `model.bundle.Bundle.evaluate`."""
     return [
         {
             "stage": stage,
@@ -215,7 +215,7 @@ def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dic
 
 
 def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, Any]:
-    """Confusion matrices of the best replicate on a part, before and after."""
+    """Confusion matrices of the best replicate on a part, before and after fine-tuning."""
     replicate = scored.best_replicate(part)
     return {
         stage: [list(row) for row in scored.evaluations[stage, part, replicate].confusion]
@@ -224,11 +224,11 @@ def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, 
 
 
 def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> None:
-    """Note the looks that are about to be taken at the held-out part.
+    """Record the looks at the held-out part that the final evaluation will take.
 
     Args:
-        path: of `looks.json`.
-        scored: title to configuration.
+        path: the file `looks.json`.
+        scored: the configurations, by title.
         held_out: whether anything is held out.
     """
     looks = [
@@ -241,16 +241,16 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
 
 
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
-    """All looks of the run whose `looks.json` this is."""
+    """All looks in `looks.json`."""
     looks: list[dict[str, Any]] = read_json(path) if path.exists() else []
     return looks
 
 
 def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
-    """Add looks to the run's, before they are taken.
+    """Add looks to `looks.json`, before they are taken.
 
-    Processes that count at the same time wait for each other: a lock beside the file is held from
-    reading to writing. (The file itself is replaced, so a lock on it would be lost.)
+    A second lock file is held from reading to writing, so that processes that count at the same
+    time wait for each other. (The file itself is replaced, so a lock on it would be lost.)
     """
     with path.with_suffix(".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -259,7 +259,7 @@ def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write `result.json`, in one step."""
+    """Write `result.json` in one step."""
     write_atomically(path, json.dumps(result, indent=1, allow_nan=False).encode())
 
 
@@ -270,7 +270,7 @@ def versions() -> dict[str, str]:
 
 
 def counts_of(dataset: Dataset) -> dict[str, list[int]]:
-    """Images per class of every split."""
+    """Number of images of each class in every split."""
     size = len(dataset.classes)
     return {
         name: torch.bincount(torch.from_numpy(np.array(split.labels)), minlength=size).tolist()

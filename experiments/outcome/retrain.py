@@ -1,10 +1,10 @@
-"""Retraining: the best configurations are trained again under new seeds, and one wins.
+"""Retraining: the best configurations are trained again with new seeds, and one wins.
 
-The value that a configuration had in the search is the best of many noisy ones, so it does not
-count: the winner has the best mean over replicates 1, 2, ..., which nobody selected. The reference
-configuration gets the same replicates. Results are kept in `RUN/retrain.json`, by configuration,
-replicate and protocol, and are found there when the run is continued or extended. The study does
-not hold them.
+The best values of the search are partly luck, so they do not count. The winner is the
+configuration with the best mean over replicates 1, 2, ..., none of which was selected. The
+reference configuration gets the same replicates. Results are kept in `RUN/retrain.json`, by
+configuration, replicate and protocol, and are used again when the run is continued or extended.
+They are not part of the study.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Training:
     """One ended training, as `retrain.json` keeps it: either it has a result or it failed.
 
     Attributes:
-        result: of the protocol; None if it failed.
+        result: the protocol's result; None if it failed.
         reason: why it failed; empty otherwise.
         lost: whether it failed because its worker was lost too often.
 
     Raises:
-        ValueError: with both a result and a reason, or with neither.
+        ValueError: it has both a result and a reason, or neither.
     """
 
     result: ProtocolResult | None = None
@@ -54,7 +54,7 @@ class Training:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Training:
-        """What `to_json` wrote."""
+        """The inverse of `to_json`."""
         result = raw.get("result")
         return cls(
             None if result is None else ProtocolResult.from_json(result),
@@ -63,7 +63,7 @@ class Training:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as JSON values."""
         if self.result is not None:
             return {"result": self.result.to_json()}
         return {"reason": self.reason} | ({"lost": True} if self.lost else {})
@@ -74,13 +74,13 @@ class Candidate:
     """A configuration that is retrained.
 
     Attributes:
-        number: its trial in the study.
+        number: number of its trial in the study.
         configuration: full and canonical.
-        search_value: the objective in the search, of replicate 0; None if that trial failed.
-        fine_tune_on: what its fine-tune trains on: "TEST" or "TRAIN+TEST".
-        results: by replicate, results of the protocol; only finished ones.
-        failures: by replicate, why it failed.
-        competes: whether it may win; a second reading of the protocol is only reported.
+        search_value: the objective in the search (replicate 0); None if that trial failed.
+        fine_tune_on: the splits that its fine-tune trains on: "TEST" or "TRAIN+TEST".
+        results: results of the finished replicates, by replicate.
+        failures: reasons of the failed replicates, by replicate.
+        competes: whether it can win; a second reading of the protocol is only reported.
     """
 
     number: int
@@ -93,7 +93,7 @@ class Candidate:
 
     @property
     def mean(self) -> float | None:
-        """Mean `test2_accuracy` over replicates; None when one failed or is missing."""
+        """Mean `test2_accuracy` over replicates; None if one failed or none is finished."""
         if self.failures or not self.results:
             return None
         return fmean(r.test2_accuracy for r in self.results.values())
@@ -103,12 +103,13 @@ class Retraining:
     """A `search.executing.jobs.JobSource` of the trainings to do, the reference's first.
 
     Args:
-        trials: of the study, ended.
-        settings: how many configurations and replicates.
-        protocol: of the run.
+        trials: the study's trials, all ended.
+        settings: number of configurations and replicates.
+        protocol: the run's protocol.
         also: a second reading of the protocol for the reference configuration, or None.
-        path: of `retrain.json`.
-        kept: whether the store still holds a result's weights; otherwise it is trained again.
+        path: the file `retrain.json`.
+        kept: returns whether the store still holds a result's weights; if not, the training is
+            repeated.
     """
 
     def __init__(
@@ -144,12 +145,12 @@ class Retraining:
 
     @property
     def total(self) -> int:
-        """How many trainings there are, with those done."""
+        """Number of all trainings, including those that are done."""
         return len(self._wanted) * self._replicates
 
     @property
     def done(self) -> int:
-        """How many trainings have ended, with those that failed."""
+        """Number of ended trainings, including those that failed."""
         return self.total - len(self._queue) - len(self._open)
 
     @property
@@ -164,7 +165,7 @@ class Retraining:
         return any(training is not None and training.lost for training in ended)
 
     def ask(self) -> Job | None:
-        """The next training."""
+        """The next training, or None."""
         if not self._queue:
             return None
         job = self._queue.popleft()
@@ -180,14 +181,14 @@ class Retraining:
         self._record(job, Training(reason=reason))
 
     def report(self, job: Job, epochs: int, value: float) -> bool:
-        """Never stop: replicates have no intermediate values."""
+        """Never stop a training; replicates have no intermediate values."""
         return False
 
     def share(self, job: Job) -> None:
-        """Do nothing: every replicate trains its own baseline."""
+        """Do nothing; every replicate trains its own baseline."""
 
     def give_back(self, job: Job, reason: str) -> None:
-        """Put it into the queue again, at most `MAX_LOSSES` times; then it fails in this call."""
+        """Queue the training again, at most `MAX_LOSSES` times; then it fails for this call."""
         self._losses[job.name] += 1
         if self._losses[job.name] > MAX_LOSSES:
             text = f"lost its worker {self._losses[job.name]} times; last: {reason}"
@@ -197,7 +198,7 @@ class Retraining:
         self._queue.append(job)
 
     def candidates(self) -> list[Candidate]:
-        """All retrained configurations with their results so far; the reference first."""
+        """All retrained configurations with their results so far, the reference first."""
         candidates = []
         for wanted in self._wanted:
             number, configuration, value, competes = wanted
@@ -218,7 +219,10 @@ class Retraining:
         return candidates
 
     def winner(self) -> Candidate | None:
-        """The best mean over replicates, the reference included; None when all of them failed."""
+        """The configuration with the best mean over replicates; None if all failed.
+
+        The reference can win, too.
+        """
         able = [c for c in self.candidates() if c.competes and c.mean is not None]
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 

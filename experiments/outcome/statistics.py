@@ -1,4 +1,4 @@
-"""Intervals for accuracies: for another choice of images, not for other seeds."""
+"""Intervals for accuracies; they cover the choice of images, not of seeds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (E. B. Wilson, JASA 22, 1927, pp. 209-212).
 
     Args:
-        accuracy: in 0..1; may be a mean over replicates on the same images. Then `n` is still the
-            number of images, because replicates add none.
-        n: images.
-        level: of confidence, in 0..1 exclusive.
+        accuracy: in 0..1; may be a mean over replicates on the same images.
+        n: number of images; replicates do not add to it.
+        level: confidence level, in 0..1 exclusive.
 
     Returns:
         Low and high, in 0..1, with low <= accuracy <= high.
@@ -32,7 +31,7 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     z = float(norm.ppf(0.5 + level / 2))
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
-    # By the formula the accuracy lies within; at 0 and 1 it is an end, which rounding misses.
+    # The exact interval contains the accuracy, but rounding can exclude it at 0 and 1.
     return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
@@ -45,14 +44,14 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Percentile bootstrap of a mean paired difference (B. Efron, Annals of Statistics 7, 1979).
 
-    Images are drawn with replacement; a drawn image counts for both configurations.
+    Images are drawn with replacement, and each drawn image counts for both configurations.
 
     Args:
         winner, reference: [n] floating, in 0..1: each image's correctness averaged over
             replicates, the same images in the same order.
-        seed: of the generator that draws.
-        resamples: how many.
-        level: of confidence, in 0..1 exclusive.
+        seed: seed of the generator that draws.
+        resamples: number of resamples.
+        level: confidence level, in 0..1 exclusive.
 
     Returns:
         Mean of winner minus reference, and its interval's low and high, all in -1..1, with
@@ -70,14 +69,14 @@ def paired_bootstrap(
     _check_level(level)
     n = len(winner)
     difference = winner.astype(np.float64) - reference.astype(np.float64)
-    # Drawing n of n images is drawing how often each distinct difference occurs: with r
-    # replicates a table of at most 2 r^2 + 1 columns in place of n.
+    # Instead of n of n images, draw how often each distinct difference occurs. With r replicates
+    # this table has at most 2 r^2 + 1 columns instead of n.
     values, counts = np.unique(difference.round(12), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
     means = drawn @ values / n
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     mean = float(difference.mean())
-    # Where all differences are equal, rounding alone would put the mean outside.
+    # If all differences are equal, rounding could put the mean outside.
     return mean, min(mean, float(low)), max(mean, float(high))
 
 

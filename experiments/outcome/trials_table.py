@@ -20,17 +20,17 @@ _KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 def trials_frame(
     trials: Sequence[TrialRecord], defaults: Mapping[str, Value] | None = None
 ) -> pd.DataFrame:
-    """One row per trial; what a trial does not have is missing, never NaN.
+    """A table with one row per trial; absent values are missing, never NaN.
 
-    Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing where
-    it trained its own), stopped_at (its baseline epochs), test2_accuracy (the objective,
-    selection part),
+    Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
+    trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
     hyperparameter under its dotted name, reason.
 
     Args:
         trials: by number.
-        defaults: names of the hyperparameters to values of their types; None: the product's.
+        defaults: a value of the right type for each hyperparameter, by name; None: those of
+            `Hyperparameters`.
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
@@ -66,5 +66,5 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
 
 
 def write_trials_csv(trials: Sequence[TrialRecord], path: Path) -> None:
-    """`trials_frame` as UTF-8 CSV; missing values are empty cells."""
+    """Write `trials_frame` as UTF-8 CSV; missing values are empty cells."""
     write_atomically(path, trials_frame(trials).to_csv(index=False).encode())

@@ -1,1 +1,1 @@
-"""The report of a finished run, and the analysis that explains its winner."""
+"""The report of a finished run."""

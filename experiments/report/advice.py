@@ -1,7 +1,7 @@
-"""What to do next, as far as the numbers of a run tell.
+"""Recommendations based on the numbers of a run.
 
-Each rule gives a sentence with its numbers, or nothing where they do not suffice. No trial was run
-to test the advice: a value that goes with good accuracy need not be the cause of it.
+Each rule gives a sentence with its numbers, or nothing if they are not enough. No trial was run to
+test the advice: a value that good trials have need not be the cause of their accuracy.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ def advice(
 ) -> list[str]:
     """Which configuration to use, whether to go on, what to change, which images to look at.
 
-    Each is a sentence with the numbers that it is based on.
-
     Args:
-        result: `result.json`.
-        trials: of the study.
-        space: that was searched.
-        importance: of its hyperparameters; None where there are too few trials.
-        analysis: what explains the winner; None where the run's data or model is gone.
+        result: content of `result.json`.
+        trials: the study's trials.
+        space: the searched space.
+        importance: importances of the hyperparameters; None if there are too few trials.
+        analysis: analysis of the winner; None if the run's data or model is gone.
+
+    Returns:
+        Sentences, each with the numbers that it is based on.
     """
     rules = (
         advice_on_result.which_to_use(result),

@@ -1,4 +1,4 @@
-"""Recommendations from the search's trials: what to widen, fix, freeze, lengthen or lower."""
+"""Recommendations from the trials: what to widen, fix, freeze, lengthen or lower."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from shiftsearch.search.study.records import TrialRecord
 
 _EDGE = 0.05
 _LEVEL = 0.01
-"""Advice is given where chance alone would cause it less often than this: many hyperparameters are
-looked at, at both ends."""
+"""Largest probability that chance alone causes a piece of advice. It is small because many
+hyperparameters are tested, at both ends."""
 _FEW = 3
 _LISTED = 6
 
@@ -31,9 +31,9 @@ _LISTED = 6
 def wider_domains(
     result: Mapping[str, Any], trials: Sequence[TrialRecord], space: Space
 ) -> Iterator[str]:
-    """Where the winner and at least half of the best trials lie at the same end of a domain.
+    """Domains with the winner and at least half of the best trials at the same end.
 
-    The end is the outer 5 % of a range (of its logarithm for a logarithmic one), or the last step.
+    The end is the outer 5 % of a range (of its logarithm if it is logarithmic), or the last step.
     For hyperparameters of the baseline, each baseline counts once.
     """
     chosen = result["winner"]["configuration"]
@@ -59,7 +59,7 @@ def wider_domains(
 
 
 def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
-    """The best quarter of trials; for a baseline's hyperparameters only the best trial of each."""
+    """The best quarter of trials; for the baseline's hyperparameters one trial per baseline."""
     complete = sorted(
         (t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number)
     )
@@ -72,7 +72,7 @@ def _best_apart(trials: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
 
 
 def _the_best(name: str, best: Sequence[TrialRecord]) -> str:
-    """What `_best_apart` found: `the best 6 baselines`."""
+    """A name for the result of `_best_apart`, such as `the best 6 baselines`."""
     return f"the best {len(best)} {'trials' if name.startswith('fine_tune.') else 'baselines'}"
 
 
@@ -89,9 +89,9 @@ def _widened(
     winner: Value,
     counts: str,
 ) -> Iterator[str]:
-    """Advice to widen to three times as far, by two steps or by a quarter of the range.
+    """Advice to widen a domain: by a factor of three, by two steps, or by a quarter of the range.
 
-    Half of that where the whole is not valid; nothing where neither is.
+    If that is not valid, by half of it; if that is not valid either, nothing.
     """
     low, high = domain.low, domain.high
     side, bound = ("high", high) if end else ("low", low)
@@ -139,9 +139,9 @@ def fix(result: Mapping[str, Any], importance: Importance | None) -> Iterator[st
     ]
     more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
     yield (
-        f"Fix what hardly set the better half of trials apart, for a smaller space, at the "
+        f"To make the space smaller, fix these hyperparameters of small importance at the "
         f"winner's values: {'; '.join(named[:_LISTED])}{more}. Each interval ends below "
-        f"{percent(equal)}, what each would have if all were equally important."
+        f"{percent(equal)}, the importance that each would have if all were equally important."
     )
 
 
@@ -151,7 +151,7 @@ def freeze(
     importance: Importance | None,
     analysis: Analysis | None,
 ) -> Iterator[str]:
-    """The best number of frozen layers, and layers to freeze because they hardly changed."""
+    """The best number of frozen layers, and layers that could be frozen as they hardly changed."""
     values: dict[int, list[float]] = {}
     for trial in trials:
         frozen = frozen_from_input(trial)
@@ -170,11 +170,11 @@ def freeze(
         ]
         rare = [f"{_layers(f)} (n = {len(v)})" for f, v in sorted(values.items()) if len(v) < _FEW]
         yield (
-            f"Freeze {_layers(best)}: the {len(values[best])} complete trials with as many frozen "
-            f"had the highest median accuracy, {percent(medians[best])}, against "
+            f"Freeze {_layers(best)}: the {len(values[best])} complete trials that did so had the "
+            f"highest median accuracy, {percent(medians[best])}, against "
             + ", ".join(others)
             + (f"; too few to compare: {', '.join(rare)}" if rare else "")
-            + ". They differ in other hyperparameters too."
+            + ". The trials differ in other hyperparameters, too."
         )
     yield from _freeze_what_stayed(result, values, medians, analysis)
 
@@ -185,7 +185,7 @@ def _freeze_what_stayed(
     medians: Mapping[int, float],
     analysis: Analysis | None,
 ) -> Iterator[str]:
-    """The first layers that were trained and hardly changed, if the trials agree."""
+    """Advice to freeze the first layers if they hardly changed in training and trials agree."""
     noise = result.get("outlook", {}).get("noise")
     if analysis is None or noise is None or analysis.cka_images < ENOUGH:
         return
@@ -203,11 +203,12 @@ def _freeze_what_stayed(
         return
     least = min(layer.cka or 0.0 for layer in alike)
     yield (
-        f"Try freezing {_layers(stayed)} in place of {now}: though trained, the exported model's "
-        f"first {stayed} kept a CKA of {least:.3f} or more on {analysis.cka_images} images, and "
-        f"the {len(values[stayed])} trials that froze {stayed} had a median accuracy of "
-        f"{percent(medians[stayed])}, against {percent(medians[now])} (n = {len(values[now])}); "
-        f"the noise between seeds is {100 * noise['sd']:.2f} points."
+        f"Try freezing {_layers(stayed)} instead of {now}: although more were trained, the first "
+        f"{stayed} of the exported model have a CKA of {least:.3f} or more on "
+        f"{analysis.cka_images} images. The {len(values[stayed])} trials that froze {stayed} had "
+        f"a median accuracy of {percent(medians[stayed])}, against {percent(medians[now])} with "
+        f"{now} (n = {len(values[now])}); the noise between seeds is {100 * noise['sd']:.2f} "
+        "points."
     )
 
 
@@ -216,10 +217,10 @@ def _layers(count: int) -> str:
 
 
 def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Iterator[str]:
-    """Stages that were still getting better in their last epochs, in most of the best trials."""
+    """Stages that were still improving in their last epochs, in most of the best trials."""
     for stage in STAGES:
         most = result["protocol"][stage]["max_epochs"]
-        # A shared baseline is one; a stage of fewer than three epochs ends in its last two anyway.
+        # A shared baseline counts once. A stage of fewer than three epochs always ends this way.
         best = [t for t in _best_apart(trials, f"{stage}.") if t.result is not None]
         if len(best) < _FEW or most < 3:
             continue
@@ -229,16 +230,16 @@ def longer_stages(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> I
             continue
         yield (
             f"Raise protocol.{stage}.max_epochs above {most} in a new run: in {late} of "
-            f"{_the_best(f'{stage}.', best)} the lowest validation loss came in the last two of "
-            f"{most} epochs, so the stage was cut short."
+            f"{_the_best(f'{stage}.', best)} the lowest validation loss was in the last two of "
+            f"{most} epochs, so the stage was stopped too early."
         )
 
 
 def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
-    """Learning rates whose upper third failed more often than the rest.
+    """Learning rates with more failed trials in the upper third of the domain than below.
 
-    Trials that failed with their workers do not count. Of trials that share a baseline, only the
-    one that trained it counts for the baseline's learning rate: it was drawn once.
+    Trials that failed because their workers were lost do not count. For the baseline's learning
+    rate, only the trial that trained a shared baseline counts, because the rate was drawn once.
     """
     for name, domain in space.distributions.items():
         if not name.endswith(".learning_rate") or not isinstance(domain, FloatDistribution):
@@ -258,6 +259,6 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
         cut = value_at(domain, 2 / 3)
         yield (
             f"Lower the upper end of {name}, {number(domain.high)}, in a new run: above "
-            f"{number(cut)}, {failed} of {len(high)} trials failed, below {others} of "
+            f"{number(cut)}, {failed} of {len(high)} trials failed; below it, {others} of "
             f"{len(rest)}."
         )

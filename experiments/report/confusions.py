@@ -1,4 +1,4 @@
-"""The figures of `result.json`'s confusion matrices, for the report."""
+"""Figures of the confusion matrices in `result.json`, for the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shiftsearch.experiments.report.figures.change import class_changes
 
 
 def confusion_matrices(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Per configuration its `name` and its matrices `before` and `after` fine-tuning."""
+    """For each configuration its `name` and figures `before` and `after` fine-tuning."""
     classes = result["dataset"]["classes"]
     return [
         {"name": name}
@@ -26,7 +26,7 @@ def confusion_matrices(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def changes_of(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Per configuration its `name` and a `figure` of how its classes changed."""
+    """For each configuration its `name` and a `figure` of the change of each class."""
     classes = result["dataset"]["classes"]
     return [
         {
@@ -43,7 +43,7 @@ def changes_of(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _matrices(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Beside the configurations stand `split` and `part`, which are text."""
+    """The configurations and their matrices, without the texts `split` and `part`."""
     for name, matrices in result["confusion"].items():
         if isinstance(matrices, Mapping):
             yield name, matrices

@@ -1,4 +1,4 @@
-"""The report's paragraphs: the protocol, the shift and what fine-tuning changed, in words."""
+"""Paragraphs of the report: the protocol, the shift, and what fine-tuning changed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, StageHy
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
-"""Linear CKA from which a layer is called little changed; a convention, not a test."""
+"""Linear CKA from which on a layer counts as little changed; a convention, not a test."""
 ENOUGH = 160
-"""Images that it takes to judge by CKA. Of networks of two runs, CKA on so many images was at most
-0.03 higher than on 600, and on 40 images up to 0.12 higher, which lifted layers above `ALIKE`."""
+"""Least number of images to judge by CKA. For networks of two runs, CKA on 160 images was at most
+0.03 higher than on 600. On 40 images it was up to 0.12 higher, and layers exceeded `ALIKE`."""
 FROZEN = "fine_tune.frozen_layers"
 
 
@@ -40,17 +40,17 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     return [
         f"Network: {network.description} with dropout, and one of {classes} outputs; "
         f"images of {height}x{width} pixels, intensities in 0..1. {_optimisers(winner)}.",
-        f"Baseline: trained on the {n['TRAIN']} images of TRAIN, stopped on the {n['TEST']} of "
+        f"Baseline: trained on the {n['TRAIN']} images of TRAIN, validated on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
-        f"Fine-tune: from the baseline's best weights, some layers frozen, trained on the "
-        f"{learnt} images of {source}, stopped on the {division['selection_n']} of TEST2's "
+        f"Fine-tune: from the baseline's best weights, with some layers frozen, trained on "
+        f"the {learnt} images of {source}, validated on the {division['selection_n']} of TEST2's "
         f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
-        f"{division['selection_n']} images to select on; {held_out}.",
-        f"Search: every trial is one configuration through both stages, ranked by its accuracy on "
-        f"the selection part. The best and the reference configuration are trained again as "
-        f"{counted(result['retrain']['replicates'], 'new replicate')} each, and the best mean of "
-        "these wins.",
+        f"{division['selection_n']} images are the selection part; {held_out}.",
+        f"Search: every trial puts one configuration through both stages, and is ranked by its "
+        f"accuracy on the selection part. The best and the reference configuration are retrained "
+        f"with {counted(result['retrain']['replicates'], 'new replicate')} each, and the best "
+        "mean over these wins.",
     ]
 
 
@@ -65,14 +65,14 @@ def _optimisers(winner: Hyperparameters) -> str:
 def _schedule(schedule: Mapping[str, Any], values: StageHyperparameters) -> str:
     falls = {
         "plateau": f"is multiplied by {schedule['reduce_factor']:g} after "
-        f"{schedule['reduce_after']} such",
+        f"{schedule['reduce_after']} such epochs",
         "cosine": "falls to zero along half a cosine",
         "linear": "falls to zero along a straight line",
     }
     steps, warm_up = schedule.get("min_updates", 0), values.warm_up_epochs
     return (
-        f"at most {schedule['max_epochs']} epochs, ended after {schedule['patience']} without a "
-        "lower validation loss"
+        f"at most {schedule['max_epochs']} epochs, stopped after {schedule['patience']} epochs "
+        "without a lower validation loss"
         + (f", counted from {steps} optimiser steps on" if steps else "")
         + f"; the learning rate {falls[values.learning_rate_schedule]}"
         + (f", after {counted(warm_up, 'warm-up epoch')}" if warm_up else "")
@@ -80,7 +80,7 @@ def _schedule(schedule: Mapping[str, Any], values: StageHyperparameters) -> str:
 
 
 def shift_lines(analysis: Analysis) -> list[str]:
-    """Which two splits are furthest apart, by each measure."""
+    """The two splits that are furthest apart, by each measure."""
     measures = {"intensity": "intensities", "mean_image": "mean images"}
     far = {m: max(analysis.shifts, key=lambda s: float(getattr(s, m))) for m in measures}
     pairs = {m: f"{shift.first} and {shift.second}" for m, shift in far.items()}
@@ -90,7 +90,7 @@ def shift_lines(analysis: Analysis) -> list[str]:
 
 
 def layer_lines(analysis: Analysis) -> list[str]:
-    """What the change of representation says about freezing."""
+    """What the change of each layer's outputs means for freezing."""
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
@@ -101,7 +101,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     if free and analysis.cka_images < ENOUGH:
         return [
             *lines,
-            f"CKA is not judged here: on only {analysis.cka_images} images it comes out too high.",
+            f"CKA is not judged here: on only {analysis.cka_images} images it is too high.",
         ]
     if len(free) > 1:
         least, most = max(free, key=_cka), min(free, key=_cka)
@@ -113,16 +113,16 @@ def layer_lines(analysis: Analysis) -> list[str]:
     kept = list(takewhile(lambda layer: _cka(layer) >= ALIKE, could_freeze))
     if kept:
         lines.append(
-            f"Though free to move, {_listed([layer.name for layer in kept])} kept nearly the same "
-            f"representation (CKA {min(map(_cka, kept)):.3f} or more): by this measure, freezing "
-            "them too would change little. Trials with as many frozen layers put that to the test."
+            f"Although trained, {_listed([layer.name for layer in kept])} kept nearly the same "
+            f"representation (CKA {min(map(_cka, kept)):.3f} or more). By this measure, freezing "
+            "them as well would change little. Trials with as many frozen layers can test this."
         )
     elif could_freeze and could_freeze[0].cka is not None:
         first = could_freeze[0]
         lines.append(
-            f"The first trained layer, {first.name}, moved to CKA {_cka(first):.3f}, below "
-            f"{ALIKE}, from which a layer counts as little changed here: freezing it too would "
-            "prevent a change that fine-tuning made."
+            f"The first trained layer, {first.name}, has CKA {_cka(first):.3f}. This is below "
+            f"{ALIKE}, from which on a layer counts as little changed here. Freezing it as well "
+            "would prevent a change that fine-tuning made."
         )
     return lines
 
@@ -136,7 +136,7 @@ def frozen_from_input(trial: TrialRecord) -> int | None:
 
 
 def frozen_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """What the search found for each number of layers that are frozen from the input."""
+    """Trials and their accuracies for each number of layers that are frozen from the input."""
     values: dict[int, list[float | None]] = {}
     for trial in trials:
         if trial.has_ended and (frozen := frozen_from_input(trial)) is not None:

@@ -1,4 +1,4 @@
-"""What a finished run found: sentences, and the table at the end of a search."""
+"""The findings of a finished run: sentences, and the table at the end of a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shiftsearch.experiments.wording import counted, interval, percent, points
 
 
 def result_table(result: Mapping[str, Any]) -> Table:
-    """Every accuracy before and after fine-tuning, for the terminal."""
+    """A table of all accuracies before and after fine-tuning, for the terminal."""
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -41,7 +41,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
 
 
 def answer(result: Mapping[str, Any]) -> list[str]:
-    """The run's question answered, in at most three lines."""
+    """The answer to the run's question, in at most three lines."""
     names = {
         "winner": f"The winner, trial {result['winner']['number']},",
         "reference": "The reference configuration",
@@ -60,21 +60,21 @@ def answer(result: Mapping[str, Any]) -> list[str]:
 
 
 def exported_alone(result: Mapping[str, Any]) -> str:
-    """Accuracy of the exported replicate alone; empty where it is not known."""
+    """Accuracy of the exported replicate alone; empty if it is unknown."""
     rows = rows_of(result)
     row = final_row(rows, "winner") or final_row(rows, "reference")
     if row is None or len(row.replicates) != result["retrain"]["replicates"]:
-        return ""  # some failed, and the values do not say of which replicate they are
+        return ""  # some failed, and it is unknown to which replicate each value belongs
     value = row.replicates[result["exported"]["replicate"] - 1]
     return f"{percent(value)} of {counted(row.n, 'TEST2 image')} ({row.label})"
 
 
 def comparison_line(result: Mapping[str, Any]) -> str:
-    """Winner minus reference and what follows from it, or why they are not compared."""
+    """Winner minus reference and its meaning, or why they are not compared."""
     comparison = result["comparison"]
     if comparison is not None:
         low, high = comparison["interval"]
-        reading = "the interval holds 0, so neither is shown to be better"
+        reading = "the interval contains 0, so neither is shown to be better"
         if low > 0 or high < 0:
             better = f"the {'winner' if low > 0 else 'reference configuration'} is better"
             reading = {

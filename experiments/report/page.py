@@ -1,4 +1,4 @@
-"""`report.html`: what a run found and what explains it, on one page without other files."""
+"""`report.html`: the findings of a run and their explanation, on one page without other files."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 _MISSING = (
-    "Not shown: the run's dataset or exported model is gone, damaged or of other data, or the "
-    "analysis failed; `shiftsearch report` tries again."
+    "Not shown: the run's dataset or exported model is missing, damaged or from other data, or "
+    "the analysis failed; `shiftsearch report` tries again."
 )
 
 
 @dataclass(frozen=True)
 class _Material:
-    """What the sections are made of; `write_report` says what each is."""
+    """The arguments of `write_report`, from which the sections are made."""
 
     result: Mapping[str, Any]
     trials: Sequence[TrialRecord]
@@ -109,10 +109,10 @@ class _Section:
     """A part of the page.
 
     Attributes:
-        anchor: its link; names the template too, which has `result`, `trials`, `space` and
-            `analysis` as `write_report` takes them.
-        title: its heading.
-        view: what else the template shows, by name.
+        anchor: the section's link, and the name of its template, which can use the arguments
+            `result`, `trials`, `space` and `analysis` of `write_report`.
+        title: the section's heading.
+        view: returns further values for the template, by name.
     """
 
     anchor: str
@@ -145,7 +145,7 @@ _SECTIONS = (
     _Section("advice", "What the data recommends next", _advice),
     _Section("provenance", "Provenance", _provenance),
 )
-"""In the page's order."""
+"""The sections in the page's order."""
 
 
 def write_report(
@@ -155,16 +155,16 @@ def write_report(
     analysis: Analysis | None,
     path: Path,
 ) -> list[str]:
-    """One self-contained HTML page without scripts.
+    """Write one self-contained HTML page without scripts.
 
-    A section that cannot be made says so on the page, and the other sections are there.
+    If a section cannot be made, the page says so in its place and has the other sections.
 
     Args:
-        result: `result.json`.
-        trials: of the study.
-        space: that was searched.
-        analysis: what explains the winner; None where there is none, which the page then says.
-        path: of the page; replaced in one step.
+        result: content of `result.json`.
+        trials: the study's trials.
+        space: the searched space.
+        analysis: analysis of the winner; None if there is none, and then the page says so.
+        path: path of the page, which is replaced in one step.
 
     Returns:
         One line for each section that could not be made.
@@ -178,7 +178,7 @@ def write_report(
             given = {"trials": trials, "space": space, "analysis": analysis}
             view = given | section.view(material)
             return template.render(result=result, missing=_MISSING, **view)
-        except Exception as error:  # whatever it is, the rest of the page does not need it
+        except Exception as error:  # the other sections do not depend on this one
             failures.append(f"section {section.title!r} failed: {in_one_line(error)}")
             return environment.get_template("failed.html.j2").render(failure=failures[-1])
 
@@ -218,7 +218,7 @@ def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]
 
 
 def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[dict[str, Any]]]:
-    """Per hyperparameter its domain and two values: what is searched or differs, and the rest."""
+    """Domain and both values of each hyperparameter; in two lists, searched or different first."""
     winner, reference = result["winner"]["configuration"], result["reference"]["configuration"]
     found: dict[str, list[dict[str, Any]]] = {"compared": [], "fixed": []}
     for name in result["space"]:
@@ -234,17 +234,17 @@ def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[d
 
 
 def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
-    """The same function, with a result that is kept on one line."""
+    """The same function, with no-break spaces in its result."""
     return lambda value: unbroken(write(value))
 
 
 def _value(value: object) -> str:
-    """Four significant digits of a number, true or false; anything else as it is."""
+    """A number with four significant digits, `true` or `false`; other values unchanged."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _title_case(text: str) -> str:
-    """With its first letter as a capital, the others as they are."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

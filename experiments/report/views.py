@@ -1,4 +1,4 @@
-"""The report's views of an analysis: tables of values and pictures, as the templates show them."""
+"""Values and pictures for the templates that show an analysis."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 SHOWN = 12
-"""Classes whose samples are shown: more would make the page long and heavy."""
+"""Largest number of classes whose samples are shown; more would make the page long and large."""
 _SAMPLE, _MEAN, _MISTAKE, _MAP = 56, 112, 84, 42  # CSS pixels of a side
 _MAP_COLUMNS = 4
 
 
 def data_view(result: Mapping[str, Any], analysis: Analysis | None) -> dict[str, Any]:
-    """Counts by class and split; with an analysis samples, mean images and shift as well."""
+    """Counts by class and split; with an analysis also samples, mean images and the shift."""
     classes, counts = result["dataset"]["classes"], result["dataset"]["counts"]
     splits = {s.name: s for s in analysis.splits} if analysis is not None else {}
     rows = [
@@ -79,18 +79,18 @@ def _shift_view(analysis: Analysis) -> dict[str, Any]:
 
 
 def _what(split: SplitSummary | None) -> str:
-    """What a split's column of samples holds."""
+    """What a split's column of samples shows, in words."""
     if split is None:
         return ""
     if split.augmentation is None:
         return "as stored"
     draws = len(split.samples[0].augmented) if split.samples else 0
     stage = split.augmentation.replace("_", "-")
-    return f"as stored, then {draws} times as augmented in the winner's {stage}"
+    return f"as stored, then {draws} times with the augmentation of the winner's {stage}"
 
 
 def _samples(split: SplitSummary | None, label: int, name: str) -> str:
-    """A class's samples, one below the other where augmented ones stand beside them."""
+    """The samples of a class; below each other if augmented images are shown beside them."""
     if split is None or label >= SHOWN:
         return ""
     samples = [s for s in split.samples if s.label == label]
@@ -107,11 +107,11 @@ def _samples(split: SplitSummary | None, label: int, name: str) -> str:
 
 
 def mistakes_view(analysis: Analysis) -> dict[str, Any]:
-    """The most confident wrong answers, and how many there are in all."""
+    """The most confident mistakes, and the number of all mistakes."""
     p, classes = analysis.predictions, analysis.classes
     cards = []
     for m in p.mistakes:
-        alt = f"Image of class {classes[m.label]}, taken for {classes[m.predicted]}"
+        alt = f"Image of class {classes[m.label]}, predicted as {classes[m.predicted]}"
         cards.append(
             {
                 "image": sheet([m.image], 1, _MISTAKE, alt),
@@ -152,7 +152,7 @@ def features_view(analysis: Analysis) -> dict[str, Any]:
 
 
 def _block_view(block: BlockMaps) -> dict[str, str]:
-    """Both sheets on one scale, from 0 to the largest value of either."""
+    """The sheets before and after, on one scale from 0 to their largest value."""
     scale = max(float(block.before.max()), float(block.after.max())) or 1.0
     height, width = block.before.shape[1:]
     view = {"name": block.name, "size": f"{height}x{width}"}
@@ -168,7 +168,7 @@ def _block_view(block: BlockMaps) -> dict[str, str]:
 def importance_view(
     trials: Sequence[TrialRecord], space: Space, importance: Importance | None, winner: int
 ) -> dict[str, Any]:
-    """The figures of what mattered; None where there is nothing to draw."""
+    """The figures of the section on importance; a figure is None if there is nothing to draw."""
     names = shown_first(space)
     ranked = names if importance is None else [p.name for p in importance.parameters]
     is_drawn = bool(names) and sum(t.value is not None for t in trials) > 1

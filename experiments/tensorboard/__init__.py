@@ -1,1 +1,1 @@
-"""A run's TensorBoard folder."""
+"""Writes a run's TensorBoard folder."""

@@ -1,7 +1,8 @@
 """TensorBoard's event files: appended to live, or written whole in one step.
 
-TensorBoard reads a folder's files in the order of their names: by the time they were begun, and an
-`end` after the file that it ends. It never returns to a file once it has gone on to the next.
+TensorBoard reads a folder's files in the order of their names. Names contain the time at which a
+file was begun, and a file `.end` follows the file whose name it extends. TensorBoard never returns
+to a file after it has gone on to the next.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _FILES, _END = "*tfevents*", ".end"
 def scalar(tag: str, value: float, description: str | None) -> Summary.Value:
     """A point of a curve; TensorBoard keeps float32.
 
-    Without `simple_value`: TensorBoard's fast reader drops its description.
+    `simple_value` is not used, because TensorBoard's fast reader drops its description.
 
     Args:
-        tag: of the curve.
-        value: of the point.
-        description: Markdown; needed at the first point of each file's curve only.
+        tag: the curve's tag.
+        value: the point's value.
+        description: Markdown; needed only at the first point of a curve in each file.
     """
     metadata = None
     if description is not None:
@@ -49,7 +50,7 @@ def scalar(tag: str, value: float, description: str | None) -> Summary.Value:
 
 
 def image(tag: str, picture: Image, description: str = "") -> Summary.Value:
-    """A picture, kept as PNG."""
+    """A picture, stored as PNG."""
     png = io.BytesIO()
     picture.save(png, "PNG")
     size = [str(side).encode() for side in picture.size]
@@ -64,10 +65,10 @@ def text(tag: str, markdown: str) -> Summary.Value:
 
 
 class EventFile:
-    """A new event file, read after the folder's others; each event can be read once added.
+    """A new event file, which is read after the folder's others; events can be read at once.
 
     Args:
-        folder: made when absent.
+        folder: created if absent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +83,7 @@ class EventFile:
         self._records.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         self._records.close()
 
     def __enter__(self) -> Self:
@@ -93,32 +94,32 @@ class EventFile:
 
 
 def write_end(folder: Path, steps: Mapping[int, Values]) -> None:
-    """Write a folder's last event file, whole or not at all.
+    """Write a folder's last event file, completely or not at all.
 
     Args:
-        folder: made when absent.
-        steps: to the values at them.
+        folder: created if absent.
+        steps: values by step.
     """
     content = io.BytesIO()
     records = RecordWriter(content)
     files = list(folder.glob(_FILES))
     earlier = max((path.name for path in files), default="")
     if not any(path.stat().st_size for path in files):
-        _begin(records)  # purges what a TensorBoard that is running knows of an emptied folder
+        _begin(records)  # a running TensorBoard then drops the data of the emptied folder
     for step, values in steps.items():
         _add(records, values, step)
     write_atomically(folder / f"{earlier or _new_name()}{_END}", content.getvalue())
 
 
 def has_end(folder: Path) -> bool:
-    """Whether the folder has an end, written since it was last emptied."""
+    """Whether the folder has a last event file, written since it was last emptied."""
     return any(path.stat().st_size for path in folder.glob(f"*{_END}"))
 
 
 def empty(folder: Path) -> None:
     """Remove all events; the folder need not exist.
 
-    The files stay, without content: a running TensorBoard does not go on from a file that is gone.
+    The files stay, without content, because a running TensorBoard stops at a file that is gone.
     """
     for path in folder.glob(_FILES):
         os.truncate(path, 0)

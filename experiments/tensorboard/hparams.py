@@ -1,9 +1,9 @@
 """The data of TensorBoard's HParams tab: one experiment, and a session for each trial.
 
-The protocol buffers are built here: TensorBoard's own helper imports TensorFlow. TensorBoard takes
-the first experiment and, of each session, the first start and end that it meets, and nothing can
-be changed afterwards. A session without an end is shown as unknown, which here means running. So
-the state of a trial is also a metric, `state`, whose last value counts.
+The protocol buffers are built here, because TensorBoard's own helper imports TensorFlow.
+TensorBoard uses the first experiment that it reads, and the first start and end of each session;
+they cannot be changed afterwards. It shows a session without an end as unknown, which here means
+running. So the state of a trial is also a metric, `state`, whose last value counts.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ _METRICS = {
     "final/stopped_at": "baseline epochs after which a pruned trial was stopped",
     "final/seconds": "from the first start to the end, by the driver's clock",
 }
-"""Tag to description; the part behind `final/` is the column's name in `trials.csv`. TensorBoard
-shows the first one until others are ticked."""
+"""Descriptions by tag; the part after `final/` is the column's name in `trials.csv`. TensorBoard
+shows only the first until others are ticked."""
 
 _TEXTS = {
     "role": (
         "reference, point (known good, tried first) or sampled",
         ("reference", "point", "sampled"),
     ),
-    # Not all numbers that there may be, but ten: from there on TensorBoard offers no boxes to
-    # tick but a regular expression, and without any it offers nothing.
+    # Ten values, although there may be more numbers: for more than ten TensorBoard offers a
+    # regular expression instead of boxes to tick, and for none it offers nothing.
     "branch_of": (
-        "the trial whose baseline it fine-tunes; none where it trained its own",
+        "the trial whose baseline it fine-tunes; none if it trained its own",
         ("none", *(str(number) for number in range(9))),
     ),
 }
-"""Columns beside the hyperparameters: their description and values."""
+"""Columns besides the hyperparameters: their descriptions and values."""
 
 _FIRST = ("baseline.learning_rate", "fine_tune.learning_rate", "fine_tune.frozen_layers", *_TEXTS)
-"""Columns that are shown before any is asked for; TensorBoard shows five."""
+"""Columns that are shown first; TensorBoard shows five until others are ticked."""
 
 
 def description(tag: str) -> str:
@@ -73,7 +73,7 @@ def description(tag: str) -> str:
 
 
 def experiment(space: Space) -> Summary.Value:
-    """Every searched hyperparameter with its type and domain, and the metrics."""
+    """The experiment: every searched hyperparameter with type and domain, and the metrics."""
     texts = space.describe()
     infos = [_hparam(name, d, texts[name]) for name, d in space.distributions.items()]
     infos += [_text(name, *about) for name, about in _TEXTS.items()]
@@ -98,14 +98,14 @@ def session_start(
     branch_of: int | None,
     seconds: float,
 ) -> Summary.Value:
-    """The columns of a trial.
+    """The start of a trial's session, with the values of its columns.
 
     Args:
-        space: of the search.
-        configuration: what it lacks is left out, which no filter of TensorBoard hides.
-        role: of the trial.
+        space: the searched space.
+        configuration: the trial's; missing values are left out, and filters do not hide the trial.
+        role: the trial's role.
         branch_of: the trial whose baseline it uses; None is shown as "none".
-        seconds: when it began, Unix time.
+        seconds: when the trial began, Unix time.
     """
     info = SessionStartInfo(start_time_secs=seconds)
     for name in (name for name in space.distributions if name in configuration):
@@ -122,7 +122,7 @@ def session_start(
 
 
 def session_end(state: State, seconds: float) -> Summary.Value:
-    """How a trial ended, at `seconds` of Unix time; a pruned trial did not fail."""
+    """The end of a trial's session, at `seconds` in Unix time; a pruned trial did not fail."""
     status = api_pb2.STATUS_FAILURE if state == "failed" else api_pb2.STATUS_SUCCESS
     info = SessionEndInfo(status=status, end_time_secs=seconds)
     return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
@@ -138,7 +138,7 @@ def accuracies(result: ProtocolResult) -> dict[str, float]:
 
 
 def metrics(trial: TrialRecord) -> dict[str, float]:
-    """Tag to value of an ended trial, as in `trials.csv`; what it does not have is left out."""
+    """The metrics of an ended trial by tag, as in `trials.csv`; absent values are left out."""
     found: dict[str, float] = {_STATE: STATES[trial.state]}
     if trial.seconds is not None:
         found["final/seconds"] = trial.seconds

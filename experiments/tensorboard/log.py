@@ -1,13 +1,13 @@
 """Curves, a row of the HParams table and confusion matrices of every job, for TensorBoard.
 
-`tensorboard --logdir RUN/tensorboard` shows them within seconds. One folder per job, named by the
-job and never by its parameters. A worker that takes a job up again reports all its epochs anew, so
-a job's folder is emptied when it starts: no step twice.
+`tensorboard --logdir RUN/tensorboard` shows them within seconds. Each job has one folder, named by
+the job and never by its parameters. A worker that repeats a job reports all its epochs again, so a
+job's folder is emptied when it starts, and no step appears twice.
 
-The run's root holds the experiment, written once. A trial's folder holds its session's start and
-its curves, written live, and an end: status, metrics and confusion matrices, drawn from the
-study's record in one file, which is there whole or not at all. So what a killed driver left
-without an end is known by a look at the names, and `mend` writes it. The matrices themselves lie
+The root folder holds the experiment, written once. A trial's folder holds the start of its session
+and its curves, written live, and a last file with status, metrics and confusion matrices, made
+from the study's record. That file is written completely or not at all. So file names show which
+trials a killed driver left without an end, and `mend` writes it. The matrices themselves are kept
 in the run's store.
 """
 
@@ -49,17 +49,17 @@ _CURVES = {
 
 
 class TensorBoardLog:
-    """A `search.executing.jobs.Listener`; a context manager that closes what is still open.
+    """A `search.executing.jobs.Listener`; as a context manager, closes open files at the end.
 
-    Contract: one process writes a run's folder, the driver. Call `mend` before the first job.
+    Contract: only the driver writes a run's folder. Call `mend` before the first job.
 
     Args:
         root: the run's TensorBoard folder.
-        space: of the search; its searched hyperparameters are the table's columns.
-        classes: names, for confusion matrices.
-        store: of the run, which has the matrices.
-        trial: the study's record of a number; asked when a trial has ended.
-        protocol: of the run.
+        space: the searched space; its searched hyperparameters are the table's columns.
+        classes: names of the classes, for confusion matrices.
+        store: the run's store, which has the matrices.
+        trial: returns the study's record of a trial by number; called when a trial has ended.
+        protocol: the run's protocol.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class TensorBoardLog:
 
     @harmless
     def mend(self, trials: Sequence[TrialRecord]) -> None:
-        """Write what is missing: the experiment, and the end of every trial that has ended.
+        """Write the experiment, and the end of every ended trial, if they are missing.
 
         Args:
-            trials: of the study, by number; at the start of a new one, none that have ended.
+            trials: the study's trials, by number.
         """
         if not has_end(self.root):
             write_end(self.root, {0: [hparams.experiment(self._space)]})
@@ -100,7 +100,7 @@ class TensorBoardLog:
 
     @harmless
     def started(self, job: Job) -> None:
-        """Empty the job's folder, open it for writing, and open its session."""
+        """Empty the job's folder, open a file in it, and write the start of its session."""
         self._close(job)
         folder = self.root / job.name
         empty(folder)
@@ -113,13 +113,13 @@ class TensorBoardLog:
 
     @harmless
     def placed(self, job: Job, node: str, device: str) -> None:
-        """Nothing yet."""
+        """Do nothing."""
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """One point of every curve of the stage."""
+        """Write one point of every curve of the stage."""
         file = self._open.get(job.name)
-        if file is None:  # could not be opened, which was said then
+        if file is None:  # it could not be opened, and that error was logged
             return
         epoch, is_baseline = int(row["epoch"]), stage == "baseline"
         values = Hyperparameters.from_flat(job.configuration).fine_tune
@@ -128,7 +128,7 @@ class TensorBoardLog:
             "validated": "TEST" if is_baseline else "TEST2's selection part",
         }
         points = [
-            # TensorBoard takes the first description, and every byte costs time.
+            # TensorBoard uses only the first description, and every byte costs time.
             scalar(f"{stage}/{name}", row[name], text.format(**about) if epoch == 1 else None)
             for name, text in _CURVES.items()
         ]
@@ -136,9 +136,9 @@ class TensorBoardLog:
 
     @harmless
     def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
-        """End a trial's session; of a retraining, note the final accuracies. Close the folder.
+        """Close the job's file, with the end of a trial or the final accuracies of a retraining.
 
-        The trial of a lost worker is open still, unless it was lost too often and failed.
+        If the worker was lost, the trial is still open, unless it was lost too often and failed.
         """
         if job.phase == "retrain" and result is not None and job.name in self._open:
             self._open[job.name].add(_metrics(hparams.accuracies(result)), step=1)
@@ -151,7 +151,7 @@ class TensorBoardLog:
     # ---- files
 
     def _end(self, trial: TrialRecord) -> None:
-        """Everything of a trial but its curves; its start too, in case that is missing."""
+        """Write the last file of a trial; it repeats the start, in case that is missing."""
         now = time.time()
         start = hparams.session_start(
             self._space,

@@ -1,7 +1,7 @@
-"""Pictures for TensorBoard, drawn with numpy and Pillow: matplotlib takes 50 times as long.
+"""Pictures for TensorBoard, drawn with numpy and Pillow; matplotlib takes 50 times as long.
 
-A matrix has sixteen colours, from paper over blue to ink, so that shades and the edges of letters
-blend on one scale: half the bytes of 256, which TensorBoard's checksum in Python takes time for.
+A matrix has sixteen colours, from paper over blue to ink, for its shades and the edges of letters.
+This takes half the bytes of 256 colours, and so less time for TensorBoard's checksum in Python.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """[H, W] uint8 in 0..255 or float32 in 0..1."""
 
 Canvas = NDArray[np.uint8]
-"""[H, W] darkness: 0 is paper, `_FULL` the darkest shade, 255 ink."""
+"""[H, W] darkness: 0 is paper, `_FULL` is the darkest shade, 255 is ink."""
 
 _STEP = 17
-"""Between two of the sixteen colours."""
+"""Difference between two of the sixteen colours."""
 _FULL, _LINE, _FRAME = 11 * _STEP, _STEP, 176
 _PAPER, _BLUE, _INK = (255, 255, 255), (11, 83, 148), (8, 16, 32)
 _TEXT, _SMALL = 13, 11
 _GAP = 8
 _COUNTED = 30
-"""Classes up to which a confusion matrix shows its counts; above, a count has no room."""
+"""Largest number of classes for which a confusion matrix has room for its counts."""
 _LONGEST = 14
-"""Letters of a class name that are shown."""
+"""Largest number of letters of a class name that is shown."""
 _NO_LETTER = "\U0010ffff"
-"""That no font has."""
+"""A character that no font has."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Tile:
     """An image of a grid.
 
     Attributes:
-        pixels: grey; 0 is black.
+        pixels: grey values; 0 is black.
         caption: lines below it.
     """
 
@@ -50,13 +50,18 @@ class Tile:
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Image.Image:
-    """[classes][classes] counts, true class down, predicted across, shaded by row fraction."""
+    """A confusion matrix; rows are true classes, cells are shaded by their fraction of the row.
+
+    Args:
+        counts: [classes][classes] counts of images.
+        classes: their names.
+    """
     size = len(counts)
     cell = 28 if size <= 15 else 20 if size <= _COUNTED else max(3, 600 // size)
     names = [_shortened(name) for name in written(classes)] if size <= _COUNTED else []
     widest = max((_letters(name, _SMALL).shape[1] for name in names), default=0)
     is_upright = widest > cell - 2
-    # The names' room, and beside it that of the axis' own name.
+    # Room for the names, and next to them for the title of the axis.
     left = widest + 2 * _GAP + _TEXT
     top = (widest if is_upright else _SMALL) + 2 * _GAP + _TEXT
     of_row = np.asarray(counts) / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
@@ -84,9 +89,9 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def written(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names that the font can write; others as `class 3`, counted from 0.
+    """The names if the font has all their letters, others as `class 3`, counted from 0.
 
-    Letters that the font lacks, such as Chinese ones, would all be the same box.
+    Letters that the font lacks, such as Chinese ones, would all look like the same box.
     """
     lacking = _letters(_NO_LETTER, _SMALL)
     return tuple(
@@ -102,13 +107,13 @@ def grid(
     column_titles: Sequence[str] = (),
     side: int = 56,
 ) -> Image.Image:
-    """Grey images beside and below each other.
+    """A grid of grey images.
 
     Args:
-        rows: of tiles; a row may be shorter than others.
-        row_titles: left of the rows; as many, or none.
-        column_titles: above the columns; as many, or none.
-        side: of a tile in pixels, at least; images are enlarged by whole factors.
+        rows: rows of tiles; a row may be shorter than others.
+        row_titles: one for each row, at its left, or none at all.
+        column_titles: one for each column, above it, or none at all.
+        side: least side of a tile in pixels; images are enlarged by whole factors.
     """
     tiles = [tile for row in rows for tile in row]
     factor = max(1, -(-side // max(max(tile.pixels.shape) for tile in tiles)))
@@ -154,14 +159,14 @@ def _picture(canvas: Canvas) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _palette() -> bytes:
-    """Sixteen colours: paper at 0, over blue at `_FULL`, to ink at 255."""
+    """Sixteen colours: from paper at 0 over blue at `_FULL` to ink at 255."""
     places, colours = (0, _FULL, 255), np.array([_PAPER, _BLUE, _INK])
     ramp = [np.interp(np.arange(0, 256, _STEP), places, colours[:, i]) for i in range(3)]
     return np.stack(ramp, 1).round().astype(np.uint8).tobytes()
 
 
 def _write(canvas: Canvas, letters: Canvas, x: int, y: int, *, is_light: bool = False) -> None:
-    """Write with the middle at (x, y), dark or as paper on a dark ground; cut at the edges."""
+    """Write letters with their middle at (x, y), dark or light on dark; cut at the edges."""
     height, width = letters.shape
     top, left = max(0, y - height // 2), max(0, x - width // 2)
     ground = canvas[top : top + height, left : left + width]
@@ -174,7 +179,7 @@ def _write(canvas: Canvas, letters: Canvas, x: int, y: int, *, is_light: bool = 
 
 @lru_cache(maxsize=4096)
 def _letters(text: str, size: int) -> Canvas:
-    """[height, width] uint8, 255 where the text is; all texts of a size are of one height."""
+    """[height, width] uint8, 255 for ink; all texts of one size have the same height."""
     font = _font(size)
     mask = Image.new("L", (max(1, round(font.getlength(text)) + 1), size + 3), 0)
     ImageDraw.Draw(mask).text((0, (size + 3) / 2), text, 255, font, "lm")
@@ -182,7 +187,7 @@ def _letters(text: str, size: int) -> Canvas:
 
 
 def _upright(text: str, size: int) -> Canvas:
-    """Read from the bottom upwards."""
+    """The letters turned, to be read from the bottom upwards."""
     return np.rot90(_letters(text, size))
 
 
@@ -199,5 +204,5 @@ def _shortened(name: str) -> str:
 
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which Matplotlib brings: Pillow's own has the letters of ASCII alone."""
+    """DejaVu Sans, which comes with Matplotlib; Pillow's own font has only ASCII letters."""
     return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

@@ -1,4 +1,4 @@
-"""What explains the winner, for TensorBoard: images, feature maps, what fine-tuning changed."""
+"""Pages that explain the winner in TensorBoard: images, feature maps, changes of the layers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from shiftsearch.experiments.tensorboard.pictures import Tile, confusion_matrix,
 from shiftsearch.experiments.wording import percent
 
 _MOST_CLASSES = 20
-"""Classes whose samples are shown."""
+"""Largest number of classes whose samples are shown."""
 _ACROSS = 4
-"""Channels, and mistakes, beside each other."""
+"""Number of channels, and of mistakes, in a row."""
 
 
 def has_winner(root: Path) -> bool:
@@ -39,14 +39,14 @@ def _folder(root: Path) -> Path:
 
 
 def write_winner(root: Path, analysis: Analysis) -> None:
-    """Write the winner's folder anew; if that fails, `has_winner` is False afterwards.
+    """Write the winner's folder again; if that fails, `has_winner` is False afterwards.
 
     Args:
         root: the run's TensorBoard folder.
-        analysis: of the exported network.
+        analysis: analysis of the exported network.
     """
     a, folder, classes = analysis, _folder(root), written(analysis.classes)
-    empty(folder)  # what may lie there is of an earlier winner
+    empty(folder)  # it may show an earlier winner
     values = [_samples(split, classes) for split in a.splits]
     values += [_feature_maps(a.feature_maps, block) for block in a.feature_maps.blocks]
     values.append(_shown(a.feature_maps, classes))
@@ -95,8 +95,8 @@ def _shown(maps: FeatureMaps, classes: tuple[str, ...]) -> Summary.Value:
     return image(
         "feature_maps/input",
         grid([[tile]], side=112),
-        "the image of TEST2's selection part whose feature maps are shown, and what it was "
-        "taken for before and after fine-tuning",
+        "the image of TEST2's selection part whose feature maps are shown, and its predicted "
+        "class before and after fine-tuning",
     )
 
 
@@ -156,9 +156,9 @@ def _layer_table(analysis: Analysis) -> str:
     ]
     return "\n".join(
         [
-            "What fine-tuning changed: similarity of each layer's outputs before and after (1 is "
-            f"unchanged), on {analysis.cka_images} images of TEST2's selection part, and the "
-            "relative change of its weights and of batch normalisation's statistics.",
+            "What fine-tuning changed: the similarity of each layer's outputs before and after "
+            f"(1 is unchanged), on {analysis.cka_images} images of TEST2's selection part, and "
+            "the relative change of its weights and of its running statistics.",
             "",
             *lines,
         ]

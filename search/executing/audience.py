@@ -1,7 +1,7 @@
-"""The listeners of a search: one that fails harms nothing, and is heard of once.
+"""The listeners of a search. A listener that fails does not stop the search.
 
-A listener that cannot write fails at every epoch of every job, so the first error of each kind is
-logged with its traceback, and the rest are counted.
+A listener that cannot write fails at every epoch of every job. So the first error of each type is
+logged with its traceback, and the others are counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _counts: Counter[tuple[str, str]] = Counter()
 
 
 def note_failure(who: str, error: Exception) -> None:
-    """Log an error of a listener's method the first time its type comes; count it from then on."""
+    """Log the first error of each type in a listener's method, and count the others."""
     kind = who, type(error).__name__
     _counts[kind] += 1
     if _counts[kind] == 1:
@@ -26,7 +26,7 @@ def note_failure(who: str, error: Exception) -> None:
 
 
 def say_failures() -> None:
-    """Log how often those failed that failed more than once, and count anew."""
+    """Log the number of all errors that came more than once, and reset the counts."""
     for (who, kind), count in _counts.items():
         if count > 1:
             _LOG.warning("%s failed %d times in all with %s", who, count, kind)
@@ -40,24 +40,24 @@ class Audience:
         self._listeners = listeners
 
     def started(self, job: Job) -> None:
-        """A worker was asked to do the job."""
+        """Pass on that a worker was asked to do the job."""
         self._tell("started", lambda listener: listener.started(job))
 
     def placed(self, job: Job, node: str, device: str) -> None:
-        """The worker took it up."""
+        """Pass on that the worker began the job."""
         self._tell("placed", lambda listener: listener.placed(job, node, device))
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """An epoch ended."""
+        """Pass on an epoch."""
         self._tell("epoch", lambda listener: listener.epoch(job, stage, row))
 
     def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
-        """The job is closed."""
+        """Pass on that the job is closed."""
         self._tell("ended", lambda listener: listener.ended(job, state, detail, result))
 
     def _tell(self, name: str, event: Callable[[Listener], None]) -> None:
         for listener in self._listeners:
             try:
                 event(listener)
-            except Exception as error:  # whatever a listener raises harms nothing
+            except Exception as error:  # a listener must not stop the search
                 note_failure(f"{type(listener).__name__}.{name}", error)

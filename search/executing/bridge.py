@@ -1,4 +1,4 @@
-"""Between a `JobSource` and Ray's trials: which trial does which job, and what became of it."""
+"""Connects a `JobSource` with Ray's trials: which trial does which job, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.trainable import WorkerContext, encode
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds without a new job after a loss; the next one when losses go on, the last for ever."""
+"""Seconds without a new job after a lost worker; each further loss takes the next longer pause,
+and the last one is repeated."""
 
 
 class Bridge:
-    """What the searcher asks and the scheduler tells.
+    """Gives jobs to the searcher and takes reports from the scheduler.
 
     Args:
-        source: hands out jobs, takes in what became of them.
-        listeners: told afterwards.
-        context: for the workers.
-        concurrency: jobs at once.
+        source: hands out jobs and takes in their results.
+        listeners: told after the source.
+        context: what the workers need.
+        concurrency: number of jobs at once.
         on_step: called while nothing runs and the bridge waits for the end of a pause.
-        interrupted: whether a signal has come, so that no more is asked.
+        interrupted: returns whether a signal has come; then no more jobs are asked for.
 
     Attributes:
-        environment: the fault of the machine that ends the search; None while there is none.
-        trials: Ray's, by id, as the scheduler meets them.
+        environment: the fault of the machine that ends the search, or None.
+        trials: Ray's trials by id; the scheduler adds them.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class Bridge:
         self._source, self._audience = source, Audience(listeners)
         self._context, self._concurrency = context, concurrency
         self._on_step, self._interrupted = on_step, interrupted
-        self._jobs: dict[str, Job] = {}  # Ray's trial id to the job it does; until Ray lets go
-        self._closed: set[str] = set()  # those of them whose job is closed already
+        self._jobs: dict[str, Job] = {}  # by the id of Ray's trial, until Ray has ended the trial
+        self._closed: set[str] = set()  # ids of trials whose job is closed already
         self.trials: dict[str, Trial] = {}
         self.environment: Fault | None = None
         self._losses_in_a_row, self._pause_ends = 0, 0.0
         self._memory_kills = memory_kills()
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        """The source's next job, encoded; None while something is live, else FINISHED."""
+        """The source's next job, encoded. Without one: None while a job runs, else FINISHED."""
         self._sweep()
         if len(self._jobs) < self._concurrency and self._may_ask():
             job = self._source.ask()
@@ -64,11 +65,11 @@ class Bridge:
                 self._jobs[trial_id] = job
                 self._audience.started(job)
                 return encode(self._context, job)
-        # With nothing live, None would make Ray sleep for minutes, deaf to signals.
+        # If no job runs, None would make Ray sleep for minutes and ignore signals.
         return None if self._jobs else str(Searcher.FINISHED)
 
     def _may_ask(self) -> bool:
-        """Whether no pause is left; where nothing else is live, it is waited out here."""
+        """Whether a job may be asked for now; waits for the end of a pause if no job runs."""
         while not (self.environment or self._interrupted()):
             left = self._pause_ends - time.monotonic()
             if left <= 0:
@@ -80,7 +81,7 @@ class Bridge:
         return False
 
     def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
-        """Take in a report; True when the trial is to be stopped."""
+        """Take in a report; returns whether the trial must stop."""
         job = self._jobs.get(trial_id)
         if job is None or trial_id in self._closed:
             return False
@@ -106,27 +107,27 @@ class Bridge:
         return False
 
     def completed(self, trial_id: str) -> None:
-        """Let go of a trial that ended; its job is given back when it is not closed."""
+        """Forget a trial that ended; its job is given back if it is still open."""
         self._judge(trial_id, Fault("lost", "the worker ended without a result"))
         self._forget(trial_id)
 
     def errored(self, trial_id: str, fault: Fault, *, worker_died: bool) -> None:
-        """Let go of a trial that ended with an error, unless its worker told of it before."""
+        """Forget a trial that ended with an error; the fault counts if its job is still open."""
         if worker_died and self._memory_kills < (kills := memory_kills()):
             self._memory_kills = kills
-            fault = Fault(fault.kind, f"killed for want of memory: {fault.reason}")
+            fault = Fault(fault.kind, f"killed because memory ran out: {fault.reason}")
         self._judge(trial_id, fault)
         self._forget(trial_id)
 
     def _sweep(self) -> None:
-        """Give back jobs whose Ray trial ended without a word (a failed reset of a worker)."""
+        """Give back jobs whose Ray trial ended without a report (a failed reset of a worker)."""
         for trial_id, trial in list(self.trials.items()):
             if trial_id in self._jobs and trial.status in (Trial.ERROR, Trial.TERMINATED):
                 self._judge(trial_id, Fault("lost", "the worker did not take up the trial"))
                 self._forget(trial_id)
 
     def _judge(self, trial_id: str, fault: Fault) -> None:
-        """Fail the job, give it back, or leave it open and end the search, by the fault's kind."""
+        """By the fault's kind: fail the job, give it back, or end the search with it open."""
         if trial_id not in self._jobs or trial_id in self._closed:
             return
         job = self._jobs[trial_id]
@@ -139,11 +140,11 @@ class Bridge:
                 self._close(trial_id, "lost", fault.reason, None)
                 self._pause()
             case "environment":
-                self._closed.add(trial_id)  # here alone: in the source it stays open
+                self._closed.add(trial_id)  # only here; it stays open in the source
                 self.environment = self.environment or fault
 
     def _pause(self) -> None:
-        """Ask for nothing for a while; what is lost meanwhile was lost by the same event."""
+        """Ask for no jobs for a while; further losses in a pause count as the same event."""
         now = time.monotonic()
         if now >= self._pause_ends:
             self._pause_ends = now + PAUSES[min(self._losses_in_a_row, len(PAUSES) - 1)]
@@ -153,7 +154,7 @@ class Bridge:
         self, trial_id: str, state: End, detail: str, result: ProtocolResult | None
     ) -> None:
         self._closed.add(trial_id)
-        if state != "lost":  # a worker lived to tell
+        if state != "lost":  # a worker has reported
             self._losses_in_a_row = 0
         self._audience.ended(self._jobs[trial_id], state, detail, result)
 

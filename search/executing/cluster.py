@@ -1,4 +1,4 @@
-"""Where jobs run: a local Ray or a cluster that exists."""
+"""Where jobs run: a local Ray or an existing cluster."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from shiftsearch.search.executing.resources import Node, ResourceError
 from shiftsearch.search.executing.signals import ignored
 
 WORKER_ENVIRONMENT = {
-    # A reused worker waits so long for its former job's thread; at Ray's default of 2 s the next
-    # trial turns into an error that nobody is told of.
+    # Seconds that a reused worker waits for the thread of its last job. With Ray's default of 2 s
+    # the next trial ends in an error that is not reported.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray runs each trial in a thread of its own, and glibc gives each thread a heap of its own
     # that it keeps: a worker held 1.2 GiB after 12 trials against 0.5 GiB in one thread.
     "MALLOC_ARENA_MAX": "1",
-    # Without these every tensor of a step is mapped and cleared by the kernel anew: training takes
-    # 1.12 to 1.18 times as long (bf16, batch 64, AMD EPYC).
+    # Without these, the kernel maps and clears memory for every tensor of every step: training
+    # takes 1.12 to 1.18 times as long (bf16, batch 64, AMD EPYC).
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
@@ -52,14 +52,14 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     """Join the Ray cluster at `address`, or start a local one bound to loopback.
 
     Ray puts the driver's working directory first on its workers' import path. So the process
-    changes to `folder`, where nothing but Ray writes, while the cluster is in use: a user's own
-    `data.py` is never imported there.
+    changes to `folder`, where only Ray writes, while the cluster is in use. A user's own `data.py`
+    is then never imported.
 
-    Messages of Ray, its workers and Optuna are shown only where the root logger is at INFO.
+    Messages of Ray, its workers and Optuna are shown only if the root logger is at INFO.
 
     Args:
         address: of an existing cluster, or None.
-        folder: absolute; created when absent.
+        folder: absolute; created if absent.
 
     Raises:
         ResourceError: there is no cluster at `address`.
@@ -74,10 +74,10 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         "log_to_driver": talkative,
         "runtime_env": {"env_vars": dict(WORKER_ENVIRONMENT)},
     }
-    # What Ray says itself (tokens, metrics it cannot find, a stack per failed trial) does not help
-    # a person who runs a search; our own messages give the reason of each failure.
+    # Ray's messages (tokens, metrics it cannot find, a stack per failed trial) do not help the
+    # user; our own messages give the reason of each failure.
     logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
-    if not talkative:  # printed to standard output, past all logging, whatever `log_to_driver` is
+    if not talkative:  # it prints to standard output without logging, even without `log_to_driver`
         worker.listen_error_messages = lambda *_: None
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
@@ -85,13 +85,13 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         _start(address, options)
         yield
     finally:
-        with ignored():  # a Ray that is left half-way leaves processes behind
+        with ignored():  # an interrupted shutdown leaves processes behind
             ray.shutdown()
         os.chdir(before)
 
 
 def _start(address: str | None, options: dict[str, Any]) -> None:
-    """Start or join Ray, with the process's own handler of SIGTERM in place afterwards."""
+    """Start or join Ray, then restore the process's own handler of SIGTERM."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
@@ -109,7 +109,7 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
 
 
 def cluster_nodes() -> list[Node]:
-    """What each node of the connected cluster has."""
+    """The resources of each node of the connected cluster."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [
         Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
@@ -117,7 +117,7 @@ def cluster_nodes() -> list[Node]:
 
 
 def check_address(address: str) -> None:
-    """Ask a `HOST:PORT` before Ray does: Ray prints and waits for minutes where nothing is.
+    """Check that something answers at `HOST:PORT`; without it, Ray prints and waits for minutes.
 
     Raises:
         ResourceError: nothing answers there.

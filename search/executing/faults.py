@@ -1,11 +1,11 @@
-"""Faults are of three kinds, and this module alone says of which kind one is.
+"""The three kinds of faults; only this module decides which kind a fault is.
 
-*lost*: the worker went, by its process, its node, or for want of memory. The job itself may be
-fine and is handed out again, a bounded number of times. *environment*: the machine cannot do any
-job as it is now (no space, a folder that is not mounted, a promised GPU that is not there). No
-configuration is to blame: nothing more is asked, and the jobs stay open. *verdict*: the
-configuration cannot be trained; its trial fails. What a worker raises is judged on the worker, so
-that its kind travels as a value; what Ray raises is judged by the driver.
+*lost*: the worker was lost, because its process or node ended or memory ran out. The job itself
+may be fine and is handed out again, a limited number of times. *environment*: the machine cannot
+do any job now (no space, a folder that is not mounted, a missing GPU). This does not depend on the
+configuration, so no more jobs are asked for, and open ones stay open. *verdict*: the configuration
+cannot be trained; its trial fails. An exception on a worker is classified there, and the driver is
+sent the kind; the driver classifies Ray's own exceptions.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ _RAY_ENVIRONMENT = (
     RuntimeEnvSetupError,
 )
 _MEMORY = (MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
-# Of a GPU that faulted; the process that saw it can use no GPU any more.
+# Raised when a GPU faults; after that the process cannot use any GPU.
 _ACCELERATOR = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-# A process, a socket or memory could not be had just now; all other OSErrors last.
+# There was no process, socket or memory for a moment; all other OSErrors are lasting.
 _PASSING = (errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT)
 
 
 class EnvironmentFault(RuntimeError):  # noqa: N818, named by its cause
-    """The machine keeps the search from going on; the message says in one line what is wrong."""
+    """The search cannot go on because of the machine; the message is one line with the cause."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a job did not come to a result.
+    """Why a job ended without a result.
 
     Attributes:
         kind: "lost", "environment" or "verdict".
@@ -66,9 +66,9 @@ class Fault:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The kind of a fault and its reason, by the exception's type and error number.
+    """The kind of a fault and its reason, from the exception's type and error number.
 
-    An exception that was raised from another one is of that one's kind, unless it has its own.
+    An exception without a kind of its own takes the kind of the exception that caused it.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -84,11 +84,11 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def _kind_of(error: BaseException) -> Fault | None:
-    """A fault that is lost or the environment's; None for all others."""
+    """A fault of kind "lost" or "environment"; None for all others."""
     if isinstance(error, _MEMORY) or _torch_lacks_memory(error):
         return Fault("lost", f"out of memory: {first_line(error)}")
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        # No job was looked at yet: the worker itself cannot start, mostly for want of a package.
+        # The worker itself cannot start, before any job; usually a package is missing.
         return Fault("environment", f"a worker cannot start: {_last_line(error)}")
     if isinstance(error, _RAY_ENVIRONMENT):
         return Fault("environment", f"{type(error).__name__}: {first_line(error)}")
@@ -107,12 +107,12 @@ def _kind_of(error: BaseException) -> Fault | None:
 
 
 def _torch_lacks_memory(error: BaseException) -> bool:
-    """Whether torch could allocate no memory of the CPU, for which it has no type of its own."""
+    """Whether torch could not allocate CPU memory; it has no exception type for that."""
     return type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, without its traceback."""
+    """The first line of an exception's message."""
     return _lines(error)[0]
 
 

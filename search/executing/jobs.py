@@ -1,4 +1,4 @@
-"""Jobs for the workers, who hands them out, and who is told: what the study and Ray share."""
+"""Jobs for the workers, and the interfaces of those that hand them out and listen to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shiftsearch.model.result import ProtocolResult
 
 Phase = Literal["search", "retrain"]
 End = Literal["complete", "pruned", "failed", "lost"]
-"""How a job may end; a lost one is handed out again, or its trial has failed."""
+"""How a job may end; a lost one is handed out again, or its trial fails."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Job:
         number: the number of the trial that has this configuration.
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
-        report_at: baseline epochs, rising, after which a whole fine-tune is trained and its
-            accuracy reported, by the name of that fine-tune's curves.
-        role: of the trial: "reference", "point" or "sampled".
+        report_at: rising baseline epochs after which a whole fine-tune is trained and its accuracy
+            reported, by the name of that fine-tune's curves.
+        role: the trial's role: "reference", "point" or "sampled".
         branch_of: the trial whose baseline it uses; None when it trains its own.
     """
 
@@ -49,12 +49,12 @@ class Job:
 
 
 class JobSource(Interface):
-    """Hands out jobs and is told what became of them. Only the driver's one thread calls it.
+    """Hands out jobs and is told how they ended. Only the driver's one thread calls it.
 
     Contract: `ask` returns None only while a job that it handed out is still open, or when
-    `finished`. Exactly one of `finish`, `fail`, `give_back`, or a `report` that returns True
-    closes a job. Jobs that are open when the driver ends stay open, and are handed out when it
-    starts again.
+    `finished`. A job is closed by exactly one call of `finish`, `fail` or `give_back`, or of
+    `report` if that returns True. Jobs that are open when the driver ends are handed out again
+    when it starts again.
     """
 
     @property
@@ -62,7 +62,7 @@ class JobSource(Interface):
         """Whether no job is open and no further one will be handed out."""
 
     def ask(self) -> Job | None:
-        """The next job, or None when there is none at present."""
+        """The next job, or None if there is none now."""
 
     def report(self, job: Job, epochs: int, value: float) -> bool:
         """The fine-tune after `epochs` has accuracy `value`; True stops and closes the job."""
@@ -81,16 +81,16 @@ class JobSource(Interface):
 
 
 class Listener(Interface):
-    """Told what happens, after the source was; an error in a listener harms no job."""
+    """Is told what happens, after the source; an error in a listener affects no job."""
 
     def started(self, job: Job) -> None:
         """A worker was asked to do the job."""
 
     def placed(self, job: Job, node: str, device: str) -> None:
-        """The worker began, on the host `node` and its `device`, in words."""
+        """The worker began, on the host `node`; `device` names the device in words."""
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        """An epoch was trained, or found in the store; the rows of a stage come in order."""
+        """An epoch was trained or found in the store; the rows of a stage come in order."""
 
     def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
-        """The job is closed, as `state` says; `detail` says why."""
+        """The job ended with `state`; `detail` says why."""

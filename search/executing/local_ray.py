@@ -1,7 +1,7 @@
-"""A Ray of our own on this machine: what it is started with, and what to say when it does not.
+"""A local Ray on this machine: its options, and the error message if it does not start.
 
-It listens on the loopback address only, gets as much as a container grants, writes nothing into
-the home directory, and keeps its files where its sockets' names are short enough.
+It listens only on the loopback address, respects the limits of a container, writes nothing to the
+home directory, and keeps its files in a folder whose path is short enough for its sockets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SER
 
 @contextlib.contextmanager
 def local_ray() -> Iterator[dict[str, Any]]:
-    """Options of `ray.init` for a local Ray; what goes wrong inside is said in one line.
+    """Options of `ray.init` for a local Ray; an error inside becomes a message of one line.
 
     Raises:
         EnvironmentFault: Ray did not start, or there is no folder for its sockets.
@@ -45,19 +45,19 @@ def local_ray() -> Iterator[dict[str, Any]]:
         yield _options(folder)
     except Exception as error:  # Ray's are of many types
         said = in_words(error) if isinstance(error, OSError) else first_line(error)
-        # The folder of this process's session; "session_latest" may be an earlier one.
+        # The folder of this process's session; "session_latest" may point to an earlier one.
         logs = [str(p / "logs") for p in folder.glob(f"session_*_{os.getpid()}")]
         where = f"; its log: {logs[-1]}" if logs else ""
         raise EnvironmentFault(f"Ray cannot start: {said}{_few_files()}{where}") from None
 
 
 def check_alive() -> None:
-    """Look after the processes of the local Ray; of a cluster that was joined, there are none.
+    """Check that the processes of the local Ray are alive; does nothing for a joined cluster.
 
-    Ray itself would wait for ever for a node to run the next job on.
+    Ray itself would wait for ever for a node that can run the next job.
 
     Raises:
-        EnvironmentFault: one has ended without which no job can be done.
+        EnvironmentFault: a process that every job needs has ended.
     """
     node = worker._global_node
     for name, process in [] if node is None else node.dead_processes():
@@ -73,12 +73,12 @@ def _ending(code: int) -> str:
 
 
 def _options(folder: Path) -> dict[str, Any]:
-    # The switch of `get_node_ip_address` between the loopback address and the machine's own; its
-    # environment variable is read before we can know. `_node_ip_address="127.0.0.1"` is turned
-    # into the machine's own address, and everything would listen to the world.
+    # This makes `get_node_ip_address` return the loopback address. Its environment variable is
+    # read too early to be set here. Ray replaces `_node_ip_address="127.0.0.1"` by the machine's
+    # own address, and would then accept connections from other machines.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    # Ray writes its token to ~/.ray, which may be missing or read-only, and which two that start
-    # at once write both. The processes that it starts inherit this one.
+    # Ray writes its token to ~/.ray, which may be missing or read-only, and which two runs that
+    # start at once would both write. The processes that Ray starts inherit this token.
     if not any(f"RAY_AUTH_{name}" in os.environ for name in ("TOKEN", "TOKEN_PATH", "MODE")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     memory = available_memory()
@@ -97,10 +97,10 @@ def _options(folder: Path) -> dict[str, Any]:
 
 
 def _folder(environment: Mapping[str, str]) -> Path:
-    """Where Ray keeps its session: its default, or a short folder where the default is too long.
+    """Where Ray keeps its session: its default, or a short folder if the default is too long.
 
     Raises:
-        EnvironmentFault: no short folder can be written.
+        EnvironmentFault: there is no short folder that can be written to.
     """
     name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
     default = Path(environment.get(name, _SHORT_FOLDERS[0])).absolute() / "ray"
@@ -112,12 +112,12 @@ def _folder(environment: Mapping[str, str]) -> Path:
     for parent in map(Path, _SHORT_FOLDERS):
         folder = parent / "ray"
         if os.access(folder if folder.exists() else parent, os.W_OK | os.X_OK):
-            _LOG.warning("%s, which are in %s instead", problem, folder)
+            _LOG.warning("%s; using %s instead", problem, folder)
             return folder
-    raise EnvironmentFault(f"{problem}; set RAY_TMPDIR to one of at most {most - 4} bytes")
+    raise EnvironmentFault(f"{problem}; set RAY_TMPDIR to a path of at most {most - 4} bytes")
 
 
 def _few_files() -> str:
-    """A hint where this process may open few files, of which Ray needs many."""
+    """A hint if this process may open only few files; Ray needs many."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return f" (only {soft} files may be open, see ulimit -n)" if 0 <= soft < _FEW_FILES else ""

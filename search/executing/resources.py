@@ -1,4 +1,4 @@
-"""What machines have, what a trial needs of it, and how many fit at once."""
+"""Resources of machines and of trials, and how many trials fit at once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from shiftsearch.model.device import available_cpus, available_gpus
 from shiftsearch.model.limits import available_memory
 
 _WORKER_BYTES = 0.75 * 2**30
-"""Of memory per trial at once: a worker held 0.5 GiB after 12 trials; Ray, the driver and the
+"""Memory for each trial that runs: a worker held 0.5 GiB after 12 trials; Ray, the driver and the
 images need the rest."""
 
 
 class ResourceError(ValueError):
-    """The cluster lacks what a trial asks for; the message says what was asked and what it has."""
+    """The cluster lacks resources that a trial asks for; the message names both."""
 
 
 class Node(NamedTuple):
-    """What one machine of the cluster has.
+    """The resources of one machine of the cluster.
 
     Attributes:
-        cpus, gpus: for trials.
-        memory: in bytes; infinite where unknown.
+        cpus, gpus: numbers available for trials.
+        memory: in bytes; infinite if unknown.
     """
 
     cpus: float
@@ -34,12 +34,12 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets and how many run at once.
+    """The resources of a trial, and how many trials run at once.
 
     Attributes:
         cpus_per_trial, gpus_per_trial: may be fractions.
-        concurrency: trials at once.
-        reason: one line that says why.
+        concurrency: number of trials at once.
+        reason: one line that explains the choice.
     """
 
     cpus_per_trial: float
@@ -49,7 +49,7 @@ class Resources:
 
 
 def this_machine() -> Node:
-    """What a local Ray has."""
+    """The resources of a local Ray."""
     return Node(available_cpus(), available_gpus(), available_memory())
 
 
@@ -60,22 +60,22 @@ def fit_resources(
     concurrency: int | None,
     jobs: int,
 ) -> Resources:
-    """Resources per trial and concurrency that fit; None means: choose.
+    """Choose the resources of a trial and the concurrency; None leaves a choice to this function.
 
     Args:
-        nodes: what each has; a trial has to fit into one.
+        nodes: the machines; a trial has to fit into one of them.
         cpus: per trial.
         gpus: per trial.
-        concurrency: at most so many trials at once; None: as many as CPUs, GPUs and memory allow.
-        jobs: more at once are of no use.
+        concurrency: largest number of trials at once; None: as CPUs, GPUs and memory allow.
+        jobs: number of jobs to do; more at once are never chosen.
 
     Raises:
-        ResourceError: when not even one trial fits.
+        ResourceError: not even one trial fits.
     """
     all_cpus, all_gpus = sum(n.cpus for n in nodes), sum(n.gpus for n in nodes)
     gpus = (1.0 if all_gpus else 0.0) if gpus is None else gpus
-    # One thread and one trial per core trained 2 x 2,025 images per second against 3,885 for one
-    # trial with two threads; beside a GPU, the CPU only feeds it.
+    # Two trials with one thread each trained 2 x 2,025 images per second, against 3,885 for one
+    # trial with two threads. With a GPU, the CPU only feeds it.
     cpus = 1.0 if cpus is None else cpus
     fitting = in_memory = 0
     for node in nodes:

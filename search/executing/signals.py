@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end Ray Tune calmly, however often they come."""
+"""SIGINT, SIGTERM and SIGHUP end Ray Tune in order, also if they come several times."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import threading
 from collections.abc import Iterator
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl+C; a batch system's or a container's end; a terminal that is closed."""
+"""Sent by Ctrl+C; by a batch system or container that ends; by a terminal that is closed."""
 
 
 @contextlib.contextmanager
 def ended_calmly() -> Iterator[threading.Event]:
-    """Let Ray Tune end its loop at the first signal, and take no notice of further ones.
+    """Let Ray Tune end its loop at the first signal, and ignore further ones.
 
-    Ray listens to SIGUSR1 for that, and to SIGINT unless TUNE_DISABLE_SIGINT_HANDLER is set: its
-    handler of SIGINT lets a second Ctrl+C through, in the middle of writing what is left.
+    Ray ends its loop at SIGUSR1, and at SIGINT unless TUNE_DISABLE_SIGINT_HANDLER is set. Its
+    handler of SIGINT is not used because it lets a second Ctrl+C interrupt the last writes.
 
     Yields:
-        set once a signal has come.
+        An event that is set once a signal has come.
     """
     came = threading.Event()
 
@@ -29,10 +29,10 @@ def ended_calmly() -> Iterator[threading.Event]:
         signal.raise_signal(signal.SIGUSR1)
 
     before = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGUSR1)}
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray listens
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray sets its handler
     for number in _ENDING:
-        # nohup ignores SIGHUP for good. A shell ignores SIGINT for what it starts in the
-        # background; there it comes only from somebody who means this process.
+        # SIGHUP stays ignored under nohup. SIGINT does not, although a shell makes background
+        # processes ignore it: there it was sent to this process on purpose.
         if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:
             signal.signal(number, forward)
     try:
@@ -44,7 +44,7 @@ def ended_calmly() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
-    """Finish something short, such as ending Ray's processes, before a signal is heard."""
+    """Ignore signals during something short, such as ending Ray's processes."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield

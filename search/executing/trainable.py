@@ -1,8 +1,7 @@
 """One job on a Ray worker.
 
-A worker process does many jobs (`reuse_actors`), so what all of them need is opened once per
-process: the device, and the packed dataset, read from its path and moved there. Only paths,
-settings and numbers are sent through Ray.
+A worker process does many jobs (`reuse_actors`). So the device is chosen, and the packed dataset
+read and moved to it, once per process. Only paths, settings and numbers are sent through Ray.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ REPORT = "report"
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What a worker needs beside the job; plain values, paths absolute.
+    """What a worker needs besides the job: plain values, paths absolute.
 
     Attributes:
         pack: folder of the packed dataset.
-        digest: of the dataset; a pack with another one is refused.
-        store: its address, see `model.store.open_store`.
+        digest: digest of the dataset; a pack with another digest is refused.
+        store: address of the store, see `model.store.open_store`.
         protocol: `model.hyperparameters.Protocol` as JSON text.
-        seed: the study's.
+        seed: the study's seed.
         cpus, gpus: resources of one trial.
         dtype: "auto", "bfloat16" or "float32".
     """
@@ -58,31 +57,31 @@ class WorkerContext:
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
-    """Job and context as a Ray Tune configuration: as text, which Ray leaves as it is."""
+    """Job and context as a Ray Tune configuration; as text, because Ray does not change text."""
     return {"context": json.dumps(asdict(context)), "job": json.dumps(asdict(job))}
 
 
 def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
-    """What `encode` was given."""
+    """The inverse of `encode`."""
     return WorkerContext(**json.loads(config["context"])), Job(**json.loads(config["job"]))
 
 
 def run_job(config: Mapping[str, str]) -> None:
-    """Ray Tune's trainable: one job, reported epoch by epoch, then as a whole.
+    """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
-    Reports are JSON text under the one key `REPORT`, because Ray flattens nested ones:
+    Reports are JSON text under the one key `REPORT`, because Ray flattens nested values:
     `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
     `{"event": "intermediate", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is
     trained to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
     "reason"}` with the kind of a `search.executing.faults.Fault`. After a diverged training the
-    worker goes on with the next job; after anything else that was raised, Ray replaces it.
+    worker goes on with the next job; after any other exception Ray replaces the worker.
     """
     context, job = decode(config)
     try:
         _report(_work(context, job))
     except Exception as error:
         fault = fault_of(error)
-        # Several nodes may do the jobs; what is wrong with one of them has to be looked for there.
+        # There may be several nodes, and the fault must be repaired on this one.
         where = f"on {platform.node()}: " if fault.kind == "environment" else ""
         _report({"event": "failed", "kind": fault.kind, "reason": f"{where}{fault.reason}"})
         if not isinstance(error, TrialDiverged):
@@ -120,7 +119,7 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
 
 
 def _place(device: Device) -> str:
-    """The device in words, with the numbers of the GPUs that Ray gave to this worker."""
+    """The device's name, with the numbers of the GPUs that Ray gave to this worker."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return f"{device.name} {shown}".rstrip() if device.name == "cuda" else device.name
 
@@ -136,7 +135,7 @@ def _protocol(context: WorkerContext) -> Protocol:
 
 @lru_cache(maxsize=1)
 def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
-    """Device and data of this process."""
+    """The device and the data of this process."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
     dataset = open_pack(Path(context.pack), digest=context.digest)

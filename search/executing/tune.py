@@ -1,9 +1,9 @@
-"""Thin Ray Tune adapters: Ray executes what a `JobSource` hands out.
+"""Thin Ray Tune adapters: Ray executes the jobs of a `JobSource`.
 
-Nothing about a job is kept in Ray alone. Ray is given no metric, no checkpoints, no retries and
-no logger. The Searcher only asks; the scheduler hears every report and error in order and passes
-it on. To start again is to make a new Ray Tune experiment over the same source:
-`Tuner.restore` loses the scheduler's state and cannot add trials.
+Nothing about a job is kept only in Ray. Ray is given no metric, no checkpoints, no retries and no
+logger. The searcher only asks; the scheduler receives every report and error in order and passes
+it on. A restart makes a new Ray Tune experiment over the same source, because `Tuner.restore`
+loses the scheduler's state and cannot add trials.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_jo
 
 
 def _nothing() -> None:
-    """What the adapters unpickle to: Ray pickles them once, and never needs them back."""
+    """The adapters unpickle to this: Ray pickles them once, and never uses the copy."""
 
 
 def run_jobs(
@@ -46,20 +46,20 @@ def run_jobs(
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
-    SIGINT, SIGTERM and SIGHUP end it calmly; the caller sees `source.finished` False then. Jobs
+    After SIGINT, SIGTERM or SIGHUP this function returns while `source.finished` is False. Jobs
     that were running stay open in the source.
 
     Args:
         source: hands out jobs, takes in results.
-        listeners: told afterwards; what one raises harms nothing.
-        context: for the workers.
+        listeners: told after the source; their exceptions are logged.
+        context: what the workers need.
         resources: from `fit_resources`.
-        folder: for what Ray writes; nothing in it is needed afterwards.
-        on_step: called in every step of Ray's loop, about ten times a second. What it raises
-            ends this call, as what the source raises does.
+        folder: for Ray's files, which are not needed afterwards.
+        on_step: called in every step of Ray's loop, about ten times a second. An exception in it
+            or in the source ends this call.
 
     Raises:
-        EnvironmentFault: no job can be done as the machine is now; those that ran stay open.
+        EnvironmentFault: the machine cannot do any job now; running jobs stay open.
     """
     leg = f"leg-{time.time_ns()}"
     with ended_calmly() as signalled:
@@ -77,7 +77,7 @@ def run_jobs(
 def _tuner(
     bridge: Bridge, resources: Resources, folder: Path, leg: str, on_step: Callable[[], None]
 ) -> tune.Tuner:
-    """Ray Tune over the bridge's jobs; it writes to `folder / leg`."""
+    """A Ray Tune experiment over the bridge's jobs; it writes to `folder / leg`."""
 
     def step() -> None:
         _check_environment(bridge)
@@ -113,7 +113,7 @@ def _check_environment(bridge: Bridge) -> None:
 
 
 class _AskingSearcher(Searcher):  # type: ignore[misc]
-    """Only asks; results reach the source through the scheduler."""
+    """Only asks for jobs; results reach the source through the scheduler."""
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
@@ -123,24 +123,24 @@ class _AskingSearcher(Searcher):  # type: ignore[misc]
         return _nothing, ()
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Say that the limit is kept here: Ray's own limiter leaks slots of failed resets."""
+        """Keep the limit here, because Ray's own limiter loses slots when a reset fails."""
         del max_concurrent
         return True
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        """A job as configuration, FINISHED, or None while something is live."""
+        """A job as a configuration, FINISHED, or None while a job runs."""
         return self._bridge.suggest(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the scheduler has heard it first."""
+        """Do nothing: the scheduler has passed it on already."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the source keeps its own state."""
+        """Do nothing: the source keeps its own state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a new start is a new Ray Tune experiment."""
+        """Do nothing: a restart makes a new Ray Tune experiment."""
 
 
 class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -154,13 +154,13 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         return _nothing, ()
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
-        """Remember the trial: the bridge looks for those that ended without a word."""
+        """Keep the trial, so that the bridge can find trials that ended without a report."""
         self._bridge.trials[trial.trial_id] = trial
 
     def on_trial_result(
         self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
     ) -> str:
-        """Tell the source; stop when it says so."""
+        """Tell the source; stop the trial if the source says so."""
         if REPORT in result and self._bridge.hear(trial.trial_id, json.loads(result[REPORT])):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
@@ -172,7 +172,7 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self._bridge.completed(trial.trial_id)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        """Pass on what kind of fault it was; without a readable exception, a lost worker."""
+        """Pass on the kind of fault; without a readable exception it is a lost worker."""
         error = _error_of(trial)
         fault = Fault("lost", "worker lost") if error is None else fault_of(error)
         died = isinstance(error, RayError) and not isinstance(error, RayTaskError)
@@ -189,16 +189,16 @@ class _Stepper(tune.Callback):  # type: ignore[misc]
         return _nothing, ()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        """Pass it on."""
+        """Call the function."""
         self._on_step()
 
 
 def _error_of(trial: Trial) -> BaseException | None:
-    """The exception of an errored Ray trial; None when there is none or it cannot be read."""
-    # get_pickled_error() reads storage that is not synchronised yet; the local file is there.
+    """The exception of a failed Ray trial; None if there is none or it cannot be read."""
+    # Not get_pickled_error(): it reads storage that is not synchronised yet.
     path = trial.pickled_error_file
     try:
         error = pickle.loads(Path(path).read_bytes()) if path else None
-    except Exception:  # an exception that cannot be read here is known by the worker's report
+    except Exception:  # if it cannot be read here, the worker has reported it
         return None
     return error if isinstance(error, BaseException) else None

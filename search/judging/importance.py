@@ -12,7 +12,7 @@ keep all fine-tunes of a baseline together.
 If only some trials have a hyperparameter, they are compared among themselves, weighted by their
 number in the better half (Conditional PED-ANOVA, arXiv 2601.20800).
 
-The better half is used in place of Optuna's best tenth. In simulated searches of 12
+The better half is used instead of Optuna's best tenth. In simulated searches of 12
 hyperparameters, one of them moved accuracy through a peak by 10 points, with noise of 1.5 points
 and a spread of 2 between baselines. It stood out in 0.5 of the searches of 24 trials and 0.75 of
 those of 40; with the best quarter, in 0.07 and 0.47, although the limit of chance was lower then.
@@ -235,7 +235,7 @@ class _Measure:
 
     def __init__(self, names: Sequence[str], space: Space) -> None:
         storage = InMemoryStorage()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it reports the next line
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise it reports the next line
         name = optuna.create_study(storage=storage, direction="maximize").study_name
         self._study, self._names = _Trials(storage, name), list(names)
         self._distributions = {n: space.distributions[n] for n in names}

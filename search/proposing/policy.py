@@ -1,8 +1,8 @@
 """When a study fine-tunes an existing baseline again, and when it stops a trial at a rung.
 
-Both are functions of the study's trials alone, so a restarted driver decides as the old one. The
-defaults are what replay on recorded trials chose, see `experiments/LOG.md`. A rung is known here
-alone: a job is told after which baseline epochs to report, and a trial's record keeps the values.
+Both depend only on the study's trials, so a restarted driver makes the same decisions. The
+defaults were chosen by replay on recorded trials, see `experiments/LOG.md`. Rungs are known only
+here: a job holds the baseline epochs after which it reports, and a trial's record the values.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     branches: Annotated[int, Field(ge=1, le=1000)] = 6
-    """Fine-tunes of one baseline at most, its first included; 1 gives every trial its own."""
+    """Most fine-tunes of one baseline, the first included; 1 gives every trial its own."""
     first_baselines: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Baselines that are begun before any is taken up again."""
+    """Number of baselines that are begun before any is fine-tuned again."""
     rungs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
-    """Baseline epochs, rising, each followed by a whole fine-tune."""
+    """Rising baseline epochs, each followed by a whole fine-tune."""
     keep: Annotated[float, Field(gt=0, le=1)] = 1 / 3
-    """Fraction of the trials at a rung that go on, the best."""
+    """Fraction of the trials at a rung that go on; these are the best."""
     min_population: Annotated[int, Field(ge=1)] = 4
-    """Trials at a rung below which none is stopped there."""
+    """Number of trials at a rung from which on trials are stopped there."""
 
     @field_validator("rungs")
     @classmethod
@@ -49,7 +49,7 @@ class Policy(BaseModel):
         return {f"rung_{epochs}": epochs for epochs in self.rungs}
 
     def problems(self, max_epochs: int) -> list[str]:
-        """One line for each rung that a baseline of at most `max_epochs` cannot have."""
+        """One line for each rung that is not below `max_epochs`."""
         return [
             f"policy.rungs: {epochs}, but must be below protocol.baseline.max_epochs, {max_epochs}"
             for epochs in self.rungs
@@ -77,10 +77,10 @@ class Policy(BaseModel):
         return None if best is None or families.size(best) >= self.branches else best
 
     def stops(self, trial: TrialRecord, epochs: int, values: Intermediates) -> bool:
-        """Whether the trial is to end at a rung where it has just reported its value.
+        """Whether to stop the trial at the rung where it has just reported its value.
 
-        It is compared with the values at the same rung of trials that did not fail. The reference
-        configuration and points are never stopped.
+        Its value is compared with those of all trials at this rung that did not fail. The
+        reference configuration and points are never stopped.
         """
         if trial.role != "sampled":
             return False
@@ -92,5 +92,5 @@ class Policy(BaseModel):
 
     @staticmethod
     def reason(epochs: int, value: float) -> str:
-        """Why a trial was stopped; the study's journal and `trials.csv` have it."""
+        """Why a trial was stopped, for the study's journal and `trials.csv`."""
         return f"stopped at the rung of {epochs} epochs: {value:.4f}"

@@ -1,1 +1,1 @@
-"""The study: Optuna's record of all trials, and what is asked of it."""
+"""The study: Optuna's record of all trials, and the questions that the search asks it."""

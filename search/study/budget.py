@@ -1,4 +1,4 @@
-"""Budgets: when a study stops asking. Running trials are let finish."""
+"""Budgets: when a study asks for no more trials. Running trials may finish."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shiftsearch.search.study.records import TrialRecord
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent; None is without limit.
+    """What may be spent; None means no limit.
 
     Attributes:
-        trials: complete or pruned ones wanted.
-        seconds: of the driver's clock, over all its calls on the run.
-        trainings: multiples of one whole protocol; a fine-tune of a baseline that exists, or a
-            stopped trial, counts as the fraction of it that it trained.
+        trials: number of trials that should end complete or pruned.
+        seconds: time by the driver's clock, added up over all calls on the run.
+        trainings: training time in multiples of one whole protocol. A fine-tune of an existing
+            baseline, or a stopped trial, counts as the fraction that it trained.
     """
 
     trials: int = 20
@@ -26,7 +26,7 @@ class Budget:
     trainings: float | None = None
 
     def spent(self, seconds: float, trainings: Trainings) -> bool:
-        """Whether time or trainings are used up."""
+        """Whether the time or the trainings are used up."""
         if self.seconds is not None and seconds >= self.seconds:
             return True
         return self.trainings is not None and trainings.total >= self.trainings
@@ -37,8 +37,8 @@ class FailurePolicy:
     """When failed trials end the search.
 
     Attributes:
-        max_share: of failed trials among the ended ones, in 0..1; above it the search ends.
-        min_ended: ended trials below which the share is not looked at.
+        max_share: the search ends if a larger fraction of the ended trials failed, in 0..1.
+        min_ended: number of ended trials from which on this is checked.
     """
 
     max_share: float = 0.5
@@ -46,10 +46,10 @@ class FailurePolicy:
 
 
 class Trainings:
-    """Training time of all ended trials, in multiples of the mean whole protocol's.
+    """Training time of all ended trials, in multiples of the mean time of one whole protocol.
 
-    Trials that train their own baseline to the end are the measure. An intermediate value
-    costs a mean fine-tune, a stopped baseline its fraction of the mean epochs; failed ones cost
+    The mean is over complete trials with a baseline of their own. An intermediate value costs one
+    mean fine-tune, and a stopped baseline its fraction of the mean epochs. Failed trials cost
     nothing. A `search.study.tallies.Tally`; its sums are exact, so n equal trials are n trainings.
     """
 
@@ -84,7 +84,7 @@ class Trainings:
 
     @property
     def total(self) -> float:
-        """So far."""
+        """The trainings so far."""
         if not self._whole:
             return 0.0
         baseline, fine_tune = self._baseline / self._whole, self._fine_tune / self._whole

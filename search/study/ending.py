@@ -1,4 +1,8 @@
-"""When a study asks for no more: all done, too many failures, a request, a budget, convergence."""
+"""When a study asks for no more trials.
+
+All are done, too many failed, the user asked to stop, the budget is spent, or the search has
+converged.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,13 @@ DONE: tuple[State, ...] = ("complete", "pruned")
 
 
 class Ending:
-    """What is wanted and spent, asked anew whenever a trial could be asked for.
+    """Decides whether the study asks for another trial.
 
     Args:
         stored: the study.
         budget: as set when this call of the driver began.
         failures: when to give up.
-        clock: in seconds.
+        clock: returns the time in seconds.
 
     Attributes:
         noise: standard deviation of the objective between seeds; once it is set, the search ends
@@ -49,27 +53,27 @@ class Ending:
 
     @property
     def wanted(self) -> int:
-        """Complete or pruned trials: as set, or more if the search was extended."""
+        """Number of complete or pruned trials to reach: as set, or more after an extension."""
         return max(self._budget.trials, self._stored.attribute("extended_to") or 0)
 
     @property
     def missing(self) -> int:
-        """Complete or pruned trials still wanted."""
+        """Number of complete or pruned trials still to reach."""
         return max(0, self.wanted - self._stored.count(*DONE))
 
     @property
     def gave_up(self) -> bool:
         """Whether the failure policy ends the search.
 
-        Trials that failed for want of a worker count in the call that lost them, so that a machine
-        that loses all workers ends it. They say nothing of the configurations, so once the machine
-        is mended, the next call goes on.
+        Trials that failed because their workers were lost count only in the call that lost them.
+        So a machine that loses all its workers ends the search, and the next call goes on after
+        the machine is repaired.
         """
         return self._too_many(self._stored.count("failed") - self._losses_before)
 
     @property
     def gave_up_for_losses(self) -> bool:
-        """Whether it would have gone on, had no worker been lost."""
+        """Whether the search gave up only because workers were lost."""
         failed = self._stored.count("failed") - self._losses.count
         return self.gave_up and not self._too_many(failed)
 
@@ -79,7 +83,7 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """Why no more is asked before the wanted number is reached; empty while it is not so."""
+        """Why the search stops before `wanted` is reached; empty if it does not."""
         if self.missing == 0:
             return ""
         if self.gave_up:
@@ -92,44 +96,49 @@ class Ending:
 
     @property
     def over(self) -> bool:
-        """Whether no more is asked."""
+        """Whether no more trials are asked for."""
         return self.missing == 0 or bool(self.reason)
 
     def begin(self) -> None:
-        """Start the clock, unless it runs."""
+        """Start the clock if it is not running."""
         self._begun = self._clock() if self._begun is None else self._begun
 
     def note_seconds(self) -> None:
-        """Write down the time spent so far."""
+        """Record the time spent so far in the study."""
         self._stored.note("seconds", self._seconds)
 
     def extend(self, trials: int) -> None:
-        """Want more complete or pruned trials, in this call and those that continue the run.
+        """Raise the number of trials to reach, for this call and all later ones on the run.
 
         Raises:
-            ValueError: not more than are wanted already.
+            ValueError: `trials` is not above `wanted`.
         """
         if trials <= self.wanted:
-            raise ValueError(f"trials is {trials}, but must be above {self.wanted}, those wanted")
+            raise ValueError(
+                f"trials is {trials}, but must be above {self.wanted}, the present number"
+            )
         self._stored.note("extended_to", trials)
 
     def stop(self) -> None:
-        """Ask for no more, whatever is wanted, until `resume`; open trials go on."""
+        """Ask for no more trials until `resume`; open trials go on."""
         self._stored.note("stopped", True)
 
     def resume(self) -> None:
-        """Take `stop` back, once the run is concluded: the next call goes on."""
+        """Undo `stop`, so that the next call goes on; called when the run is concluded."""
         if self._stored.attribute("stopped"):
             self._stored.note("stopped", False)
 
     @property
     def _seconds(self) -> float:
-        """Of asking and training so far, by the driver's clock, over all calls."""
+        """Time of asking and training so far, by the driver's clock, over all calls."""
         now = 0.0 if self._begun is None else self._clock() - self._begun
         return self._seconds_before + now
 
     def _converged(self) -> str:
-        """In words, when more trials gain less than the noise; asked once per ended trial."""
+        """The reason if more trials would gain less than the noise, else empty.
+
+        Computed once per ended trial.
+        """
         if self.noise is None:
             return ""
         done = self._stored.count(*DONE)

@@ -1,7 +1,7 @@
-"""Which number formats the trials of a study were computed in: its dtypes.
+"""The number formats (dtypes) in which the trials of a study were computed.
 
-With `dtype: auto` every machine chooses for itself, so a run that goes on elsewhere may change
-from one to another. That is recorded beside the study's identity, not in it: it refuses nothing.
+With `dtype: auto` every machine chooses its own, so the dtype may change if a run is continued on
+another machine. It is recorded, but not as part of the study's identity: a change is allowed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from shiftsearch.search.study.stored_study import StoredStudy
 
 
 class Formats:
-    """The dtypes that were chosen so far, in the order of their first use.
+    """The dtypes used so far, in the order of their first use.
 
     Args:
-        stored: the study; trials of a version that recorded nothing tell by their environments.
+        stored: the study. If it was made by a version that recorded no dtypes, they are read from
+            the environments of its trials.
     """
 
     def __init__(self, stored: StoredStudy) -> None:
@@ -29,11 +30,11 @@ class Formats:
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """All of them."""
+        """All dtypes used so far."""
         return tuple(self._seen)
 
     def note(self, dtype: str) -> bool:
-        """Record that trials are computed in `dtype`; whether that is new."""
+        """Record that trials are computed in `dtype`; returns whether it is new."""
         if dtype in self._seen:
             return False
         self._seen.append(dtype)
@@ -42,7 +43,7 @@ class Formats:
 
 
 def dtypes_of(result: ProtocolResult | None) -> Iterator[str]:
-    """Of the stages of a result, as far as it says."""
+    """The dtype of each stage of a result that recorded one."""
     for stage in () if result is None else (result.baseline, result.fine_tune):
         if "dtype" in stage.environment:
             yield str(stage.environment["dtype"])

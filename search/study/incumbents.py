@@ -1,6 +1,6 @@
-"""Which trials were a search's best when they ended: one rule for live and simulated searches.
+"""Which trials were the best of a search when they ended, for live and simulated searches.
 
-Without imports of weight, so that a timed search that needs it starts no later.
+Imports nothing large, so that it does not delay the start of a timed search.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ Trial = TypeVar("Trial")
 
 
 def incumbents(trials: Iterable[Trial], value: Callable[[Trial], float]) -> list[Trial]:
-    """Those that were best when they ended; the first of equals stays.
+    """The trials that were best when they ended; of equal ones, only the first.
 
     Args:
-        trials: ended ones, in the order of their ends.
-        value: what they are ranked by, higher is better; what the search may see.
+        trials: ended trials, in the order in which they ended.
+        value: ranks the trials, higher is better; must be visible to the search.
 
     Returns:
-        In the same order, with rising values; empty without trials.
+        The trials in the same order, with rising values; empty without trials.
     """
     found: list[Trial] = []
     for trial in trials:

@@ -18,18 +18,18 @@ from optuna.storages.journal import (
 
 
 class RunLocked(RuntimeError):  # noqa: N818, named by its cause
-    """Another process writes this run; the message names it and what it does."""
+    """Another process is writing to this run; the message names the process and its work."""
 
 
 class RunLock:
-    """The run's own lock: held by who writes it, freed by the kernel however that process dies.
+    """The lock of a run, held by the one process that writes to it.
 
-    flock works on local disks and on NFS from version 4; on a file system without it, taking the
-    lock raises OSError.
+    The kernel frees it when that process ends in any way. It uses flock, which works on local
+    disks and on NFS from version 4; on a file system without it, taking the lock raises OSError.
 
     Args:
-        path: of the lock's file.
-        work: what is done under it, in words: "a search".
+        path: the lock file.
+        work: what the process does, in words, such as "a search".
     """
 
     def __init__(self, path: Path, work: str = "a search") -> None:
@@ -37,7 +37,11 @@ class RunLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Take the lock or raise `RunLocked` at once."""
+        """Take the lock.
+
+        Raises:
+            RunLocked: another process holds it.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("a+", encoding="utf-8")
         try:
@@ -47,8 +51,8 @@ class RunLock:
             process, _, work = (file.read().strip() or "unknown").partition(": ")
             file.close()
             raise RunLocked(
-                f"{self._path.parent}: {work or 'a search'} is at work on this run (process"
-                f" {process}); wait for its end"
+                f"{self._path.parent}: {work or 'a search'} is using this run (process {process});"
+                " wait until it has ended"
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()} on {os.uname().nodename}: {self._work}\n")
@@ -63,10 +67,10 @@ class RunLock:
 
 
 class _NoLock(JournalFileSymlinkLock):
-    """The journal's lock under the run's own lock: nothing to do.
+    """A journal lock that does nothing, because the caller holds the run's lock.
 
-    Optuna's default, a symbolic link, survives the death of its owner (the next start then waits
-    30 s), and with a relative path spins for ever.
+    Optuna's default lock is a symbolic link. It stays when its owner dies, so that the next start
+    waits 30 s, and with a relative path it waits for ever.
     """
 
     def acquire(self) -> bool:
@@ -77,9 +81,9 @@ class _NoLock(JournalFileSymlinkLock):
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage over a journal file; the caller holds the run's lock.
+    """Open a journal file for reading and writing; the caller holds the run's lock.
 
-    An unfinished last line (full disk, power cut) is cut off first: left alone, the second write
+    An unfinished last line (full disk, power cut) is cut off first. Otherwise the second write
     after it would make the whole study unreadable.
     """
     path = path.absolute()
@@ -92,11 +96,11 @@ def open_journal(path: Path) -> JournalStorage:
 
 
 class _Snapshot(BaseJournalBackend):
-    """The whole lines of a journal as they were at one moment; nothing can be written."""
+    """The complete lines of a journal at one moment, read-only."""
 
     def __init__(self, path: Path) -> None:
         content = path.read_bytes()
-        # What follows the last line break is being written, or was when its driver died.
+        # Text after the last line break is unfinished: it is being written, or its driver died.
         self._lines = content[: content.rfind(b"\n") + 1].splitlines()
 
     def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
@@ -107,12 +111,12 @@ class _Snapshot(BaseJournalBackend):
 
 
 def read_journal(path: Path) -> JournalStorage:
-    """The storage as it is now, for readers without the lock: never cuts, creates or writes.
+    """Read a journal file as it is now; needs no lock and never changes the file.
 
-    A driver may write meanwhile; its next lines are not seen.
+    Lines that a driver writes later are not seen.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a whole line of it is damaged.
+        ValueError: a complete line of it is damaged.
     """
     return JournalStorage(_Snapshot(path))

@@ -1,4 +1,4 @@
-"""Trials as the study knows them, read from Optuna's."""
+"""Records of trials, read from Optuna's study."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _STATES: Mapping[TrialState, State] = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the study knows it.
+    """One trial of the study.
 
     Attributes:
         number: counted from 0.
-        state: what has become of it.
+        state: the trial's state.
         role: "reference", "point" or "sampled".
         value: `test2_accuracy` on the selection part; None unless complete.
         configuration: full and canonical; empty while waiting.
-        result: of the protocol; None unless complete.
-        reason: why it failed or was stopped; empty otherwise.
-        seconds: from ask to end by the driver's clock; None while open.
-        branch_of: the trial whose baseline it takes up; None when it trains its own.
+        result: the protocol's result; None unless complete.
+        reason: why the trial failed or was stopped; empty otherwise.
+        seconds: time from ask to end by the driver's clock; None while open.
+        branch_of: the trial whose baseline it fine-tunes; None if it trains its own.
         has_baseline: whether its baseline is trained to the end.
-        intermediate: baseline epochs to `test2_accuracy` after a whole fine-tune from there.
-        lost: whether it failed because its worker was lost too often: its configuration is not
-            to blame.
+        intermediate: `test2_accuracy` after a whole fine-tune, by the baseline epochs before it.
+        lost: whether it failed because its worker was lost too often. This does not speak against
+            its configuration.
 
     Raises:
-        ValueError: a value or a result is missing in a complete trial, or present in another; or
-            a failed trial has no reason.
+        ValueError: a complete trial lacks its value or result, another trial has one, or a failed
+            trial has no reason.
     """
 
     number: int
@@ -76,22 +76,22 @@ class TrialRecord:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is complete, pruned or failed."""
+        """Whether the trial is complete, pruned or failed."""
         return self.state in ("complete", "pruned", "failed")
 
     @property
     def written_state(self) -> str:
-        """The state as files have it: Optuna's name, which is `fail` for a failed trial."""
+        """The state as written to files; these use Optuna's name `fail` for a failed trial."""
         return "fail" if self.state == "failed" else self.state
 
     @property
     def root(self) -> int:
-        """The trial that trains or trained its baseline."""
+        """The number of the trial that trains or trained its baseline."""
         return self.number if self.branch_of is None else self.branch_of
 
     @property
     def stopped_at(self) -> int | None:
-        """The baseline epochs after which it was stopped; None unless pruned."""
+        """The baseline epochs after which the trial was stopped; None unless pruned."""
         return max(self.intermediate, default=None) if self.state == "pruned" else None
 
     @property
@@ -101,7 +101,7 @@ class TrialRecord:
 
     @property
     def trained_seconds(self) -> float | None:
-        """Training time of what the trial did not find done; None unless complete."""
+        """Seconds of training, without another trial's baseline; None unless complete."""
         if self.result is None:
             return None
         own = self.result.baseline.seconds if self.branch_of is None else 0.0
@@ -109,17 +109,17 @@ class TrialRecord:
 
 
 def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Value]:
-    """The part of a flat configuration that is of one stage; what both share is the baseline's."""
+    """The hyperparameters of one stage; those that both stages share belong to the baseline."""
     is_last = stage == "fine_tune"
     return {k: v for k, v in configuration.items() if k.startswith("fine_tune.") == is_last}
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours."""
+    """The record of an Optuna trial."""
     attributes = trial.user_attrs
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
     is_complete = trial.state == TrialState.COMPLETE
-    # A driver that dies just before it ends a trial leaves its result behind: not complete yet.
+    # If a driver dies just before it ends a trial, an open trial has a result.
     result = ProtocolResult.from_json(attributes.get("result", {})) if is_complete else None
     return TrialRecord(
         trial.number,
@@ -140,14 +140,14 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
 def _is_lost(attributes: Mapping[str, Any]) -> bool:
     """The attribute `lost` of a trial.
 
-    The first version did not write it: there, such a trial has three losses and this reason.
+    The first version did not write it; it is recognised by three losses and the reason.
     """
     was_lost = attributes.get("losses") == 3 and _LOST_BEFORE.match(attributes.get("reason", ""))
     return bool(attributes.get("lost", was_lost))
 
 
 def stored_trials(path: Path) -> list[TrialRecord]:
-    """All trials of the study in a journal, by number; none before it holds a study.
+    """All trials of the study in a journal, by number; empty if it holds no study yet.
 
     Needs no lock and writes nothing; see `search.study.journal.read_journal`.
     """
@@ -156,7 +156,7 @@ def stored_trials(path: Path) -> list[TrialRecord]:
 
 
 def stored_identity(path: Path) -> dict[str, str]:
-    """What the study in a journal was made with, field to value; read like `stored_trials`.
+    """The identity of the study in a journal, value by field; read like `stored_trials`.
 
     Raises:
         LookupError: the journal holds no study yet.
@@ -174,7 +174,7 @@ def _stored_study(path: Path) -> optuna.Study | None:
 
 
 def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:
-    """The best complete trials of distinct configurations, best first, ties by number."""
+    """The best complete trials with distinct configurations, best first, ties by number."""
     complete = [t for t in trials if t.value is not None]
     complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
     distinct: dict[tuple[tuple[str, Value], ...], TrialRecord] = {}
@@ -184,10 +184,10 @@ def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialReco
 
 
 def best_families(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
-    """The best trial of each of the best baselines; where they are too few, the next best trials.
+    """The best trial of each of the best baselines; if these are too few, the next best trials.
 
-    Trials of one baseline share its luck under the search's seed, so the best few of all may
-    stand and fall together.
+    Trials with the same baseline share its luck under the search's seed. If it was only luck, all
+    of them do worse when retrained.
     """
     ranked = best_trials(trials, len(trials))
     first: dict[int, TrialRecord] = {}

@@ -1,4 +1,4 @@
-"""How a study asks, in one object."""
+"""The settings of a study."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from shiftsearch.search.study.budget import Budget, FailurePolicy
 
 @dataclass(frozen=True)
 class Settings:
-    """How a study asks.
+    """The settings of a study.
 
     Attributes:
-        name: of the study in the journal.
+        name: the study's name in the journal.
         sampler: a name that `search.proposing.samplers.StageSampler` knows.
-        seed: of the study; every trial's seeds and the sampler's derive from it.
+        seed: the study's seed; the seeds of all trials and of the sampler derive from it.
         budget: when to stop asking.
         points: known-good configurations, tried after the reference.
         failures: when to give up.
-        policy: which baselines are taken up again, and which trials are stopped.
-        start_up: trials that end before the sampler's model is asked.
+        policy: which baselines are fine-tuned again, and which trials are stopped.
+        start_up: number of trials that must end before the sampler's model is used.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Optuna's study in the run's journal: opened, compared with what it was made for, written.
+"""Optuna's study in the run's journal: opened, checked against its identity, and written.
 
-Its trials are read once, when it is opened, and then one by one as they change. Contract: one
-process, the holder of the run's lock, and one thread; nobody else writes the study meanwhile.
+All trials are read once, when the study is opened, and then one by one as they change. Contract:
+only one thread of one process, which holds the run's lock, uses and writes the study.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from shiftsearch.search.study.tallies import Tally
 
 
 class StudyMismatch(ProblemsError):  # noqa: N818, named by its cause
-    """The run's study was made under other conditions; a line per field, with both values."""
+    """The run's study has another identity; one line per field, with both values."""
 
 
 class StoredStudy:
     """Trials and attributes of one Optuna study.
 
     Args:
-        path: of the journal; created when absent. None keeps the study in memory.
-        name: of the study when it is created.
-        identity: what must not change over its life, field to value.
+        path: the journal; created if absent. None keeps the study in memory.
+        name: the study's name if it is created.
+        identity: what must never change for this study, value by field.
 
     Attributes:
-        records: all trials, by number; to be read only.
+        records: all trials, by number; callers must not change the list.
 
     Raises:
-        StudyMismatch: when the stored study has another identity or direction.
+        StudyMismatch: the stored study has another identity or direction.
     """
 
     def __init__(self, path: Path | None, name: str, identity: Mapping[str, str]) -> None:
         self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
         names = optuna.get_all_study_names(self._storage)
         if names:
-            # Not create_study(load_if_exists=True): that writes, and takes another name or
-            # direction without a word.
+            # Not create_study(load_if_exists=True), which writes, and silently accepts another
+            # name or direction.
             self.optuna = optuna.load_study(study_name=names[0], storage=self._storage)
         else:
             self.optuna = optuna.create_study(
@@ -71,7 +71,7 @@ class StoredStudy:
             return
         problems = [
             f"{key}: this run was made with {stored.get(key, 'nothing')}, now it is "
-            f"{identity.get(key, 'nothing')}; take another --run for it"
+            f"{identity.get(key, 'nothing')}; use another --run for it"
             for key in {**stored, **identity}
             if stored.get(key) != identity.get(key)
         ]
@@ -79,7 +79,7 @@ class StoredStudy:
             raise StudyMismatch(problems)
 
     def attribute(self, key: str) -> Any:
-        """An attribute of the study; None where it has none."""
+        """An attribute of the study, or None."""
         return self._attributes.get(key)
 
     def note(self, key: str, value: object) -> None:
@@ -87,20 +87,20 @@ class StoredStudy:
         self.optuna.set_user_attr(key, value)
         self._attributes[key] = value
 
-    # ---- trials, as they are now
+    # ---- reading
 
     def follow(self, tally: Tally) -> None:
-        """Tell a tally of every trial, and from now on of every change."""
+        """Tell a tally about every trial, and from now on about every change."""
         self._tallies.append(tally)
         for record in self.records:
             tally.add(record)
 
     def count(self, *states: State) -> int:
-        """Trials in one of the states."""
+        """Number of trials in any of the states."""
         return sum(self._states[state] for state in states)
 
     def trial(self, number: int) -> FrozenTrial:
-        """One trial as Optuna has it."""
+        """One trial as an Optuna object."""
         return self._trials[number]
 
     def get(self, number: int, key: str, default: Any = None) -> Any:
@@ -108,7 +108,7 @@ class StoredStudy:
         return self._trials[number].user_attrs.get(key, default)
 
     def refresh(self, number: int) -> None:
-        """Read a trial that was written to, or is new, and tell the tallies."""
+        """Read a new or changed trial from the storage and tell the tallies."""
         known = number < len(self.records)
         trial_id = (
             self._trials[number]._trial_id
@@ -136,14 +136,14 @@ class StoredStudy:
     # ---- writing
 
     def open_trial(self, number: int, sampler: BaseSampler) -> optuna.Trial:
-        """One trial, to be given the values that it lacks; `refresh` it afterwards."""
+        """A trial that can be given its missing values; call `refresh` afterwards."""
         self.optuna.sampler = sampler
-        # As Optuna's `ask`, which is not used: it looks at every trial for one that waits.
+        # As in Optuna's `ask`, which is not used because it searches all trials for a waiting one.
         self.optuna._thread_local.cached_all_trials = None
         return optuna.Trial(self.optuna, self._trials[number]._trial_id)
 
     def ask(self) -> int:
-        """Begin the first waiting trial, or a new one without values."""
+        """Begin the first waiting trial, or a new one without values; returns its number."""
         if self._waiting:
             number = self._waiting.popleft()
             trial_id = self._trials[number]._trial_id
@@ -155,7 +155,7 @@ class StoredStudy:
         return number
 
     def enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
-        """Add a waiting trial; its number."""
+        """Add a waiting trial; returns its number."""
         number = len(self.records)
         self.optuna.enqueue_trial(dict(values), user_attrs=dict(attributes))
         self._waiting.append(number)
@@ -163,7 +163,7 @@ class StoredStudy:
         return number
 
     def set(self, number: int, key: str, value: object) -> None:
-        """Write an attribute of a trial that is not ended."""
+        """Write an attribute of an open trial."""
         self._storage.set_trial_user_attr(self._trials[number]._trial_id, key, value)
         self.refresh(number)
 

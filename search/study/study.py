@@ -1,11 +1,10 @@
-"""The study: ask, finish, fail, give back. One object around Optuna, no Ray in it.
+"""The study: ask, finish, fail, give back. A wrapper of Optuna's study that does not use Ray.
 
-Optuna's study in the journal is the one truth about trials; this object adds what Optuna leaves
-to its users. The reference configuration is trial 0, known-good points come next, then the
-sampler is asked. A trial found RUNNING when the study is opened has lost its worker: it is handed
-out again under its own number, never failed and asked anew (which would leave a dead trial and
-two copies of the reference). Nothing non-finite is written. Contract: one process, the holder of
-the run's lock, and one thread.
+Optuna's study in the journal is the only record of the trials. The reference configuration is
+trial 0, known-good points come next, then the sampler is asked. A trial that is RUNNING when the
+study is opened has lost its worker. It is handed out again under its own number. To fail it and
+ask for a new one would leave a dead trial and two copies of the reference. Values that are not
+finite are never written. Contract: one thread of one process, which holds the run's lock.
 """
 
 from __future__ import annotations
@@ -42,19 +41,18 @@ class Study:
     """A `search.executing.jobs.JobSource` over one Optuna study.
 
     Args:
-        path: of the journal; created when absent. None keeps the study in memory.
+        path: the journal; created if absent. None keeps the study in memory.
         space: the search space.
-        settings: how to ask.
-        identity: what must not change over the study's life, field to value; compared with the
-            stored one.
-        clock: in seconds; for the time budget.
+        settings: the study's settings.
+        identity: what must never change for this study, value by field.
+        clock: returns the time in seconds, for the time budget.
 
     Attributes:
-        ending: when no more is asked for.
-        formats: what its trials were computed in.
+        ending: decides when the study asks for no more trials.
+        formats: the dtypes in which its trials were computed.
 
     Raises:
-        StudyMismatch: when the stored study has another identity.
+        StudyMismatch: the stored study has another identity.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class Study:
             self._stored.follow(tally)
         self._tried = Tried(space.distributions)
         for trial in self.trials():
-            if trial.configuration:  # else it is drawn, and counts, when it is handed out
+            if trial.configuration:  # otherwise it is drawn and added when it is handed out
                 self._tried.add(self._stored.trial(trial.number).params)
         self._enqueue_known()
         self._open: set[int] = set()
@@ -89,7 +87,7 @@ class Study:
         known = [("reference", dict(self.space.reference))]
         known += [("point", dict(point)) for point in self.settings.points]
         for role, configuration in known:
-            # Not skip_if_exists, which looks at searched values only.
+            # Not skip_if_exists, which compares only the searched values.
             if configuration not in present:
                 present.append(configuration)
                 self._enqueue(role, configuration)
@@ -98,12 +96,12 @@ class Study:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is open and nothing will be asked."""
+        """Whether no trial is open and no more will be asked for."""
         return not self._open and not self._orphans and self.ending.over
 
     @property
     def missing(self) -> int:
-        """Complete or pruned trials still wanted."""
+        """Number of complete or pruned trials still to reach."""
         return self.ending.missing
 
     @property
@@ -113,13 +111,13 @@ class Study:
 
     @property
     def stop_reason(self) -> str:
-        """Why no more is asked before the wanted number is reached; empty while it is not so."""
+        """Why the search stops before all trials are done; empty if it does not."""
         return self.ending.reason
 
     def ask(self) -> Job | None:
-        """A trial that lost its worker or waited, else a new one, else None while some are open.
+        """A trial that lost its worker or had to wait, else a new trial, else None.
 
-        A trial whose baseline is being trained by another waits for it: nothing is paid twice.
+        A trial waits while another one trains its baseline, so that no baseline is trained twice.
         """
         self.ending.begin()
         for _ in range(len(self._orphans)):
@@ -134,14 +132,14 @@ class Study:
         return None
 
     def _wants_more(self) -> bool:
-        """Whether to ask; not when many wait, who would know more if they were asked later."""
+        """Whether to ask; not while many trials wait, as a later choice knows more results."""
         if len(self._open) + len(self._orphans) >= self.missing or self.ending.over:
             return False
         waiting = sum(self.trial(n).role == "sampled" for n in self._orphans)
         return waiting <= len(self._open)
 
     def _hand_out(self, number: int) -> Job | None:
-        """The trial as a job, or None when it has to wait for its baseline."""
+        """The trial as a job, or None if it has to wait for its baseline."""
         configuration = self._configuration(number)
         root = self._baselines.root(configuration, number, self._open)
         if root is not None and not self.trial(root).has_baseline:
@@ -161,13 +159,14 @@ class Study:
         )
 
     def share(self, job: Job) -> None:
-        """Note that the trial's baseline is trained to the end."""
+        """Record that the trial's baseline is trained to the end."""
         self._stored.set(job.number, "baseline", True)
 
     def report(self, job: Job, epochs: int, value: float) -> bool:
-        """Record an intermediate value and let the policy decide, once for the same epochs.
+        """Record an intermediate value; returns whether the policy stops the trial.
 
-        A value that is not finite is not recorded: the trial fails.
+        Each number of epochs is decided once. A value that is not finite is not recorded, and the
+        trial fails.
         """
         if not math.isfinite(value):
             self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
@@ -183,7 +182,7 @@ class Study:
         return decided
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
-        """COMPLETE with its objective, or FAIL when a number is not finite."""
+        """End the trial as COMPLETE, or as FAIL if a number in the result is not finite."""
         value = result.test2_accuracy
         if not math.isfinite(value):
             self.fail(job, f"test2_accuracy is {value}, but must be finite")
@@ -199,12 +198,12 @@ class Study:
         self._close(job.number, TrialState.COMPLETE, value)
 
     def fail(self, job: Job, reason: str) -> None:
-        """FAIL, with the reason beside it."""
+        """End the trial as FAIL and record the reason."""
         self._stored.set(job.number, "reason", reason)
         self._close(job.number, TrialState.FAIL, None)
 
     def give_back(self, job: Job, reason: str) -> None:
-        """Hand the trial out again, at most `MAX_LOSSES` times."""
+        """Hand the trial out again later, at most `MAX_LOSSES` times; then it fails."""
         losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
             self._stored.set(job.number, "lost", True)
@@ -217,20 +216,20 @@ class Study:
     # ---- steering
 
     def enqueue(self, configuration: Mapping[str, Value]) -> int:
-        """Have a configuration tried next, after those that wait; the number of its trial.
+        """Have a configuration tried next, after those that wait; returns its trial's number.
 
         Raises:
-            ValueError: no further trial will be asked for, or the configuration is known.
+            ValueError: no more trials will be asked for, or a trial has this configuration.
         """
         known = self._known.first(configuration)
         if known is not None:
-            raise ValueError(f"trial {known} has this configuration, {self.trial(known).state}")
+            raise ValueError(f"trial {known} has this configuration ({self.trial(known).state})")
         if self.ending.over:
             raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
         asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
         if asked >= self.missing:
             raise ValueError(
-                f"all {self.ending.wanted} trials are asked for; extend the search first"
+                f"all {self.ending.wanted} trials are asked for already; extend the search first"
             )
         return self._enqueue("point", configuration)
 
@@ -241,7 +240,7 @@ class Study:
     # ---- views
 
     def trials(self, first: int | None = None) -> list[TrialRecord]:
-        """All trials by number, or the first few of them."""
+        """All trials by number, or only the `first` ones."""
         return self._stored.records[:first]
 
     def trial(self, number: int) -> TrialRecord:
@@ -271,7 +270,7 @@ class Study:
         )
 
     def _configure(self, number: int, root: int | None) -> None:
-        """Draw what the trial lacks; store its configuration, unless it is a known one."""
+        """Draw the trial's missing values; store the configuration if it has none."""
         trial = self._stored.open_trial(number, self._sampler(number, root))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -279,15 +278,15 @@ class Study:
         self._stored.refresh(number)
         self._tried.add(self._stored.trial(number).params)
         if not self.trial(number).configuration:
-            if root is not None:  # the reference's own baseline, even where the space lacks it
+            if root is not None:  # the reference's baseline may lie outside the space
                 drawn |= stage_values(self.trial(root).configuration, "baseline")
             self._stored.set(number, "configuration", drawn)
 
     def _configuration(self, number: int) -> dict[str, Value]:
-        """The trial's configuration; what a crash inside `ask` left out is drawn now."""
+        """The trial's configuration; values missing after a crash in `ask` are drawn now."""
         is_drawn = self.space.is_drawn(self._stored.trial(number).params)
         if not self.trial(number).configuration or not is_drawn:
-            # As it would have been asked: by what was known of earlier trials.
+            # With the trials before this one, as `ask` would have drawn it.
             root = self._policy.branch_of(Families(self._stored.records[:number]))
             self._configure(number, root)
         return dict(self.trial(number).configuration)

@@ -1,8 +1,8 @@
-"""What the study's questions need to know of its trials, kept up to date trial by trial.
+"""Tallies: counts and sums over the trials of a study, kept up to date trial by trial.
 
-A tally is told of every change of a trial (`StoredStudy.follow`), so that a
-question costs the same at the first trial as at the hundred thousandth. It is filled anew when
-the study is opened. Sums are exact, so the order in which trials ended makes no difference.
+A tally is told about every change of a trial (`StoredStudy.follow`), so that a query takes the
+same time at the first trial and at the hundred thousandth. Tallies are filled when the study is
+opened. Sums are exact, so they do not depend on the order in which trials ended.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Tally(Protocol):
     """Follows the trials of a study."""
 
     def add(self, record: TrialRecord) -> None:
-        """A trial is new, or has become what `record` says."""
+        """Count a trial that is new or has changed, as it is now."""
 
     def remove(self, record: TrialRecord) -> None:
-        """A trial is no longer what `record` says; always one that was added."""
+        """Undo `add` with the same record, before the trial is added in its changed form."""
 
 
 def key_of(configuration: Mapping[str, Value]) -> Key:
-    """Equal for equal configurations, whatever their order."""
+    """A key that is equal for equal configurations in any order."""
     return frozenset(configuration.items())
 
 
 class Configurations:
-    """Which trials have a configuration."""
+    """The trials of each configuration."""
 
     def __init__(self) -> None:
         self._numbers: dict[Key, list[int]] = defaultdict(list)
@@ -52,13 +52,13 @@ class Configurations:
             _take(self._numbers[key_of(record.configuration)], record.number)
 
     def first(self, configuration: Mapping[str, Value]) -> int | None:
-        """The first trial with this configuration; None if there is none."""
+        """The number of the first trial with this configuration, or None."""
         numbers = self._numbers.get(key_of(configuration))
         return numbers[0] if numbers else None
 
 
 class Baselines:
-    """Which trials have trained a baseline of their own, or are running and may train it."""
+    """The trials that have trained a baseline of their own, or are running and may train one."""
 
     def __init__(self) -> None:
         self._trained: dict[Key, list[int]] = defaultdict(list)
@@ -87,12 +87,15 @@ class Baselines:
     def root(
         self, configuration: Mapping[str, Value], number: int, working: set[int]
     ) -> int | None:
-        """The first other trial that has trained the configuration's baseline, or is about to.
+        """The first other trial that has trained, or is training, the configuration's baseline.
 
         Args:
-            configuration: of trial `number`.
-            number: of the trial that asks.
-            working: trials that workers have.
+            configuration: the configuration of trial `number`.
+            number: the trial whose baseline is looked for.
+            working: trials that workers are running.
+
+        Returns:
+            The trial's number, or None.
         """
         key = key_of(stage_values(configuration, "baseline"))
         trained = (n for n in self._trained.get(key, ()) if n != number)
@@ -105,7 +108,7 @@ class Families:
     """Baselines and the trials that fine-tune them, best first.
 
     Attributes:
-        roots: trials that were begun with a baseline of their own and did not fail.
+        roots: number of begun trials with a baseline of their own that did not fail.
     """
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
@@ -115,7 +118,7 @@ class Families:
         self._values: dict[int, int] = defaultdict(int)
         self._with_baseline: set[int] = set()
         self._means: dict[int, float | None] = {}
-        self._ranking: list[tuple[float, int]] = []  # a heap; what no longer holds stays in it
+        self._ranking: list[tuple[float, int]] = []  # a heap, with outdated entries
         for record in records:
             self.add(record)
 
@@ -144,15 +147,15 @@ class Families:
     def _rank(self, root: int) -> None:
         values, mean = self._values[root], None
         if values and root in self._with_baseline:
-            mean = float(self._sums[root]) / values  # to the bit what statistics.fmean gives
+            mean = float(self._sums[root]) / values  # bit for bit equal to statistics.fmean
         if mean is not None and mean != self._means.get(root):
             heapq.heappush(self._ranking, (-mean, root))
         self._means[root] = mean
 
     def best(self) -> int | None:
-        """The root with the best mean of complete trials, the first of equals; None without.
+        """The root with the best mean over its complete trials (the first of equals), or None.
 
-        Only trained baselines of trials that did not fail take part.
+        Only roots that did not fail and whose baseline is trained count.
         """
         while self._ranking:
             mean, root = self._ranking[0]
@@ -162,12 +165,12 @@ class Families:
         return None
 
     def size(self, root: int) -> int:
-        """Trials that were begun with a root's baseline, its own and failed ones included."""
+        """Number of begun trials with the root's baseline, the root and failed ones included."""
         return self._sizes[root]
 
 
 class Intermediates:
-    """Values that trials which did not fail have reported, by baseline epochs."""
+    """Intermediate values of all trials that did not fail, by baseline epochs."""
 
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
         self._values: dict[int, list[float]] = defaultdict(list)
@@ -187,20 +190,20 @@ class Intermediates:
                 _take(self._values[epochs], value)
 
     def count(self, epochs: int) -> int:
-        """Values after so many epochs."""
+        """Number of values after `epochs` baseline epochs."""
         return len(self._values[epochs])
 
     def better(self, epochs: int, value: float) -> int:
-        """Values above `value` after so many epochs."""
+        """Number of values above `value` after `epochs` baseline epochs."""
         values: Sequence[float] = self._values[epochs]
         return len(values) - bisect_right(values, value)
 
 
 class Losses:
-    """Trials that failed for want of a worker.
+    """Trials that failed because their workers were lost.
 
     Attributes:
-        count: of them.
+        count: number of these trials.
     """
 
     def __init__(self) -> None:
@@ -216,5 +219,5 @@ class Losses:
 
 
 def _take(ordered: list[int] | list[float], value: float) -> None:
-    """Remove a value from an ordered list that has it."""
+    """Remove a value that is in the ordered list."""
     del ordered[bisect_left(ordered, value)]

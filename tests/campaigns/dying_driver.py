@@ -44,7 +44,7 @@ class Point:
 
 
 def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
-    """Of a listener's `epoch`: the worker stands between the stages, the baseline is stored."""
+    """A call of a listener's `epoch` between the stages, when the baseline is stored."""
     return lambda _, job, stage, row: (job.phase, stage, row["epoch"]) == (phase, "fine_tune", 1)
 
 

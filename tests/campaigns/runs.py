@@ -80,7 +80,7 @@ def steps(folder: Path) -> list[tuple[str, int]]:
 
 
 def story(run: Path) -> Story:
-    """All that a run came to and that must not depend on how often it was killed."""
+    """Everything in a run that must not depend on how often it was killed."""
     result = json.loads((run / "result.json").read_text())
     return {
         "trials": [{k: v for k, v in t.items() if k != "losses"} for t in trials_of(run)],
@@ -93,7 +93,7 @@ def story(run: Path) -> Story:
 
 
 def check_whole(run: Path, trials: int) -> None:
-    """The asked number complete, none twice, none left over, one reference."""
+    """Check that all trials are complete, with one reference and no configuration twice."""
     found = trials_of(run)
     assert [t["state"] for t in found] == ["COMPLETE"] * trials
     assert [t["number"] for t in found] == list(range(trials))
@@ -102,7 +102,7 @@ def check_whole(run: Path, trials: int) -> None:
 
 
 def files(run: Path) -> dict[str, str]:
-    """Relative path to digest of every file of a run, but for what tells of its driver."""
+    """Digests of a run's files by relative path, without files about its driver."""
     return {
         str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(run.rglob("*"))
@@ -124,7 +124,7 @@ class Starter:
         )
 
     def environment(self) -> dict[str, str]:
-        """Of every process that comes of this: ours, its drivers', their Ray's."""
+        """The environment of all processes: ours, the drivers, and their Ray."""
         return {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: self.mark}
 
     def __call__(self, arguments: Sequence[str | Path], *strikes: str) -> int:

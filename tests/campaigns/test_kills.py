@@ -98,7 +98,7 @@ def test_killed_at_random(bench: Bench, full_campaign: bool, seed: int) -> None:
 
 
 def test_tpe_killed_after_its_start_up(bench: Bench, full_campaign: bool) -> None:
-    """At concurrency 1 the sampler that learns suggests as if nothing had happened."""
+    """At concurrency 1 the sampler makes the same suggestions as in an undisturbed run."""
     if not full_campaign:
         pytest.skip("in the full campaign only")
     trials, runs = 14, [bench.run("tpe-undisturbed"), bench.run("tpe-killed")]

@@ -1,4 +1,4 @@
-"""A run that is called again: done is done, what is lost is made anew, another one is refused."""
+"""A run that is started again: nothing is repeated, lost files are restored, changes refused."""
 
 from __future__ import annotations
 

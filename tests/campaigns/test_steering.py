@@ -65,7 +65,7 @@ def test_steering(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     wait_for(lambda: under_way(run))
     assert main(["enqueue", str(run), *(f"{k}={v}" for k, v in POINT.items())]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "extend: 200 trials are wanted"
+    assert said[0].startswith("extend: ")
     number = int(said[1].removeprefix("enqueue: will be trial "))
     assert main(["stop", str(run), "--now"]) == 0
     assert driver.wait(60) == INTERRUPTED

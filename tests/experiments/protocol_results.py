@@ -65,7 +65,7 @@ def waiting(number: int) -> TrialRecord:
 def row(
     configuration: str, stage: str, images: tuple[str, str, str, int], accuracy: float
 ) -> dict[str, Any]:
-    """Of `result.json`'s table; `images`: split, part, label, n."""
+    """A row of `result.json`'s table; `images`: split, part, label, n."""
     split, part, label, n = images
     return {
         "configuration": configuration,
@@ -98,7 +98,7 @@ def rows(configuration: str, before: float, after: float, held_out: int) -> list
 
 
 def confusion(classes: int, right: int) -> list[list[int]]:
-    """90 images of each class, `right` of them on the diagonal, the rest taken for the next."""
+    """90 images of each class, `right` of them on the diagonal, the rest predicted as the next."""
     matrix = [[0] * classes for _ in range(classes)]
     for i in range(classes):
         matrix[i][i] = right

@@ -18,14 +18,14 @@ Weights = Mapping[str, Tensor]
 
 
 def random_weights(seed: int, classes: int, image_size: tuple[int, int]) -> Weights:
-    """Of a network that was never trained."""
+    """Weights of a network that was never trained."""
     network = allocate(classes, image_size)
     initialise(network, torch.Generator().manual_seed(seed))
     return network.state_dict()
 
 
 def always(label: int, classes: int, image_size: tuple[int, int]) -> Weights:
-    """Of a network that takes every image for class `label`, with probability 0.75."""
+    """Weights of a network that predicts class `label` for every image, with probability 0.75."""
     state = {k: torch.zeros_like(t) for k, t in allocate(classes, image_size).state_dict().items()}
     share = torch.full((classes,), 0.25 / (classes - 1))
     share[label] = 0.75

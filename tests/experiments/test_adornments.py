@@ -1,4 +1,4 @@
-"""What explains a result may fail: the result stays, and the next call makes up for it."""
+"""If an explanation of a result fails, the result stays, and the next call tries again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def failing(*_: object) -> NoReturn:
 
 
 class Finished:
-    """A run with a result; what each call of `adorn` told."""
+    """A run with a result, and the lines that each call of `adorn` reported."""
 
     def __init__(self, folder: Path) -> None:
         self.run = Run(folder)
@@ -48,7 +48,7 @@ class Finished:
 
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
-    """Of which the analysis, TensorBoard's pages and the report can be made, quickly."""
+    """A run from which analysis, TensorBoard's pages and report can be made quickly."""
     analysis = made_analysis("012345")
     monkeypatch.setattr("shiftsearch.experiments.adornments.analyse_run", lambda _: analysis)
     monkeypatch.setattr("shiftsearch.experiments.report.page._SECTIONS", ())
@@ -101,7 +101,7 @@ def test_what_is_made_is_not_made_again_but_for_the_page(
 def test_a_new_result_has_new_pages_of_its_winner(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though those of the earlier one are whole."""
+    """The pages of the earlier winner are complete, but must be replaced."""
     finished.adorn()
     write_result(finished.run.result, {**finished.stored(), "analysis": None})
     written: list[Path] = []

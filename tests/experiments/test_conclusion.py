@@ -1,4 +1,4 @@
-"""The end of a search on networks that were never trained: looks first, the result, once."""
+"""The end of a search, with untrained networks: looks are counted first, the result once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ A, B, C = (always(label, 6, (28, 28)) for label in range(3))
 
 
 class Searched:
-    """What `Conclusion` asks of `search.study.study.Study`."""
+    """The part of `search.study.study.Study` that `Conclusion` uses."""
 
     def __init__(self, *records: TrialRecord) -> None:
         self._records = records
@@ -46,7 +46,7 @@ class Searched:
 
 
 class Retrained:
-    """What `Conclusion` asks of `experiments.outcome.retrain.Retraining`; the last one won."""
+    """What `Conclusion` uses of `experiments.outcome.retrain.Retraining`; the last one wins."""
 
     def __init__(self, *candidates: Candidate) -> None:
         self._candidates = candidates
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Conclusion:
-    """Of the reference and trial 17, each retrained twice."""
+    """A conclusion for the reference and trial 17, each retrained twice."""
     device = Device("cpu", "float32", 1, "tests")
     monkeypatch.setattr("shiftsearch.experiments.conclusion.choose_device", lambda: device)
     better = {"fine_tune.frozen_layers": 0}
@@ -93,7 +93,7 @@ def timed(record: TrialRecord) -> TrialRecord:
 
 
 def shape(value: object) -> object:
-    """Names of a JSON value down to its leaves; of a list that of its first item."""
+    """The names in a JSON value at all depths; only the first item of a list is used."""
     if isinstance(value, Mapping):
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -141,7 +141,7 @@ def test_more_trials_are_concluded_anew_though_the_same_number_was_asked_for(
 
 
 def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Run) -> None:
-    """Scoring dies of weights that are missing, after it looked at replicate 1."""
+    """Scoring fails because weights are missing, after it has looked at replicate 1."""
     lost = conclusion.candidates[0].results[2].baseline.course
     run.store.delete(lost, "final")
     with pytest.raises(FileNotFoundError, match=f"{lost}.* are missing"):

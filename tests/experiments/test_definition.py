@@ -317,13 +317,13 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes |
 def test_an_unknown_name_says_which_are_shipped() -> None:
     with pytest.raises(DefinitionError) as caught:
         load("digit6")
-    assert "digit6: no such file" in str(caught.value)
+    assert "digit6: neither a file nor" in str(caught.value)
     assert "demo, digits6, full, reference" in str(caught.value)
     assert "nearest is digits6" in str(caught.value)
 
 
 def test_a_merged_key_given_again_is_an_override_not_given_twice(file: Path) -> None:
-    """Merged twice over, and the second time from a place that is read later."""
+    """A mapping that merges another one, which merges a third one."""
     file.write_text(
         "synthetic: &few {seed: 5, size: 16}\n"
         "points: [{synthetic: &more {<<: *few, seed: 10}}]\n"

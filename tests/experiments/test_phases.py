@@ -33,7 +33,7 @@ REPEATS = {0: (0.60, 0.60, 0.60), BEST: (0.80, 0.90, 0.97)}  # by trial, of repl
 
 
 def noise(count: int = 3) -> float:
-    """Of the first so many replicates, pooled over the reference and the best."""
+    """The noise of the first replicates, pooled over the reference and the best."""
     return sqrt(fmean(variance(values[:count]) for values in REPEATS.values()))
 
 
@@ -49,7 +49,7 @@ def phases(
     also: Literal["TRAIN+TEST"] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Phases:
-    """As a run's driver makes it, from whatever lies in the folder."""
+    """Phases as a driver makes them from the run folder."""
     settings = Settings(
         "tests", sampler="random", budget=budget or Budget(24), policy=Policy(branches=1)
     )
@@ -81,7 +81,7 @@ def ask(source: Phases) -> Job:
 
 
 def drive(source: Phases, ends: int = 100) -> list[str]:
-    """Names of the jobs that were done, at most so many, one after another."""
+    """Do at most this many jobs, one after another; returns their names."""
     done = []
     while len(done) < ends and (job := source.ask()) is not None:
         finish(source, job)
@@ -196,7 +196,7 @@ BEST_ALONE = stdev(REPEATS[BEST][:2])
 def test_a_failed_repeat_is_not_waited_for(
     tmp_path: Path, failing: list[tuple[int, int]], known: float | None
 ) -> None:
-    """The noise is of the other configuration alone, and unknown where both have a failure."""
+    """The noise comes from the other configuration, and is unknown if both have a failure."""
     source = phases(tmp_path, Budget(13), replicates=2)
     drive(source, ends=NOISE_AFTER)
     for number, replicate in [(n, r) for n in (0, BEST) for r in (1, 2)]:
@@ -223,7 +223,7 @@ def test_a_lost_repeat_is_handed_out_again(tmp_path: Path) -> None:
 
 
 def test_the_noise_is_that_of_the_run_s_own_protocol(tmp_path: Path) -> None:
-    """The other reading of the reference stands last, and has no noise here."""
+    """The second reading of the reference comes last, and does not count for the noise."""
     source = phases(tmp_path, also="TRAIN+TEST")
     drive(source)
     assert source.study.ending.noise == pytest.approx(NOISE)

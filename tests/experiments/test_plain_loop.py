@@ -1,4 +1,4 @@
-"""The plain loop trains as our stage does: else the benchmark compares two different things."""
+"""The plain loop trains like our stage; otherwise the benchmark would compare different things."""
 
 from __future__ import annotations
 

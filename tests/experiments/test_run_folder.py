@@ -12,13 +12,14 @@ from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.results import looks_so_far, note_looks
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.run_folder import NotARun, read_json
+from shiftsearch.model.hyperparameters import Protocol
 from tests.experiments.protocol_results import finished_run
 
 pytestmark = pytest.mark.unit
 
 
 def retrain(path: Path) -> None:
-    Retraining(finished_run()[1], Retrain(), "TEST", None, path, lambda _: True)
+    Retraining(finished_run()[1], Retrain(), Protocol(), None, path, lambda _: True)
 
 
 @pytest.mark.parametrize("content", ["", '{"a": [1,', "\x80"])

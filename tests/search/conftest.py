@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder that the driver stood in when it started Ray; tests stand where they stood.
+    """The driver's current folder when it started Ray; the tests keep their own.
 
     It is started as on a machine that makes it hard: another cluster in RAY_ADDRESS that does not
     answer, no home that can be written, and a TMPDIR too long for a socket.

@@ -81,7 +81,7 @@ def drive(study: Study, ends: int = 1000) -> None:
 
 
 def summary(study: Study) -> list[tuple[int, str, str, float | None, dict[str, Value]]]:
-    """What must not depend on interruptions: every trial but for its times."""
+    """Everything that must not depend on interruptions: all trials without their times."""
 
     def of(t: TrialRecord) -> tuple[int, str, str, float | None, dict[str, Value]]:
         return t.number, t.state, t.role, t.value, dict(t.configuration)

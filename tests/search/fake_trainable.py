@@ -31,7 +31,7 @@ EPOCHS = 3
 
 
 def fake_run_job(config: Mapping[str, str]) -> None:
-    """In place of `search.executing.trainable.run_job`. It and all it needs travels by value."""
+    """Replaces `search.executing.trainable.run_job`. It is pickled with all that it needs."""
     fields = json.loads(config["job"])
     number, phase = fields["number"], fields["phase"]
     folder = Path(json.loads(config["context"])["store"])
@@ -156,6 +156,6 @@ def run_fake_jobs(
 
 
 def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:
-    """What the jobs recorded, in order of their begin."""
+    """What the jobs recorded, in the order of their start."""
     records = [json.loads(p.read_text()) for p in folder.glob(f"*-{number}-*-attempt-*")]
     return sorted(records, key=lambda r: float(r["begin"]))

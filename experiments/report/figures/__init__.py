@@ -1,1 +1,1 @@
-"""Figures of the report as inline SVG, for light and dark pages alike."""
+"""Figures of the report as inline SVG, for light and dark pages."""

@@ -1,4 +1,4 @@
-"""Figures of accuracies: with their intervals, and as confusion matrices."""
+"""Figures of accuracies with their intervals, and of confusion matrices."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from shiftsearch.experiments.report.figures.style import (
 from shiftsearch.experiments.wording import counted, interval, percent
 
 _COUNTED = 30
-"""Classes up to which a confusion matrix shows its counts; above, a count has no room."""
+"""Largest number of classes for which a confusion matrix has room for its counts."""
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
-    """Heat map of [classes][classes] counts; row: true class, shaded by its fraction of the row.
+    """A confusion matrix; rows are true classes, cells are shaded by their fraction of the row.
 
     Args:
-        counts: of images.
-        classes: their names.
-        title: what was classified by what, for the text alternative.
+        counts: [classes][classes] counts of images.
+        classes: names of the classes.
+        title: names the model and the images in the text alternative.
     """
     size = len(classes)
     side = min(7.0, 1.1 + 0.36 * size)
@@ -54,7 +54,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
                     color=INK,
                 )
     axes.spines[:].set(visible=True, color=INK, alpha=0.25)
-    # Every n-th class, so that names of many classes do not lie on each other.
+    # Every n-th class, so that the names of many classes do not overlap.
     shown = range(0, size, 1 + (size - 1) // _COUNTED)
     names = [plain(classes[i]) for i in shown]
     axes.set_xticks(shown, names, rotation=90 if max(map(len, names)) > 3 else 0)
@@ -70,7 +70,7 @@ def accuracy_intervals(rows: Sequence[TableRow]) -> str:
     """Accuracies before and after fine-tuning with their intervals.
 
     Args:
-        rows: of `result.json`'s table.
+        rows: rows of the table in `result.json`.
     """
     lines = list(dict.fromkeys((r.configuration, r.images) for r in rows))
     figure, axes = new_figure(5.2, 0.9 + 0.46 * len(lines))
@@ -120,5 +120,5 @@ def _confusion_in_words(counts: Sequence[Sequence[int]], classes: Sequence[str])
     if mistakes:
         count, i, j = max(mistakes)
         times = counted(count, "time")
-        words += f" Most frequent mistake: {classes[-i]} taken for {classes[-j]}, {times}."
+        words += f" Most frequent mistake: {classes[-i]} predicted as {classes[-j]}, {times}."
     return words

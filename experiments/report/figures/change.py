@@ -1,4 +1,4 @@
-"""What fine-tuning changed for each class."""
+"""The figure of the change of each class by fine-tuning."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def class_changes(
     """Accuracy of each class before and after, joined by a line, with 95 % intervals.
 
     Args:
-        before: confusion matrix, [classes][classes] counts of images; row: true class.
-        after: the same, of the same images.
-        classes: their names.
-        title: whose answers, on which images, for the text alternative.
+        before: confusion matrix, [classes][classes] counts of images; rows are true classes.
+        after: confusion matrix of the same images after fine-tuning.
+        classes: names of the classes.
+        title: names the model and the images in the text alternative.
     """
     counts = [sum(row) for row in before]
     shown = [i for i, n in enumerate(counts) if n]

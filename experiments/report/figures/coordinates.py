@@ -1,4 +1,4 @@
-"""Parallel coordinates: every trial as a line over its hyperparameters to its accuracy."""
+"""Parallel coordinates: each trial is a line over its hyperparameters and accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
 MAX_COORDINATES = 10
-"""Hyperparameters that there is room for, beside accuracy."""
+"""Largest number of hyperparameters that fit, besides accuracy."""
 
 _STYLES: dict[str, dict[str, Any]] = {
     "winner": {"color": INK, "lw": 2.4, "marker": "o", "markersize": 5, "zorder": 5},
@@ -35,13 +35,13 @@ _STYLES: dict[str, dict[str, Any]] = {
 def parallel_coordinates(
     trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int
 ) -> str:
-    """The best quarter of the trials stands out, winner and reference among all.
+    """All complete trials; the best quarter, the winner and the reference stand out.
 
     Args:
-        trials: of the study, one of them complete.
-        space: that was searched.
+        trials: the study's trials, at least one of them complete.
+        space: the searched space.
         names: searched hyperparameters, most important first; `MAX_COORDINATES` are shown.
-        winner: number of the trial drawn strongest.
+        winner: number of the winning trial, which has the thickest line.
     """
     shown = list(names[:MAX_COORDINATES])
     complete = [t for t in trials if t.value is not None]
@@ -77,7 +77,7 @@ def parallel_coordinates(
     alt = (
         f"Parallel coordinates of {counted(len(complete), 'trial')} over {len(shown)} of "
         f"{len(names)} hyperparameters and TEST2 accuracy, {percent(low)} to {percent(high)}. "
-        f"The middle half of the best {len(top)} went with: "
+        f"The middle half of the best {len(top)} has: "
         + "; ".join(f"{name} {value_range(name, top)}" for name in shown)
         + "."
     )
@@ -93,13 +93,13 @@ def _kind(trial: TrialRecord, top: Sequence[TrialRecord], winner: int) -> str:
 
 
 def _beside(axes: Axes, place: int, at: float, text: str) -> None:
-    """A value named beside its axis, readable over the lines."""
+    """Write a value beside its axis, readable over the lines."""
     cut = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
     axes.text(place + 0.06, at, text, size=8, color=INK, va="center", bbox=cut, zorder=6)
 
 
 def _legend(axes: Axes, kinds: set[str], best: int) -> None:
-    """An entry per kind of line that occurs."""
+    """A legend with an entry for each kind of line that occurs."""
     names = {"best": f"the best {best}", "other": "other trials"}
     handles = [
         Line2D([], [], label=names.get(kind, kind), **style)

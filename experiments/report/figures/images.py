@@ -1,4 +1,4 @@
-"""Small images, several to a sheet, as `<img>` with the PNG in it; enlarged by whole factors."""
+"""Sheets of small images as `<img>` with embedded PNG; enlarged by whole factors."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LARGEST = 64
-"""Pixels of a side above which an image is reduced, so that the page stays small."""
+"""Largest side of an image in pixels; larger images are reduced, so that the page stays small."""
 _GAP = 3
-"""Pixels of background between images."""
+"""Gap between images in pixels."""
 
 
 def sheet(images: Sequence[NDArray[Any]], columns: int, side: int, alt: str) -> str:
-    """Images in rows of `columns`, the page's background between them.
+    """Images in rows, with the page's background between them.
 
     Args:
-        images: at least one, [H, W] each and of one size: uint8 in 0..255 or floating in 0..1.
-        columns: of the sheet; the last row may be shorter.
-        side: CSS pixels that an image's longer side gets at least: a whole multiple of its own.
+        images: at least one; each [H, W] of one size, uint8 in 0..255 or floating in 0..1.
+        columns: number of images in a row; the last row may be shorter.
+        side: least length of an image's longer side in CSS pixels; images are enlarged to a whole
+            multiple of their size.
         alt: the text alternative.
     """
     tiles = [_reduced(_as_bytes(image)) for image in images]
     factor = max(1, -(-side // max(tiles[0].shape)))
     height, width = (factor * n for n in tiles[0].shape)
     rows, columns = -(-len(tiles) // columns), min(columns, len(tiles))
-    # Two channels, grey and opacity: between the images the page shows through.
+    # Two channels, grey and opacity: between the images the page is visible.
     shape = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 2)
     pixels = np.zeros(shape, np.uint8)
     for i, tile in enumerate(tiles):
@@ -49,7 +50,7 @@ def sheet(images: Sequence[NDArray[Any]], columns: int, side: int, alt: str) -> 
 
 
 def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """[H, W] uint8 in 0..255."""
+    """The image as [H, W] uint8 in 0..255."""
     if image.dtype == np.uint8:
         return image
     scaled: NDArray[np.uint8] = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

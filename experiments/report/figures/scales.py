@@ -1,4 +1,4 @@
-"""The axis of a searched hyperparameter: where its values stand, and what it says in words."""
+"""The axis of a searched hyperparameter: positions of values, and values as text."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from shiftsearch.search.study.records import TrialRecord
 
 _GOLDEN = 0.618_033_988_749_895
 _SPREAD = 0.5
-"""Fraction of the gap between two steps over which trials of one value are spread."""
+"""Trials with the same value are spread over this fraction of the gap between two steps."""
 NOT_USED = -0.2
-"""Where trials stand that do not have a hyperparameter."""
+"""Position of trials that do not have a hyperparameter."""
 
 
 class Scale:
     """A domain as an axis from 0 to 1, see `search.proposing.domains.to_unit`.
 
-    A value outside a range, as the reference configuration's may be, stands outside 0 to 1.
+    A value outside the range, which the reference configuration may have, is outside 0 to 1.
 
     Args:
-        distribution: of a searched hyperparameter, of more than one value.
-        not_used: whether some of the trials do not have it; they stand below the axis.
+        distribution: domain of a searched hyperparameter, with more than one value.
+        not_used: whether some trials do not have the hyperparameter; they are below the axis.
     """
 
     def __init__(self, distribution: BaseDistribution, *, not_used: bool = False) -> None:
@@ -40,18 +40,18 @@ class Scale:
         self._values = None if values is None or self._is_log else list(values)
 
     def place(self, value: Value | None) -> float:
-        """Where a value stands; None is that of a trial that does not have it."""
+        """The position of a value; None stands for a trial without the hyperparameter."""
         return NOT_USED if value is None else to_unit(self._distribution, value)
 
     def spread(self, value: Value | None, number: int) -> float:
-        """`place`, moved a little by the trial's number where many trials have one value."""
+        """`place`, moved a little by the trial's number if many trials may have the same value."""
         if value is None or self._values is None or len(self._values) < 2:
             return self.place(value)
         gap = 1 / (len(self._values) - 1)
         return self.place(value) + _SPREAD * gap * ((number * _GOLDEN) % 1 - 0.5)
 
     def ticks(self, most: int) -> tuple[list[float], list[str]]:
-        """Places and texts of at most so many values, the ends among them, and "not used"."""
+        """Positions and texts of at most `most` values, both ends included, and "not used"."""
         named = self._named(most)
         places, texts = [self.place(v) for v in named], [number(v) for v in named]
         if self._not_used:
@@ -62,7 +62,7 @@ class Scale:
         if self._values is not None:
             steps = -(-(len(self._values) - 1) // (most - 1))
             named = [*self._values[:-1:steps], self._values[-1]]
-            # The last but one, where it is too near the end to be read.
+            # The last but one is dropped if it is too near the end to be read.
             if len(named) > 2 and (len(self._values) - 1) % steps:
                 del named[-2]
             return named
@@ -71,13 +71,13 @@ class Scale:
 
 
 def scale_of(name: str, trials: Sequence[TrialRecord], space: Space) -> Scale:
-    """Of a searched hyperparameter, with a place for those of the trials that do not have it."""
+    """The scale of a searched hyperparameter; it has "not used" if some trials do not have it."""
     lacking = any(t.configuration and name not in t.configuration for t in trials)
     return Scale(space.distributions[name], not_used=lacking)
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten well inside, at most two."""
+    """At most two powers of ten that are well inside the range."""
     span = math.log10(high / low)
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     inside = [10.0**p for p in powers if 0.2 < (p - math.log10(low)) / span < 0.75]
@@ -85,7 +85,7 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def number(value: Value | None) -> str:
-    """As short as three significant digits allow, `0.001`, `3e-05`, `32`, or as it is written."""
+    """A number with three significant digits: `0.001`, `3e-05`, `32`; other values as text."""
     if value is None:
         return "not used"
     if isinstance(value, bool):
@@ -94,16 +94,16 @@ def number(value: Value | None) -> str:
 
 
 def best_quarter(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Of the complete trials, at least one, best first; none of none."""
+    """The best quarter of the complete trials, best first; at least one if there is any."""
     complete = [t for t in trials if t.value is not None]
     complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
     return complete[: max(1, round(len(complete) / 4))]
 
 
 def value_range(name: str, trials: Sequence[TrialRecord]) -> str:
-    """The middle half of the values of at least one trial: `0.001 to 0.003`, `2` where alike.
+    """The middle half of the values of at least one trial: `0.001 to 0.003`, or `2` if equal.
 
-    Of choices of text, and of what some trials do not have, how often each occurs:
+    For text, and if some trials do not have the hyperparameter, how often each value occurs:
     `gradual (3), none (1)`.
     """
     values = [t.configuration.get(name) for t in trials]

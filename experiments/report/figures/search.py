@@ -1,4 +1,4 @@
-"""Figures of the search: the accuracy of every trial, and the time it took."""
+"""Figures of the search: the accuracy and the time of every trial."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
 
     Args:
         trials: by number.
-        winner: the number of the trial to be ringed.
+        winner: number of the winning trial, which gets a ring.
     """
     figure, axes = new_figure(6.6, 3.4)
     branch = "sampled, shared baseline"
@@ -79,8 +79,8 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
 def time_used(trials: Sequence[TrialRecord]) -> str:
     """Training time of every trial, baseline and fine-tune stacked; a shared baseline counts once.
 
-    A trial that did not complete has no times of its stages. Its bar is hollow and shows the time
-    from its start to its end.
+    For a trial that is not complete the times of its stages are unknown. Its bar is hollow and
+    shows the time from its start to its end.
 
     Args:
         trials: by number.
@@ -128,7 +128,7 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     alt = (
         f"Time used: {duration(sum(baselines.values()))} for {counted(len(own), 'baseline')} and "
         f"{duration(sum(fine_tunes.values()))} for {counted(len(complete), 'fine-tune')}, "
-        f"{len(taken)} of them of another trial's baseline; "
+        f"{len(taken)} of them from another trial's baseline; "
         f"{counted(len(lost), 'trial')} without a result."
     )
     return to_svg(figure, alt)

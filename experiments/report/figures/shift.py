@@ -31,7 +31,7 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
     lowest, highest = 100.0, 0.0
     for split, (colour, style, width) in zip(splits, _LINES, strict=True):
         edges = np.linspace(0, 1, len(split.histogram) + 1)
-        # A logarithmic scale has no place for an empty bin: its line is broken there.
+        # A logarithmic scale cannot show an empty bin, so the line has a gap there.
         fractions = np.where(split.histogram > 0, 100 * split.histogram, np.nan)
         lowest = min(lowest, float(np.nanmin(fractions)))
         highest = max(highest, float(np.nanmax(fractions)))
@@ -39,7 +39,7 @@ def intensity_histogram(splits: Sequence[SplitSummary]) -> str:
             fractions, edges, baseline=None, color=colour, ls=style, lw=width, label=split.name
         )
     axes.set_yscale("log")
-    # At least from a power of ten to the next: between two there is no tick.
+    # The axis spans at least one decade, so that it has ticks.
     lowest = min(lowest, 10.0 ** (math.ceil(math.log10(highest)) - 1))
     axes.set(ylim=(0.8 * lowest, 1.25 * max(highest, 10 * lowest)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

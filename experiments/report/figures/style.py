@@ -1,8 +1,8 @@
-"""What all figures share: the page's colours, axes without frames, and inline SVG.
+"""The common style of all figures: the page's colours, axes without frames, and inline SVG.
 
-Colours are those of the page: matplotlib draws with stand-ins, which are then replaced by CSS
-variables (the page's style sheet sets them), and the text stays text in the page's own font.
-Series differ in shape as well as in colour; the colours are told apart by colour-blind readers.
+Figures use the page's colours. Matplotlib draws with stand-ins, which are then replaced by CSS
+variables from the page's style sheet. Text stays text, in the page's font. Series differ in shape
+as well as in colour, and colour-blind readers can tell the colours apart.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from shiftsearch.experiments.wording import one_line
 
 INK, BEFORE, AFTER, CELL, MARK = "#010101", "#010102", "#010103", "#010104", "#010105"
-"""Stand-ins for the page's text, its two series, a cell under text, and what stands out."""
+"""Stand-ins for the colours of text, the two series, cells behind text, and highlights."""
 PAPER = "#010106"
-"""The page's background, for what is cut out of a colour."""
+"""Stand-in for the page's background."""
 _COLOURS = {
     INK: "currentColor",
     BEFORE: "var(--before, #b35c00)",
@@ -36,7 +36,7 @@ _LONGEST = 20  # characters of a name
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Inches; one axes without a frame, everything in the page's ink."""
+    """A figure of this size in inches with one axes without a frame, in the page's text colour."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[:].set_visible(False)
@@ -47,7 +47,7 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def grid(axes: Axes, axis: str) -> None:
-    """Lines at the ticks of "x", "y" or "both", behind everything else."""
+    """Draw lines at the ticks of "x", "y" or "both", behind everything else."""
     axes.grid(visible=True, axis=axis, color=INK, alpha=0.15, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
@@ -62,16 +62,16 @@ def scatter(
     *,
     ring: bool = False,
 ) -> None:
-    """Markers of one series, sized in points; nothing, not even a legend entry, without places.
+    """Draw the markers of one series; without places there is no legend entry either.
 
     Args:
-        axes: drawn into.
-        places: (x, y) of each.
-        marker: matplotlib's.
+        axes: the axes to draw into.
+        places: (x, y) of each marker.
+        marker: name of a matplotlib marker.
         size: in points.
         colour: a stand-in.
-        label: in the legend.
-        ring: not filled.
+        label: text in the legend.
+        ring: whether the markers are not filled.
     """
     if places:
         axes.plot(
@@ -86,7 +86,7 @@ def scatter(
 
 
 def legend_above(axes: Axes, columns: int) -> None:
-    """The legend between the figure's top and the axes, in so many columns."""
+    """Put the legend above the axes, with this number of columns."""
     axes.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
@@ -100,17 +100,17 @@ def legend_above(axes: Axes, columns: int) -> None:
 
 
 def plain(name: str) -> str:
-    """A name on one line, shortened where it is long, with nothing that matplotlib interprets."""
+    """A name on one line, shortened if it is long, with nothing that matplotlib interprets."""
     line = one_line(name)
     shown = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
-    return shown.replace("$", r"\$")  # for matplotlib a pair of $ is mathematics
+    return shown.replace("$", r"\$")  # matplotlib reads text between two $ as a formula
 
 
 def to_svg(figure: Figure, alt: str) -> str:
-    """Scaled down by a narrow page, with `alt` as its text alternative."""
+    """The figure as SVG with the text alternative `alt`; it becomes smaller on a narrow page."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
-    # The salt makes ids repeatable, and different in every figure of a page.
+    # With this salt, ids are the same in each call and different in each figure of a page.
     with (
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}),
         warnings.catch_warnings(),
@@ -120,7 +120,7 @@ def to_svg(figure: Figure, alt: str) -> str:
     _, _, text = buffer.getvalue().partition("<svg ")
     _, _, text = text.partition(">")  # its attributes, replaced below
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # named alike in every figure
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # these ids are the same in every figure
     text = re.sub(r"font-family: [^;]*; ", "", text)
     for stand_in, colour in _COLOURS.items():
         text = text.replace(stand_in, colour)
@@ -135,10 +135,10 @@ def to_svg(figure: Figure, alt: str) -> str:
 
 
 def _rounded(places: re.Match[str]) -> str:
-    """Coordinates in hundredths of a point: finer ones cannot be seen."""
+    """Coordinates rounded to hundredths of a point; finer differences are not visible."""
     return re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", places[0])
 
 
 def _styled_once(markers: re.Match[str]) -> str:
-    """Markers of one series, with their style once around them instead of in each."""
+    """Markers of one series, grouped so that their style is written once."""
     return f"<g {markers[1]}>{markers[0].replace(f' {markers[1]}', '')}</g>"

@@ -1,4 +1,4 @@
-"""Figures of what mattered: importances with intervals, and slices."""
+"""Figures of the importance of hyperparameters: importances with intervals, and slices."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def shown_first(space: Space) -> list[str]:
 
 
 def importance_bars(importance: Importance) -> str:
-    """Importance of each hyperparameter with its interval, and what chance reaches.
+    """Importance of each hyperparameter with its interval and its limit of chance.
 
-    What stands out is a filled diamond, the rest are rings.
+    Importances that stand out are filled diamonds, the others are rings.
     """
     found = importance.parameters
     figure, axes = new_figure(_WIDTH, 1.0 + 0.3 * len(found))
@@ -69,40 +69,40 @@ def importance_bars(importance: Importance) -> str:
             markerfacecolor=PAPER,
             label="importance, within chance",
         )
-    scatter(axes, chance, "|", 13, MARK, "what chance reaches")
+    scatter(axes, chance, "|", 13, MARK, "limit of chance")
     axes.plot([], [], color=INK, lw=1.2, label="95 % interval")
     highest = max(max(s.importance, s.interval[1], s.chance) for s in found)
     axes.set_yticks(range(len(found)), [f"{s.name} (n = {s.independent})" for s in found])
     axes.set(xlim=(-2 * highest, 104 * highest), ylim=(len(found) - 0.5, -0.5))
-    axes.set_xlabel("importance: part of what sets the better half of trials apart, %")
+    axes.set_xlabel("importance for the difference between the better half and all trials, %")
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")
     _legend_of_all(figure)
     words = [
         f"{s.name} {percent(s.importance)} {interval(s.interval)}, "
-        f"chance {percent(s.chance)}, n = {s.independent}"
+        f"limit of chance {percent(s.chance)}, n = {s.independent}"
         + (", stands out" if s.stands_out else "")
         for s in found
     ]
     alt = (
-        f"Importances of the hyperparameters in what sets the better {importance.best} of "
-        f"{counted(importance.trials, 'trial')} of {counted(importance.baselines, 'baseline')} "
-        f"apart, with 95 % intervals: {'; '.join(words)}."
+        f"Importances of the hyperparameters for the difference between the better "
+        f"{importance.best} and all of {counted(importance.trials, 'trial')} of "
+        f"{counted(importance.baselines, 'baseline')}, with 95 % intervals: {'; '.join(words)}."
     )
     return to_svg(figure, alt)
 
 
 def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int) -> str:
-    """Accuracy of every trial against each hyperparameter, in small multiples.
+    """Accuracy of every trial against each hyperparameter, one small plot for each.
 
-    Trials of one value are spread a little; lines are the ends of the domain. Trials that do not
-    have the hyperparameter stand apart.
+    Trials with the same value are spread a little. Lines are the ends of the domain. Trials that
+    do not have the hyperparameter are outside of them.
 
     Args:
-        trials: of the study, one of them complete.
-        space: that was searched.
-        names: searched hyperparameters, at least one, in the order they are shown.
-        winner: number of the trial to be ringed.
+        trials: the study's trials, at least one of them complete.
+        space: the searched space.
+        names: searched hyperparameters, at least one, in the order of the plots.
+        winner: number of the winning trial, which gets a ring.
     """
     complete = [t for t in trials if t.value is not None]
     values = [100 * (t.value or 0.0) for t in complete]
@@ -131,7 +131,7 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
     ]
     alt = (
         f"TEST2 accuracy of {counted(len(complete), 'trial')}, {floor:.2f} % to {best:.2f} %, "
-        f"against {len(names)} hyperparameters. The middle half of the best {len(top)} went with: "
+        f"against {len(names)} hyperparameters. The middle half of the best {len(top)} has: "
         f"{'; '.join(words)}."
     )
     return to_svg(figure, alt)
@@ -145,14 +145,14 @@ def _slice(
     winner: int,
     below: float,
 ) -> None:
-    """One hyperparameter; failed trials stand at `below`."""
+    """Draw the plot of one hyperparameter; failed trials are at height `below`."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8, length=2)
     for end in (0.0, 1.0):
         axes.axvline(end, color=INK, alpha=0.35, lw=0.8, zorder=0)
 
     def places(chosen: Sequence[TrialRecord]) -> list[tuple[float, float]]:
-        """Exact for winner and reference; others are spread, lest they lie on each other."""
+        """Positions; exact for winner and reference, the others spread so as not to overlap."""
         return [
             (
                 scale.place(t.configuration.get(name))
@@ -188,7 +188,7 @@ def _slice(
 
 
 def _legend_of_all(figure: Figure) -> None:
-    """What occurs in any of the figure's axes, once."""
+    """A legend with one entry for each series in any of the figure's axes."""
     lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
     shown = [line for label, line in lines.items() if not label.startswith("_")]
     figure.legend(

@@ -1,4 +1,4 @@
-"""Which answers fine-tuning put right and wrong, and the surest of the wrong ones."""
+"""Which answers fine-tuning corrected or made wrong, and the most confident mistakes."""
 
 from __future__ import annotations
 

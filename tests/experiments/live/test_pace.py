@@ -1,4 +1,4 @@
-"""The time left comes from medians, whatever order the jobs ended in."""
+"""The time left is estimated from medians, whatever order the jobs ended in."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture(autouse=True)
 def process() -> Iterator[None]:
-    """What `main` sets of its process is put back."""
+    """Restore the process's settings that `main` changes."""
     handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger().level
     with warnings.catch_warnings():
         yield
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def status(run: Run, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The JSON document, after a look that changed nothing."""
+    """The JSON document; also checks that nothing in the folder changed."""
     before = contents(run.folder)
     assert main(["status", str(run.folder), "--json"]) == 0
     assert contents(run.folder) == before
@@ -66,7 +66,7 @@ def lines_of(command: list[str], capsys: pytest.CaptureFixture[str]) -> list[str
 
 
 def left_by(run: Run, **changes: Any) -> None:
-    """A status of a driver that searched and had one trial under way."""
+    """The status of a driver with one running trial."""
     board = Board("tests", 8, {}, stored_trials(run.journal)[:3])
     board.enter("search", 8, 3)
     board.started(job(3))
@@ -93,10 +93,8 @@ def test_a_running_driver_is_shown_as_it_shows_itself(
         document = status(run, capsys)
         lines = lines_of(["status", str(run.folder)], capsys)
     here = this_process()
-    assert document["driver"] == {
-        "alive": True,
-        "text": f"process {os.getpid()} on {here['host']} lives",
-    }
+    assert document["driver"]["alive"]
+    assert document["driver"]["text"].startswith(f"process {os.getpid()} on {here['host']} ")
     assert (document["phase"], document["outcome"], document["result"]) == ("search", None, None)
     assert (document["schema"], document["source"]) == (SCHEMA, "status.json")
     assert lines[:3] == [str(run.folder), document["driver"]["text"], "search 0 of 8 done"]
@@ -119,7 +117,7 @@ def test_a_dead_driver_s_run_is_told_from_its_study(
     document = status(run, capsys)
     assert document["driver"]["alive"] is False
     text = document["driver"]["text"]
-    assert text.startswith("no sign of its driver since 2026-11-23 04:00:00 UTC (process ")
+    assert "2026-11-23 04:00:00 UTC (process " in text
     assert text.endswith(f"; `shiftsearch search --run {run.folder}` continues it")
     assert (document["source"], document["outcome"]) == ("study.journal", None)
     assert document["counts"]["done"] == 8  # the study went on after the last sign
@@ -172,7 +170,7 @@ def test_a_run_without_status_and_result_is_open(
     document = status(run, capsys)
     assert (document["phase"], document["outcome"]) == ("search", None)
     assert (document["driver"]["alive"], document["result"]) == (None, None)
-    assert "no status.json yet" in document["driver"]["text"]
+    assert "status.json" in document["driver"]["text"]
     run.definition.unlink()  # all that is left is the study
     assert status(run, capsys)["counts"]["done"] == 8
 

@@ -1,4 +1,4 @@
-"""One screen: it fits, it says what matters, and what does not fit is counted."""
+"""The view fits on one screen, and counts what does not fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 def lines_of(snapshot: dict[str, Any], width: int = 80, height: int | None = 24) -> list[str]:
-    """As a terminal of that size shows it, or a pipe where there is no height."""
+    """The lines in a terminal of this size, or in a pipe if no height is given."""
     screen = io.StringIO()
     size = {} if height is None else {"height": height, "force_terminal": True, "no_color": True}
     Console(file=screen, width=width, color_system=None, **size).print(
@@ -27,7 +27,7 @@ def lines_of(snapshot: dict[str, Any], width: int = 80, height: int | None = 24)
 
 
 def busy(jobs: int) -> dict[str, Any]:
-    """So many jobs under way on four nodes, and everything else that can be shown."""
+    """A snapshot with running jobs on four nodes, and everything else that can be shown."""
     trials = [
         complete(0, 0.8),
         failed(1, "loss nan, " * 20),

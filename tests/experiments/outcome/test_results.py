@@ -48,7 +48,7 @@ A, B, C = (always(label, 3, (16, 16)) for label in range(3))
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    """Three classes of noise, not alike in number, so that every part has its own shares."""
+    """Three classes of noise of different sizes, so that every part has its own proportions."""
     rng, splits = np.random.default_rng(0), {}
     for name in SPLITS:
         labels = rng.permutation(np.repeat(np.arange(3), IMAGES_PER_CLASS[name]))
@@ -68,7 +68,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def candidate(store: Store) -> Candidate:
-    """Takes all images for class c before fine-tuning, then for a (replicate 1) or b (2)."""
+    """Predicts class c for all images before fine-tuning, then a (replicate 1) or b (2)."""
     return retrained(store, {1: (C, A), 2: (C, B)})
 
 
@@ -78,7 +78,7 @@ def scored(candidate: Candidate, store: Store, dataset: Dataset, parts: list[Par
 
 
 def shares(dataset: Dataset) -> list[list[float]]:
-    """Of each class in TEST, in TEST2's selection part and in its held-out part."""
+    """Fractions of the classes in TEST, in TEST2's selection part and in its held-out part."""
     division, labels = division_of(dataset, Protocol()), dataset.splits["TEST2"].labels
     parts = (dataset.splits["TEST"].labels, labels[division.selection], labels[division.held_out])
     return [[float(np.mean(part == label)) for label in range(3)] for part in parts]

@@ -240,7 +240,7 @@ def test_lost_workers_are_replaced_three_times(study: Study, tmp_path: Path) -> 
 def test_a_replicate_that_lost_its_workers_is_trained_by_the_next_call(
     study: Study, tmp_path: Path
 ) -> None:
-    """Its configuration is not to blame; one that failed by itself has failed for good."""
+    """A lost worker is not the configuration's fault; other failures are final."""
     source = retraining(study, tmp_path, top_k=1, replicates=1)
     lost, failed = source.ask(), source.ask()
     assert lost is not None
@@ -314,7 +314,7 @@ def test_the_file_is_whole_and_valid_json_at_all_times(study: Study, tmp_path: P
 def test_equal_configurations_share_their_trainings_whatever_their_number(
     tmp_path: Path,
 ) -> None:
-    """The file is keyed by content: renumbering a configuration finds what was trained."""
+    """The file is keyed by content, so a renumbered configuration is found again."""
     flat: Mapping[str, Value] = SPACE.point({"baseline.dropout": 0.1}, "point")
     study = searched(tmp_path / "a.journal", SEARCHED)
     do_all(retraining(study, tmp_path, top_k=1), {0: [0.7, 0.7], 1: [0.8, 0.8]})

@@ -1,4 +1,4 @@
-"""Each rule on the final numbers speaks on a made case that carries it, or is silent."""
+"""Each rule on the final numbers gives advice in a case that supports it, and else nothing."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_which_to_use_follows_the_interval(low: float, high: float, begins: str)
     (said,) = which_to_use(result_with(comparison=comparison(0.02, low, high)))
     assert said.startswith(begins)
     assert "on 500 images" in said
-    assert "flatters" not in said
+    assert "too favourable" not in said
     (on_selection,) = which_to_use(
         result_with(comparison=comparison(0.02, low, high, "selection"))
     )
-    assert "flatters" in on_selection
+    assert "too favourable" in on_selection
 
 
 def test_the_winner_is_not_advised_where_seeds_could_turn_the_verdict() -> None:
@@ -61,14 +61,15 @@ def test_the_winner_is_not_advised_where_seeds_could_turn_the_verdict() -> None:
     alike = outlook(0.02, 0.002, 0.008, (0,))
     assert list(which_to_use(result_with(comparison=better, outlook=alike))) == []
     (said,) = which_to_use(result_with(comparison=better, outlook=alike | {"noise": None}))
-    assert said.endswith("; what another seed does to it is not known.")
+    assert said.endswith("; the noise between seeds is unknown.")
 
 
 def test_images_needed_grow_with_the_square_of_width_over_difference() -> None:
     (said,) = images_needed(result_with(comparison=comparison(0.01, -0.01, 0.03)))
-    assert "about 2000 images in place of 500" in said
-    assert "2.00 points to each side" in said
-    assert "1.00 points, at 500 x 2.00^2" in said
+    assert "about 2000 images instead of 500" in said
+    assert "2.00 points" in said
+    assert "1.00 points" in said
+    assert "500 x 2.00^2" in said
     for told in (comparison(0.02, 0.01, 0.03), comparison(-0.01, -0.03, 0.01)):
         assert list(images_needed(result_with(comparison=told))) == []
     # A difference of nothing is no reason to collect 5000000 images.
@@ -84,20 +85,22 @@ def test_cheaper_alike_prefers_the_reference_then_the_faster() -> None:
     timed = [*trials[:17], slow]
     told = result_with(outlook=outlook(0.01, 0.0, 0.001, (1,)))
     (said,) = cheaper_alike(told, timed)
-    assert said.startswith("Where training time counts, prefer trial 1: trials 1 and 17 are")
-    assert "took 32 s against 1 min 18 s of trial 17" in said
+    assert "prefer trial 1:" in said
+    assert "trials 1 and 17" in said
+    assert "32 s, against 1 min 18 s for trial 17" in said
     assert list(cheaper_alike(told, trials)) == []  # as fast as the winner
     assert list(cheaper_alike(result_with(outlook=outlook(0.01, 0, 0.1)), timed)) == []
     known = outlook(0.01, 0.0, 0.001, (0,))
     (said,) = cheaper_alike(result_with(outlook=known, comparison=comparison(0, -0.1, 0.1)), timed)
-    assert said.startswith("Prefer the reference configuration, trial 0, which is known")
+    assert said.startswith("Prefer the reference configuration, trial 0")
     (said,) = cheaper_alike(result_with(outlook=known), timed)  # images tell them apart
     assert said.startswith("Retrain with more than 3 replicates")
 
 
 def test_search_flattered_quotes_a_drop_above_the_noise_alone() -> None:
     (said,) = search_flattered(result_with())  # 97.22 % in the search, 96.17 % after; noise 0.71
-    assert "97.22 % there and 96.17 % as the mean of 3 new replicates, 1.05 points" in said
+    assert "97.22 % in the search" in said
+    assert "96.17 % as the mean of 3 new replicates, 1.05 points" in said
     assert list(search_flattered(result_with(outlook=outlook(0.02, 0, 0)))) == []
 
 
@@ -115,7 +118,7 @@ def test_more_trials_only_where_gain_and_noise_are_apart() -> None:
     perfect = result_with(outlook=outlook(0.01, 0, 0), search=old | {"best_value": 1.0})
     assert len(list(more_trials(perfect))) == 1
     (on,) = more_trials(result_with(outlook=outlook(0.001, 0.004, 0.01)))
-    assert on.startswith("Search on, with --trials 37")
+    assert "--trials 37:" in on
     assert list(more_trials(result_with(outlook=outlook(0.005, 0.004, 0.01)))) == []
 
 
@@ -127,4 +130,4 @@ def test_weakest_class_is_named_when_chance_does_not_explain_it() -> None:
     (said,) = weakest_class(result_with(confusion=matrices))
     assert "images of 2, or collect more" in said
     assert "60 of 90 of them, 66.67 % [52.78, " in said
-    assert "27 were taken for 5" in said
+    assert "27 were predicted as 5" in said

@@ -43,7 +43,7 @@ def texts(root: ET.Element) -> list[str]:
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])
 def test_a_perfect_accuracy_has_a_bar_to_one_side_alone(accuracy: float) -> None:
-    """Of an earlier version's result too, whose interval ended 2e-16 short of it."""
+    """Also for a result of an earlier version, whose interval ends 2e-16 before the accuracy."""
     short = [0.0, 1 - 2e-16] if accuracy else [2e-16, 1.0]
     row = TableRow(
         "winner", "before", "TEST2", "held-out", "held out", 60, accuracy, short, [accuracy], 0.1
@@ -61,7 +61,7 @@ def test_confusion_matrix_shows_counts_under_hostile_names() -> None:
     assert texts(root).count("a $cheap$ one") == 2
     assert root.get("aria-label") == (
         "Matrix of <b>: 160 of 173 images are on the diagonal. "
-        "Most frequent mistake: <b> taken for a $cheap$ one, 10 times."
+        "Most frequent mistake: <b> predicted as a $cheap$ one, 10 times."
     )
 
 
@@ -146,7 +146,7 @@ def test_time_used_counts_a_shared_baseline_once() -> None:
     legend = {"baseline", "fine-tune", "uses another trial's baseline"}
     assert {*legend, "no result: time from start to end"} <= set(texts(root))
     assert root.get("aria-label") == (
-        "Time used: 14 s for 1 baseline and 36 s for 2 fine-tunes, 1 of them of another "
+        "Time used: 14 s for 1 baseline and 36 s for 2 fine-tunes, 1 of them from another "
         "trial's baseline; 2 trials without a result."
     )
 

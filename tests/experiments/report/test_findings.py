@@ -23,8 +23,8 @@ def caption_of(result: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("interval", "reading"),
     [
-        ([-0.01, 0.03], "the interval holds 0, so neither is shown to be better"),
-        ([0.0, 0.03], "the interval holds 0, so neither is shown to be better"),
+        ([-0.01, 0.03], "the interval contains 0, so neither is shown to be better"),
+        ([0.0, 0.03], "the interval contains 0, so neither is shown to be better"),
         ([-0.05, -0.01], "the reference configuration is better"),
     ],
 )

@@ -163,25 +163,25 @@ def test_each_image_is_drawn_in_whole_pixels_of_its_own(html: str) -> None:
 def test_the_page_shows_what_explains_the_winner(html: str) -> None:
     found = Page(html)
     for expected in (
-        "Class TRAIN as stored, then 2 times as augmented in the winner's baseline TEST as stored",
+        "TRAIN as stored, then 2 times with the augmentation of the winner's baseline TEST as",
         "all 4800 1080 1080",
         "mean of 540 images; intensity mean 0.375, sd 0.188",
-        "of the 541 images of the selection part, so that nothing of the held-out part is shown",
+        "from the 541 images of the selection part, so that nothing of the held-out part is shown",
         "TRAIN TEST2 0.2500 0.0312",
         "By their intensities, TRAIN and TEST2 are furthest apart.",
         "By their mean images, TRAIN and TEST are furthest apart.",
-        "trained on the 1080 images of TEST, stopped on the 541 of TEST2's selection part",
+        "trained on the 1080 images of TEST, validated on the 541 of TEST2's selection part",
         "542 are held out: not used for training, stopping or ranking",
         "trial 17, replicate 2, is wrong on 36 of 540 images",
-        "put 7 right that were wrong before, and 3 wrong that were right. The 2 most confident",
-        "0 taken for 1 probability 0.875; before: 0 at 0.500; image 40 of TEST2",
-        "Image 99 of TEST2 (selection part), class 1 : taken for 0 before and for 1 after",
+        "corrected 7 that were wrong before, and made 3 wrong that were right before. The 2 most",
+        "0 predicted as 1 probability 0.875; before: 0 at 0.500; image 40 of TEST2",
+        "Image 99 of TEST2 (selection part), class 1 : predicted as 0 before and as 1 after",
         "block 1 frozen 1.000 0.00 % 0.00 %",
         "block 3 trained 0.625 10.00 % 250.00 %",
         "head trained - - -",
         "Frozen in this model: block 1;",
         "block 2 changed least (CKA 0.975) and dense 512 most (CKA 0.500)",
-        "Though free to move, block 2 kept nearly the same representation (CKA 0.975 or more)",
+        "block 2 kept nearly the same representation (CKA 0.975 or more)",
         "Frozen layers Complete Stopped or failed Median Best 0 1 0 97.22 % 97.22 % 2 16 1",
     ):
         assert expected in found.text
@@ -228,7 +228,7 @@ def test_an_answer_that_fails_is_a_line_too(
 @draws
 def test_without_data_or_model_the_page_says_so_once_a_section(html: str, tmp_path: Path) -> None:
     found = Page(html_of(finished_run(), tmp_path))
-    assert found.text.count("Not shown: the run's dataset or exported model is gone") == 3
+    assert found.text.count("Not shown: the run's dataset or exported model is missing") == 3
     assert found.images == []
     assert "all 4800 1080 1080" in found.text
     assert "Frozen layers Complete" in found.text
@@ -242,19 +242,19 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "shiftsearch search digits6 --data <DIR>",
         "0 reference fine-tuned on TRAIN+TEST 81.51 % 81.00 %, 82.00 % failed: worker lost 4",
         "17 winner fine-tuned on TEST 97.22 % 96.00 %, 97.00 %, 95.50 % 96.17 %",
-        "6 of the reference (final evaluation); 6 of the winner (final evaluation)",
+        "6 with the reference (final evaluation); 6 with the winner (final evaluation)",
         "0123456789abcdef0123456789abcdef",
         "fine_ tune. learning_ rate 0.0001 0.0001 0.001235",
         "Not searched, and the same in both: baseline.learning_rate 0.001,",
-        "17 complete, 0 pruned and 1 failed trials (17 asked for)",
+        "17 complete, 0 pruned and 1 failed trials (17 were asked for)",
         "torch 2.13.0",
         "2 trials at once: 2 cores",
         "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
         "Time this call 7 min 13 s",
         "standard deviation 0.71 points [0.40, 2.65], 3 degrees of freedom.",
-        "What sets the better 8 of 16 trials (1 baseline) apart from all",
+        "the better 8 and all of 16 trials (1 baseline)",
         "Use the winner, trial 17: +14.32 points [+11.19, +17.44] over the reference",
-        "Above their marks: none of them. Left out: 1 trial outside of the searched space.",
+        "Above their limits: none of them. 1 trial outside the searched space is left out.",
         "20 more trials are expected to add 0.42 points [0.17, 1.33] to the search's best value",
     ):
         assert expected in found.text
@@ -264,15 +264,15 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
 def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: Path) -> None:
     without = Page(html).text
     assert not any(
-        w in without for w in ("another trial trained", "rung", "No more trials", "gone on")
+        w in without for w in ("tunes another", "rung", "No more trials", "continued since")
     )
     result, trials = finished_run()
     trials = [*trials[:9], branch(19, 0.9, root=17), pruned(20, {1: 0.4, 3: 0.51})]
     result["search"] |= {"stopped": "the budget is spent", "complete": 8}
     text = Page(html_of((result, trials), tmp_path)).text
-    assert "1 trial fine-tunes a baseline that another trial trained." in text
-    assert "gone on since it was concluded: 9 trials are complete by now." in text
-    assert "Importances are not given: fewer than 16 trials" in text
+    assert "1 trial fine-tunes another trial's baseline." in text
+    assert "continued since this result: 9 trials are complete now." in text
+    assert "There are no importances: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
     assert "Trial Reason 20 stopped at the rung of 3 epochs" in text
 
@@ -286,7 +286,7 @@ def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
         "is right on 96.17 % [94.20, 97.49] of 541 TEST2 images (selected on; mean" in found.text
     )
     assert "TEST2's selection part" in found.text
-    assert "541 images to select on; none is held out." in found.text
+    assert "541 images are the selection part; none is held out." in found.text
     assert "nothing of the held-out part is shown" not in found.text
     assert "TEST2 held-out" not in found.text
     assert "Looks at the held-out part, one for each replicate and stage none" in found.text

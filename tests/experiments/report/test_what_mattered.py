@@ -46,10 +46,10 @@ def test_importance_bars_tell_what_stands_out_from_chance() -> None:
     )
     root = parse(importance_bars(Importance(shares, 40, 21, 8, 1)))
     assert root.get("aria-label") == (
-        "Importances of the hyperparameters in what sets the better 21 of 40 trials of 8 "
-        "baselines apart, with 95 % intervals: fine_tune.learning_rate 60.00 % [40.00, 70.00], "
-        "chance 30.00 %, n = 40, stands out; baseline.batch_size 40.00 % [10.00, 45.00], chance "
-        "65.00 %, n = 8."
+        "Importances of the hyperparameters for the difference between the better 21 and all of "
+        "40 trials of 8 baselines, with 95 % intervals: fine_tune.learning_rate 60.00 % "
+        "[40.00, 70.00], limit of chance 30.00 %, n = 40, stands out; baseline.batch_size "
+        "40.00 % [10.00, 45.00], limit of chance 65.00 %, n = 8."
     )
     assert {"importance, stands out", "importance, within chance"} <= set(texts(root))
     assert "baseline.batch_size (n = 8)" in texts(root)
@@ -63,7 +63,7 @@ def test_slices_say_best_quarter_and_winner() -> None:
     root = parse(slices(TRIALS, SPACE, [RATE, FROZEN], winner=3))
     assert root.get("aria-label") == (
         "TEST2 accuracy of 5 trials, 80.00 % to 90.00 %, against 2 hyperparameters. The middle "
-        "half of the best 1 went with: fine_tune.learning_rate 0.0001, the winner 0.003; "
+        "half of the best 1 has: fine_tune.learning_rate 0.0001, the winner 0.003; "
         "fine_tune.frozen_layers 2, the winner 1."
     )
     legend = {"own baseline", "shared baseline", "reference", "winner", "failed, no accuracy"}
@@ -75,7 +75,7 @@ def test_parallel_coordinates_say_what_the_best_went_with() -> None:
     root = parse(parallel_coordinates(TRIALS, SPACE, [RATE, FROZEN], winner=3))
     assert root.get("aria-label") == (
         "Parallel coordinates of 5 trials over 2 of 2 hyperparameters and TEST2 accuracy, "
-        "80.00 % to 90.00 %. The middle half of the best 1 went with: fine_tune.learning_rate "
+        "80.00 % to 90.00 %. The middle half of the best 1 has: fine_tune.learning_rate "
         "0.0001; fine_tune.frozen_layers 2."
     )
     assert {"winner", "reference", "the best 1", "other trials"} <= set(texts(root))

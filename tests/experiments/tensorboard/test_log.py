@@ -48,7 +48,7 @@ END = metadata.SESSION_END_INFO_TAG
 
 
 def with_confusions(trial: TrialRecord) -> TrialRecord:
-    """As trials of earlier versions are: their results hold a matrix for every accuracy."""
+    """A trial of the first version: its result holds a matrix for every accuracy."""
     assert trial.result is not None
     written = trial.result.to_json()
     for stage in ("baseline", "fine_tune"):
@@ -83,7 +83,7 @@ def tags(folder: Path) -> set[str]:
 
 
 def last_values(folder: Path) -> dict[str, float]:
-    """Of every curve without a slash, and of the final accuracies: the table's metrics."""
+    """The last value of each of the table's metrics."""
     found = tags(folder) - {metadata.SESSION_START_INFO_TAG, END}
     names = [tag for tag in found if "/" not in tag or tag.startswith("final/")]
     return {tag.removeprefix("final/"): curve(folder, tag)[-1][1] for tag in names}
@@ -211,7 +211,7 @@ def test_a_trial_lost_too_often_has_failed(tmp_path: Path) -> None:
 
 
 def stored_trial(store: Store) -> TrialRecord:
-    """As trials are: the matrices lie in the store, beside each stage's weights."""
+    """A trial of this version: its matrices are in the store, with each stage's weights."""
     assert COMPLETE.result is not None
     splits = {split: {"confusion": confusion(3, 60)} for split in ("test", "test2")}
     stages = []
@@ -225,7 +225,7 @@ def stored_trial(store: Store) -> TrialRecord:
 
 
 def test_the_confusion_matrices_are_found_in_the_store(tmp_path: Path) -> None:
-    """The same pictures as from a result that has them; without them all else is written."""
+    """Pictures are the same as from an old result; without matrices the rest is written."""
     store = open_store(tmp_path / "store")
     trial = stored_trial(store)
     for name, ended in (("new", trial), ("old", COMPLETE)):

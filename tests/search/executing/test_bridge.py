@@ -1,4 +1,4 @@
-"""What becomes of a job by the kind of its fault, and when the next one is asked for."""
+"""What happens to a job by the kind of its fault, and when the next one is asked for."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Endless:
 
 
 class Clock:
-    """In place of `time`: sleeping is what makes it go."""
+    """Replaces `time`; only sleeping makes it advance."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -78,7 +78,7 @@ class Clock:
 
 
 class Driven:
-    """A bridge over `Endless` at a made clock, and the means to drive it."""
+    """A bridge over `Endless` with a simulated clock, and methods to drive it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, concurrency: int, *more: Any) -> None:
         self.clock, self.source, self.heard = Clock(), Endless(), Recorder()
@@ -200,7 +200,7 @@ def test_a_signal_ends_a_pause(alone: Driven) -> None:
 
 
 def test_a_memory_kill_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel counts its kills; a worker that died when it counted one was killed so."""
+    """If the kernel's count of kills has grown when a worker dies, memory was the cause."""
     kills = [3]
     monkeypatch.setattr(module, "memory_kills", lambda: kills[0])
     driven = Driven(monkeypatch, 1)

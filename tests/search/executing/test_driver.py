@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Command lines of the processes that stand in the folder, as the driver and Ray do."""
+    """Command lines of the processes whose current folder this is, as for the driver and Ray."""
     import psutil  # Ray brings it
 
     found = []
@@ -111,7 +111,7 @@ def reopened(run: Path) -> Study:
 def test_2_21h_a_hostile_working_directory_and_relative_paths(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    """Ray puts the driver's directory first on its workers' import path: it must not be this."""
+    """Ray puts the driver's directory first on its workers' import path, so it must be another."""
     home = tmp_path / "home"
     (home / "search").mkdir(parents=True)
     trap = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit"
@@ -250,7 +250,7 @@ def test_another_experiment_and_a_second_driver_are_refused(
     lock = RunLock(run / "run.lock")
     lock.acquire()
     assert main(["search", "demo", "--run", str(run)]) == 2
-    assert f"a search is at work on this run (process {os.getpid()}" in capfd.readouterr().err
+    assert f"(process {os.getpid()} " in capfd.readouterr().err
     lock.release()
 
 

@@ -1,4 +1,4 @@
-"""Of which kind a fault is: by its type and its error number, wherever it was raised."""
+"""The kind of a fault follows from its type and error number, wherever it was raised."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ VERDICTS = [
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_the_kind_of_a_fault(kind: str, error: Exception) -> None:
-    """The same on the worker, on the driver, and as Ray carries a worker's exception there."""
+    """The same on the worker, on the driver, and for a worker's exception that Ray sends."""
     fault = fault_of(error)
     assert fault.kind == kind
     assert fault.reason
@@ -104,7 +104,7 @@ def diverge_after_a_look() -> None:
 
 
 def test_what_was_handled_before_an_error_is_not_its_cause() -> None:
-    """A file that may be absent is looked for, and then training diverges."""
+    """An OSError was handled before the training diverged."""
     with pytest.raises(TrialDiverged) as caught:
         diverge_after_a_look()
     assert isinstance(caught.value.__context__, OSError)

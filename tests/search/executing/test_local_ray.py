@@ -1,4 +1,4 @@
-"""What a local Ray is started with on machines of any kind, and what is said when it is not."""
+"""Options of a local Ray on machines of any kind, and the message if it does not start."""
 
 from __future__ import annotations
 

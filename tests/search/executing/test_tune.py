@@ -21,6 +21,7 @@ from ray._private import worker
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
@@ -118,7 +119,7 @@ def test_2_3_nan_fails_the_trial_and_is_not_written(troubled: Search) -> None:
 
 
 def test_2_1_a_trial_without_a_result_is_never_complete(troubled: Search) -> None:
-    """2.1: epochs were reported, so a partial value was to be had; it is not taken for one."""
+    """2.1: epochs were reported, but their values do not become the trial's value."""
     assert troubled.trial(4).state == "failed"
     assert troubled.trial(4).value is None
     reason = "lost its worker 2 times; last: the worker ended without a result"
@@ -159,7 +160,7 @@ def test_2_18d_the_objective_is_the_result_s_not_an_epoch_s(troubled: Search) ->
 
 
 def test_2_2_every_report_is_heard_in_order(troubled: Search) -> None:
-    """2.2, 2.12: also the last before the end, and under the study's number."""
+    """2.2, 2.12: the last report is included, under the study's number."""
     epochs = [("epoch", ("baseline", n)) for n in range(1, EPOCHS + 1)]
     heard = troubled.heard.of(0)
     assert heard[0][0] == "started"
@@ -224,7 +225,7 @@ def test_2_14_at_concurrency_1_ray_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_2_21e_a_worker_that_cannot_be_reset_loses_no_trial(tmp_path: Path) -> None:
-    """The former job's thread stays: Ray gives the next trial up without telling anyone."""
+    """The thread of the last job does not end; Ray drops the next trial without a report."""
     study = open_study(tmp_path / "study.journal", trials=3)
     heard = Recorder()
     run_fake_jobs(study, [heard], tmp_path, {"search-0-0": {"do": "stay"}}, concurrency=1)
@@ -236,7 +237,7 @@ def test_2_21e_a_worker_that_cannot_be_reset_loses_no_trial(tmp_path: Path) -> N
 
 
 def test_a_job_stopped_at_a_rung_ends_pruned_and_its_worker_goes_on(tmp_path: Path) -> None:
-    """2.1, 2.18c: what a stopped job would do next is not done, and nothing else is lost."""
+    """2.1, 2.18c: a stopped job does nothing more, and nothing else is lost."""
     policy = Policy(branches=1, rungs=(1, 2), keep=0.5, min_population=2)
     study = open_study(tmp_path / "study.journal", trials=4, policy=policy)
     heard = Recorder()
@@ -282,7 +283,7 @@ def test_a_job_waits_for_the_baseline_that_another_trains(tmp_path: Path) -> Non
 def retraining_of(study: Study, folder: Path) -> Retraining:
     settings = Retrain(top_k=1, replicates=2)
     path = folder / "retrain.json"
-    return Retraining(study.trials(), settings, "TEST", None, path, lambda _: True)
+    return Retraining(study.trials(), settings, Protocol(), None, path, lambda _: True)
 
 
 @pytest.mark.parametrize("phase", ["search", "retrain"])
@@ -359,7 +360,7 @@ def open_space() -> dict[str, Any]:
 
 
 def test_an_idle_worker_that_dies_loses_no_trial(tmp_path: Path) -> None:
-    """It waits for the next wave of jobs and dies; Ray gives it the next trial all the same."""
+    """The worker dies while it waits for a job; Ray gives it the next trial nevertheless."""
     source = TwoWaves()
     plan = {
         "search-0-0": {"do": "die idle", "after": 0.5},
@@ -425,7 +426,7 @@ def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
 
 
 def test_ray_does_not_print_what_the_search_says_itself() -> None:
-    """Of each lost worker it writes five coloured lines to standard output, into the live view."""
+    """Ray writes five coloured lines into the live view for each lost worker."""
     thread = worker.global_worker.listener_thread
     assert thread.name == "ray_listen_error_messages"
     assert not thread.is_alive()

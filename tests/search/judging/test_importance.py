@@ -35,7 +35,7 @@ Truth = Callable[[dict[str, Value]], float]
 def trials_of(
     truth: Truth, count: int, branches: int = 1, seed: int = 0, luck: float = 0.0
 ) -> list[TrialRecord]:
-    """Drawn at random; each baseline with so many fine-tunes, its luck, and noise of 0.01."""
+    """Random trials; each baseline has several fine-tunes and its own luck, with noise of 0.01."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
@@ -59,7 +59,7 @@ def found_in(trials: list[TrialRecord], seed: int = 0) -> Importance:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer halves and shuffles, where nothing is claimed of chance."""
+    """Use fewer halves and shuffles, for tests that do not depend on chance."""
     monkeypatch.setattr("shiftsearch.search.judging.importance._HALVES", 5)
     monkeypatch.setattr("shiftsearch.search.judging.importance._SHUFFLES", 9)
 

@@ -1,4 +1,4 @@
-"""A hyperparameter that is added later, off: no run's identity, no stored trial is another."""
+"""A hyperparameter that is added later, off by default, changes no identity or stored trial."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ MANY = Space.parse(
 
 
 def accuracy(configuration: Mapping[str, Any]) -> float:
-    """Best thawed every third epoch, with images standardised."""
+    """The objective is best with thawing every third epoch and standardised images."""
     thaw = configuration.get(THAW_EVERY)
     return (
         0.6
@@ -131,7 +131,7 @@ def ask(
 
 
 def test_the_model_of_a_branch_is_told_of_that_branch_alone() -> None:
-    """Better trials of another branch must not make all of this branch look bad alike."""
+    """Better trials of another choice must not make all values of this choice look equally bad."""
     on = [trial(0.4 + 0.1 * n, {STANDARDISE: True, DROPOUT: 0.1 * n, FROZEN: n}) for n in range(5)]
 
     def drawn(others: float) -> list[Any]:
@@ -146,7 +146,7 @@ def test_the_model_of_a_branch_is_told_of_that_branch_alone() -> None:
 
 
 def test_the_last_configuration_that_is_left_is_drawn() -> None:
-    """Of (1 + 4) * 2, which differ by what exists in them."""
+    """There are (1 + 4) * 2 configurations, with different hyperparameters."""
     every = [
         {STANDARDISE: on, UNFREEZING: "gradual", THAW_EVERY: n}
         for on in (True, False)

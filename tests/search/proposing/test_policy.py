@@ -1,4 +1,4 @@
-"""Which baseline is taken up again, and which trial ends at a rung.
+"""Which baseline is fine-tuned again, and which trial ends at a rung.
 
 Numbers such as 2.18a name known defects of Ray Tune's ASHA, "halving" those of Optuna's
 SuccessiveHalvingPruner, that must not occur here.
@@ -45,7 +45,7 @@ def taken_up(trials: Iterable[TrialRecord], policy: Policy = SHARED) -> int | No
 
 
 def test_no_baseline_is_taken_up_before_enough_were_begun() -> None:
-    """One that failed was not; one that is being trained was."""
+    """A failed baseline does not count as begun; one that is being trained does."""
     assert taken_up([]) is None
     assert taken_up([trial(0, 0.9)]) is None
     assert taken_up([trial(0, 0.9), trial(1, None, "failed")]) is None
@@ -66,7 +66,7 @@ def test_ties_go_to_the_earlier_baseline() -> None:
 
 
 def test_at_most_so_many_fine_tunes_then_new_baselines_until_one_is_better() -> None:
-    """Running ones count, and failed ones: a fine-tune that cannot be is not asked for ever."""
+    """Running and failed ones count, so that an impossible fine-tune is not repeated for ever."""
     trials = [trial(0, 0.9), trial(1, 0.8)]
     trials += [trial(2, None, "running", 0), trial(3, None, "failed", 0)]
     assert taken_up(trials[:3]) == 0
@@ -88,7 +88,7 @@ def test_an_unfinished_or_failed_baseline_is_never_taken_up(state: State) -> Non
 
 
 def test_a_baseline_without_a_complete_trial_waits_for_one() -> None:
-    """It may be trained already, but nothing says whether it is good."""
+    """Its baseline may be trained, but its quality is unknown."""
     shared = trial(0, None, "running")
     assert taken_up([shared, trial(1, None, "running", None, False)]) is None
     assert taken_up([shared, trial(1, 0.1)]) == 1
@@ -150,7 +150,7 @@ def test_2_18b_each_value_counts_at_its_own_budget() -> None:
 
 
 def test_halving_branches_disturb_no_rung() -> None:
-    """Branches report no rung, whatever they came to in the end."""
+    """Branches report at no rung, so their final values do not count there."""
     branches = [trial(10 + n, 0.99, branch_of=0) for n in range(8)]
     trials = at_rung(0.5, 0.4, 0.3)
     assert stopped([*trials, *branches]) == []
@@ -160,7 +160,7 @@ def test_halving_branches_disturb_no_rung() -> None:
 
 @pytest.mark.parametrize("role", ["reference", "point"])
 def test_halving_the_reference_and_points_are_never_stopped(role: str) -> None:
-    """But they are what others are compared with."""
+    """But other trials are compared with them."""
     trials = at_rung(0.9, 0.8, 0.7, 0.6)
     worst = trial(4, None, "running", rungs={1: 0.0}, role=role)
     assert not HALF.stops(worst, 1, Intermediates([*trials, worst]))
@@ -169,7 +169,7 @@ def test_halving_the_reference_and_points_are_never_stopped(role: str) -> None:
 
 
 def test_halving_failed_trials_do_not_count() -> None:
-    """Neither to the population nor to be better than others."""
+    """They are not part of the population that others are compared with."""
     trials = at_rung(0.5, 0.4, 0.3)
     failed = [trial(10 + n, None, "failed", rungs={1: 0.9}) for n in range(5)]
     assert stopped([*trials, *failed]) == []
@@ -178,7 +178,7 @@ def test_halving_failed_trials_do_not_count() -> None:
 
 
 def test_stopped_trials_still_count() -> None:
-    """Else the bar would rise with each decision."""
+    """Otherwise the threshold would rise with each decision."""
     trials = at_rung(0.3, 0.2, 0.1, state="pruned")
     newcomer = trial(3, None, "running", rungs={1: 0.25})
     assert not HALF.stops(newcomer, 1, Intermediates([*trials, newcomer]))

@@ -1,4 +1,4 @@
-"""What is drawn: each baseline weighs once, nothing is tried twice, start-up covers the space."""
+"""Sampling: each baseline counts once, nothing is tried twice, start-up covers the space."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def ask(
     given: Mapping[str, Any] | None = None,
     start_up: int = 5,
 ) -> dict[str, Any]:
-    """What question `number` is answered after these trials."""
+    """The values that trial `number` gets after these trials."""
     sampler = StageSampler(name, seed, number, space, given, start_up)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials(trials)
@@ -93,7 +93,7 @@ def stage(params: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", by_name(*STAGES))
 def test_a_baseline_counts_once_however_many_fine_tunes_it_has(name: str) -> None:
-    """Ten branches of a middling baseline, all below its best: the next baseline is as without."""
+    """Ten branches of a mediocre baseline, all below its best, do not change the next baseline."""
     branches = [branch(4, n, VALUES[4] - 0.01 * n) for n in range(1, 11)]
     with_, without = ask(name, [*roots(), *branches]), ask(name, roots())
     assert stage(with_, "baseline.") == stage(without, "baseline.")
@@ -102,7 +102,7 @@ def test_a_baseline_counts_once_however_many_fine_tunes_it_has(name: str) -> Non
 
 @pytest.mark.parametrize("name", by_name(*STAGES))
 def test_a_baseline_counts_with_its_best_fine_tune(name: str) -> None:
-    """As if the root itself had reached it; stopped and running branches are worth less."""
+    """The best value counts for the root; stopped and running branches count less."""
     raised = [trial(p, 0.99 if n == 2 else VALUES[n]) for n, p in enumerate(ROOTS)]
     others = [branch(2, 1, 0.99), branch(2, 2, 0.1)]
     running = trial(ROOTS[2], None, 2, TrialState.RUNNING)
@@ -117,7 +117,7 @@ def test_a_baseline_counts_with_its_best_fine_tune(name: str) -> None:
 
 @pytest.mark.parametrize("name", by_name("tpe-joint", "gp-joint"))
 def test_a_joint_model_counts_every_trial(name: str) -> None:
-    """It is here to be compared with: there a baseline does weigh as often as it was tuned."""
+    """The control: without our weighting, a baseline counts once for each fine-tune."""
     branches = [branch(4, n, VALUES[4] - 0.01 * n) for n in range(1, 11)]
     with_, without = ask(name, [*roots(), *branches]), ask(name, roots())
     assert stage(with_, "baseline.") != stage(without, "baseline.")
@@ -139,7 +139,7 @@ def test_a_fine_tune_of_a_given_baseline_is_drawn_as_any_fine_tune(name: str) ->
 
 @pytest.mark.parametrize("name", by_name(*MODELS))
 def test_a_model_is_asked_once_enough_trials_ended(name: str) -> None:
-    """Running and failed ones are not ended; until then the start-up's points are tried."""
+    """Running and failed trials do not count; until then the start-up's points are tried."""
     unfinished = [trial(p, None, None, TrialState.RUNNING) for p in ROOTS]
     unfinished += [trial(p, None, None, TrialState.FAIL) for p in ROOTS]
     early = ask(name, [*roots()[:4], *unfinished])
@@ -208,7 +208,7 @@ WIDE: Mapping[str, BaseDistribution] = Space.parse(
 
 
 def test_qmc_covers_every_kind_of_domain_evenly() -> None:
-    """64 points: each step and choice its share, each eighth of a range exactly 8."""
+    """64 points: steps and choices occur equally often, each eighth of a range exactly 8 times."""
     points = [ask("qmc", [], n, space=WIDE) for n in range(64)]
     steps = Counter(round(p["baseline.dropout"] * 10) for p in points)
     assert set(steps) == set(range(7))  # 0.6 too, which is not 6 * 0.1
@@ -227,7 +227,7 @@ def test_qmc_covers_every_kind_of_domain_evenly() -> None:
 
 
 def test_whole_numbers_on_a_log_scale_have_whole_ends() -> None:
-    """1 and 4 stand for the half beyond them too; rounding alone would halve their share."""
+    """The ends occur as often as the middle; plain rounding would halve their number."""
     space = Space.parse(
         {"fine_tune": {"batch_size": {"low": 8, "high": 10, "log": True}}}
     ).distributions
@@ -237,7 +237,7 @@ def test_whole_numbers_on_a_log_scale_have_whole_ends() -> None:
 
 
 def test_points_depend_on_seed_and_number_alone() -> None:
-    """Not on what was tried, nor on the process' past: a restart goes on with the sequence."""
+    """Not on earlier trials or on the process; a restart continues the sequence."""
     points = [ask("qmc", [], n) for n in range(6)]
     assert [ask("qmc", roots(), n) for n in reversed(range(6))] == points[::-1]
     assert [ask("tpe", [], n) for n in range(6)] == points

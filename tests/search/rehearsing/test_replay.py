@@ -151,7 +151,7 @@ def test_nothing_non_finite_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_run_s_trials_are_a_recording(tmp_path: Path) -> None:
-    """Families share a baseline; failed, stopped and open trials recorded nothing whole."""
+    """Trials of a family share a baseline; failed, stopped and open trials are not recorded."""
     policy = Policy(branches=2, first_baselines=2, rungs=(1,), keep=0.5, min_population=2)
     study = open_study(tmp_path / "study.journal", 6, policy=policy)
 
@@ -218,7 +218,7 @@ def test_elsewhere_it_is_near_the_truth_and_an_accuracy(surrogate: Surrogate) ->
 
 
 def test_a_seed_s_truth_is_one_function(surrogate: Surrogate) -> None:
-    """Asked again, in another order, or drawn again, it says the same; other seeds do not."""
+    """Values depend only on seed and configuration, not on the order of the calls."""
     places = [configuration(d / 10, 64, 0.05) for d in range(7)]
     one, again, other = (surrogate.drawn(seed) for seed in (3, 3, 4))
     values = [one(p).value for p in places]
@@ -228,7 +228,7 @@ def test_a_seed_s_truth_is_one_function(surrogate: Surrogate) -> None:
 
 
 def test_the_reference_outside_the_space_has_a_value() -> None:
-    """Below a range and beside the choices, and not recorded; a search begins with it."""
+    """A search begins with the reference, which may be outside the space and unrecorded."""
     space = Space.parse(
         {
             "baseline": {
@@ -258,7 +258,7 @@ def test_the_reference_outside_the_space_has_a_value() -> None:
 
 
 def test_alike_recordings_are_no_trouble() -> None:
-    """Every value the same: no correlation is to be had, and none is needed."""
+    """If all values are equal, there is no correlation."""
     alike = [
         replace(b, fine_tunes=[replace(f, value=0.5, held_out=0.5) for f in b.fine_tunes])
         for b in made_up(4)
@@ -291,7 +291,7 @@ def test_errors_out_of_sample_tell_signal_from_noise() -> None:
 
 
 def test_errors_leave_whole_baselines_out() -> None:
-    """The baseline decides all, at random: its other fine-tunes must not give it away."""
+    """Values depend only on the baseline, so its other fine-tunes must not predict them."""
     rng = np.random.default_rng(2)
     recording = []
     for n in range(8):
@@ -344,7 +344,7 @@ def test_a_trial_that_waits_for_a_baseline_starts_when_it_is_trained() -> None:
 
 
 def test_a_stopped_trial_frees_its_worker(with_rungs: Surrogate) -> None:
-    """It took one epoch and one fine-tune; those that go on take one fine-tune more than else."""
+    """A stopped trial took one epoch and one fine-tune; the others take one fine-tune more."""
     policy = Policy(branches=1, rungs=(1,), keep=0.5, min_population=1)
     found = replay(with_rungs, SPACE, settings(12, policy), Workers(count=1))
     complete = {t.number for t in found}
@@ -394,7 +394,7 @@ def ended(*trials: tuple[float, float, float | None]) -> list[Replayed]:
 def test_time_to_a_value_is_the_incumbent_s(
     target: float, held_out: bool, seconds: float | None
 ) -> None:
-    """The best by selection at each time is looked at, and nothing else."""
+    """At each time only the best trial by selection counts."""
     trials = ended((10, 0.6, 0.5), (20, 0.6, 0.9), (30, 0.7, 0.4), (40, 0.8, 0.7))
     assert time_to_value(trials, target, held_out=held_out) == seconds
 

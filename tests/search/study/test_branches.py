@@ -66,13 +66,13 @@ def rung_value(job: Job, epochs: int) -> float:
 
 
 def end(study: Study, job: Job) -> None:
-    """All that a worker does after its last rung."""
+    """Everything that a worker reports after its last rung."""
     study.share(job)
     study.finish(job, result_of(job.configuration))
 
 
 def work(study: Study, job: Job, steps: int = 1000) -> bool:
-    """What a worker tells, at most so many things; True when the job is closed."""
+    """A worker's first reports, at most this many; True if the job is closed."""
     for epochs in job.report_at.values():
         if steps == 0:
             return False
@@ -116,7 +116,7 @@ def canonical(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def test_the_reference_outside_the_space_is_a_root_as_it_is(path: Path) -> None:
-    """Its baseline, not the nearest in the space."""
+    """The branch has the root's baseline, not the nearest one in the space."""
     space = Space.parse(
         {
             "baseline": {"learning_rate": {"low": 5e-3, "high": 1e-2}, "dropout": 0.25},
@@ -135,7 +135,7 @@ def test_the_reference_outside_the_space_is_a_root_as_it_is(path: Path) -> None:
 
 
 def test_a_baseline_has_no_more_branches_than_there_are_fine_tunes(path: Path) -> None:
-    """Five freezings in all; a sixth fine-tune would be one of them again."""
+    """There are only five numbers of frozen layers; a sixth fine-tune would repeat one."""
     greedy = Policy(branches=100, first_baselines=1)
     study = open_study(path, 8, policy=greedy)
     drive(study)
@@ -231,7 +231,7 @@ def test_a_restart_does_not_forget_who_waits(path: Path) -> None:
 
 
 def test_few_trials_wait_when_all_have_one_baseline(path: Path) -> None:
-    """What is asked later knows more: the sampler must not be asked for all of them at once."""
+    """A later trial is chosen knowing more results, so not all are asked for at once."""
     study = one_baseline(path, 20)
     first = next_job(study)
     for _ in range(10):  # an idle worker asks again and again
@@ -292,7 +292,7 @@ def test_no_order_of_events_stops_a_search_before_its_end(tmp_path: Path) -> Non
 def test_2_15_a_killed_search_with_branches_and_rungs_equals_the_undisturbed(
     tmp_path: Path,
 ) -> None:
-    """2.15: killed after each thing a worker says; states, values and rungs are the same."""
+    """2.15: killed after each report of a worker; states, values and rungs are the same."""
     drive(undisturbed := open_study(tmp_path / "a", 16, policy=RUNGS, space=WIDE))
     path, deaths = tmp_path / "b", 0
     killed = open_study(path, 16, policy=RUNGS, space=WIDE)
@@ -493,7 +493,7 @@ def test_a_search_ends_when_more_trials_gain_less_than_the_noise(path: Path) -> 
 
 
 def test_the_best_of_each_baseline_comes_before_the_second_best_of_one(path: Path) -> None:
-    """What is retrained must not stand and fall with the luck of one baseline."""
+    """The retrained configurations must not all depend on the luck of one baseline."""
     drive(study := open_study(path, 14, policy=SHARING, space=WIDE))
     trials = study.trials()
     roots = len({t.root for t in trials})

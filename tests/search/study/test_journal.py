@@ -1,4 +1,4 @@
-"""The journal survives what a killed driver leaves: half a line, a lock; a second driver not."""
+"""The journal survives a killed driver's half line and lock; a second driver is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize("keep", [1, 20, -1], ids=["one-byte", "some", "all-but-newline"])
 def test_a_torn_last_line_is_cut_and_the_study_goes_on(tmp_path: Path, keep: int) -> None:
-    """Left alone, half a line makes the study unreadable from the second write after it on."""
+    """If half a line stays, the second write after it makes the study unreadable."""
     path, whole = tmp_path / "study.journal", tmp_path / "whole.journal"
     drive(open_study(whole))
     drive(open_study(path), 3)
@@ -60,7 +60,7 @@ def test_a_reader_sees_what_is_whole_and_can_write_nothing(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("dangling", [False, True])
 def test_a_stale_lock_of_optuna_does_not_delay(tmp_path: Path, dangling: bool) -> None:
-    """Optuna's own lock outlives its owner: the next start waits 30 s, or spins for ever."""
+    """Optuna's own lock stays when its owner dies: the next start waits 30 s or for ever."""
     path = tmp_path / "study.journal"
     drive(open_study(path), 1)
     target = tmp_path / "nothing" if dangling else path

@@ -1,4 +1,4 @@
-"""A trial's record cannot say what cannot be."""
+"""A trial's record cannot contradict itself."""
 
 from __future__ import annotations
 

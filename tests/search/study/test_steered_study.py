@@ -56,25 +56,25 @@ def test_a_known_configuration_is_not_enqueued_again(path: Path) -> None:
     study = begun(path, 2)
     study.enqueue(POINT)
     before = summary(study)
-    with pytest.raises(ValueError, match="trial 3 has this configuration, waiting"):
+    with pytest.raises(ValueError, match=r"trial 3 .*waiting"):
         study.enqueue(POINT)
     reference = study.trials()[0].configuration
-    with pytest.raises(ValueError, match="trial 0 has this configuration, complete"):
+    with pytest.raises(ValueError, match=r"trial 0 .*complete"):
         study.enqueue(reference)
     assert summary(study) == before
 
 
 def test_nothing_is_enqueued_that_would_never_be_asked_for(path: Path) -> None:
     study = begun(path, 2, trials=3)
-    with pytest.raises(ValueError, match="all 3 trials are asked for; extend the search first"):
+    with pytest.raises(ValueError, match="all 3 trials"):
         study.enqueue(POINT)
     study.ending.extend(4)
     assert study.enqueue(POINT) == 3
-    with pytest.raises(ValueError, match="all 4 trials are asked for"):
+    with pytest.raises(ValueError, match="all 4 trials"):
         study.enqueue(OTHER)
     study.ending.stop()
     study.ending.extend(9)
-    with pytest.raises(ValueError, match="no more trials are asked for: stopped by request"):
+    with pytest.raises(ValueError, match="stopped by request"):
         study.enqueue(OTHER)
 
 

@@ -1,4 +1,4 @@
-"""The study: the same trials whatever dies; failures counted apart; nothing silently taken over.
+"""The study: the same trials after any kill, failures counted apart, no silent change.
 
 Numbers such as 2.5 name known defects of Ray Tune with OptunaSearch that must not occur here.
 """
@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def optuna_trials(path: Path) -> list[optuna.trial.FrozenTrial]:
-    """As any Optuna program sees them."""
+    """The trials as any Optuna program reads them."""
     (study,) = optuna.get_all_study_summaries(open_journal(path))
     return optuna.load_study(study_name=study.study_name, storage=open_journal(path)).trials
 
@@ -79,7 +79,7 @@ def test_the_reference_alone_when_nothing_is_searched(path: Path) -> None:
 
 
 def test_no_more_are_asked_than_are_missing(path: Path) -> None:
-    """Open trials count as if they would complete: never one too many."""
+    """Open trials count as complete, so that never one too many is asked for."""
     study = open_study(path, trials=3)
     jobs = [next_job(study) for _ in range(3)]
     assert study.ask() is None
@@ -418,7 +418,7 @@ def test_configurations_read_back_are_the_same_text(path: Path) -> None:
 def test_2_21a_the_failure_policy_ends_the_search(
     path: Path, good: int, bad: int, gives_up: bool
 ) -> None:
-    """Above a share of 0.5 of at least 5 ended trials; then nothing more is asked."""
+    """If more than half of at least 5 ended trials failed, no more are asked for."""
     study = open_study(path, trials=20)
     for _ in range(good):
         job = next_job(study)
@@ -446,7 +446,7 @@ def test_2_21a_open_trials_are_waited_for_before_giving_up(path: Path) -> None:
 
 
 def test_trials_that_lost_their_workers_end_one_call_and_not_the_run(path: Path) -> None:
-    """The machine was to blame; the next call asks for others, and counts anew."""
+    """The machine was the cause; the next call asks for other trials, and starts a new count."""
     for call in (1, 2):
         study = open_study(path, trials=20)
         assert not study.gave_up
@@ -489,7 +489,7 @@ def test_2_10_other_conditions_are_refused_by_field(path: Path, field: str, now:
 
 
 def test_2_10_another_experiment_in_the_same_folder_is_refused(path: Path) -> None:
-    """2.10: a study under another name beside the first would start anew without a word."""
+    """2.10: a second study under another name would silently start from the beginning."""
     drive(open_study(path), 2)
     content = path.read_bytes()
     with pytest.raises(StudyMismatch, match="name: this run was made with tests, now it is other"):

@@ -1,4 +1,4 @@
-"""What the study keeps up to date says what a look at every trial would, and costs no look."""
+"""Tallies give the same answers as reading every trial, without reading them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WANTED = 14
 
 
 def opened(path: Path, seed: int) -> Study:
-    """One with everything that is counted: points, rungs, failures and a budget of trainings."""
+    """A study with everything that is counted: points, rungs, failures, a budget of trainings."""
     budget = Budget(WANTED, trainings=500.0)
     patient = FailurePolicy(min_ended=1000)
     return open_study(path, WANTED, "random", seed, POINTS, patient, POLICY, SPACE, budget=budget)
@@ -107,7 +107,7 @@ def scanned_trainings(records: Sequence[TrialRecord]) -> float:
 
 
 def compare(study: Study, path: Path) -> None:
-    """Every answer, with what the journal says read anew."""
+    """Every answer of the study, and the same answers from the journal, read again."""
     trials = stored_trials(path)
     assert study.trials() == trials
     assert study._policy.branch_of(study._families) == scanned_branch(trials, study._policy)
@@ -131,7 +131,7 @@ def compare(study: Study, path: Path) -> None:
 
 
 def happen(study: Study, job: Job, rng: random.Random) -> bool:
-    """Something a worker may say; whether it still has the job."""
+    """A random report of a worker; returns whether it still has the job."""
     match rng.choice(["finish", "finish", "share", "fail", "lost", "rung"]):
         case "finish":
             baseline = made_stage(0.5, 0.4, rng.randint(2, 6), rng.random())
@@ -206,7 +206,7 @@ def test_a_question_looks_at_no_more_trials_late_than_early(
 
 
 def test_equal_trainings_are_counted_without_rounding(tmp_path: Path) -> None:
-    """Ten whole trainings use up a budget of ten; summed in floats they came to a hair less."""
+    """Ten whole trainings use up a budget of ten; a sum of floats was slightly less."""
     budget = Budget(20, trainings=10)
     study = open_study(tmp_path / "journal", policy=Policy(branches=1), budget=budget)
     while (job := study.ask()) is not None:
