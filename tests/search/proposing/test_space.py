@@ -143,7 +143,7 @@ def test_wrong_entries_are_refused_with_path_value_and_rule(
 
 
 def test_all_problems_are_named_at_once() -> None:
-    raw = {"baseline": {"dropout": 2, "momentum": 0.9}, "fine_tune": {"scale": {"low": 1}}}
+    raw = {"baseline": {"dropout": 2, "inertia": 0.9}, "fine_tune": {"scale": {"low": 1}}}
     with pytest.raises(SpaceError) as caught:
         Space.parse(raw)
     assert len(caught.value.problems) == 3
