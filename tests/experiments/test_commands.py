@@ -1,6 +1,6 @@
 """The commands besides `search`, called by `main`: what they print, write, count and refuse.
 
-Integration, for `experiments.commands` imports Ray; none is started.
+Integration, because some tests call `search`, which imports Ray; none is started.
 """
 
 from __future__ import annotations
