@@ -41,12 +41,13 @@ from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
 from shiftsearch.search.study.journal import RunLock, RunLocked
-from shiftsearch.search.study.stored_study import StudyMismatch
+from shiftsearch.search.study.stored_study import StudyDamaged, StudyMismatch
 
 INPUT_ERRORS = (
     DataError,
     DefinitionError,
     BundleError,
+    StudyDamaged,
     StudyMismatch,
     RunLocked,
     ResourceError,

@@ -30,8 +30,9 @@ class Layer:
 class Architecture(Frozen):
     """The layers of a network before its head, which is a dense layer with one output per class.
 
-    Its fields are also fields of `model.hyperparameters.NetworkHyperparameters`. The reference
-    architecture's values are `Neutral`, so that its content is empty.
+    A field that can be searched is also a field of `model.hyperparameters.NetworkHyperparameters`,
+    under the same name; any other has its default. The reference architecture's values are
+    `Neutral`, so that its content is empty.
     """
 
     name: str = ""

@@ -69,9 +69,19 @@ class Frozen(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a default that is not neutral: without the field, a file means the default."""
+        """Refuse marks that would be wrong or have no effect.
+
+        Raises:
+            TypeError: a default is not neutral, although a file without the field means the
+                default; a group has a `When`; or two `When` of a field name the same other field.
+        """
         super().__pydantic_init_subclass__(**kwargs)
         for name, field in cls.model_fields.items():
+            whens = [when.field for when in _whens(field)]
+            if whens and _is_group(field):
+                raise TypeError(f"{cls.__name__}.{name}: is a group; mark its fields with When")
+            if len(set(whens)) < len(whens):
+                raise TypeError(f"{cls.__name__}.{name}: has two When of the same field")
             for mark in field.metadata:
                 if isinstance(mark, Neutral) and mark.value != field.default:
                     raise TypeError(
@@ -143,6 +153,10 @@ class Frozen(BaseModel):
             if not is_absent:
                 found[name] = value
         return found
+
+
+def _is_group(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Frozen)
 
 
 def _whens(field: FieldInfo) -> list[When]:

@@ -41,6 +41,7 @@ class Recipe:
     Attributes:
         course: as given; its seeds are the source of all draws.
         batch_size: images per step.
+        dropout: probability of zeroing an input of the head.
         changes_images: whether `augment` changes anything.
         ema_decay: of the average of weights, see `model.averaging`; 0: the weights themselves are
             validated and kept.
@@ -49,7 +50,7 @@ class Recipe:
     def __init__(self, course: Course) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
-        self.ema_decay = hyperparameters.ema_decay
+        self.dropout, self.ema_decay = hyperparameters.dropout, hyperparameters.ema_decay
         self.changes_images = any(hyperparameters.augmentation.model_dump().values())
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:

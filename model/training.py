@@ -85,8 +85,9 @@ class NetworkEngine:
         course = recipe.course
         self.recipe, self.device = recipe, device
         self.train, self.validation = train, validation
-        dropout = course.hyperparameters.dropout
-        self.network = allocate(course.classes, course.image_size, dropout, course.architecture)
+        self.network = allocate(
+            course.classes, course.image_size, recipe.dropout, course.architecture
+        )
         if start is None:
             initialise(self.network, recipe.generator("weights", 0))
         else:
@@ -116,7 +117,7 @@ class NetworkEngine:
         if request.state is not None:
             self._restore(request.state)
         self._follow(request)
-        train_loss, train_accuracy, updates = self._train(request.number)
+        train_loss, train_accuracy, images, updates = self._train(request.number)
         trained = time.perf_counter()
         validation_loss, validation_accuracy = self._validate()
         return ComputedEpoch(
@@ -125,7 +126,7 @@ class NetworkEngine:
             validation_loss,
             validation_accuracy,
             seconds=time.perf_counter() - begin,
-            images_per_second=len(self.train.labels) / (trained - begin),
+            images_per_second=images / (trained - begin),
             updates=updates,
             environment=self._environment(),
             weights=self._weights,
@@ -143,8 +144,8 @@ class NetworkEngine:
             self._frozen = frozen
         self._rates = [rates[i] for i in self._layers]
 
-    def _train(self, epoch: int) -> tuple[float, float, int]:
-        """Train one epoch: the mean loss and accuracy over its images, and the steps."""
+    def _train(self, epoch: int) -> tuple[float, float, int, int]:
+        """Train one epoch: mean loss and accuracy over its images, their number, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
         order = recipe.order(split.labels, epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
@@ -182,7 +183,7 @@ class NetworkEngine:
             right += (logits.detach().argmax(1) == labels).sum()
             seen += len(indices)
             updates += 1
-        return loss_sum.item() / seen, right.item() / seen, updates
+        return loss_sum.item() / seen, right.item() / seen, seen, updates
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:

@@ -118,6 +118,7 @@ def test_a_folder_that_is_no_run_or_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_trials_are_those_of_the_table(finished: Path) -> None:
+    """`trials.csv`, as the first version wrote it."""
     frame = shiftsearch.Run(finished).trials()
-    assert list(frame["state"]) == ["complete", "complete"]
-    assert frame["test2_accuracy"].max() <= 1
+    assert frame.to_csv(index=False) == (finished / "trials.csv").read_text(encoding="utf-8")
+    assert len(frame) == 2

@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
-from shiftsearch.experiments.run_folder import read_json
+from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.study.records import TrialRecord, best_families
+from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, best_families
 from shiftsearch.search.study.study import MAX_LOSSES
 
 _Wanted = tuple[int, dict[str, Value], float | None, bool]
@@ -54,13 +54,22 @@ class Training:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Training:
-        """The inverse of `to_json`."""
-        result = raw.get("result")
-        return cls(
-            None if result is None else ProtocolResult.from_json(result),
-            raw.get("reason", ""),
-            raw.get("lost", False),
-        )
+        """The inverse of `to_json`.
+
+        The first version did not write `lost`; it is recognised by the reason.
+
+        Raises:
+            ValueError: `raw` is not a training.
+        """
+        try:
+            result, reason = raw.get("result"), raw.get("reason", "")
+            return cls(
+                None if result is None else ProtocolResult.from_json(result),
+                reason,
+                raw.get("lost", bool(LOST_BEFORE.match(reason))),
+            )
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"is not a training ({type(error).__name__}: {error})") from None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -110,6 +119,9 @@ class Retraining:
         path: the file `retrain.json`.
         kept: returns whether the store still holds a result's weights; if not, the training is
             repeated.
+
+    Raises:
+        experiments.run_folder.NotARun: the file is damaged.
     """
 
     def __init__(
@@ -130,11 +142,14 @@ class Retraining:
         ]
         reference = next(t for t in trials if t.role == "reference")
         own = dict(reference.configuration)
-        wanted = [(reference.number, own, reference.value, True)]
-        wanted += [c for c in top if c[1] != own]
-        if also not in (None, _fine_tuned_on(own, protocol)):
+        wanted: list[_Wanted] = [(reference.number, own, reference.value, True)]
+        wanted += top
+        if also is not None:
             wanted.append((reference.number, own | {_TRAIN_ON: also}, reference.value, False))
-        self._wanted: list[_Wanted] = wanted
+        distinct: dict[str, _Wanted] = {}
+        for one in wanted:
+            distinct.setdefault(training_key(one[1], 1, protocol), one)
+        self._wanted = list(distinct.values())
         self._ended = {
             key: training
             for key, training in self._ended.items()
@@ -262,4 +277,9 @@ def _fine_tuned_on(configuration: Mapping[str, Value], protocol: Protocol) -> st
 
 def _read(path: Path) -> dict[str, Training]:
     raw = read_json(path) if path.exists() else {}
-    return {key: Training.from_json(training) for key, training in raw.items()}
+    if not isinstance(raw, dict):
+        raise NotARun(f"{path}: is damaged, it holds no trainings by key")
+    try:
+        return {key: Training.from_json(training) for key, training in raw.items()}
+    except ValueError as error:
+        raise NotARun(f"{path}: is damaged: {error}") from None

@@ -25,7 +25,8 @@ def trials_frame(
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
     trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
-    hyperparameter under its dotted name, reason.
+    hyperparameter under its dotted name, reason. A hyperparameter that neither the reference
+    configuration nor any trial has gets no column.
 
     Args:
         trials: by number.
@@ -36,8 +37,10 @@ def trials_frame(
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
     kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _WHEN}
     kinds |= {f"{stage}_epochs": "Int64" for stage in _WHEN.values()} | {"seconds": "Float64"}
+    held = Hyperparameters().to_flat().keys() | {k for t in trials for k in t.configuration}
     for name, value in (defaults or Hyperparameters.defaults()).items():
-        kinds[name] = _KINDS[type(value)]
+        if name in held:
+            kinds[name] = _KINDS[type(value)]
     kinds["reason"] = "string"
     rows = [_trial_row(trial) for trial in trials]
     return pd.DataFrame(rows, columns=list(kinds), dtype=object).astype(kinds)

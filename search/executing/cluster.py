@@ -44,7 +44,7 @@ _DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.signals
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.executing.signals
 }
 
 

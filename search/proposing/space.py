@@ -138,6 +138,24 @@ class Space:
         found = self._named(self.conditions.existing(full))
         return {name: self._canonical(name, value) for name, value in found.items()}
 
+    def branch(
+        self, drawn: Mapping[str, Value], baseline: Mapping[str, Value]
+    ) -> dict[str, Value]:
+        """The fine-tune of a drawn configuration on another configuration's baseline.
+
+        Args:
+            drawn: full and canonical.
+            baseline: all baseline hyperparameters of a configuration that may lie outside the
+                space, without neutral values.
+
+        Returns:
+            A full configuration, without values that do not exist beside this baseline.
+        """
+        own = {name: value for name, value in drawn.items() if name.startswith("fine_tune.")}
+        merged = {**baseline, **own}
+        full = {**self._fields.defaults, **merged}
+        return {k: v for k, v in full.items() if k in merged and self.conditions.exists(k, full)}
+
     def point(
         self, raw: Mapping[str, Any], path: str, base: Mapping[str, Value] | None = None
     ) -> dict[str, Value]:

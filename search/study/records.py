@@ -15,8 +15,8 @@ from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import read_journal
 
-_LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
-
+LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
+"""The beginning of the reason for a job whose worker was lost too often, in the first version."""
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 _STATES: Mapping[TrialState, State] = {
@@ -115,12 +115,19 @@ def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Va
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
-    """The record of an Optuna trial."""
+    """The record of an Optuna trial.
+
+    Raises:
+        ValueError: it is complete, but has no valid result.
+    """
     attributes = trial.user_attrs
     seconds = trial.duration.total_seconds() if trial.duration is not None else None
     is_complete = trial.state == TrialState.COMPLETE
     # If a driver dies just before it ends a trial, an open trial has a result.
-    result = ProtocolResult.from_json(attributes.get("result", {})) if is_complete else None
+    try:
+        result = ProtocolResult.from_json(attributes.get("result", {})) if is_complete else None
+    except ValueError as error:
+        raise ValueError(f"trial {trial.number}: its result {error}") from None
     return TrialRecord(
         trial.number,
         _STATES[trial.state],
@@ -142,7 +149,7 @@ def _is_lost(attributes: Mapping[str, Any]) -> bool:
 
     The first version did not write it; it is recognised by three losses and the reason.
     """
-    was_lost = attributes.get("losses") == 3 and _LOST_BEFORE.match(attributes.get("reason", ""))
+    was_lost = attributes.get("losses") == 3 and LOST_BEFORE.match(attributes.get("reason", ""))
     return bool(attributes.get("lost", was_lost))
 
 

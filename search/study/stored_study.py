@@ -7,7 +7,8 @@ only one thread of one process, which holds the run's lock, uses and writes the 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ class StudyMismatch(ProblemsError):  # noqa: N818, named by its cause
     """The run's study has another identity; one line per field, with both values."""
 
 
+class StudyDamaged(ProblemsError):  # noqa: N818, named by its cause
+    """The run's journal cannot be read; one line with the reason."""
+
+
+@contextmanager
+def _readable(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
+        reason = f"{type(error).__name__}: {error}"
+        raise StudyDamaged([f"{path}: is damaged ({reason})"]) from None
+
+
 class StoredStudy:
     """Trials and attributes of one Optuna study.
 
@@ -39,11 +53,13 @@ class StoredStudy:
 
     Raises:
         StudyMismatch: the stored study has another identity or direction.
+        StudyDamaged: the journal cannot be read.
     """
 
     def __init__(self, path: Path | None, name: str, identity: Mapping[str, str]) -> None:
-        self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
-        names = optuna.get_all_study_names(self._storage)
+        with _readable(path):
+            self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
+            names = optuna.get_all_study_names(self._storage)
         if names:
             # Not create_study(load_if_exists=True), which writes, and silently accepts another
             # name or direction.
@@ -60,8 +76,9 @@ class StoredStudy:
         self._trials: list[FrozenTrial] = []
         self._states: Counter[State] = Counter()
         self._tallies: list[Tally] = []
-        for trial in self.optuna.get_trials(deepcopy=False):
-            self._take_up(trial, None)
+        with _readable(path):
+            for trial in self.optuna.get_trials(deepcopy=False):
+                self._take_up(trial, None)
         self._waiting = deque(t.number for t in self.records if t.state == "waiting")
 
     def _check(self, identity: Mapping[str, str]) -> None:

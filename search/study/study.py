@@ -53,6 +53,7 @@ class Study:
 
     Raises:
         StudyMismatch: the stored study has another identity.
+        StudyDamaged: the journal cannot be read.
     """
 
     def __init__(
@@ -279,7 +280,8 @@ class Study:
         self._tried.add(self._stored.trial(number).params)
         if not self.trial(number).configuration:
             if root is not None:  # the reference's baseline may lie outside the space
-                drawn |= stage_values(self.trial(root).configuration, "baseline")
+                baseline = stage_values(self.trial(root).configuration, "baseline")
+                drawn = self.space.branch(drawn, baseline)
             self._stored.set(number, "configuration", drawn)
 
     def _configuration(self, number: int) -> dict[str, Value]:

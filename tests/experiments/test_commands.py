@@ -1,6 +1,6 @@
 """The commands besides `search`, called by `main`: what they print, write, count and refuse.
 
-Integration, for `experiments.commands` imports Ray; none is started.
+Integration, because some tests call `search`, which imports Ray; none is started.
 """
 
 from __future__ import annotations
@@ -410,6 +410,23 @@ def test_a_file_that_fails_during_a_search_is_an_interruption(
         assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith(f"interrupted: /run/study.journal: {error.strerror}; ")
+
+
+def test_a_search_on_a_damaged_journal_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def execute(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
+    journal = tmp_path / "run/study.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "{no JSON\n", *lines[1:]]))
+    capfd.readouterr()
+    assert main(["search", "demo", "--run", str(tmp_path / "run")]) == WRONG_INPUT
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{journal}: is damaged" in line
 
 
 def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(

@@ -1,6 +1,6 @@
 """The whole command on a model without a mistake, scored on 60 held-out images.
 
-Integration, for `experiments.commands` imports Ray; a fake stands in its place and trains nothing.
+Integration, because a search imports Ray. A fake replaces the workers and trains nothing.
 """
 
 from __future__ import annotations

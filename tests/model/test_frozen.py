@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shiftsearch.model.course import Course
-from shiftsearch.model.frozen import Frozen, Neutral, flatten
+from shiftsearch.model.frozen import Frozen, Neutral, When, flatten
 from shiftsearch.model.hyperparameters import (
     Augmentation,
     ChangedBy,
@@ -122,3 +122,34 @@ def test_a_default_that_is_not_neutral_is_refused_where_it_is_declared() -> None
 
         class Wrong(Frozen):
             level: Annotated[int, Neutral(0)] = 1
+
+
+def test_a_condition_that_would_have_no_effect_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(TypeError, match=r"OnGroup\.group: is a group"):
+
+        class OnGroup(Frozen):
+            kind: str = "none"
+            group: Annotated[Group, When("kind", ("other",))] = Group()
+
+    with pytest.raises(TypeError, match=r"Required\.group: is a group"):
+
+        class Required(Frozen):
+            kind: str = "none"
+            group: Annotated[Group, When("kind", ("other",))]
+
+    with pytest.raises(TypeError, match=r"Twice\.level: has two When"):
+
+        class Twice(Frozen):
+            kind: str = "none"
+            level: Annotated[int, When("kind", ("a", "b")), When("kind", ("b",))] = 1
+
+
+def test_conditions_on_two_fields_must_both_hold() -> None:
+    class Both(Frozen):
+        kind: str = "none"
+        share: float = 0.0
+        level: Annotated[int, When("kind", ("a",)), When("share", (1.0,))] = 1
+
+    assert Both.conditions() == {"level": {"kind": ("a",), "share": (1.0,)}}
+    assert "level" not in Both(kind="a").content()
+    assert "level" in Both(kind="a", share=1.0).content()

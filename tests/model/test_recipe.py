@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +66,21 @@ class ZerosOnly(Recipe):
 
     def weights(self, labels: Tensor) -> Tensor | None:
         return (labels == 0).float()
+
+
+class Third(Recipe):
+    """The first ten images."""
+
+    def order(self, labels: Tensor, epoch: int) -> Tensor:
+        return torch.arange(10)
+
+
+class WithoutDropout(Recipe):
+    """No dropout, whatever the hyperparameters say."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__(course)
+        self.dropout = 0.0
 
 
 class Doubled(Recipe):
@@ -214,6 +231,23 @@ def test_weights_and_order_are_the_recipe_s(run: Run, small_data: ProtocolData) 
     assert len({row["train_loss"] for row in (plain, zeros, doubled)}) == 3
     right = doubled["train_accuracy"] * 30
     assert right == pytest.approx(round(right))
+
+
+@pytest.mark.parametrize(("recipe", "images"), [(Recipe, 30), (Doubled, 30), (Third, 10)])
+def test_the_speed_counts_the_images_that_were_trained_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, recipe: type[Recipe], images: int
+) -> None:
+    """By a clock that goes on by one second at each look."""
+    clock = SimpleNamespace(perf_counter=count().__next__)
+    monkeypatch.setattr("shiftsearch.model.training.time", clock)
+    assert run(recipe, until=1).history[0]["images_per_second"] == images
+
+
+def test_dropout_is_the_recipe_s(run: Run) -> None:
+    none = replace(COURSE, hyperparameters=FINE_TUNE.model_copy(update={"dropout": 0.0}))
+    assert Recipe(COURSE).dropout == 0.5
+    assert bits(run(WithoutDropout).weights) == bits(run(WithoutDropout, none).weights)
+    assert bits(run(Recipe).weights) != bits(run(WithoutDropout).weights)
 
 
 def test_the_loss_is_a_weighted_mean_with_smoothed_targets_or_probabilities() -> None:

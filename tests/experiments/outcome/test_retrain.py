@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining, Training
+from shiftsearch.experiments.run_folder import NotARun
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
@@ -348,6 +350,60 @@ def test_a_training_has_either_a_result_or_a_reason() -> None:
 )
 def test_a_training_is_written_as_it_was_read(written: dict[str, Any]) -> None:
     assert json.dumps(Training.from_json(written).to_json()) == json.dumps(written)
+
+
+def test_a_training_that_the_first_version_lost_is_trained_again(
+    study: Study, tmp_path: Path
+) -> None:
+    """It wrote the reason alone."""
+    source = retraining(study, tmp_path, top_k=1, replicates=1)
+    lost, failed = source.ask(), source.ask()
+    assert lost is not None
+    assert failed is not None
+    source.fail(lost, "lost its worker 4 times; last: killed")
+    source.fail(failed, "diverged")
+    again = retraining(study, tmp_path, top_k=1, replicates=1)
+    assert again.ask() == lost
+    assert again.ask() is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [],
+        {"a": None},
+        {"a": {}},
+        {"a": {"reason": 3}},
+        {"a": {"result": {}}},
+        {"a": {"result": "0.5"}},
+    ],
+)
+def test_a_file_of_another_form_is_refused_by_name(
+    study: Study, tmp_path: Path, written: object
+) -> None:
+    (tmp_path / "retrain.json").write_text(json.dumps(written))
+    with pytest.raises(NotARun, match=re.escape(f"{tmp_path / 'retrain.json'}: is damaged")):
+        retraining(study, tmp_path)
+
+
+def test_equal_trainings_are_done_once(tmp_path: Path) -> None:
+    """A trial that is the reference in its other reading has the same key."""
+    space = Space.parse({"fine_tune": {"train_on": {"choices": ["TEST", "TRAIN+TEST"]}}})
+    other = space.point({"fine_tune.train_on": "TRAIN+TEST"}, "point")
+    settings = Settings("tests", points=(other,), budget=Budget(2), policy=Policy(branches=1))
+    study = Study(tmp_path / "study.journal", space, settings, {})
+    for value in (0.7, 0.8):
+        job = study.ask()
+        assert job is not None
+        study.finish(job, made_result(value))
+    source = retraining(study, tmp_path, top_k=2, replicates=2, also="TRAIN+TEST")
+    assert source.total == 4
+    do_all(source, {0: [0.7, 0.7], 1: [0.8, 0.9]})
+    assert source.finished
+    winner = source.winner()
+    assert winner is not None
+    assert (winner.number, winner.fine_tune_on) == (1, "TRAIN+TEST")
+    assert len(json.loads((tmp_path / "retrain.json").read_text())) == 4
 
 
 def test_the_results_of_the_first_version_are_written_as_they_were_read() -> None:

@@ -53,6 +53,20 @@ def test_no_trials_make_a_frame_with_all_columns() -> None:
     assert len(trials_frame([])) == 0
 
 
+def test_only_what_some_trial_has_gets_a_column_besides_the_reference_s() -> None:
+    """An option that is off in all trials would be an empty column."""
+    plain = list(trials_frame([complete(0, 0.5), waiting(1)]).columns)
+    reference = list(Hyperparameters().to_flat())
+    assert [name for name in plain if "." in name] == reference
+    averaged = replace(
+        complete(1, 0.6),
+        configuration=Hyperparameters().to_flat() | {"fine_tune.ema_decay": 0.9},
+    )
+    frame = trials_frame([complete(0, 0.5), averaged])
+    assert set(frame.columns) - set(plain) == {"fine_tune.ema_decay"}
+    assert list(frame["fine_tune.ema_decay"].isna()) == [True, False]
+
+
 def test_texts_switches_and_what_does_not_exist() -> None:
     values = [
         {UNFREEZING: "none"},

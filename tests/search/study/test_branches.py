@@ -134,6 +134,55 @@ def test_the_reference_outside_the_space_is_a_root_as_it_is(path: Path) -> None:
     assert len({t.configuration["fine_tune.learning_rate"] for t in branches}) == 2
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        {  # the reference's 64 lies outside, and is recorded as 32
+            "batch_size": {"choices": [32, 256]},
+            "weight_decay": {"low": 1e-3, "high": 1e-1, "when": {"batch_size": 32}},
+        },
+        {"optimiser": "sgd", "momentum": {"low": 0.5, "high": 0.95}},
+    ],
+)
+def test_a_branch_of_the_reference_has_only_what_exists_in_it(
+    path: Path, space: dict[str, object]
+) -> None:
+    rate = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
+    study = open_study(
+        path, 6, policy=SHARING, space=Space.parse({"baseline": space, "fine_tune": rate})
+    )
+    for value in (0.9, 0.1, 0.8, 0.8):
+        job = next_job(study)
+        study.share(job)
+        study.finish(job, made_result(value))
+    branches = [t for t in study.trials() if t.branch_of == 0]
+    assert len(branches) == 2
+    assert len({baseline(t.configuration) for t in (study.trial(0), *branches)}) == 1
+
+
+def test_a_fine_tune_that_needs_another_baseline_does_not_exist_on_the_reference_s(
+    path: Path,
+) -> None:
+    space = Space.parse(
+        {
+            "baseline.batch_size": {"choices": [32, 256]},
+            "fine_tune": {
+                "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+                "weight_decay": {"low": 1e-3, "high": 1, "when": {"baseline.batch_size": 32}},
+            },
+        }
+    )
+    study = open_study(path, 12, policy=SHARING, space=space)
+    while (job := study.ask()) is not None:
+        study.share(job)
+        study.finish(job, made_result(0.9 if job.branch_of is None and job.number == 0 else 0.5))
+    small = {t.configuration["baseline.batch_size"] for t in study.trials()}
+    assert {32, 64} <= small
+    for trial in study.trials():
+        has_it = "fine_tune.weight_decay" in trial.configuration
+        assert has_it == (trial.configuration["baseline.batch_size"] == 32)
+
+
 def test_a_baseline_has_no_more_branches_than_there_are_fine_tunes(path: Path) -> None:
     """There are only five numbers of frozen layers; a sixth fine-tune would repeat one."""
     greedy = Policy(branches=100, first_baselines=1)

@@ -14,6 +14,7 @@ import pytest
 
 from shiftsearch.search.study.journal import RunLock, RunLocked, open_journal, read_journal
 from shiftsearch.search.study.records import stored_trials
+from shiftsearch.search.study.stored_study import StudyDamaged
 from tests.search.fake_study import drive, open_study, summary
 
 pytestmark = pytest.mark.unit
@@ -30,6 +31,29 @@ def test_a_torn_last_line_is_cut_and_the_study_goes_on(tmp_path: Path, keep: int
     drive(open_study(path))
     assert summary(open_study(path)) == summary(open_study(whole))
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_complete_trial_without_a_result_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 2)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [line for line in lines if "result" not in line.get("user_attr", {})]
+    assert len(kept) < len(lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    with pytest.raises(StudyDamaged, match=r"study\.journal: is damaged .*trial 0") as caught:
+        open_study(path)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(ValueError, match="trial 0"):
+        stored_trials(path)
+
+
+def test_a_damaged_line_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    drive(open_study(path), 2)
+    first, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(first + "{no JSON\n" + "".join(lines))
+    with pytest.raises(StudyDamaged, match=r"study\.journal: is damaged"):
+        open_study(path)
 
 
 def test_a_whole_journal_is_not_touched_by_opening(tmp_path: Path) -> None:
