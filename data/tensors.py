@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from shiftsearch.data.dataset import Split
+from shiftsearch.data.scale import Pixels
 
 
 def to_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -30,3 +33,18 @@ def normalise(images: Tensor) -> Tensor:
         images: [N, 1, H, W] uint8 in 0..255, or float32 in 0..1, which is returned as it is.
     """
     return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def changed(images: Tensor, change: Callable[[Pixels], Pixels]) -> Tensor:
+    """Apply a change of arrays, such as a preprocessing, to images on any device.
+
+    Args:
+        images: [N, 1, H, W] uint8 in 0..255 or float32 in 0..1; not changed.
+        change: from [N, H, W] arrays to such arrays.
+
+    Returns:
+        [N, 1, H, W] on the same device; `images` itself if `change` returned what it was given.
+    """
+    before = images[:, 0].cpu().numpy()
+    after = change(before)
+    return images if after is before else torch.from_numpy(after).unsqueeze(1).to(images.device)

@@ -1,4 +1,4 @@
-"""The last lines that a search prints, below the table."""
+"""What a search prints about its data before it starts, and its last lines below the table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from shlex import quote
 from rich.console import Console
 from rich.text import Text
 
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.analysis.suggestion import suggestion
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.results import looks_so_far
 from shiftsearch.experiments.run_folder import Run
@@ -18,6 +20,16 @@ from shiftsearch.search.study.records import TrialRecord
 def warner(console: Console) -> Callable[[str], None]:
     """A function that prints a line as a warning."""
     return lambda line: console.print(Text(f"warning: {line}", style="yellow"), soft_wrap=True)
+
+
+def say_of_data(
+    console: Console, experiment: Experiment, dataset: Dataset, warnings: Sequence[str]
+) -> None:
+    """Warnings about the data, and what its shift suggests to search, as one line."""
+    for warning in warnings:
+        warner(console)(warning)
+    if line := suggestion(dataset, experiment.protocol, experiment.search_space()):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:

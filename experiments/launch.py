@@ -42,7 +42,7 @@ def resolve(
     ]:
         raise DefinitionError(problems)
     if data is not None:
-        overrides = [*overrides, f"data={json.dumps(data)}"]
+        overrides = [*overrides, f"data={json.dumps(data, ensure_ascii=False)}"]
     experiment = load(name, overrides)
     if experiment.data != "synthetic":
         # Absolute, because Ray's workers have another current folder.

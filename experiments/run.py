@@ -22,7 +22,7 @@ from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
-from shiftsearch.experiments.last_words import say_failures, say_next, warner
+from shiftsearch.experiments.last_words import say_failures, say_next, say_of_data, warner
 from shiftsearch.experiments.live.board import Board, Outcome
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
@@ -92,8 +92,7 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
-    for warning in warnings:
-        warner(console)(warning)
+    say_of_data(console, experiment, dataset, warnings)
     lock = RunLock(run.lock)
     lock.acquire()
     try:
@@ -163,13 +162,9 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
-            run.tensorboard,
-            study.space,
-            self.dataset.classes,
-            run.store,
-            study.trial,
-            self.experiment.protocol,
+            run.tensorboard, study.space, classes, run.store, study.trial, protocol
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -189,6 +184,8 @@ class _Search:
             return INTERRUPTED
         self.board.enter("concluding")
         retraining = self.phases.retrain()
+        if retraining.lost:  # else the machine would decide which configuration wins
+            raise EnvironmentFault("replicates failed because their workers were lost")
         circumstances = {
             "command": self.command,
             "reasons": self.reasons,
@@ -202,8 +199,6 @@ class _Search:
         study.ending.resume()
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
-            if retraining.lost:
-                raise EnvironmentFault("replicates failed because their workers were lost")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         self.console.print(result_table(result))

@@ -114,7 +114,8 @@ class Bundle:
         for stage in WEIGHTS:
             network = self.network(stage, device)
             for name, part, label, split in self._parts(dataset, stage):
-                evaluation = evaluate(network, *to_device(split, device.torch_device))
+                read = Split(self.record.preprocessing.apply(split.images), split.labels)
+                evaluation = evaluate(network, *to_device(read, device.torch_device))
                 place = {"stage": stage, "split": name, "part": part, "label": label}
                 rows.append(place | evaluation.to_json())
         return rows
@@ -175,7 +176,7 @@ class Bundle:
         pixels = checked_images(images, how.size, how.scale)
         if not len(pixels):
             return np.empty((0, len(self.record.classes)), np.float32)
-        batch = torch.tensor(pixels).unsqueeze(1).to(device.torch_device)
+        batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
         found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
         return found
 
@@ -203,7 +204,7 @@ class Bundle:
             except DataError as error:
                 problems += error.problems
             else:
-                images.append(normalise(torch.tensor(pixels)))
+                images.append(normalise(torch.tensor(how.apply(pixels[None])[0])))
                 has_floats |= pixels.dtype != np.uint8
                 if how.scale == "float 0..255" and 0 < pixels.max() <= np.float32(1 / 255):
                     dark.append(str(file))

@@ -18,7 +18,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.scale import Bits, Scale
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen
-from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol, Value
 from shiftsearch.model.network import sketch
 
 SCHEMA = 1
@@ -77,8 +77,11 @@ def recorded(
     )
 
 
-class Preprocessing(Frozen):
-    """How `data.image_file.read_image` turns an image file into the network's input."""
+class Preprocessing(PreprocessingHyperparameters):
+    """How an image file becomes the network's input: how it is read, and the trial's steps.
+
+    Bundles without steps do not name them, so that earlier versions load these too.
+    """
 
     size: tuple[Side, Side]
     """(H, W) in pixels."""

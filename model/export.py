@@ -80,7 +80,10 @@ def save_bundle(
     record = Record[kind](  # type: ignore[valid-type]
         architecture=architecture,
         preprocessing=Preprocessing(
-            size=dataset.image_size, scale=dataset.scale, bits=dataset.bits
+            size=dataset.image_size,
+            scale=dataset.scale,
+            bits=dataset.bits,
+            **hyperparameters.preprocessing.content(),
         ),
         classes=dataset.classes,
         hyperparameters=hyperparameters.to_flat(),
@@ -93,7 +96,9 @@ def save_bundle(
         checksums={name: checksum(content) for name, content in contents.items()},
     )
     # Not pydantic's own JSON, which turns NaN into null without a word.
-    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False)
+    written = record.model_dump(by_alias=True)
+    written["preprocessing"] = record.preprocessing.content()
+    text = json.dumps(written, indent=1, allow_nan=False)
     publish(folder, {**contents, RECORD: text.encode()})
 
 

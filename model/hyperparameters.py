@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field
 
 from shiftsearch.data.erasing import erased
+from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
+from shiftsearch.data.scale import Pixels
 from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
@@ -151,12 +153,28 @@ class NetworkHyperparameters(Frozen):
         return ARCHITECTURES[self.name].model_validate(self.existing())
 
 
+class PreprocessingHyperparameters(Frozen):
+    """How images are preprocessed, in both stages and by the exported model."""
+
+    intensity: Annotated[str, OneOf(INTENSITIES), Neutral("none")] = "none"
+    """How the intensities of each image are brought to one scale."""
+    polarity: Annotated[str, OneOf(POLARITIES), Neutral("none")] = "none"
+    """How figures get one polarity, bright on dark."""
+    centre: Annotated[str, OneOf(CENTRES), Neutral("none")] = "none"
+    """How figures are moved to the middle of the image."""
+
+    def apply(self, images: Pixels) -> Pixels:
+        """Preprocess [N, H, W] images, see `data.preprocessing.preprocess`."""
+        return preprocess(images, self.intensity, self.polarity, self.centre)
+
+
 class Hyperparameters(Frozen):
     """One configuration; without arguments it is the reference configuration."""
 
     baseline: StageHyperparameters = StageHyperparameters()
     fine_tune: FineTuneHyperparameters = FineTuneHyperparameters()
     network: NetworkHyperparameters = NetworkHyperparameters()
+    preprocessing: PreprocessingHyperparameters = PreprocessingHyperparameters()
 
     def to_flat(self) -> dict[str, Value]:
         """The values that exist and are not neutral, by dotted name, in declared order."""

@@ -183,7 +183,9 @@ def run_search(
         None if experiment is None else os.fspath(experiment),
         data=None if data is None else os.fspath(data),
         run=None if run is None else user_path(os.fspath(run)),
-        overrides=[f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()],
+        overrides=[
+            f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in (settings or {}).items()
+        ],
     )
     console = Console(quiet=quiet, markup=False)
     try:

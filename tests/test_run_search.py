@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +42,41 @@ def test_a_search_gets_what_it_is_given_and_its_end_is_told(
         assert ended.value.code == code
     with pytest.raises(ValueError, match="trails"):
         shiftsearch.run_search("demo", run=run, settings={"trails": 3})
+
+
+NOTEBOOK = """
+import os, sys, threading
+import ray, shiftsearch
+
+SETTINGS = {
+    "trials": 1, "synthetic.size": 16,
+    "protocol.baseline.max_epochs": 1, "protocol.fine_tune.max_epochs": 1,
+    "retrain.top_k": 1, "retrain.replicates": 1,
+}
+before, found = os.getcwd(), []
+
+def search(run):
+    found.append(shiftsearch.run_search("demo", run=run, settings=SETTINGS, quiet=True))
+
+thread = threading.Thread(target=search, args=("first",))
+thread.start()
+thread.join()
+assert len(found) == 1 and found[0].result["status"] == "complete"
+assert os.getcwd() == before and not ray.is_initialized()
+ray.init(num_cpus=1, include_dashboard=False)
+kept = ray.put("kept")
+try:
+    search("second")
+except ValueError as error:
+    assert "ray.shutdown()" in str(error), error
+else:
+    raise AssertionError("not refused")
+assert os.getcwd() == before and ray.get(kept) == "kept"
+"""
+
+
+def test_a_notebook_may_search_in_a_thread_and_keeps_a_ray_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -53,6 +53,7 @@ class FeatureMaps:
         before, after: classes predicted before and after fine-tuning. The image is the repaired
             one with the highest probability after fine-tuning; without a repaired one, the first.
         blocks: maps of the layers whose outputs are maps.
+        preprocessed: [H, W] float32 in 0..1, the network's input; None without preprocessing.
     """
 
     index: int
@@ -61,6 +62,7 @@ class FeatureMaps:
     before: int
     after: int
     blocks: tuple[BlockMaps, ...]
+    preprocessed: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shiftsearch.data.cache import open_pack
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset
-from shiftsearch.data.tensors import to_device
+from shiftsearch.data.tensors import changed, normalise, to_device
 from shiftsearch.experiments.analysis.answers import (
     Predictions,
     predictions_of,
@@ -110,12 +110,14 @@ def analyse(
         protocol: the run's.
         before: the network's state after the baseline.
         after: its state after fine-tuning.
-        hyperparameters: the trial's; network, augmentation and frozen layers are used.
+        hyperparameters: the trial's; network, preprocessing, augmentation and frozen layers are
+            used.
         device: applied to this process by the caller; the computation is in float32.
     """
     selection = division_of(dataset, protocol).selection
     part = dataset.splits["TEST2"].take(selection)
-    images, _ = to_device(part, device.torch_device)
+    preprocessing = hyperparameters.preprocessing
+    images = changed(to_device(part, device.torch_device)[0], preprocessing.apply)
     size, architecture = dataset.image_size, hyperparameters.network.architecture
     pair = [build(w, len(dataset.classes), size, device, architecture) for w in (before, after)]
     probabilities = [predict(network, images) for network in pair]
@@ -135,6 +137,9 @@ def analyse(
             before=int(probabilities[0][shown].argmax()),
             after=int(probabilities[1][shown].argmax()),
             blocks=block_maps(pair, images[shown : shown + 1]),
+            preprocessed=normalise(images[shown, 0]).cpu().numpy()
+            if preprocessing.content()
+            else None,
         ),
         layers=layer_changes(
             pair,
@@ -188,6 +193,8 @@ def _summaries(
     }
     parts = {"TEST2": selection}
     return tuple(
-        summarise_split(name, dataset.splits[name], parts.get(name), size, stages.get(name))
+        summarise_split(
+            name, dataset.splits[name], parts.get(name), size, stages.get(name), h.preprocessing
+        )
         for name in SPLITS
     )

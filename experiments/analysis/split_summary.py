@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shiftsearch.data.augmentation import augment
 from shiftsearch.data.dataset import Split
 from shiftsearch.data.tensors import normalise
-from shiftsearch.model.hyperparameters import Augmentation
+from shiftsearch.model.hyperparameters import Augmentation, PreprocessingHyperparameters
 
 BINS = 64
 SAMPLES_PER_CLASS = 2
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A summary of a split; intensities are of preprocessed images, 0..1.
+    """A summary of a split; intensities are of the images as stored, brought to 0..1.
 
     Attributes:
         name: TRAIN, TEST or TEST2.
@@ -60,6 +60,7 @@ class SplitSummary:
         samples: up to SAMPLES_PER_CLASS images of every class, ordered by label, then index.
         augmentation: the stage whose augmentation `Sample.augmented` has: "baseline" (TRAIN) or
             "fine_tune" (TEST); None for TEST2, and if all of the winner's strengths are 0.
+        is_preprocessed: whether the network's preprocessing changes the samples.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SplitSummary:
     sd: float
     samples: tuple[Sample, ...]
     augmentation: str | None
+    is_preprocessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def summarise_split(
     positions: NDArray[np.int64] | None,
     classes: int,
     augmentation: tuple[str, Augmentation] | None,
+    preprocessing: PreprocessingHyperparameters,
 ) -> SplitSummary:
     """Summarise a split or a part of it; the same arguments give the same random draws.
 
@@ -107,13 +110,14 @@ def summarise_split(
         positions: [n] int64, the images to summarise (TEST2's selection part); None for all.
         classes: number of classes.
         augmentation: stage and strengths of the augmentation, or None.
+        preprocessing: the network's; only the samples show it.
     """
     part = "all" if positions is None else "selection"
     positions = np.arange(len(split)) if positions is None else positions
     total = np.zeros(split.images.shape[1:])
     squares, bins = 0.0, np.zeros(BINS, dtype=np.int64)
     for start in range(0, len(positions), _CHUNK):
-        chunk = _preprocessed(split.images[positions[start : start + _CHUNK]])
+        chunk = _unit(split.images[positions[start : start + _CHUNK]])
         total += chunk.sum(axis=0, dtype=np.float64)
         squares += float(np.square(chunk, dtype=np.float64).sum())
         at = np.minimum((chunk * BINS).astype(np.int64), BINS - 1)
@@ -132,26 +136,31 @@ def summarise_split(
         histogram=bins / pixels,
         mean=mean,
         sd=max(0.0, squares / pixels - mean**2) ** 0.5,
-        samples=_samples(split, positions, classes, strengths),
+        samples=_samples(split, positions, classes, strengths, preprocessing),
         augmentation=stage,
+        is_preprocessed=bool(preprocessing.content()),
     )
 
 
-def _preprocessed(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, H, W] as stored to float32 in 0..1, with the network's own preprocessing."""
+def _unit(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, H, W] as stored to float32 in 0..1."""
     result: NDArray[np.float32] = normalise(torch.tensor(images)).numpy()
     return result
 
 
 def _samples(
-    split: Split, positions: NDArray[np.int64], classes: int, strengths: Augmentation | None
+    split: Split,
+    positions: NDArray[np.int64],
+    classes: int,
+    strengths: Augmentation | None,
+    preprocessing: PreprocessingHyperparameters,
 ) -> tuple[Sample, ...]:
     """The first images of each class."""
     labels = split.labels[positions]
     first = [positions[labels == label][:SAMPLES_PER_CLASS] for label in range(classes)]
     indices = np.concatenate(first)
     stored = split.images[indices]
-    clean = _preprocessed(stored)
+    clean = _unit(preprocessing.apply(stored))
     drawn = np.empty((len(indices), 0, *clean.shape[1:]), dtype=np.float32)
     if strengths is not None:
         repeated = torch.from_numpy(clean).repeat_interleave(DRAWS, dim=0).unsqueeze(1)

@@ -22,7 +22,7 @@ import optuna
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.synthetic import synthesize
-from shiftsearch.data.tensors import to_device
+from shiftsearch.data.tensors import changed, to_device
 from shiftsearch.experiments.definition import Experiment, load
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TensorSplit
@@ -120,16 +120,13 @@ class Recorder:
         report = run.report(result)
         seconds = time.process_time() - begin
         data = self.data
-        network = build(
-            result.weights,
-            data.classes,
-            data.image_size,
-            self.device,
-            Hyperparameters.from_flat(configuration).network.architecture,
-        )
+        hyperparameters = Hyperparameters.from_flat(configuration)
+        architecture = hyperparameters.network.architecture
+        network = build(result.weights, data.classes, data.image_size, self.device, architecture)
         held_out = None
         if len(self.held_out.labels):
-            scored = evaluate(network, self.held_out.images, self.held_out.labels)
+            images = changed(self.held_out.images, hyperparameters.preprocessing.apply)
+            scored = evaluate(network, images, self.held_out.labels)
             held_out = round(scored.accuracy, 5)
         return RecordedFineTune(
             self._searched(configuration, "fine_tune"),

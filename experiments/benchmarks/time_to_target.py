@@ -28,6 +28,7 @@ import optuna
 
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.publishing import write_atomically
+from shiftsearch.data.tensors import changed
 from shiftsearch.experiments.benchmarks.timelines import (
     TIMELINE,
     Bounds,
@@ -130,15 +131,16 @@ def score(run: Run, started: float) -> dict[str, Any]:
         weights = weights_of(
             run.store, ProtocolResult.from_json(trial.user_attrs["result"]), "after"
         )
-        found = Hyperparameters.from_flat(trial.user_attrs["configuration"]).network
+        found = Hyperparameters.from_flat(trial.user_attrs["configuration"])
         size, classes = dataset.image_size, len(dataset.classes)
-        network = build(weights, classes, size, device, found.architecture)
+        network = build(weights, classes, size, device, found.network.architecture)
+        images = changed(held_out.images, found.preprocessing.apply)
         rows.append(
             {
                 "number": trial.number,
                 "ended": trial.datetime_complete.timestamp() - started,
                 "selection": trial.value,
-                "held_out": evaluate(network, held_out.images, held_out.labels).accuracy,
+                "held_out": evaluate(network, images, held_out.labels).accuracy,
             }
         )
     return {"started": started, "trials": rows}

@@ -72,9 +72,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 def print_figures(figures: Sequence[Figure]) -> int:
     """Print a Markdown table with date, command, machine and versions; returns the exit code."""
-    command = " ".join(["python", *sys.argv])
-    print(f"\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`  ")
-    print(f"{_machine()}; {_versions()}\n")
+    print(f"\n{circumstances()}\n")
     print("| figure | value | n | bound | |")
     print("| --- | --- | --- | --- | --- |")
     for f in figures:
@@ -84,6 +82,12 @@ def print_figures(figures: Sequence[Figure]) -> int:
     for f in broken:
         print(f"broken: {f.name}: {f.value}, but must be {f.bound}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def circumstances() -> str:
+    """Two lines of Markdown: date and command, then machine and versions."""
+    command = " ".join(["python", *sys.argv])
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`  \n{_machine()}; {_versions()}"
 
 
 def _machine() -> str:

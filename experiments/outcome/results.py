@@ -23,7 +23,7 @@ from torch import Tensor
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.publishing import write_atomically
-from shiftsearch.data.tensors import to_device
+from shiftsearch.data.tensors import changed, to_device
 from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
@@ -46,7 +46,7 @@ class Part:
     Attributes:
         split: TEST or TEST2.
         name: "all", "selection" or "held-out".
-        images: [N, 1, H, W] on the device.
+        images: [N, 1, H, W] on the device, as stored.
         labels: [N] int64 on the CPU.
     """
 
@@ -143,13 +143,15 @@ def score(
     evaluations: dict[tuple[str, int, int], Evaluation] = {}
     correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
     size, classes = dataset.image_size, len(dataset.classes)
-    architecture = Hyperparameters.from_flat(candidate.configuration).network.architecture
+    hyperparameters = Hyperparameters.from_flat(candidate.configuration)
+    architecture = hyperparameters.network.architecture
+    images = [changed(part.images, hyperparameters.preprocessing.apply) for part in parts]
     for replicate, result in candidate.results.items():
         for stage in STAGES:
             weights = weights_of(store, result, stage)
             network = build(weights, classes, size, device, architecture)
             for i, part in enumerate(parts):
-                probabilities = predict(network, part.images)
+                probabilities = predict(network, images[i])
                 evaluations[stage, i, replicate] = summarise(probabilities, part.labels)
                 correctness[stage, i, replicate] = correct(probabilities, part.labels)
     return Scored(title, candidate, evaluations, correctness)

@@ -37,9 +37,15 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         if division["held_out_n"]
         else "none is held out"
     )
+    steps = winner.preprocessing.content()
     return [
         f"Network: {network.description} with dropout, and one of {classes} outputs; "
         f"images of {height}x{width} pixels, intensities in 0..1. {_optimisers(winner)}.",
+        *(
+            [f"Preprocessing: {', '.join(f'{name} {value}' for name, value in steps.items())}."]
+            if steps
+            else []
+        ),
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, validated on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
         f"Fine-tune: from the baseline's best weights, with some layers frozen, trained on "

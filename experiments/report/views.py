@@ -56,6 +56,7 @@ def data_view(result: Mapping[str, Any], analysis: Analysis | None) -> dict[str,
         "columns": columns,
         "rows": rows,
         "samples": analysis is not None,
+        "preprocessed": any(s.is_preprocessed for s in splits.values()),
         "classes_shown": SHOWN,
         "classes_left": analysis is not None and len(classes) > SHOWN,
     }
@@ -82,15 +83,16 @@ def _what(split: SplitSummary | None) -> str:
     """What a split's column of samples shows, in words."""
     if split is None:
         return ""
+    shown = "original, then preprocessed" if split.is_preprocessed else "as stored"
     if split.augmentation is None:
-        return "as stored"
+        return shown
     draws = len(split.samples[0].augmented) if split.samples else 0
     stage = split.augmentation.replace("_", "-")
-    return f"as stored, then {draws} times with the augmentation of the winner's {stage}"
+    return f"{shown}, then {draws} times with the augmentation of the winner's {stage}"
 
 
 def _samples(split: SplitSummary | None, label: int, name: str) -> str:
-    """The samples of a class; below each other if augmented images are shown beside them."""
+    """The samples of a class; below each other if other forms are shown beside them."""
     if split is None or label >= SHOWN:
         return ""
     samples = [s for s in split.samples if s.label == label]
@@ -98,12 +100,16 @@ def _samples(split: SplitSummary | None, label: int, name: str) -> str:
         return ""
     tiles: list[NDArray[Any]] = []
     for sample in samples:
-        tiles += [sample.stored, *sample.augmented]
+        preprocessed = [sample.preprocessed] if split.is_preprocessed else []
+        tiles += [sample.stored, *preprocessed, *sample.augmented]
     draws = len(samples[0].augmented)
+    forms = ["preprocessed"] if split.is_preprocessed else []
+    forms += [f"{draws} times augmented"] if draws else []
     alt = f"{len(samples)} images of class {name} from {split.name}"
-    if draws:
-        alt += f", each as stored and {draws} times augmented"
-    return sheet(tiles, 1 + draws if draws else len(tiles), _SAMPLE, alt)
+    if not forms:
+        return sheet(tiles, len(tiles), _SAMPLE, alt)
+    alt += f", each {', '.join(['as stored', *forms[:-1]])} and {forms[-1]}"
+    return sheet(tiles, len(tiles) // len(samples), _SAMPLE, alt)
 
 
 def mistakes_view(analysis: Analysis) -> dict[str, Any]:
@@ -137,8 +143,13 @@ def features_view(analysis: Analysis) -> dict[str, Any]:
     """Feature maps of one image, and the change of every layer."""
     maps, classes = analysis.feature_maps, analysis.classes
     alt = f"Image {maps.index} of TEST2, class {classes[maps.label]}"
+    forms: list[NDArray[Any]] = [maps.image]
+    if maps.preprocessed is not None:
+        forms.append(maps.preprocessed)
+        alt += ", original and preprocessed"
     return {
-        "image": sheet([maps.image], 1, _MEAN, alt),
+        "image": sheet(forms, len(forms), _MEAN, alt),
+        "preprocessed": maps.preprocessed is not None,
         "index": maps.index,
         "label": classes[maps.label],
         "before": classes[maps.before],

@@ -91,10 +91,12 @@ def _forms(sample: Sample) -> list[Tile]:
 
 def _shown(maps: FeatureMaps, classes: tuple[str, ...]) -> Summary.Value:
     said = f"before: {classes[maps.before]}\nafter: {classes[maps.after]}"
-    tile = Tile(maps.image, f"true: {classes[maps.label]}\n{said}")
+    tiles = [Tile(maps.image, f"true: {classes[maps.label]}\n{said}")]
+    if maps.preprocessed is not None:
+        tiles.append(Tile(maps.preprocessed, "preprocessed"))
     return image(
         "feature_maps/input",
-        grid([[tile]], side=112),
+        grid([tiles], side=112),
         "the image of TEST2's selection part whose feature maps are shown, and its predicted "
         "class before and after fine-tuning",
     )

@@ -8,18 +8,19 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray._private import worker
+from ray.exceptions import RayError
 
-from shiftsearch.search.executing.faults import EnvironmentFault, first_line
+from shiftsearch.search.executing.faults import first_line
 from shiftsearch.search.executing.local_ray import local_ray
 from shiftsearch.search.executing.resources import Node, ResourceError
-from shiftsearch.search.executing.signals import ignored
+from shiftsearch.search.executing.signals import ignored, restored
 
 WORKER_ENVIRONMENT = {
     # Seconds that a reused worker waits for the thread of its last job. With Ray's default of 2 s
@@ -62,9 +63,13 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         folder: absolute; created if absent.
 
     Raises:
-        ResourceError: there is no cluster at `address`.
+        ResourceError: there is no cluster at `address`, or this process uses Ray already.
         EnvironmentFault: a local Ray cannot start.
     """
+    if ray.is_initialized():
+        raise ResourceError(
+            "this process uses Ray already, and a search needs its own; call ray.shutdown() first"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     before = Path.cwd()
     os.environ.update({k: v for k, v in _DRIVER_ENVIRONMENT.items() if k not in os.environ})
@@ -85,27 +90,31 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
         _start(address, options)
         yield
     finally:
-        with ignored():  # an interrupted shutdown leaves processes behind
-            ray.shutdown()
-        os.chdir(before)
+        try:
+            with ignored():  # an interrupted shutdown leaves processes behind
+                ray.shutdown()
+        finally:
+            os.chdir(before)
 
 
 def _start(address: str | None, options: dict[str, Any]) -> None:
     """Start or join Ray, then restore the process's own handler of SIGTERM."""
-    handler = signal.getsignal(signal.SIGTERM)
     try:
-        if address is None:
-            with local_ray() as local:
-                ray.init(**options, **local)
-        else:
-            ray.init(**options, address=address)
-        signal.signal(signal.SIGTERM, handler)  # Ray's own raises SystemExit
-    except EnvironmentFault:
-        raise
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ResourceError(f"--address {address}: no Ray cluster ({first_line(error)})") from None
+        with restored(signal.SIGTERM):  # Ray's own handler raises SystemExit
+            if address is None:
+                with local_ray() as local:
+                    ray.init(**options, **local)
+            else:
+                _join(address, options)
     except SystemExit:  # Ray's own handler of SIGTERM, which it sets while it starts
         raise KeyboardInterrupt from None
+
+
+def _join(address: str, options: Mapping[str, Any]) -> None:
+    try:
+        ray.init(**options, address=address)
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        raise ResourceError(f"--address {address}: no Ray cluster ({first_line(error)})") from None
 
 
 def cluster_nodes() -> list[Node]:

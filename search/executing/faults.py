@@ -94,7 +94,7 @@ def _kind_of(error: BaseException) -> Fault | None:
         return Fault("environment", f"{type(error).__name__}: {first_line(error)}")
     if isinstance(error, RayError) and not isinstance(error, RayTaskError):
         return Fault("lost", f"worker lost: {first_line(error)}")
-    if isinstance(error, (_ACCELERATOR, TuneError, ConnectionError)):
+    if isinstance(error, (_ACCELERATOR, TuneError, ConnectionError)) or _device_failed(error):
         return Fault("lost", f"worker lost: {type(error).__name__}: {first_line(error)}")
     if isinstance(error, OSError):
         kind: Kind = "lost" if error.errno in _PASSING else "environment"
@@ -109,6 +109,12 @@ def _kind_of(error: BaseException) -> Fault | None:
 def _torch_lacks_memory(error: BaseException) -> bool:
     """Whether torch could not allocate CPU memory; it has no exception type for that."""
     return type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
+
+
+def _device_failed(error: BaseException) -> bool:
+    """Whether a library of the GPU, or the system's threads, failed; both are a RuntimeError."""
+    signs = ("CUBLAS_STATUS_", "CUDNN_STATUS_", "can't start new thread")
+    return type(error) is RuntimeError and any(sign in str(error) for sign in signs)
 
 
 def first_line(error: BaseException) -> str:

@@ -22,32 +22,46 @@ def ended_calmly() -> Iterator[threading.Event]:
         An event that is set once a signal has come.
     """
     came = threading.Event()
+    if not _can_handle():
+        yield came
+        return
 
     def forward(number: int, frame: object) -> None:
         del number, frame
         came.set()
         signal.raise_signal(signal.SIGUSR1)
 
-    before = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGUSR1)}
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray sets its handler
-    for number in _ENDING:
-        # SIGHUP stays ignored under nohup. SIGINT does not, although a shell makes background
-        # processes ignore it: there it was sent to this process on purpose.
-        if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:
-            signal.signal(number, forward)
-    try:
+    ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with restored(*_ENDING, signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray sets its handler
+        for number in _ENDING:
+            # SIGHUP stays ignored under nohup. SIGINT does not, although a shell makes background
+            # processes ignore it: there it was sent to this process on purpose.
+            if number != signal.SIGHUP or not ignores_hangup:
+                signal.signal(number, forward)
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
     """Ignore signals during something short, such as ending Ray's processes."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+    with restored(*_ENDING):
+        for number in _ENDING if _can_handle() else ():
+            signal.signal(number, signal.SIG_IGN)
+        yield
+
+
+@contextlib.contextmanager
+def restored(*numbers: int) -> Iterator[None]:
+    """Give these signals their present handlers back at the end."""
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if _can_handle() else ():
             signal.signal(number, handler)
+
+
+def _can_handle() -> bool:
+    """Whether this is the main thread: Python lets no other one set handlers."""
+    return threading.current_thread() is threading.main_thread()

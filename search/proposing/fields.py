@@ -112,6 +112,10 @@ class Fields:
 
 
 def nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
-    """`; nearest is ...`, or an empty text if no valid name is near."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.4)
+    """`; nearest is ...`, or an empty text if no valid name is near.
+
+    Names with the same last part come before all others.
+    """
+    alike = [v for v in valid if v.rpartition(".")[2] == name.rpartition(".")[2]]
+    close = difflib.get_close_matches(name, alike or list(valid), n=1, cutoff=0.4)
     return f"; nearest is {close[0]}" if close else ""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shiftsearch.data.cache import save_pack
 from shiftsearch.data.dataset import Dataset, Split
-from shiftsearch.experiments.analysis.inside import MAP_CHANNELS
+from shiftsearch.experiments.analysis.inside import MAP_CHANNELS, FeatureMaps
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse, analyse_run
 from shiftsearch.experiments.analysis.split_summary import SplitSummary
 from shiftsearch.experiments.run_folder import NotARun, Run
@@ -47,8 +47,10 @@ def floats(state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in state.items() if tensor.is_floating_point()]
 
 
-def explain(dataset: Dataset, frozen: int = 2) -> Analysis:
-    return analyse(dataset, PROTOCOL, *weights(frozen), WINNER, CPU)
+def explain(
+    dataset: Dataset, frozen: int = 2, hyperparameters: Hyperparameters = WINNER
+) -> Analysis:
+    return analyse(dataset, PROTOCOL, *weights(frozen), hyperparameters, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,23 @@ def test_maps_are_the_strongest_channels_after_fine_tuning(
             np.testing.assert_allclose(found, whole[shown], atol=1e-6)
         means = whole.mean(dim=(1, 2))
         assert means[shown].tolist() == sorted(means.tolist(), reverse=True)[:MAP_CHANNELS]
+
+
+def test_all_is_explained_with_the_winners_preprocessing(
+    dataset: Dataset, analysis: Analysis
+) -> None:
+    winner = Hyperparameters.from_flat({"preprocessing.intensity": "standardise"})
+    found = explain(dataset, hyperparameters=winner)
+    how = winner.preprocessing
+    part = prepare(dataset, PROTOCOL, CPU).preprocessed(how).selection
+    network = build(weights(2)[1], CLASSES, SIZE, CPU)
+    assert found.predictions.after == evaluate(network, part.images, part.labels)
+    assert found.predictions.after != analysis.predictions.after
+    for item in (found.feature_maps, *(s for split in found.splits for s in split.samples)):
+        image = item.image if isinstance(item, FeatureMaps) else item.stored
+        np.testing.assert_array_equal(item.preprocessed, how.apply(image[None])[0])
+    assert analysis.feature_maps.preprocessed is None
+    assert found.shifts == analysis.shifts
 
 
 def test_numbers_are_json(analysis: Analysis) -> None:

@@ -13,9 +13,11 @@ from shiftsearch.experiments.analysis.split_summary import (
     shift_between,
     summarise_split,
 )
-from shiftsearch.model.hyperparameters import Augmentation
+from shiftsearch.model.hyperparameters import Augmentation, PreprocessingHyperparameters
 
 pytestmark = pytest.mark.unit
+
+NONE = PreprocessingHyperparameters()
 
 
 def noise(count: int, low: int, high: int) -> Split:
@@ -26,7 +28,7 @@ def noise(count: int, low: int, high: int) -> Split:
 
 
 def summary(split: Split, name: str = "TRAIN") -> SplitSummary:
-    return summarise_split(name, split, None, 3, None)
+    return summarise_split(name, split, None, 3, None, NONE)
 
 
 def test_intensities_are_numpys() -> None:
@@ -71,7 +73,7 @@ def test_brightening_all_images_moves_both_distances_by_as_much() -> None:
 def test_samples_are_the_first_of_each_class_as_stored_and_as_trained_on() -> None:
     split, strengths = noise(8, 0, 256), Augmentation(brightness=0.2)
     part = np.array([1, 2, 4, 5, 6, 7])
-    found = summarise_split("TRAIN", split, part, 3, ("baseline", strengths))
+    found = summarise_split("TRAIN", split, part, 3, ("baseline", strengths), NONE)
     assert [(s.index, s.label) for s in found.samples] == [(2, 0), (4, 0), (1, 2), (5, 2)]
     assert (found.augmentation, found.part, found.counts) == ("baseline", "selection", (3, 0, 3))
     for sample in found.samples:
@@ -81,12 +83,27 @@ def test_samples_are_the_first_of_each_class_as_stored_and_as_trained_on() -> No
         assert sample.augmented.shape == (2, 9, 11)
         assert 0 < np.abs(sample.augmented[0] - clean).max() <= 0.2 + 1e-6
         assert not np.array_equal(sample.augmented[0], sample.augmented[1])
-    again = summarise_split("TRAIN", split, part, 3, ("baseline", strengths))
+    again = summarise_split("TRAIN", split, part, 3, ("baseline", strengths), NONE)
     for one, other in zip(found.samples, again.samples, strict=True):
         np.testing.assert_array_equal(one.augmented, other.augmented)
 
 
 def test_augmentation_at_strength_0_is_none() -> None:
-    found = summarise_split("TEST", noise(4, 0, 9), None, 3, ("fine_tune", Augmentation()))
+    found = summarise_split("TEST", noise(4, 0, 9), None, 3, ("fine_tune", Augmentation()), NONE)
     assert found.augmentation is None
     assert {s.augmented.shape for s in found.samples} == {(0, 9, 11)}
+
+
+def test_preprocessed_samples_are_augmented_and_the_rest_is_as_stored() -> None:
+    split, inverted = noise(8, 180, 256), PreprocessingHyperparameters(polarity="bright_on_dark")
+    split.images[:, 3:6, 3:6] = 9
+    strengths = ("baseline", Augmentation(noise=0.01))
+    found = summarise_split("TRAIN", split, None, 3, strengths, inverted)
+    plain = summarise_split("TRAIN", split, None, 3, strengths, NONE)
+    assert (found.is_preprocessed, plain.is_preprocessed) == (True, False)
+    np.testing.assert_array_equal(found.histogram, plain.histogram)
+    np.testing.assert_array_equal(found.mean_image, plain.mean_image)
+    for sample, other in zip(found.samples, plain.samples, strict=True):
+        np.testing.assert_array_equal(sample.stored, other.stored)
+        np.testing.assert_allclose(sample.preprocessed, 1 - other.preprocessed, atol=1e-6)
+        assert np.abs(sample.augmented - sample.preprocessed).max() < 0.1

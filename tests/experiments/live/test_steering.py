@@ -77,12 +77,12 @@ def test_enqueue(driver: Driver) -> None:
 
 
 def test_enqueue_is_checked_against_the_space(driver: Driver) -> None:
-    wrong = {"baseline.dropout": 0.35, "baseline.momentum": 0.9, "fine_tune.frozen_layers": 9}
+    wrong = {"baseline.dropout": 0.35, "baseline.inertia": 0.9, "fine_tune.frozen_layers": 9}
     answer = driver.after("enqueue", configuration=wrong)
     assert answer is not None
     assert not answer.accepted
     assert "baseline.dropout: 0.35 is outside the space" in answer.text
-    assert "baseline.momentum: is not a hyperparameter" in answer.text
+    assert "baseline.inertia: is not a hyperparameter" in answer.text
     assert "frozen_layers: 9: " in answer.text
     assert len(driver.study.trials()) == 3
 

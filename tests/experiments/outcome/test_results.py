@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,12 @@ from shiftsearch.experiments.outcome.results import (
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.device import Device
-from shiftsearch.model.evaluation import Evaluation
-from shiftsearch.model.hyperparameters import Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.evaluation import Evaluation, evaluate
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.protocol import build, division_of, prepare
 from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Store, open_store
-from tests.experiments.stored_networks import always, retrained
+from tests.experiments.stored_networks import always, random_weights, retrained
 from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
@@ -276,3 +277,21 @@ def test_weights_that_are_damaged_are_not_kept(
         store._write(course, "final", bytes(content if damage == "a byte" else content[:-1]))
     assert not weights_kept(store, result)
     assert weights_kept(store, candidate.results[2])
+
+
+def test_a_configuration_is_scored_on_its_own_preprocessing(
+    dataset: Dataset, store: Store, parts: list[Part]
+) -> None:
+    weights = tuple(random_weights(seed, 3, (16, 16)) for seed in (1, 2))
+    stored = retrained(store, {1: (weights[0], weights[1])})
+    flat = {**stored.configuration, "preprocessing.intensity": "stretch"}
+    other = replace(stored, configuration=flat)
+    plain, found = (score("winner", c, parts, store, dataset, CPU) for c in (stored, other))
+    how = Hyperparameters.from_flat(flat).preprocessing
+    data = prepare(dataset, Protocol(), CPU).preprocessed(how)
+    for stage, state in zip(("before", "after"), weights, strict=True):
+        network = build(state, 3, (16, 16), CPU)
+        for place, split in ((0, data.test), (1, data.selection)):
+            expected = evaluate(network, split.images, split.labels)
+            assert found.evaluations[stage, place, 1] == expected
+            assert plain.evaluations[stage, place, 1].loss != expected.loss

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -188,6 +189,31 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
     assert "of class 3 from TRAIN, each as stored and 2 times augmented" in html
     assert "3 27.8 to 93.3 of 90 images" in html
     assert "8 feature maps of block 2 before fine-tuning" in html
+
+
+@draws
+def test_preprocessed_images_stand_beside_the_original_ones(tmp_path: Path) -> None:
+    result, trials = finished_run()
+    result["winner"]["configuration"]["preprocessing.polarity"] = "bright_on_dark"
+    made = made_analysis("012345")
+    analysis = replace(
+        made,
+        splits=tuple(replace(s, is_preprocessed=True) for s in made.splits),
+        feature_maps=replace(made.feature_maps, preprocessed=np.zeros((28, 28), np.float32)),
+    )
+    html = html_of((result, trials), tmp_path, analysis)
+    found = Page(html)
+    for expected in (
+        "TRAIN original, then preprocessed, then 2 times with the augmentation of the winner's baseline "
+        "TEST original, then preprocessed",
+        "Preprocessing: polarity bright_on_dark.",
+    ):
+        assert expected in found.text
+    assert "from TRAIN, each as stored, preprocessed and 2 times augmented" in html
+    assert "of class 3 from TEST2, each as stored and preprocessed" in html
+    sizes = [(int(a["width"] or 0), int(a["height"] or 0)) for a in found.images]
+    assert (4 * 56 + 3 * 3, 2 * 56 + 3) in sizes  # two of TRAIN: two forms and two draws
+    assert (2 * 112 + 3, 112) in sizes  # the image of the feature maps, in both forms
 
 
 def test_a_section_that_fails_is_a_line_and_the_others_are_there(

@@ -94,6 +94,17 @@ def test_the_winner_is_explained_in_pictures_numbers_and_words(tmp_path: Path) -
     assert "| dense 512 | trained | none | 0.250 | none |" in words.decode()
 
 
+def test_the_input_is_shown_as_stored_and_as_preprocessed(tmp_path: Path) -> None:
+    preprocessed = replace(analysis().feature_maps, preprocessed=INPUT)
+    widths = []
+    for name, maps in (("off", analysis().feature_maps), ("on", preprocessed)):
+        write_winner(tmp_path / name, replace(analysis(), feature_maps=maps))
+        found = read(tmp_path / name / "winner")
+        tensor = found.Tensors("feature_maps/input")[0].tensor_proto
+        widths.append(int(make_ndarray(tensor)[0]))
+    assert widths[1] > 1.5 * widths[0]
+
+
 def test_written_again_nothing_is_there_twice_and_a_reader_follows(tmp_path: Path) -> None:
     write_winner(tmp_path, analysis())
     watching = read(tmp_path / "winner")

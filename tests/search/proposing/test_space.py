@@ -147,6 +147,7 @@ def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(SpaceError) as caught:
         Space.parse(raw)
     assert len(caught.value.problems) == 3
+    assert caught.value.problems[-1].endswith("nearest is fine_tune.augmentation.scale")
 
 
 def test_of_many_problems_the_first_20_are_shown_and_how_many_more() -> None:

@@ -1,0 +1,58 @@
+"""The comparison of options: its variants, its table, and that nothing is trained twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shiftsearch.experiments.benchmarks import ablation
+from shiftsearch.experiments.benchmarks.ablation import Trained, compare, rows, variant
+from shiftsearch.experiments.definition import DefinitionError
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from tests.experiments.test_inputs import dataset
+
+pytestmark = pytest.mark.unit
+
+BASE = ["protocol.baseline.max_epochs=1", "protocol.fine_tune.max_epochs=1"]
+
+
+def test_a_variant_is_the_base_with_the_options_values() -> None:
+    found = variant(
+        ["fine_tune.frozen_layers=1", "protocol.holdout=0.25"],
+        ["fine_tune.learning_rate=1e-3", "protocol.fine_tune.patience=8"],
+    )
+    assert found.name == "fine_tune.learning_rate=1e-3, protocol.fine_tune.patience=8"
+    values = {"fine_tune.frozen_layers": 1, "fine_tune.learning_rate": 1e-3}
+    assert found.hyperparameters == Hyperparameters.from_flat(values)
+    assert found.protocol == Protocol(holdout=0.25, fine_tune=Schedule(patience=8))
+    assert variant([], []).hyperparameters == Hyperparameters()
+    with pytest.raises(DefinitionError, match="intensity"):
+        variant([], ["preprocessing.intensity=bright"])
+
+
+def test_the_table_pairs_by_seed_and_leaves_out_what_diverged() -> None:
+    variants = [variant([], []), variant([], ["fine_tune.frozen_layers=1"])]
+    accuracies = {(0, 1): 0.80, (0, 2): 0.90, (0, 3): 0.70, (1, 1): 0.82, (1, 2): 0.94}
+    trained = {key: Trained(value, 10.0 + key[0]) for key, value in accuracies.items()}
+    _, _, base, other = rows(variants, trained)
+    assert base == "| base | 3 | 80.00 % | 10.00 | - | 10.0 |"
+    # Differences are 2 and 4 points: 3 plus or minus t(0.975, 1) * sqrt(2) / sqrt(2) = 12.706.
+    assert other == (
+        "| fine_tune.frozen_layers=1 | 2 | 88.00 % | 8.49 | +3.00 (-9.71 to +15.71) | 11.0 |"
+    )
+    assert rows(variants, {(0, 1): Trained(0.5, 1.0)})[-1].startswith(
+        "| fine_tune.frozen_layers=1 | 0 |"
+    )
+
+
+def test_what_is_stored_is_read_and_only_new_options_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "synthesize", lambda: dataset((4, 4), (16, 16)))
+    options = [variant(BASE, option) for option in ([], ["preprocessing.intensity=stretch"])]
+    first = compare(options[:1], None, tmp_path / "store", 1)
+    found = compare(options, None, tmp_path / "store", 2)
+    assert set(found) == {(0, 1), (1, 1), (0, 2), (1, 2)}
+    assert found[0, 1] == first[0, 1]  # the seconds too, so it was read
+    assert found == compare(options, None, tmp_path / "store", 2)
