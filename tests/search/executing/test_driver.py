@@ -111,15 +111,20 @@ def reopened(run: Path) -> Study:
 def test_2_21h_a_hostile_working_directory_and_relative_paths(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    """Ray puts the driver's directory first on its workers' import path, so it must be another."""
-    home = tmp_path / "home"
-    (home / "search").mkdir(parents=True)
+    """Ray puts the driver's directory first on its workers' import path, so it must be another.
+
+    Modules of the same names on PYTHONPATH are not imported either.
+    """
+    home, library = tmp_path / "home", tmp_path / "library"
     trap = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit"
-    modules = ("data.py", "model.py", "search/__init__.py", "experiments.py", "sitecustomize.py")
-    for module in modules:
-        (home / module).write_text(trap)
+    names = ("data.py", "model.py", "search/__init__.py", "experiments.py")
+    modules = (*names, "sitecustomize.py")  # on PYTHONPATH Python itself imports the last one
+    for folder, held in ((home, modules), (library, names)):
+        (folder / "search").mkdir(parents=True)
+        for module in held:
+            (folder / module).write_text(trap)
     shutil.move(tiny_folder, home / "images")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(library)}
     done = subprocess.run(
         [COMMAND, "search", "demo", "--data", "images", "--run", "out/run", *SMALL],
         cwd=home,
@@ -129,7 +134,7 @@ def test_2_21h_a_hostile_working_directory_and_relative_paths(
         env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not list(home.rglob("*.ran"))
+    assert not list(tmp_path.rglob("*.ran"))
     run = home / "out" / "run"
     trials = stored_trials(run / "study.journal")
     assert [t.state for t in trials] == ["complete"] * 2
