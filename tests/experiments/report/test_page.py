@@ -204,8 +204,8 @@ def test_preprocessed_images_stand_beside_the_original_ones(tmp_path: Path) -> N
     html = html_of((result, trials), tmp_path, analysis)
     found = Page(html)
     for expected in (
-        "TRAIN original, then preprocessed, then 2 times with the augmentation of the winner's baseline "
-        "TEST original, then preprocessed",
+        "TRAIN original, then preprocessed, then 2 times with the augmentation of the winner's "
+        "baseline TEST original, then preprocessed",
         "Preprocessing: polarity bright_on_dark.",
     ):
         assert expected in found.text
