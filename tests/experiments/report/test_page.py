@@ -204,9 +204,8 @@ def test_preprocessed_images_stand_beside_the_original_ones(tmp_path: Path) -> N
     html = html_of((result, trials), tmp_path, analysis)
     found = Page(html)
     for expected in (
-        "TRAIN original, then preprocessed, then 2 times with the augmentation of the "
-        "winner's baseline "
-        "TEST original, then preprocessed",
+        "TRAIN original, then preprocessed, then 2 times with the augmentation of the winner's "
+        "baseline TEST original, then preprocessed",
         "Preprocessing: polarity bright_on_dark.",
     ):
         assert expected in found.text
@@ -363,39 +362,3 @@ def test_trials_that_are_as_good_as_the_best_are_named(tmp_path: Path) -> None:
     equal = [replace(t, value=best) if t.number in others else t for t in trials]
     text = Page(html_of((result, equal), tmp_path)).text
     assert f"trials {others[0]}, {others[1]} have the same value" in text
-
-
-@draws
-@pytest.mark.parametrize("winner_freezes", [True, False])
-def test_every_section_is_made_where_only_some_trials_have_frozen_layers(
-    tmp_path: Path, winner_freezes: bool
-) -> None:
-    space = Space.parse(
-        {
-            "fine_tune": {
-                "optimiser": {"choices": ["adamw", "sgd"]},
-                "frozen_layers": {"low": 0, "high": 4, "when": {"optimiser": "sgd"}},
-                "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
-            }
-        }
-    )
-    result, trials = finished_run()
-    sometimes = [
-        replace(trial, configuration=space.complete(values))
-        for trial in trials[:-1]
-        for values in [
-            {"fine_tune.optimiser": "sgd", "fine_tune.frozen_layers": trial.number % 4}
-            if (trial.number % 2 == 1) == winner_freezes
-            else {"fine_tune.optimiser": "adamw"}
-        ]
-    ]
-    chosen = sometimes[17].configuration
-    assert ("fine_tune.frozen_layers" in chosen) == winner_freezes
-    result["winner"]["configuration"] = chosen
-    result["retrain"]["candidates"][1]["configuration"] = chosen
-    result["space"] = space.describe()
-    path = tmp_path / "report.html"
-    made = write_report(
-        result, [*sometimes, trials[-1]], space, made_analysis(list("012345")), path
-    )
-    assert made == []
