@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,7 +212,16 @@ def run(dataset: Dataset, tmp_path: Path) -> Run:
 
 
 def test_a_run_is_explained_from_its_folder(run: Run, analysis: Analysis) -> None:
-    np.testing.assert_equal(asdict(analyse_run(run)), asdict(analysis))
+    np.testing.assert_equal(rounded(asdict(analyse_run(run))), rounded(asdict(analysis)))
+
+
+def rounded(value: Any) -> Any:
+    """Floats of 9 digits: where an array lies in memory may decide the last bit of its sum."""
+    if isinstance(value, dict):
+        return {key: rounded(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(held) for held in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize("missing", ["dataset/TEST.images.npy", "best/baseline.safetensors"])
