@@ -80,6 +80,7 @@ def search(
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
         search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
+        search.study.stored_study.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
@@ -92,7 +93,6 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
-    say_of_data(console, experiment, dataset, warnings)
     lock = RunLock(run.lock)
     lock.acquire()
     try:
@@ -158,6 +158,7 @@ class _Search:
         begin = time.monotonic()
         run, study, warn = self.run, self.study, warner(self.console)
         self.console.print(f"run folder: {run.folder}")
+        say_of_data(self.console, self.experiment, self.dataset, self.warnings)
         self._write_definition()
         self.precision.recall()
         run.tidy()

@@ -63,7 +63,7 @@ thread.start()
 thread.join()
 assert len(found) == 1 and found[0].result["status"] == "complete"
 assert os.getcwd() == before and not ray.is_initialized()
-ray.init(num_cpus=1, include_dashboard=False)
+ray.init(address="local", num_cpus=1, include_dashboard=False)
 kept = ray.put("kept")
 try:
     search("second")

@@ -210,6 +210,9 @@ def test_a_ray_that_does_not_start_ends_with_exit_code_75_and_its_line(
         lambda **_: Path.mkdir(tmp_path / "file" / "x"),
     )
     monkeypatch.setattr("shiftsearch.search.executing.cluster.ray.shutdown", lambda: None)
+    monkeypatch.setattr(
+        "shiftsearch.search.executing.cluster.ray.is_initialized", lambda: False
+    )  # the other tests' Ray is
     assert main(["search", "demo", "--run", str(tmp_path / "run"), *SMALL]) == 75
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert f"Ray cannot start: {tmp_path}/file/x: Not a directory" in last
