@@ -18,7 +18,7 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project under the same conftest and settings, with limits of 0.1 s and 0.5 s."""
     text = CONFTEST.read_text(encoding="utf-8")
-    for constant, value in (("CPU_LIMIT = 1.0", 0.1), ("WALL_LIMIT = 5.0", 0.5)):
+    for constant, value in (("CPU_LIMIT = 3.0", 0.1), ("WALL_LIMIT = 20.0", 0.5)):
         assert constant in text
         text = text.replace(constant, f"{constant.split()[0]} = {value}")
     pytester.makeconftest(text)
