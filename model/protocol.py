@@ -89,6 +89,8 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
 
     @lru_cache(maxsize=1 + max(1, KEPT_BYTES // copy))
     def preprocessed(how: PreprocessingHyperparameters) -> ProtocolData:
+        """The data with this preprocessing, computed once while it is kept."""
+
         def on_device(split: Split) -> TensorSplit:
             changed = Split(how.apply(split.images), split.labels)
             return TensorSplit(
