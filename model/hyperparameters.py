@@ -33,6 +33,9 @@ FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
 BALANCES = ("none", "sampling", "weights")
 """Ways of balancing classes, see `model.balance`."""
 
+BATCH_NORMS = ("kept", "adapted", "training")
+"""What the batch normalisation of frozen layers does in the fine-tune."""
+
 OPTIMISERS = ("adamw", "sgd")
 """Names of the optimisers in `model.optimiser`."""
 
@@ -114,6 +117,12 @@ class StageHyperparameters(Frozen):
     ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
     """Decay per step of the weights' exponential moving average, which is validated and kept in
     place of the weights (see `model.averaging`); 0 is off."""
+    swa_from: Annotated[float, Field(ge=0, le=1), Neutral(1.0), When("ema_decay", (0.0,))] = 1.0
+    """Fraction of `max_epochs` after which the weights at the end of each epoch are averaged
+    (stochastic weight averaging, see `model.averaging`); 1 is off. From then on the average, with
+    batch statistics re-estimated on the training set, is validated and kept in place of the
+    weights. So early stopping and the choice of the best epoch compare its validation losses with
+    those of the epochs before; a stage that stops earlier has no average."""
 
 
 class FineTuneHyperparameters(StageHyperparameters):
@@ -132,6 +141,11 @@ class FineTuneHyperparameters(StageHyperparameters):
     """Epochs after which one more layer is thawed."""
     probe_epochs: Annotated[int, Field(ge=1), When("unfreezing", ("linear probe",))] = 1
     """Epochs in which the head alone is trained; early stopping counts them too."""
+    batch_norm: Annotated[str, OneOf(BATCH_NORMS), Neutral("kept")] = "kept"
+    """Batch statistics of frozen layers. Kept: the baseline's. Adapted: all layers' statistics are
+    re-estimated on the fine-tune's images before its first epoch (AdaBN, see `model.statistics`),
+    and frozen layers keep these. Training: each training batch is normalised by its own, and the
+    running ones follow, so that re-estimated ones would soon be forgotten."""
     layer_decay: Annotated[float, Field(ge=0.01, le=1), Neutral(1.0)] = 1.0
     """Factor of the learning rate from each layer to the one before it; the head has the full
     rate (Howard and Ruder 2018, arXiv 1801.06146, section 3.2, where it is 1 / 2.6)."""

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
 from shiftsearch.data.mixup import mixed
+from shiftsearch.model.averaging import Share, exponential, uniform
 from shiftsearch.model.balance import balanced_order, balanced_weights
 from shiftsearch.model.course import Course
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
@@ -43,20 +44,33 @@ class Recipe:
         batch_size: images per step.
         dropout: probability of zeroing an input of the head.
         changes_images: whether `augment` changes anything.
-        ema_decay: of the average of weights, see `model.averaging`; 0: the weights themselves are
-            validated and kept.
+        average: the shares of an average of weights, which is validated and kept from its first
+            update on; None without an average.
+        averages_steps: whether each step updates the average.
+        adapts: whether all batch statistics are re-estimated on the training set before the first
+            epoch.
+        follows: whether the batch statistics of frozen layers follow the training batches.
     """
 
     def __init__(self, course: Course) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
-        self.dropout, self.ema_decay = hyperparameters.dropout, hyperparameters.ema_decay
+        self.dropout = hyperparameters.dropout
+        self.averages_steps = hyperparameters.ema_decay > 0
+        self.average: Share | None = uniform if hyperparameters.swa_from < 1 else None
+        if self.averages_steps:
+            self.average = exponential(hyperparameters.ema_decay)
+        self.adapts = self.follows = False
+        if isinstance(hyperparameters, FineTuneHyperparameters):
+            self.adapts = hyperparameters.batch_norm == "adapted"
+            self.follows = hyperparameters.batch_norm == "training"
         self.changes_images = any(hyperparameters.augmentation.model_dump().values())
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.
 
-        A layer with rate 0 is frozen: it has no gradient and keeps its batch statistics.
+        A layer with rate 0 is frozen: it has no gradient, and keeps its batch statistics unless
+        `follows`.
 
         Args:
             epoch: counted from 1.
@@ -71,6 +85,11 @@ class Recipe:
             0.0 if is_frozen else learning_rate * values.layer_decay ** (layers - i)
             for i, is_frozen in enumerate(frozen)
         )
+
+    def averages(self, epoch: int) -> bool:
+        """Whether the end of an epoch, counted from 1, updates the average of weights."""
+        fraction = (epoch - 1) / self.course.schedule.max_epochs
+        return fraction >= self.course.hyperparameters.swa_from
 
     def order(self, labels: Tensor, epoch: int) -> Tensor:
         """The images that an epoch trains on, in order.
