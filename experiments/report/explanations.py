@@ -100,7 +100,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
-        f"Frozen in this model: {_listed(frozen)}; fine-tuning did not change their weights."
+        f"Frozen in this model: {listed(frozen)}; fine-tuning did not change their weights."
         if frozen
         else "Nothing was frozen in this model."
     ]
@@ -119,7 +119,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     kept = list(takewhile(lambda layer: _cka(layer) >= ALIKE, could_freeze))
     if kept:
         lines.append(
-            f"Although trained, {_listed([layer.name for layer in kept])} kept nearly the same "
+            f"Although trained, {listed([layer.name for layer in kept])} kept nearly the same "
             f"representation (CKA {min(map(_cka, kept)):.3f} or more). By this measure, freezing "
             "them as well would change little. Trials with as many frozen layers can test this."
         )
@@ -166,6 +166,7 @@ def _cka(layer: LayerChange) -> float:
     return 0.0 if layer.cka is None else layer.cka
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`; at least one name."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

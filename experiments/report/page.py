@@ -21,6 +21,7 @@ from shiftsearch.experiments.report.explanations import frozen_rows, protocol_li
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
 from shiftsearch.experiments.report.figures.search import search_history, time_used
 from shiftsearch.experiments.report.findings import answer, exported_alone
+from shiftsearch.experiments.report.freezing_range import range_lines
 from shiftsearch.experiments.report.views import (
     data_view,
     features_view,
@@ -74,7 +75,8 @@ def _results(m: _Material) -> dict[str, Any]:
 
 def _features(m: _Material) -> dict[str, Any]:
     features = m.analysis and features_view(m.analysis)
-    return {"features": features, "frozen": frozen_rows(m.trials)}
+    lines = range_lines(m.analysis.probes, m.trials) if m.analysis else []
+    return {"features": features, "frozen": frozen_rows(m.trials), "suggestion": lines}
 
 
 def _search(m: _Material) -> dict[str, Any]:
