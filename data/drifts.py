@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+DEFAULT_DRIFT = "camera"
 REFERENCE_SIZE = 28  # pixels; lengths of `Domain` in pixels are meant at this size
 
 
@@ -154,5 +155,5 @@ DRIFTS: Mapping[str, Drift] = {
     "light": Drift({"TRAIN": 540, "TEST": 360, "TEST2": 300}, _LIGHT),
 }
 """Drifts by name. `camera`, the default: another camera, turned by 90 degrees, comes in, and all
-is noisier and less alike. `light`: fewer images; contrast falls, the ground gets brighter, and more
-and more images have dark strokes."""
+is noisier and less alike. `light`: fewer images; contrast falls, the ground gets brighter, and
+dark strokes get more frequent."""

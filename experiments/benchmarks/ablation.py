@@ -29,8 +29,8 @@ import yaml
 
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.dataset import Dataset
-from shiftsearch.data.drifts import DRIFTS
-from shiftsearch.data.synthetic import DEFAULT_DRIFT, synthesize
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
+from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.benchmarks.turns import circumstances, mean_interval
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.mapping import set_value
