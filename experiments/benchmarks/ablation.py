@@ -207,7 +207,10 @@ def tables(options: Namespace) -> dict[str, list[Variant]]:
     return {
         f"Base: {title}": [
             variant(base, []),
-            *(replace(variant(base, o), name=name) for name, o in listed["options"].items()),
+            *(
+                replace(variant(base, values), name=name)
+                for name, values in (listed["options"] | listed["further"].get(title, {})).items()
+            ),
         ]
         for title, base in listed["bases"].items()
     }
