@@ -10,7 +10,8 @@ is the base with the values named there. Values of `protocol` count too. `--data
 the name of a drift of the synthetic set. With `--all` the bases and options of `options.yaml` are
 compared, a table for each base. It needs no Ray and uses one process. What is trained stays in
 FOLDER, so the same command goes on after a break, and more seeds or options cost only what is
-new. Only the selection part of TEST2 is scored.
+new. Its file results.jsonl is enough for that; the recorded ones lie in `recordings/ablation`.
+Only the selection part of TEST2 is scored.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import argparse
 import json
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -39,7 +40,7 @@ from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
 from shiftsearch.model.result import STAGES, ProtocolResult
-from shiftsearch.model.store import open_store
+from shiftsearch.model.store import content_key, open_store
 
 OPTIONS = Path(__file__).with_name("options.yaml")
 STUDY_SEED = 0
@@ -155,6 +156,39 @@ class Clock:
         return sum(self._known[getattr(result, stage).key] for stage in STAGES)
 
 
+class Results:
+    """What was trained, in a file: JSON lines of [key, seed, accuracy, seconds].
+
+    The key is the content of dataset, configuration and protocol. A training that diverged has
+    no accuracy.
+
+    Args:
+        file: read at once; each new result is added to it.
+        digest: the dataset's.
+    """
+
+    def __init__(self, file: Path, digest: str) -> None:
+        self._file, self._digest = file, digest
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._known = {(key, seed): rest for key, seed, *rest in map(json.loads, lines)}
+
+    def _key(self, one: Variant) -> str:
+        content = [self._digest, one.hyperparameters.content(), one.protocol.content()]
+        return content_key(content)
+
+    def of(self, one: Variant, seed: int, train: Callable[[], Trained | None]) -> Trained | None:
+        """The known result, or that of `train`; None if it diverged."""
+        place = self._key(one), seed
+        if place not in self._known:
+            trained = train()
+            values = (trained.accuracy, trained.seconds) if trained else (None, None)
+            self._known[place] = list(values)
+            with self._file.open("a") as lines:
+                lines.write(json.dumps([*place, *values]) + "\n")
+        accuracy, seconds = self._known[place]
+        return None if accuracy is None else Trained(accuracy, seconds)
+
+
 def compare(
     variants: Sequence[Variant], dataset: Dataset, out: Path, seeds: Sequence[int]
 ) -> dict[tuple[int, int], Trained]:
@@ -170,33 +204,38 @@ def compare(
     device.apply()
     store = open_store(str(out.resolve()))
     clock = Clock(out / "seconds.jsonl")
+    results = Results(out / "results.jsonl", dataset.digest)
 
     @cache
     def prepared(protocol: Protocol) -> ProtocolData:
         return prepare(dataset, protocol, device)
 
-    found: dict[tuple[int, int], Trained] = {}
-    for seed in seeds:
-        for place, one in enumerate(variants):
-            run = ProtocolRun(
-                one.hyperparameters,
-                prepared(one.protocol),
-                one.protocol,
-                store,
-                device,
-                seed=STUDY_SEED,
-                replicate=seed,
-                on_epoch=clock.on_epoch,
-            )
-            clock.start()
-            try:
-                result = run_protocol(run).result
-            except TrialDiverged as error:
-                print(f"seed {seed}, {one.name}: {error}", flush=True)
-                continue
-            found[place, seed] = Trained(result.test2_accuracy, clock.seconds(result))
-            print(f"seed {seed}, {one.name}: {result.test2_accuracy:.2%}", flush=True)
-    return found
+    def train(one: Variant, seed: int) -> Trained | None:
+        run = ProtocolRun(
+            one.hyperparameters,
+            prepared(one.protocol),
+            one.protocol,
+            store,
+            device,
+            seed=STUDY_SEED,
+            replicate=seed,
+            on_epoch=clock.on_epoch,
+        )
+        clock.start()
+        try:
+            result = run_protocol(run).result
+        except TrialDiverged as error:
+            print(f"seed {seed}, {one.name}: {error}", flush=True)
+            return None
+        print(f"seed {seed}, {one.name}: {result.test2_accuracy:.2%}", flush=True)
+        return Trained(result.test2_accuracy, round(clock.seconds(result), 2))
+
+    found = {
+        (place, seed): results.of(one, seed, partial(train, one, seed))
+        for seed in seeds
+        for place, one in enumerate(variants)
+    }
+    return {key: trained for key, trained in found.items() if trained is not None}
 
 
 def tables(options: Namespace) -> dict[str, list[Variant]]:

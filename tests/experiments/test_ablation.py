@@ -64,6 +64,11 @@ def test_what_is_stored_is_read_and_only_new_options_are_trained(
     assert set(found) == {(0, 1), (1, 1), (0, 2), (1, 2)}
     assert found[0, 1] == first[0, 1]  # the seconds too, so it was read
     assert found == compare(options, images, out, [1, 2])
+    lines = (out / "results.jsonl").read_text()
+    assert len(lines.splitlines()) == 4
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "results.jsonl").write_text(lines)  # without what was trained
+    assert found == compare(options, images, tmp_path / "copy", [1, 2])
 
 
 def test_all_listed_options_are_valid_and_change_something() -> None:
