@@ -64,7 +64,7 @@ class Recipe:
         if isinstance(hyperparameters, FineTuneHyperparameters):
             self.adapts = hyperparameters.batch_norm == "adapted"
             self.follows = hyperparameters.batch_norm == "training"
-        self.changes_images = any(hyperparameters.augmentation.model_dump().values())
+        self.changes_images = hyperparameters.augmentation.is_on
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.

@@ -20,7 +20,11 @@ STAGE: dict[str, Any] = {
     "balance": {"choices": ["none", "sampling", "weights"]},
     "ema_decay": {"choices": [0.0, 0.9, 0.99]},
     "swa_from": {"low": 0.2, "high": 1},
-    "augmentation": {"erasing": {"low": 0, "high": 0.5}, "mixup": {"low": 0, "high": 0.4}},
+    "augmentation": {
+        "outside": {"choices": ["zeros", "border", "reflection"]},
+        "erasing": {"low": 0, "high": 0.5},
+        "mixup": {"low": 0, "high": 0.4},
+    },
 }
 FINE_TUNE: dict[str, Any] = {
     "freeze_from": {"choices": ["input", "head"]},
