@@ -245,12 +245,22 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
         "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
+    _add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")
 
     predict = commands.add_parser("predict", help="class and probability of image files")
     predict.add_argument("bundle", metavar="BUNDLE", type=user_path)
     predict.add_argument("files", nargs="+", metavar="FILE")
+    _add_network(predict)
     predict.set_defaults(run_command="commands.predict")
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--network",
+        metavar="MODULE:FUNCTION",
+        help="the function of your own network, which a bundle of one needs; this runs its code",
+    )
 
 
 def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:

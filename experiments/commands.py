@@ -24,6 +24,7 @@ from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.own_network import load_with
 from shiftsearch.experiments.rehearsal import (
     not_recorded,
     past,
@@ -34,9 +35,9 @@ from shiftsearch.experiments.rehearsal import (
 from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
 from shiftsearch.experiments.wording import interval, percent
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
@@ -47,6 +48,7 @@ INPUT_ERRORS = (
     DataError,
     DefinitionError,
     BundleError,
+    OwnNetworkError,
     StudyDamaged,
     StudyMismatch,
     RunLocked,
@@ -140,7 +142,7 @@ def replay(options: Namespace, console: Console) -> int:
 
 def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_with(options.bundle, options.network)
     dataset, warnings = open_dataset(options.data)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
@@ -168,7 +170,7 @@ def evaluate(options: Namespace, console: Console) -> int:
 
 def predict(options: Namespace, console: Console) -> int:
     """`shiftsearch predict`."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_with(options.bundle, options.network)
     device = choose_device()
     device.apply()
     found = bundle.predict([user_path(file) for file in options.files], device)
