@@ -218,6 +218,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run again")
     report.add_argument("run", metavar="RUN", type=user_path)
+    _add_network(report)
     report.set_defaults(run_command="commands.report")
 
     replay = commands.add_parser(
@@ -259,7 +260,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--network",
         metavar="MODULE:FUNCTION",
-        help="the function of your own network, which a bundle of one needs; this runs its code",
+        help="the function of your own network, if the model is one; this runs its code",
     )
 
 

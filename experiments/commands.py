@@ -6,6 +6,8 @@ import json
 import math
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -86,6 +88,7 @@ def report(options: Namespace, console: Console) -> int:
     lock.acquire()  # kept to the end, so that a search cannot write the same files meanwhile
     try:
         result = read_json(run.result)
+        _take_network(run, result, options.network, warn)
         result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)
         attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
@@ -96,6 +99,18 @@ def report(options: Namespace, console: Console) -> int:
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
     return DONE
+
+
+def _take_network(
+    run: Run, result: Mapping[str, Any], name: str | None, warn: Callable[[str], None]
+) -> None:
+    """Import the own network that the analysis needs, if it is named; else say that it is not."""
+    source = str(result["winner"]["configuration"].get("network.source", ""))
+    if name is not None:
+        load_with(run.bundle, name)
+    elif source:
+        plain = source.partition("@")[0]
+        warn(f"the analysis is left out: it needs your own network, --network {plain}")
 
 
 def replay(options: Namespace, console: Console) -> int:

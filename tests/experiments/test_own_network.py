@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import shiftsearch
+from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.definition import DefinitionError, build, dump, load
 from shiftsearch.experiments.inputs import load_data
 from shiftsearch.experiments.launch import resolve
@@ -147,7 +149,10 @@ def test_reading_a_run_needs_no_module(here: Path) -> None:
 
 
 def test_a_bundle_runs_no_code_unless_told(
-    here: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    here: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = dataset((4, 4), (16, 16))
     experiment, _ = resolve("own_network.yaml")
@@ -165,9 +170,17 @@ def test_a_bundle_runs_no_code_unless_told(
     for load_it in (lambda: load_with(folder, None), lambda: shiftsearch.load(folder)):
         with pytest.raises(BundleError, match="--network small_network:build"):
             load_it()
+    np.save(here / "image.npy", data.splits["TEST"].images[0])
+    assert main(["predict", str(folder), "image.npy"]) == 2
+    assert "--network small_network:build" in capsys.readouterr().err
     with caplog.at_level(logging.WARNING):
-        assert load_with(folder, NAME).record.classes == ("a", "b")
+        assert main(["predict", str(folder), "image.npy", "--network", NAME]) == 0
+    assert capsys.readouterr().out.startswith(("image.npy\ta\t", "image.npy\tb\t"))
     assert not caplog.records
+    monkeypatch.setattr(own_network, "_GIVEN", {})
+    assert main(["predict", str(folder), "image.npy", "--network", "small_network:WIDTH"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "WIDTH is int" in line
     file = here / "small_network.py"
     file.write_text(file.read_text() + "# a remark\n")
     with caplog.at_level(logging.WARNING):
