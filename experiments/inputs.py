@@ -46,8 +46,9 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
         model.own_network.OwnNetworkError: the experiment's own network cannot be used.
     """
     if experiment.data == "synthetic":
-        synthetic = experiment.synthetic
-        dataset, warnings = synthesize(synthetic.seed, synthetic.size), list[str]()
+        made = experiment.synthetic
+        dataset = synthesize(made.seed, made.size, drift=made.drift)
+        warnings = list[str]()
     else:
         dataset, warnings = open_dataset(Path(experiment.data))
     prepare_own(experiment, dataset)
