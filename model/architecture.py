@@ -228,7 +228,9 @@ class Own(Architecture):
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Names of the network's children without the last, which is the head."""
-        return tuple(layer.name for layer in self.layers((0, 0)))
+        from shiftsearch.model.own_network import given
+
+        return tuple(layer.name for layer in given(self.source).layers)
 
     @property
     def least_side(self) -> int:

@@ -1,4 +1,4 @@
-"""A network of one's own: two convolutions, a mean over places, and a head.
+"""A network of your own: two convolutions, a mean over places, and a head.
 
 shiftsearch search own_network.yaml --data DIR        # in this folder
 shiftsearch predict runs/own_network/best FILE... --network small_network:build
