@@ -31,6 +31,7 @@ from shiftsearch.experiments.live.steering import Steering
 from shiftsearch.experiments.outcome.results import STAGES, weights_kept
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.report.findings import result_table
@@ -79,6 +80,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
+        model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
         search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
         search.study.stored_study.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
@@ -163,6 +165,8 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        if self.experiment.network is not None:
+            found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
             run.tensorboard, study.space, classes, run.store, study.trial, protocol
@@ -231,6 +235,8 @@ class _Search:
                 cpus=resources.cpus_per_trial,
                 gpus=resources.gpus_per_trial,
                 dtype=experiment.dtype,
+                network=experiment.network or "",
+                sources=str(self.run.network),
             )
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
