@@ -237,7 +237,7 @@ class Conclusion:
             **_named(candidate),
             "fine_tune_on": candidate.fine_tune_on,
             "search_value": candidate.search_value,
-            "replicates": [r.test2_accuracy for _, r in sorted(candidate.results.items())],
+            "replicates": candidate.values,
             "mean": candidate.mean,
             "failed": list(candidate.failures.values()),
         }

@@ -20,6 +20,7 @@ from shiftsearch.experiments.mapping import MappingError, read_mapping, set_valu
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import OFFERED, START_UP
@@ -91,6 +92,8 @@ class Experiment(_Section):
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Annotated[str, OneOf(OFFERED)] = "tpe"
     """Name of a sampler of `search.proposing.samplers`."""
+    objective: Annotated[str, OneOf(OBJECTIVES)] = ACCURACY.name
+    """What trials are ranked by, on TEST2's selection part; a name in `model.objective`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Number of trials that must end before the sampler's model is used."""
     policy: Policy = Policy()
@@ -143,11 +146,14 @@ class Experiment(_Section):
             failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
             policy=self.policy,
             start_up=self.start_up,
+            objective=OBJECTIVES[self.objective],
         )
 
     def identity(self, digest: str) -> dict[str, str]:
         """What must never change for a run, value by field."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
+        if self.objective != ACCURACY.name:
+            fixed["objective"] = self.objective
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         if self.protocol.fine_tune_on != "TEST":

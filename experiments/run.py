@@ -231,6 +231,7 @@ class _Search:
                 cpus=resources.cpus_per_trial,
                 gpus=resources.gpus_per_trial,
                 dtype=experiment.dtype,
+                objective=experiment.objective,
             )
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency

@@ -21,10 +21,11 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, best_families
+from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, best_families, objective_of
 from shiftsearch.search.study.study import MAX_LOSSES
 
 _Wanted = tuple[int, dict[str, Value], float | None, bool]
@@ -90,6 +91,7 @@ class Candidate:
         results: results of the finished replicates, by replicate.
         failures: reasons of the failed replicates, by replicate.
         competes: whether it can win; a second reading of the protocol is only reported.
+        objective: what the configurations are ranked by.
     """
 
     number: int
@@ -99,13 +101,19 @@ class Candidate:
     results: Mapping[int, ProtocolResult]
     failures: Mapping[int, str]
     competes: bool = True
+    objective: Objective = ACCURACY
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of each finished replicate, by number."""
+        return [self.objective.of(result) for _, result in sorted(self.results.items())]
 
     @property
     def mean(self) -> float | None:
-        """Mean `test2_accuracy` over replicates; None if one failed or none is finished."""
+        """Mean objective over replicates; None if one failed or none is finished."""
         if self.failures or not self.results:
             return None
-        return fmean(r.test2_accuracy for r in self.results.values())
+        return fmean(self.values)
 
 
 class Retraining:
@@ -134,7 +142,7 @@ class Retraining:
         kept: Callable[[ProtocolResult], bool],
     ) -> None:
         self._path, self._replicates, self._protocol = path, settings.replicates, protocol
-        self._ended = _read(path)
+        self._ended, self._objective = _read(path), objective_of(trials)
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, True)
@@ -229,6 +237,7 @@ class Retraining:
                     {r: t.result for r, t in ended.items() if t.result is not None},
                     {r: t.reason for r, t in ended.items() if t.result is None},
                     competes,
+                    self._objective,
                 )
             )
         return candidates

@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import read_journal
 
@@ -36,16 +37,17 @@ class TrialRecord:
         number: counted from 0.
         state: the trial's state.
         role: "reference", "point" or "sampled".
-        value: `test2_accuracy` on the selection part; None unless complete.
+        value: the objective on the selection part; None unless complete.
         configuration: full and canonical; empty while waiting.
         result: the protocol's result; None unless complete.
         reason: why the trial failed or was stopped; empty otherwise.
         seconds: time from ask to end by the driver's clock; None while open.
         branch_of: the trial whose baseline it fine-tunes; None if it trains its own.
         has_baseline: whether its baseline is trained to the end.
-        intermediate: `test2_accuracy` after a whole fine-tune, by the baseline epochs before it.
+        intermediate: the objective after a whole fine-tune, by the baseline epochs before it.
         lost: whether it failed because its worker was lost too often. This does not speak against
             its configuration.
+        objective: what `value` and `intermediate` are.
 
     Raises:
         ValueError: a complete trial lacks its value or result, another trial has one, or a failed
@@ -64,6 +66,7 @@ class TrialRecord:
     has_baseline: bool = False
     intermediate: Mapping[int, float] = field(default_factory=dict)
     lost: bool = False
+    objective: Objective = ACCURACY
 
     def __post_init__(self) -> None:
         is_complete = self.state == "complete"
@@ -114,8 +117,18 @@ def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Va
     return {k: v for k, v in configuration.items() if k.startswith("fine_tune.") == is_last}
 
 
-def record_of(trial: FrozenTrial) -> TrialRecord:
-    """The record of an Optuna trial.
+def objective_in(identity: Mapping[str, str]) -> Objective:
+    """The objective of a study with this identity."""
+    return OBJECTIVES[identity.get("objective", ACCURACY.name)]
+
+
+def objective_of(trials: Sequence[TrialRecord]) -> Objective:
+    """The objective of a study's trials; accuracy if there is none."""
+    return trials[0].objective if trials else ACCURACY
+
+
+def record_of(trial: FrozenTrial, objective: Objective = ACCURACY) -> TrialRecord:
+    """The record of an Optuna trial of a study with this objective.
 
     Raises:
         ValueError: it is complete, but has no valid result.
@@ -141,6 +154,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         "baseline" in attributes or is_complete,
         dict(trial.intermediate_values),
         lost=_is_lost(attributes),
+        objective=objective,
     )
 
 
@@ -159,7 +173,10 @@ def stored_trials(path: Path) -> list[TrialRecord]:
     Needs no lock and writes nothing; see `search.study.journal.read_journal`.
     """
     study = _stored_study(path)
-    return [] if study is None else [record_of(t) for t in study.get_trials(deepcopy=False)]
+    if study is None:
+        return []
+    objective = objective_in(study.user_attrs.get("identity", {}))
+    return [record_of(t, objective) for t in study.get_trials(deepcopy=False)]
 
 
 def stored_identity(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import START_UP
 from shiftsearch.search.study.budget import Budget, FailurePolicy
@@ -24,6 +25,7 @@ class Settings:
         failures: when to give up.
         policy: which baselines are fine-tuned again, and which trials are stopped.
         start_up: number of trials that must end before the sampler's model is used.
+        objective: what trials are ranked by.
     """
 
     name: str
@@ -34,3 +36,4 @@ class Settings:
     failures: FailurePolicy = field(default_factory=FailurePolicy)
     policy: Policy = field(default_factory=Policy)
     start_up: int = START_UP
+    objective: Objective = ACCURACY

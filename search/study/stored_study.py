@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.search.study.journal import open_journal
 from shiftsearch.search.study.records import State, TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
@@ -47,6 +48,7 @@ class StoredStudy:
         path: the journal; created if absent. None keeps the study in memory.
         name: the study's name if it is created.
         identity: what must never change for this study, value by field.
+        objective: what its trials are ranked by.
 
     Attributes:
         records: all trials, by number; callers must not change the list.
@@ -56,7 +58,14 @@ class StoredStudy:
         StudyDamaged: the journal cannot be read.
     """
 
-    def __init__(self, path: Path | None, name: str, identity: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        name: str,
+        identity: Mapping[str, str],
+        objective: Objective = ACCURACY,
+    ) -> None:
+        self._objective = objective
         with _readable(path):
             self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
             names = optuna.get_all_study_names(self._storage)
@@ -137,7 +146,7 @@ class StoredStudy:
         self._take_up(self._storage.get_trial(trial_id), self.records[number] if known else None)
 
     def _take_up(self, trial: FrozenTrial, before: TrialRecord | None) -> None:
-        record = record_of(trial)
+        record = record_of(trial, self._objective)
         if before is None:
             self._trials.append(trial)
             self.records.append(record)

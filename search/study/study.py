@@ -66,9 +66,10 @@ class Study:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.settings = space, settings
+        self._value = settings.objective.column
         most = min(settings.policy.branches, space.fine_tunes())
         self._policy = settings.policy.model_copy(update={"branches": int(most)})
-        self._stored = StoredStudy(path, settings.name, identity)
+        self._stored = StoredStudy(path, settings.name, identity, settings.objective)
         self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
         self.formats = Formats(self._stored)
         self._known, self._baselines = Configurations(), Baselines()
@@ -170,7 +171,7 @@ class Study:
         trial fails.
         """
         if not math.isfinite(value):
-            self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
+            self.fail(job, f"{self._value} at {epochs} epochs is {value}, but must be finite")
             return True
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
@@ -184,9 +185,9 @@ class Study:
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
         """End the trial as COMPLETE, or as FAIL if a number in the result is not finite."""
-        value = result.test2_accuracy
+        value = self.settings.objective.of(result)
         if not math.isfinite(value):
-            self.fail(job, f"test2_accuracy is {value}, but must be finite")
+            self.fail(job, f"{self._value} is {value}, but must be finite")
             return
         written = result.to_json()
         try:
