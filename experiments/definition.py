@@ -25,7 +25,9 @@ from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import OFFERED, START_UP
 from shiftsearch.search.proposing.space import Space, SpaceError
+from shiftsearch.search.study import goals
 from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.goals import Limits
 from shiftsearch.search.study.settings import Settings
 
 SHIPPED = Path(__file__).parent
@@ -108,6 +110,10 @@ class Experiment(_Section):
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
+    objectives: tuple[str, ...] = ()
+    """The objective, maximised, chooses the winner; the costs after it are minimised."""
+    constraints: Limits = Limits()
+    """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
 
     def search_space(self) -> Space:
@@ -135,6 +141,11 @@ class Experiment(_Section):
             f"{self.protocol.fine_tune_on!r}, decides it for all trials"
         ]
 
+    @property
+    def times_networks(self) -> bool:
+        """Whether the latency of networks is needed."""
+        return "latency_ms" in (*self.objectives, *self.constraints.bounds)
+
     def settings(self) -> Settings:
         """The settings that `search.study.study.Study` takes."""
         return Settings(
@@ -147,6 +158,8 @@ class Experiment(_Section):
             policy=self.policy,
             start_up=self.start_up,
             objective=OBJECTIVES[self.objective],
+            costs=self.objectives[1:],
+            limits=self.constraints,
         )
 
     def identity(self, digest: str) -> dict[str, str]:
@@ -159,6 +172,9 @@ class Experiment(_Section):
         if self.protocol.fine_tune_on != "TEST":
             # Earlier versions used it only in retraining; their trials must not mix with ours.
             fixed["protocol.fine_tune_on"] += " in every trial"
+        if self.objectives[1:]:
+            fixed["objectives"] = ", ".join(self.objectives)
+        fixed |= {f"constraints.max_{k}": f"{v}" for k, v in self.constraints.bounds.items()}
         return fixed
 
 
@@ -209,6 +225,13 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
             problems += error.found
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
         problems += experiment.twice_decided()
+        problems += goals.problems(
+            experiment.objectives,
+            OBJECTIVES[experiment.objective].column,
+            experiment.constraints,
+            experiment.sampler,
+            experiment.policy.rungs,
+        )
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment
@@ -224,6 +247,7 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    if isinstance(prepared.get("points"), list):
-        prepared["points"] = tuple(prepared["points"])
+    for key in ("points", "objectives"):
+        if isinstance(prepared.get(key), list):
+            prepared[key] = tuple(prepared[key])
     return prepared

@@ -19,10 +19,11 @@ from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
-from shiftsearch.experiments.last_words import say_failures, say_next, say_of_data, warner
+from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
 from shiftsearch.experiments.live.board import Board, Outcome
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
@@ -33,9 +34,9 @@ from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
-from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
@@ -93,10 +94,11 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
+    meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, console, address, command, warnings)()
+        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -111,6 +113,7 @@ class _Search:
         experiment: Experiment,
         run: Run,
         dataset: Dataset,
+        meter: Meter,
         console: Console,
         address: str | None,
         command: str,
@@ -120,7 +123,8 @@ class _Search:
         self.console, self.address, self.command = console, address, command
         self.reasons, self.warnings = list[str](), list(warnings)
         identity = experiment.identity(dataset.digest)
-        self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
+        space, settings = experiment.search_space(), experiment.settings()
+        self.study = Study(run.journal, space, settings, identity, meter=meter)
         self.precision = Precision(self.study.formats, self._warn)
         self.phases = Phases(
             self.study,
@@ -176,7 +180,7 @@ class _Search:
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
         attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
-            say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            say_why(self.console, study, self.experiment.failures.max_share)
             if study.ending.gave_up_for_losses:
                 raise EnvironmentFault("trials failed because their workers were lost")
             return TOO_MANY_FAILURES
@@ -202,8 +206,7 @@ class _Search:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
-        self.console.print(result_table(result))
-        say_next(self.console, self.experiment, run)
+        say_result(self.console, self.experiment, run, result)
         return DONE
 
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
@@ -215,6 +218,7 @@ class _Search:
             experiment.also_fine_tune_on,
             self.run.retrained,
             lambda result: weights_kept(self.run.store, result),
+            experiment.objectives[1:],
         )
 
     def _execute(self, log: TensorBoardLog) -> None:

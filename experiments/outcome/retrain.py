@@ -25,7 +25,8 @@ from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, best_families, objective_of
+from shiftsearch.search.judging.front import chosen
+from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, objective_of
 from shiftsearch.search.study.study import MAX_LOSSES
 
 _Wanted = tuple[int, dict[str, Value], float | None, bool]
@@ -127,6 +128,8 @@ class Retraining:
         path: the file `retrain.json`.
         kept: returns whether the store still holds a result's weights; if not, the training is
             repeated.
+        costs: costs that the search minimises; with any, trials that represent the Pareto front
+            are retrained.
 
     Raises:
         experiments.run_folder.NotARun: the file is damaged.
@@ -140,13 +143,15 @@ class Retraining:
         also: Literal["TRAIN+TEST"] | None,
         path: Path,
         kept: Callable[[ProtocolResult], bool],
+        costs: Sequence[str] = (),
     ) -> None:
+        self._unable = {t.number for t in trials if t.infeasible}
         self._path, self._replicates, self._protocol = path, settings.replicates, protocol
         self._ended, self._objective = _read(path), objective_of(trials)
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, True)
-            for t in best_families(trials, settings.top_k)
+            for t in chosen(trials, costs, settings.top_k)
         ]
         reference = next(t for t in trials if t.role == "reference")
         own = dict(reference.configuration)
@@ -245,9 +250,10 @@ class Retraining:
     def winner(self) -> Candidate | None:
         """The configuration with the best mean over replicates; None if all failed.
 
-        The reference can win, too.
+        The reference can win, too, unless it breaks a constraint.
         """
         able = [c for c in self.candidates() if c.competes and c.mean is not None]
+        able = [c for c in able if c.number not in self._unable]
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.search.proposing.policy import Policy
-from shiftsearch.search.proposing.samplers import START_UP
+from shiftsearch.search.proposing.samplers import START_UP, StageSampler
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.proposing.tried import Tried
 from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.goals import Limits
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Settings:
         policy: which baselines are fine-tuned again, and which trials are stopped.
         start_up: number of trials that must end before the sampler's model is used.
         objective: what trials are ranked by.
+        costs: costs of a trial's network that are minimised, besides the objective.
+        limits: bounds on the costs.
     """
 
     name: str
@@ -37,3 +42,21 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     start_up: int = START_UP
     objective: Objective = ACCURACY
+    costs: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def stage_sampler(
+        self, number: int, space: Space, given: Mapping[str, Value], tried: Tried
+    ) -> StageSampler:
+        """The sampler that answers question `number`; see `StageSampler`."""
+        return StageSampler(
+            self.sampler,
+            self.seed,
+            number,
+            space.distributions,
+            given,
+            self.start_up,
+            tried,
+            space.drawn_conditions,
+            self.costs,
+        )

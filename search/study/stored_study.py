@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -191,6 +191,15 @@ class StoredStudy:
     def set(self, number: int, key: str, value: object) -> None:
         """Write an attribute of an open trial."""
         self._storage.set_trial_user_attr(self._trials[number]._trial_id, key, value)
+        self.refresh(number)
+
+    def constrain(self, number: int, excess: Mapping[str, float]) -> None:
+        """Write by how much an open trial exceeds each bound; those that are written stay."""
+        known = self._trials[number].constraints
+        trial = self.open_trial(number, RandomSampler())  # which draws nothing here
+        for name, value in excess.items():
+            if name not in known:
+                trial.set_constraint(name, value)
         self.refresh(number)
 
     def report(self, number: int, step: int, value: float) -> None:
