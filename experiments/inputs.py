@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -14,13 +16,13 @@ from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.model.architecture import ARCHITECTURES
+from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters
 from shiftsearch.model.protocol import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
-from shiftsearch.search.proposing.domains import domain_values
+from shiftsearch.search.proposing.space import Space
 
 _TRANSLATION = ".translation"
-_NETWORK = "network.name"
+_FROZEN = "fine_tune.frozen_layers"
 
 
 def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
@@ -55,12 +57,14 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
-            large for the images, or the images are too small for a network; one line each.
+            large for the images, or they are too small for a network, or more layers may be frozen
+            than a network has; one line each.
     """
     problems = [
         *_thin_selection(experiment, dataset),
         *_far_translations(experiment, dataset),
         *_small_images(experiment, dataset),
+        *_many_frozen(experiment),
     ]
     if problems:
         raise DataError(problems)
@@ -111,19 +115,46 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
     ]
 
 
+def networks(space: Space) -> list[NetworkHyperparameters]:
+    """The networks that the space may build: all choices, and the ends of each range."""
+    names = [name for name in space.distributions if name.startswith("network.")]
+    ends = [_ends(space.distributions[name]) for name in names]
+    drawn = (dict(zip(names, values, strict=True)) for values in product(*ends))
+    found = [Hyperparameters.from_flat(space.complete(values)).network for values in drawn]
+    return list(dict.fromkeys(found))
+
+
 def _small_images(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """One line for each network, searched or fixed, that needs larger images."""
-    space = experiment.search_space()
-    domain = space.distributions.get(_NETWORK)
-    names = [space.fixed.get(_NETWORK)] if domain is None else domain_values(domain) or ()
+    """One line if a network of the space needs larger images."""
     height, width = dataset.image_size
+    found = networks(experiment.search_space())
+    most = max(found, key=lambda network: network.architecture.least_side)
+    least = most.architecture.least_side
+    if least <= min(height, width):
+        return []
+    values = ", ".join(f"{name} {value}" for name, value in most.existing().items())
     return [
-        f"space.{_NETWORK}: {name!r}, but it needs images of at least {least}x{least} pixels, and"
-        f" these have {height}x{width}"
-        for name in names
-        if name in ARCHITECTURES
-        and (least := ARCHITECTURES[str(name)]().least_side) > min(height, width)
+        f"space.network: {values}: it needs images of at least {least}x{least} pixels, and these"
+        f" have {height}x{width}"
     ]
+
+
+def _many_frozen(experiment: Experiment) -> list[str]:
+    """One line if more layers may be frozen than any network of the space has."""
+    space = experiment.search_space()
+    domain, fixed = space.distributions.get(_FROZEN), space.fixed.get(_FROZEN, 0)
+    asked = float(fixed) if domain is None else _largest(domain)
+    most = max(len(n.architecture.layer_names) for n in networks(space))
+    if asked <= most:
+        return []
+    return [f"space.{_FROZEN}: {asked:g}, but must be at most {most}, the layers of the network"]
+
+
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    """The choices, or both ends of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return distribution.low, distribution.high  # type: ignore[attr-defined]
 
 
 def _largest(distribution: BaseDistribution) -> float:

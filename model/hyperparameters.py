@@ -16,7 +16,16 @@ from pydantic import Field
 from shiftsearch.data.erasing import erased
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.data.scale import Pixels
-from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
+from shiftsearch.model.architecture import (
+    ARCHITECTURES,
+    LAYERS,
+    REFERENCE,
+    Architecture,
+    Attention,
+    Depth,
+    FirstKernel,
+    Multiplier,
+)
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
 from shiftsearch.model.unfreezing import ENDS, UNFREEZING
@@ -35,9 +44,6 @@ BALANCES = ("none", "sampling", "weights")
 
 OPTIMISERS = ("adamw", "sgd")
 """Names of the optimisers in `model.optimiser`."""
-
-LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
-"""The most layers that can be frozen in any architecture."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,16 @@ class NetworkHyperparameters(Frozen):
     """The architecture of both stages; a field of one architecture only is marked with `When`."""
 
     name: Annotated[str, OneOf(ARCHITECTURES), Neutral(REFERENCE.name)] = REFERENCE.name
+    depth: Annotated[Depth, When("name", ("blocks",))] = 3
+    """Number of blocks; d of them need images of at least 2^d pixels a side."""
+    width: Annotated[Multiplier, When("name", ("blocks",))] = 1.0
+    """Factor of the reference's filters."""
+    residual: Annotated[bool, When("name", ("blocks",))] = False
+    """Whether each block has a shortcut around it."""
+    attention: Annotated[Attention, When("name", ("blocks",))] = "none"
+    """What weighs the channels of each block's output."""
+    first_kernel: Annotated[FirstKernel, When("name", ("blocks",))] = 3
+    """Side of the first block's convolution, in pixels."""
 
     @property
     def architecture(self) -> Architecture:

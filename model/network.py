@@ -43,16 +43,20 @@ class SeededDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """3x3 convolution, batch normalisation, 2x2 max-pooling, ReLU.
+    """Convolution, batch normalisation, 2x2 max-pooling, ReLU.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: side of the convolution in pixels, odd.
 
     Attributes:
         fused: the function that computes the last three in one pass; None computes them one after
             the other. See `Network.fuse`.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         self.normalisation = nn.BatchNorm2d(outputs)
         self.fused: Callable[[Tensor, nn.BatchNorm2d], Tensor] | None = None
 

@@ -50,7 +50,7 @@ def network_size(
     network = allocate(classes, image_size, 0.0, architecture).eval()
     counts: list[int] = []
 
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def count(module: Any, inputs: Any, output: Tensor) -> None:
         """A hook: each output of a convolution or dense layer is a sum over one row of weights."""
         del inputs
         counts.append(output.numel() * module.weight[0].numel())

@@ -20,6 +20,7 @@ from shiftsearch.search.proposing.domains import contains, describe, domain_valu
 from shiftsearch.search.proposing.fields import Fields, nearest
 
 _RANGE_KEYS = ("low", "high", "log", "step", "choices", "when")
+_FEW = 100
 
 
 @dataclass
@@ -157,7 +158,11 @@ def _distribution(name: str, raw: Mapping[str, Any], fields: Fields) -> BaseDist
     missing = [key for key in ("low", "high") if key not in raw]
     if missing:
         raise ValueError(f"a range needs low and high; {' and '.join(missing)} is missing")
-    return _range(fields.value(name, raw["low"]), fields.value(name, raw["high"]), raw)
+    found = _range(fields.value(name, raw["low"]), fields.value(name, raw["high"]), raw)
+    if isinstance(found, IntDistribution) and found.high - found.low <= _FEW:
+        for value in range(found.low, found.high + 1, found.step):
+            fields.value(name, value)  # some fields have gaps between their ends
+    return found
 
 
 def _range(low: Any, high: Any, raw: Mapping[str, Any]) -> BaseDistribution:
