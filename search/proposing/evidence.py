@@ -52,11 +52,12 @@ def restricted(
     Args:
         trial: any trial; with `costs` it has no intermediate values.
         space: the hyperparameters to keep.
-        costs: costs of the trial's network that are further values of the copy.
+        costs: costs of the trial's network whose logarithms are further values of the copy.
+            Networks differ by factors; without logarithms only the largest would seem costly.
     """
     values = None if trial.value is None else [trial.value]
     if values is not None:
-        values += [trial.user_attrs["costs"][name] for name in costs]
+        values += [math.log(trial.user_attrs["costs"][name]) for name in costs]
     return create_trial(
         state=trial.state,
         values=values,

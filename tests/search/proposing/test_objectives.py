@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -85,6 +86,7 @@ def test_refused_trials_are_no_start_up_and_are_avoided() -> None:
 
 def test_a_copy_has_the_costs_as_values_and_keeps_its_constraints() -> None:
     copy = restricted(ended(3), {"baseline.dropout": SPACE["baseline.dropout"]}, ["parameters"])
-    assert copy.values == [ended(3).value, ended(3).user_attrs["costs"]["parameters"]]
+    parameters = ended(3).user_attrs["costs"]["parameters"]
+    assert copy.values == [ended(3).value, math.log(parameters)]
     assert list(copy.params) == ["baseline.dropout"]
     assert restricted(refused(0.5), SPACE, ["parameters"]).constraints == {"max_parameters": 0.5}

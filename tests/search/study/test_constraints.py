@@ -1,4 +1,4 @@
-"""Constraints: what breaks a bound costs no training, teaches the sampler, and is refused again."""
+"""Constraints: what breaks a bound is not trained, teaches the sampler, and is refused again."""
 
 from __future__ import annotations
 
