@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.search.proposing.domains import domain_values, value_at
 from shiftsearch.search.proposing.space import Space
 
 _NETWORK = "network."
@@ -43,7 +44,7 @@ def meter_for(experiment: Experiment, dataset: Dataset, *, begun: bool) -> Meter
 
 
 def _unreachable(experiment: Experiment, meter: Meter, sizes: Meter) -> list[str]:
-    """A line if no network keeps all bounds; the networks that most likely do come first."""
+    """A line if no network keeps all bounds; empty, too, if the space has too many to tell."""
     limits = experiment.constraints
 
     def order(configuration: Mapping[str, Value]) -> tuple[float, float]:
@@ -51,13 +52,18 @@ def _unreachable(experiment: Experiment, meter: Meter, sizes: Meter) -> list[str
         over = max(0.0, size["parameters"] - (limits.max_parameters or math.inf))
         return over, size["multiply_adds"]
 
-    networks = itertools.islice(_networks(experiment.search_space()), _LOOKED_AT)
+    networks = list(itertools.islice(_networks(experiment.search_space()), _LOOKED_AT + 1))
+    if len(networks) > _LOOKED_AT:
+        return []
+    networks.sort(key=order)  # the most likely to keep the bounds first
     refused = []
-    for configuration in itertools.islice(sorted(networks, key=order), _MEASURED):
+    for configuration in networks[:_MEASURED]:
         costs = meter(configuration)
         if not limits.broken(costs):
             return []
         refused.append(costs)
+    if len(networks) > _MEASURED and order(networks[0])[0] == 0:
+        return []
     return [f"{limits.unreachable(refused)} (of the networks in the space)"]
 
 
@@ -70,19 +76,22 @@ def _broken_points(experiment: Experiment, meter: Meter) -> list[str]:
 
 
 def _networks(space: Space) -> Iterator[dict[str, Value]]:
-    """Configurations with every network at the ends of the space's ranges.
+    """A configuration with each network of the space; of continuous ranges only the ends.
 
-    Only the ends, because a network's size grows along each range.
+    Parameters and time grow along a continuous range, such as a factor of the width. They need not
+    grow along a whole number: a deeper network may have fewer parameters.
     """
-    searched = {k: _ends(d) for k, d in space.distributions.items() if k.startswith(_NETWORK)}
-    others = {k: _ends(d)[0] for k, d in space.distributions.items() if k not in searched}
+    searched = {k: _values(d) for k, d in space.distributions.items() if k.startswith(_NETWORK)}
+    others = {k: _values(d)[0] for k, d in space.distributions.items() if k not in searched}
+    seen = set()
     for values in itertools.product(*searched.values()):
-        yield space.complete({**others, **dict(zip(searched, values, strict=True))})
+        found = space.complete({**others, **dict(zip(searched, values, strict=True))})
+        network = tuple((k, v) for k, v in found.items() if k.startswith(_NETWORK))
+        if network not in seen:
+            seen.add(network)
+            yield found
 
 
-def _ends(distribution: BaseDistribution) -> list[Value]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)  # type: ignore[arg-type]
-    low: Value = distribution.low  # type: ignore[attr-defined]
-    high: Value = distribution.high  # type: ignore[attr-defined]
-    return [low, high]
+def _values(distribution: BaseDistribution) -> Sequence[Value]:
+    ends = (0.0, 1.0)
+    return domain_values(distribution) or [value_at(distribution, unit) for unit in ends]
