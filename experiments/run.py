@@ -122,9 +122,8 @@ class _Search:
         self.experiment, self.run, self.dataset = experiment, run, dataset
         self.console, self.address, self.command = console, address, command
         self.reasons, self.warnings = list[str](), list(warnings)
-        identity = experiment.identity(dataset.digest)
-        space, settings = experiment.search_space(), experiment.settings()
-        self.study = Study(run.journal, space, settings, identity, meter=meter)
+        settings, identity = experiment.settings(), experiment.identity(dataset.digest)
+        self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         self.precision = Precision(self.study.formats, self._warn)
         self.phases = Phases(
             self.study,

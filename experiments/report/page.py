@@ -22,7 +22,7 @@ from shiftsearch.experiments.report.explanations import frozen_rows, protocol_li
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
 from shiftsearch.experiments.report.figures.search import search_history, time_used
 from shiftsearch.experiments.report.findings import answer, exported_alone
-from shiftsearch.experiments.report.tradeoff_view import front_view
+from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.report.views import (
     data_view,
     features_view,
@@ -147,7 +147,7 @@ _SECTIONS = (
     _Section(
         "retraining",
         "Retraining, noise and outlook",
-        lambda m: {"outlook": outlook_lines(m.result)},
+        lambda m: {"outlook": outlook_lines(m.result), "sizes": sizes(m.result)},
     ),
     _Section("advice", "What the data recommends next", _advice),
     _Section("provenance", "Provenance", _provenance),

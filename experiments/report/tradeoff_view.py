@@ -10,6 +10,14 @@ from shiftsearch.experiments.report.figures.front import cost_against_accuracy
 from shiftsearch.search.study.records import TrialRecord
 
 
+def sizes(result: Mapping[str, Any]) -> dict[int, str]:
+    """By trial, the parameters of each retrained network; empty if all have as many."""
+    candidates = result["retrain"]["candidates"]
+    known = {c["number"]: c["costs"]["parameters"] for c in candidates if "costs" in c}
+    differ = len(set(known.values())) > 1
+    return {number: f"{count:,} parameters" for number, count in known.items()} if differ else {}
+
+
 def front_view(
     result: Mapping[str, Any], trials: Sequence[TrialRecord], winner: int
 ) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from shiftsearch.experiments.outcome.tradeoff import constraint_lines, tradeoff
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.report.figures.front import cost_against_accuracy
 from shiftsearch.experiments.report.findings import front_table
-from shiftsearch.experiments.report.tradeoff_view import front_view
+from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.tensorboard.hparams import metrics
 from shiftsearch.model.hyperparameters import Protocol
@@ -106,6 +106,15 @@ def test_the_report_draws_each_cost(result: dict[str, Any], trials: list[TrialRe
     assert "4 trials" in label
     assert "1,500 parameters, 70.00 %; 4,000 parameters, 90.00 %" in label
     assert {"2,000", "5,000"} <= set(texts(root))
+
+
+def test_the_report_names_the_sizes_of_retrained_networks_that_differ() -> None:
+    def retrained(*counts: int) -> dict[str, Any]:
+        named = [{"number": n, "costs": {"parameters": c}} for n, c in enumerate(counts)]
+        return {"retrain": {"candidates": [*named, {"number": 9}]}}
+
+    assert sizes(retrained(4000, 90)) == {0: "4,000 parameters", 1: "90 parameters"}
+    assert sizes(retrained(90, 90)) == {}
 
 
 def test_the_table_of_trials_has_the_costs_that_are_known(trials: list[TrialRecord]) -> None:
