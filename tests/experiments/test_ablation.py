@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from shiftsearch.experiments.benchmarks import ablation
-from shiftsearch.experiments.benchmarks.ablation import Trained, compare, rows, variant
+from shiftsearch.experiments.benchmarks.ablation import (
+    Trained,
+    compare,
+    rows,
+    tables,
+    variant,
+)
 from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from tests.experiments.test_inputs import dataset
@@ -47,12 +53,32 @@ def test_the_table_pairs_by_seed_and_leaves_out_what_diverged() -> None:
 
 
 def test_what_is_stored_is_read_and_only_new_options_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ablation, "synthesize", lambda: dataset((4, 4), (16, 16)))
+    images = dataset((4, 4), (16, 16))
+    out = tmp_path / "store"
+    out.mkdir()
     options = [variant(BASE, option) for option in ([], ["preprocessing.intensity=stretch"])]
-    first = compare(options[:1], None, tmp_path / "store", 1)
-    found = compare(options, None, tmp_path / "store", 2)
+    first = compare(options[:1], images, out, [1])
+    found = compare(options, images, out, [1, 2])
     assert set(found) == {(0, 1), (1, 1), (0, 2), (1, 2)}
     assert found[0, 1] == first[0, 1]  # the seconds too, so it was read
-    assert found == compare(options, None, tmp_path / "store", 2)
+    assert found == compare(options, images, out, [1, 2])
+    lines = (out / "results.jsonl").read_text()
+    assert len(lines.splitlines()) == 4
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "results.jsonl").write_text(lines)  # without what was trained
+    assert found == compare(options, images, tmp_path / "copy", [1, 2])
+
+
+def test_all_listed_options_are_valid_and_change_something() -> None:
+    found = tables(Namespace(all=True))
+    assert [title.split(": ")[1] for title in found] == ["reference", "good"]
+    reference = found["Base: reference"]
+    assert reference[0] == variant([], [])
+    for base, *options in found.values():
+        assert len(options) > 20
+        changed = [(o.hyperparameters, o.protocol) for o in options]
+        assert len(set(map(repr, changed))) == len(options)
+        same = sum(pair == (base.hyperparameters, base.protocol) for pair in changed)
+        assert same <= 1  # the good configuration freezes nothing already
