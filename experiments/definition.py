@@ -7,21 +7,24 @@ valid name for an unknown key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import OFFERED, START_UP
@@ -108,6 +111,9 @@ class Experiment(_Section):
     protocol: Protocol = Protocol()
     also_fine_tune_on: Literal["TRAIN+TEST"] | None = None
     """A second reading of the protocol, reported for the reference configuration."""
+    network: str | None = None
+    """A person's own network: `MODULE:FUNCTION`, see `experiments.own_network`; with a digest of
+    its source in a run's file."""
     space: Annotated[dict[str, Any], Field(default_factory=dict)]
     points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple)]
     """Known-good configurations, tried right after the reference."""
@@ -119,9 +125,21 @@ class Experiment(_Section):
     """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
 
+    @field_validator("network")
+    @classmethod
+    def _names_a_function(cls, name: str | None) -> str | None:
+        if name is not None and re.fullmatch(OWN_NAME, name) is None:
+            raise ValueError("must be MODULE:FUNCTION, as in my_package.my_module:build")
+        return name
+
     def search_space(self) -> Space:
-        """The parsed `space`."""
-        return Space.parse(self.space)
+        """The parsed `space`, with the own network if there is one."""
+        if self.network is None:
+            return Space.parse(self.space)
+        group = self.space.get("network", {})
+        is_named = "network.name" in self.space or (isinstance(group, Mapping) and "name" in group)
+        added = {"network.source": self.network} | ({} if is_named else {"network.name": "own"})
+        return Space.parse({**self.space, **added})
 
     def checked_points(self) -> tuple[dict[str, Value], ...]:
         """The parsed `points`."""
@@ -148,6 +166,16 @@ class Experiment(_Section):
     def times_networks(self) -> bool:
         """Whether the latency of networks is needed."""
         return "latency_ms" in (*self.objectives, *self.constraints.bounds)
+
+    def unnamed_network(self) -> list[str]:
+        """One line if the space has an own network that no key `network` names."""
+        if self.network is not None:
+            return []
+        space, name = self.search_space(), "network.name"
+        domain = space.distributions.get(name)
+        names = [space.fixed.get(name)] if domain is None else domain_values(domain) or []
+        rule = "but the key network, which names its function as MODULE:FUNCTION, is missing"
+        return [f"space.{name}: 'own', {rule}"] if "own" in names else []
 
     def settings(self) -> Settings:
         """The settings that `search.study.study.Study` takes."""
@@ -224,10 +252,11 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
     if not problems:
         try:
             experiment.checked_points()
+            problems += experiment.twice_decided()
+            problems += experiment.unnamed_network()
         except SpaceError as error:
             problems += error.found
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
-        problems += experiment.twice_decided()
         problems += goals.problems(
             experiment.objectives,
             OBJECTIVES[experiment.objective].column,

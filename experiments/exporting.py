@@ -14,11 +14,13 @@ from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.exported import export_bundle
 from shiftsearch.experiments.outcome.results import parts_of, score, weights_kept
 from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import percent
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.study.records import TrialRecord, stored_identity
 
 
@@ -26,7 +28,7 @@ class WrongOption(ValueError):  # noqa: N818, named by its cause
     """The trial has no model, or the folder is in use; the message says which."""
 
 
-INPUT_ERRORS = (NotARun, DataError, DefinitionError, BundleError, WrongOption)
+INPUT_ERRORS = (NotARun, DataError, DefinitionError, BundleError, OwnNetworkError, WrongOption)
 """Errors in the user's input; each has `problems` or a message of one line."""
 
 
@@ -48,6 +50,7 @@ def export(options: Namespace, console: Console) -> int:
             "again, start a new run that has its configuration in `points`"
         )
     dataset = open_pack(run.pack, stored_identity(run.journal)["data"])
+    prepare_own(experiment, dataset)
     device = choose_device()
     device.apply()
     parts = parts_of(dataset, experiment.protocol, device)

@@ -16,6 +16,7 @@ from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters
 from shiftsearch.model.protocol import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
@@ -42,6 +43,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
 
     Raises:
         data.dataset.DataError: the folder's data is wrong, or the experiment does not fit it.
+        model.own_network.OwnNetworkError: the experiment's own network cannot be used.
     """
     if experiment.data == "synthetic":
         made = experiment.synthetic
@@ -49,6 +51,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
         warnings = list[str]()
     else:
         dataset, warnings = open_dataset(Path(experiment.data))
+    prepare_own(experiment, dataset)
     refuse_misfits(experiment, dataset)
     return dataset, [*warnings, *check(dataset).warnings, *nothing_held_out(experiment, dataset)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +24,7 @@ from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
-from shiftsearch.experiments.live.board import Board, Outcome
+from shiftsearch.experiments.live.board import OUTCOMES, Board
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
@@ -32,6 +32,7 @@ from shiftsearch.experiments.live.steering import Steering
 from shiftsearch.experiments.outcome.results import STAGES, weights_kept
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
@@ -47,12 +48,6 @@ from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
-
-_OUTCOMES: Mapping[int, Outcome] = {
-    DONE: "complete",
-    TOO_MANY_FAILURES: "too many failures",
-    INTERRUPTED: "interrupted",
-}
 
 
 def search(
@@ -80,6 +75,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
+        model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
         search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
         search.study.stored_study.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
@@ -154,7 +150,7 @@ class _Search:
                     self.steering.close(fault)
                 self.board.close("interrupted", fault)
                 raise Interrupted(fault) from error
-            self.board.close(_OUTCOMES[code])
+            self.board.close(OUTCOMES[code])
         return code
 
     def _work(self) -> int:
@@ -166,6 +162,8 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        if self.experiment.network is not None:
+            found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
             run.tensorboard, study.space, classes, run.store, study.trial, protocol
@@ -235,6 +233,8 @@ class _Search:
                 gpus=resources.gpus_per_trial,
                 dtype=experiment.dtype,
                 objective=experiment.objective,
+                network=experiment.network or "",
+                sources=str(self.run.network),
             )
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency

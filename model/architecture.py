@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from math import prod
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -28,7 +29,7 @@ class Layer:
 
 
 class Architecture(Frozen):
-    """The layers of a network before its head, which is a dense layer with one output per class.
+    """The layers of a network before its head, which has one output per class.
 
     A field that can be searched is also a field of `model.hyperparameters.NetworkHyperparameters`,
     under the same name; any other has its default. The reference architecture's values are
@@ -37,6 +38,8 @@ class Architecture(Frozen):
 
     name: str = ""
     """The key of its entry in `ARCHITECTURES`."""
+    draws_weights: ClassVar[bool] = False
+    """Whether the initial weights are those that `build` leaves, drawn from torch's generator."""
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -59,6 +62,15 @@ class Architecture(Frozen):
             image_size: (H, W) in pixels, each at least `least_side`.
         """
         raise NotImplementedError
+
+    def build(
+        self, classes: int, image_size: tuple[int, int]
+    ) -> tuple[Sequence[nn.Module], nn.Module]:
+        """The modules of `layer_names`, and the head: here a dense layer."""
+        from torch import nn
+
+        features = prod(self.layers(image_size)[-1].shape)
+        return self.modules(image_size), nn.Linear(features, classes)
 
     @property
     def description(self) -> str:
@@ -199,11 +211,64 @@ class Blocks(Convolutional):
         )
 
 
+OWN_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(@[0-9a-f]{16})?"
+"""`MODULE:FUNCTION`, or `MODULE:FUNCTION@DIGEST` with the digest of its source; a pattern."""
+
+Source = Annotated[str, Field(pattern=f"^({OWN_NAME})?$")]
+
+
+class Own(Architecture):
+    """A person's own network, see `model.own_network`, which must have been given its function."""
+
+    name: Annotated[str, OneOf(["own"])] = "own"
+    source: Source = ""
+    """With the digest, see `model.own_source`; empty where an experiment names no function."""
+    draws_weights: ClassVar[bool] = True
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the network's children without the last, which is the head."""
+        return tuple(layer.name for layer in self.layers((0, 0)))
+
+    @property
+    def least_side(self) -> int:
+        """That of all data; the function itself refuses what it cannot take."""
+        return 16
+
+    def layers(self, image_size: tuple[int, int]) -> tuple[Layer, ...]:
+        """With the shapes for the size of the images that the function was given for."""
+        from shiftsearch.model.own_network import given
+
+        del image_size
+        return given(self.source).layers
+
+    def modules(self, image_size: tuple[int, int]) -> Sequence[nn.Module]:
+        """The network's children without the head."""
+        from shiftsearch.model.own_network import given
+
+        return self.build(given(self.source).classes, image_size)[0]
+
+    def build(
+        self, classes: int, image_size: tuple[int, int]
+    ) -> tuple[Sequence[nn.Module], nn.Module]:
+        """The children of what the function returns; the last one is the head."""
+        from shiftsearch.model.own_network import given
+
+        *layers, head = given(self.source).function(classes, image_size).children()
+        return layers, head
+
+    @property
+    def description(self) -> str:
+        """The function's name."""
+        return f"the own network {self.source.partition('@')[0]}"
+
+
 REFERENCE = ThreeBlocks()
 """The published network."""
 
 ARCHITECTURES: Mapping[str, type[Architecture]] = {
     "three blocks": ThreeBlocks,
     "blocks": Blocks,
+    "own": Own,
 }
 """Architectures by name; each can be made without arguments."""

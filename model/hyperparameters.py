@@ -25,6 +25,7 @@ from shiftsearch.model.architecture import (
     Depth,
     FirstKernel,
     Multiplier,
+    Source,
 )
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
@@ -170,6 +171,8 @@ class NetworkHyperparameters(Frozen):
     """What weighs the channels of each block's output."""
     first_kernel: Annotated[FirstKernel, When("name", ("blocks",))] = 3
     """Side of the first block's convolution, in pixels."""
+    source: Annotated[Source, When("name", ("own",))] = ""
+    """The function of a person's own network; an experiment's key `network` sets it."""
 
     @property
     def architecture(self) -> Architecture:

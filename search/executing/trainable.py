@@ -22,6 +22,8 @@ from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.model.own_network import give
+from shiftsearch.model.own_source import find
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
 from shiftsearch.model.report import StageReport
 from shiftsearch.model.result import ProtocolResult
@@ -46,6 +48,8 @@ class WorkerContext:
         cpus, gpus: resources of one trial.
         dtype: "auto", "bfloat16" or "float32".
         objective: name of the objective, which intermediate values are.
+        network: `MODULE:FUNCTION@DIGEST` of the run's own network; empty without one.
+        sources: folder that holds its source.
     """
 
     pack: str
@@ -57,6 +61,8 @@ class WorkerContext:
     gpus: float
     dtype: str
     objective: str = ACCURACY.name
+    network: str = ""
+    sources: str = ""
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
@@ -139,8 +145,11 @@ def _protocol(context: WorkerContext) -> Protocol:
 
 @lru_cache(maxsize=1)
 def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
-    """The device and the data of this process."""
+    """The device and the data of this process, which is given the run's own network."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
     dataset = open_pack(Path(context.pack), digest=context.digest)
+    if context.network:
+        source = find(context.network, [Path(context.sources)])
+        give(source.name, source.load(), len(dataset.classes), dataset.image_size)
     return device, prepare(dataset, _protocol(context), device)
