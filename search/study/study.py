@@ -251,9 +251,9 @@ class Study:
 
     # ---- views
 
-    def trials(self, first: int | None = None) -> list[TrialRecord]:
-        """All trials by number, or only the `first` ones."""
-        return self._stored.records[:first]
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number."""
+        return list(self._stored.records)
 
     def trial(self, number: int) -> TrialRecord:
         """One trial."""
