@@ -47,7 +47,7 @@ def cost_against_accuracy(
     scatter(axes, won, "o", 13, INK, "winner", ring=True)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:,.4g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: _number(cost)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(COSTS[cost])
     axes.set_ylabel("TEST2, %\n(selection part)")
@@ -59,3 +59,7 @@ def cost_against_accuracy(
         f"{counted(len(front), 'trial')} on the Pareto front: {points}."
     )
     return to_svg(figure, alt)
+
+
+def _number(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1 else f"{cost:g}"

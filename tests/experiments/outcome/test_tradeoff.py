@@ -106,6 +106,9 @@ def test_the_report_draws_each_cost(result: dict[str, Any], trials: list[TrialRe
     assert "4 trials" in label
     assert "1,500 parameters, 70.00 %; 4,000 parameters, 90.00 %" in label
     assert {"2,000", "5,000"} <= set(texts(root))
+    large = replace(trials[1], costs={"parameters": 300_000})
+    root = parse(cost_against_accuracy([*trials, large], [1, 3], "parameters", 1))
+    assert {"10,000", "100,000"} <= set(texts(root))
 
 
 def test_the_report_names_the_sizes_of_retrained_networks_that_differ() -> None:
