@@ -182,6 +182,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
         "ascending, missing last; default: number, or test2_accuracy with --top",
     )
     trials.add_argument("--top", type=int, metavar="N", help="only the first N rows")
+    trials.add_argument("--pareto", action="store_true", help="only the Pareto front's trials")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
     trials.set_defaults(run_command="live.trials_view.trials")
 
@@ -241,6 +242,15 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
 
 
 def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="export the model of any complete trial of a run")
+    export.add_argument("run", metavar="RUN", type=user_path)
+    export.add_argument("--trial", type=int, required=True, metavar="N", help="the trial's number")
+    export.add_argument(
+        "--to", type=user_path, required=True, metavar="DIR", dest="folder", help="a new folder"
+    )
+    export.add_argument("--force", action="store_true", help="replace a bundle in DIR")
+    export.set_defaults(run_command="exporting.export")
+
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
     evaluate.add_argument("bundle", metavar="BUNDLE", type=user_path)
     evaluate.add_argument(

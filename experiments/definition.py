@@ -23,12 +23,15 @@ from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import OFFERED, START_UP
 from shiftsearch.search.proposing.space import Space, SpaceError
+from shiftsearch.search.study import goals
 from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.goals import Limits
 from shiftsearch.search.study.settings import Settings
 
 SHIPPED = Path(__file__).parent
@@ -97,6 +100,8 @@ class Experiment(_Section):
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Annotated[str, OneOf(OFFERED)] = "tpe"
     """Name of a sampler of `search.proposing.samplers`."""
+    objective: Annotated[str, OneOf(OBJECTIVES)] = ACCURACY.name
+    """What trials are ranked by, on TEST2's selection part; a name in `model.objective`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Number of trials that must end before the sampler's model is used."""
     policy: Policy = Policy()
@@ -114,6 +119,10 @@ class Experiment(_Section):
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
+    objectives: tuple[str, ...] = ()
+    """The objective, maximised, chooses the winner; the costs after it are minimised."""
+    constraints: Limits = Limits()
+    """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
 
     @field_validator("network")
@@ -153,6 +162,11 @@ class Experiment(_Section):
             f"{self.protocol.fine_tune_on!r}, decides it for all trials"
         ]
 
+    @property
+    def times_networks(self) -> bool:
+        """Whether the latency of networks is needed."""
+        return "latency_ms" in (*self.objectives, *self.constraints.bounds)
+
     def unnamed_network(self) -> list[str]:
         """One line if the space has an own network that no key `network` names."""
         if self.network is not None:
@@ -174,16 +188,24 @@ class Experiment(_Section):
             failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
             policy=self.policy,
             start_up=self.start_up,
+            objective=OBJECTIVES[self.objective],
+            costs=self.objectives[1:],
+            limits=self.constraints,
         )
 
     def identity(self, digest: str) -> dict[str, str]:
         """What must never change for a run, value by field."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
+        if self.objective != ACCURACY.name:
+            fixed["objective"] = self.objective
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         if self.protocol.fine_tune_on != "TEST":
             # Earlier versions used it only in retraining; their trials must not mix with ours.
             fixed["protocol.fine_tune_on"] += " in every trial"
+        if self.objectives[1:]:
+            fixed["objectives"] = ", ".join(self.objectives)
+        fixed |= {f"constraints.max_{k}": f"{v}" for k, v in self.constraints.bounds.items()}
         return fixed
 
 
@@ -235,6 +257,13 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
         except SpaceError as error:
             problems += error.found
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
+        problems += goals.problems(
+            experiment.objectives,
+            OBJECTIVES[experiment.objective].column,
+            experiment.constraints,
+            experiment.sampler,
+            experiment.policy.rungs,
+        )
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment
@@ -250,6 +279,7 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    if isinstance(prepared.get("points"), list):
-        prepared["points"] = tuple(prepared["points"])
+    for key in ("points", "objectives"):
+        if isinstance(prepared.get(key), list):
+            prepared[key] = tuple(prepared[key])
     return prepared

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES
 from shiftsearch.experiments.live.pace import Pace
 from shiftsearch.experiments.live.tally import Counts, RunningJob
 from shiftsearch.experiments.wording import one_line
@@ -25,6 +26,13 @@ SCHEMA = 1
 
 Phase = Literal["starting", "search", "retrain", "concluding", "ended"]
 Outcome = Literal["complete", "interrupted", "too many failures", "error"]
+
+OUTCOMES: Mapping[int, Outcome] = {
+    DONE: "complete",
+    TOO_MANY_FAILURES: "too many failures",
+    INTERRUPTED: "interrupted",
+}
+"""Outcomes by the exit code of the search."""
 
 _KEPT = 5
 """Number of ended jobs, and of failures, in the snapshot."""

@@ -116,7 +116,7 @@ def trials_of(run: Run) -> list[TrialRecord]:
 def _from_study(run: Run) -> dict[str, Any]:
     """A snapshot made from the study and the definition; it has no running jobs."""
     trials = trials_of(run)
-    definition = _definition(run)
+    definition = definition_of(run)
     board = Board(str(definition.get("name", "")), int(definition.get("trials", 0)), {}, trials)
     snapshot = board.snapshot()
     counts = snapshot["counts"]
@@ -131,7 +131,8 @@ def _from_study(run: Run) -> dict[str, Any]:
     return {**snapshot, **unknown}
 
 
-def _definition(run: Run) -> Mapping[str, Any]:
+def definition_of(run: Run) -> Mapping[str, Any]:
+    """The run's experiment as it is written; empty if it cannot be read."""
     try:
         read = yaml.safe_load(run.definition.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shiftsearch.experiments.live.status import trials_of
+from shiftsearch.experiments.live.status import definition_of, trials_of
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import duration, one_line, percent
+from shiftsearch.search.judging.front import front
+from shiftsearch.search.study.goals import COSTS
 
 _PADDING = 2
 _OBJECTIVE = "test2_accuracy"
@@ -42,7 +44,10 @@ INPUT_ERRORS = (NotARun, WrongOption)
 def trials(options: Namespace, console: Console) -> int:
     """`shiftsearch trials`."""
     run = Run(options.run)
-    frame = trials_frame(trials_of(run))
+    found = trials_of(run)
+    frame = trials_frame(found)
+    if options.pareto:
+        frame = frame[frame["number"].isin([t.number for t in front(found, _costs_of(run))])]
     column = column_of(frame, options.sort)
     rows = arranged(frame, column, options.top)
     if options.csv:
@@ -52,6 +57,18 @@ def trials(options: Namespace, console: Console) -> int:
     else:
         console.print(trials_table(rows, console.width, column), soft_wrap=False)
     return 0
+
+
+def _costs_of(run: Run) -> Sequence[str]:
+    """The costs among the run's objectives.
+
+    Raises:
+        WrongOption: the run has one objective.
+    """
+    costs = definition_of(run).get("objectives", ())[1:]
+    if not costs:
+        raise WrongOption("--pareto: this run has one objective; see `objectives` in README.md")
+    return list(costs)
 
 
 def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
@@ -115,7 +132,8 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
         "time": [_cell(v, "seconds") for v in rows["seconds"]],
     }
     shown = {"number", "state", "role", "branch_of", _OBJECTIVE, *_ACCURACIES, "seconds"}
-    more = [name for name in rows.columns if "." in name and rows[name].nunique(dropna=False) > 1]
+    able = [name for name in rows.columns if "." in name or name in COSTS]
+    more = [name for name in able if rows[name].nunique(dropna=False) > 1]
     more = [name for name in more if not rows[name].isna().all()]
     if first is not None and first not in shown:
         more = [first, *(name for name in more if name != first)]
@@ -158,6 +176,8 @@ def _cell(value: Any, column: str) -> str:
         return duration(float(value))
     if pd.api.types.is_bool(value):
         return str(value).lower()
+    if column in COSTS:
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 

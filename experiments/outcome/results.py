@@ -94,11 +94,13 @@ class Scored:
     correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
 
     def best_replicate(self, selection: int) -> int:
-        """The replicate with the best accuracy after fine-tuning on the part of this index."""
-        replicates = sorted(self.candidate.results)
-        return max(
-            replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
-        )
+        """The replicate with the best objective after fine-tuning on the part of this index."""
+
+        def rank(replicate: int) -> tuple[float, int]:
+            found = self.evaluations["after", selection, replicate]
+            return self.candidate.objective.of_split(found), -replicate
+
+        return max(self.candidate.results, key=rank)
 
     def mean_correctness(self, stage: str, part: int) -> NDArray[np.float64]:
         """[N] correctness of each image in 0..1, averaged over replicates."""

@@ -14,6 +14,7 @@ from shiftsearch.model.result import Stage
 from shiftsearch.search.study.records import TrialRecord
 
 _WHEN: Mapping[str, Stage] = {"before": "baseline", "after": "fine_tune"}
+_COSTS = {"parameters": "Int64", "multiply_adds": "Int64", "latency_ms": "Float64"}
 _KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
@@ -24,7 +25,8 @@ def trials_frame(
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
     trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
-    {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
+    {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds,
+    costs of the network (parameters, multiply_adds, latency_ms; those that are known), one per
     hyperparameter under its dotted name, reason. A hyperparameter that neither the reference
     configuration nor any trial has gets no column.
 
@@ -37,6 +39,8 @@ def trials_frame(
     kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
     kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _WHEN}
     kinds |= {f"{stage}_epochs": "Int64" for stage in _WHEN.values()} | {"seconds": "Float64"}
+    known = {name for t in trials for name in t.costs}
+    kinds |= {name: kind for name, kind in _COSTS.items() if name in known}
     held = Hyperparameters().to_flat().keys() | {k for t in trials for k in t.configuration}
     for name, value in (defaults or Hyperparameters.defaults()).items():
         if name in held:
@@ -56,6 +60,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "test2_accuracy": trial.value,
         "seconds": trial.seconds,
         "reason": trial.reason or None,
+        **trial.costs,
         **trial.configuration,
     }
     if trial.result is None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
 from shiftsearch.experiments.outcome.result_rows import final_row, rows_of, table_lines
+from shiftsearch.experiments.outcome.tradeoff import front_cells, front_titles
 from shiftsearch.experiments.wording import counted, interval, percent, points
 
 
@@ -37,6 +38,21 @@ def result_table(result: Mapping[str, Any]) -> Table:
         name = row.configuration if row.configuration != above else ""
         above = row.configuration
         table.add_row(Text(name), Text(f"{row.images}\nn = {row.n}"), *cells)
+    return table
+
+
+def front_table(result: Mapping[str, Any]) -> Table:
+    """The Pareto front of a run with several objectives, for the terminal."""
+    front = result["front"]
+    table = Table(
+        *front_titles(front["objectives"]),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"Pareto front of {', '.join(front['objectives'])}",
+        title_justify="left",
+    )
+    for point in front["points"]:
+        table.add_row(*front_cells(point, front["objectives"]))
     return table
 
 

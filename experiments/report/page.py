@@ -15,6 +15,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.outcome.outlook import outlook_lines
 from shiftsearch.experiments.outcome.result_rows import rows_of, table_lines
+from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
@@ -22,6 +23,7 @@ from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
 from shiftsearch.experiments.report.figures.search import search_history, time_used
 from shiftsearch.experiments.report.findings import answer, exported_alone
 from shiftsearch.experiments.report.freezing_range import range_lines
+from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.report.views import (
     data_view,
     features_view,
@@ -80,14 +82,19 @@ def _features(m: _Material) -> dict[str, Any]:
 
 
 def _search(m: _Material) -> dict[str, Any]:
-    ended = {state: [t for t in m.trials if t.state == state] for state in ("failed", "pruned")}
+    states = ("failed", "pruned", "refused")
+    ended = {state: [t for t in m.trials if t.state == state] for state in states}
     reasons = {s: [(t.number, one_line(t.reason)) for t in found] for s, found in ended.items()}
+    begun = [t for t in m.trials if t.state != "refused"]
     return {
         "tied": _tied(m.result["search"], m.trials),
-        "history": search_history(m.trials, m.winner),
-        "time": time_used(m.trials),
+        "history": search_history(begun, m.winner),
+        "time": time_used(begun),
+        "front": front_view(m.result, m.trials, m.winner),
+        "constraints": constraint_lines(m.result),
         "failed": reasons["failed"],
         "stopped": reasons["pruned"],
+        "refused": reasons["refused"],
         "complete": sum(t.state == "complete" for t in m.trials),
         "branches": sum(t.branch_of is not None for t in m.trials),
     }
@@ -142,7 +149,7 @@ _SECTIONS = (
     _Section(
         "retraining",
         "Retraining, noise and outlook",
-        lambda m: {"outlook": outlook_lines(m.result)},
+        lambda m: {"outlook": outlook_lines(m.result), "sizes": sizes(m.result)},
     ),
     _Section("advice", "What the data recommends next", _advice),
     _Section("provenance", "Provenance", _provenance),

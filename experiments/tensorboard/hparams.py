@@ -45,6 +45,9 @@ _METRICS = {
     "final/fine_tune_epochs": "epochs of the fine-tune",
     "final/stopped_at": "baseline epochs after which a pruned trial was stopped",
     "final/seconds": "from the first start to the end, by the driver's clock",
+    "final/parameters": "parameters of the network",
+    "final/multiply_adds": "multiply-adds of the network for one image",
+    "final/latency_ms": "ms of the network for one image, on one thread of the driver's machine",
 }
 """Descriptions by tag; the part after `final/` is the column's name in `trials.csv`. TensorBoard
 shows only the first until others are ticked."""
@@ -140,6 +143,7 @@ def accuracies(result: ProtocolResult) -> dict[str, float]:
 def metrics(trial: TrialRecord) -> dict[str, float]:
     """The metrics of an ended trial by tag, as in `trials.csv`; absent values are left out."""
     found: dict[str, float] = {_STATE: STATES[trial.state]}
+    found |= {f"final/{name}": cost for name, cost in trial.costs.items()}
     if trial.seconds is not None:
         found["final/seconds"] = trial.seconds
     if trial.stopped_at is not None:

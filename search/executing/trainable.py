@@ -21,6 +21,7 @@ from shiftsearch.data.cache import open_pack
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import find
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
@@ -46,6 +47,7 @@ class WorkerContext:
         seed: the study's seed.
         cpus, gpus: resources of one trial.
         dtype: "auto", "bfloat16" or "float32".
+        objective: name of the objective, which intermediate values are.
         network: `MODULE:FUNCTION@DIGEST` of the run's own network; empty without one.
         sources: folder that holds its source.
     """
@@ -58,6 +60,7 @@ class WorkerContext:
     cpus: float
     gpus: float
     dtype: str
+    objective: str = ACCURACY.name
     network: str = ""
     sources: str = ""
 
@@ -105,7 +108,8 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_report(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         del baseline
         # When the driver stops the trial, this call does not return.
-        _report({"event": "intermediate", "epochs": epochs, "value": fine_tune.test2.accuracy})
+        value = OBJECTIVES[context.objective].of_split(fine_tune.test2)
+        _report({"event": "intermediate", "epochs": epochs, "value": value})
 
     def on_baseline(baseline: StageResult) -> None:
         _report({"event": "baseline", "epochs": baseline.epochs})

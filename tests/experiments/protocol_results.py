@@ -142,6 +142,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "asked": 17,
             "complete": 17,
             "pruned": 0,
+            "refused": 0,
             "failed": 1,
             "trial_seconds": 610.2,
             "stopped": "",

@@ -43,7 +43,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     assert all(isinstance(value, str) for value in config.values())  # Ray neither flattens these
     assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
-        *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype"),
+        *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype", "objective"),
         *("network", "sources"),
     }
 
