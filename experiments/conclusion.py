@@ -12,6 +12,7 @@ from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
     STAGES,
@@ -19,9 +20,7 @@ from shiftsearch.experiments.outcome.results import (
     Scored,
     compare,
     confusion_of,
-    count_looks,
     counts_of,
-    looks_so_far,
     part_rows,
     parts_of,
     score,
@@ -35,6 +34,7 @@ from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
 from shiftsearch.model.protocol import division_of
 from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
@@ -120,7 +120,9 @@ class Conclusion:
             "outlook": outlook(self.study.trials(), self.candidates),
             "winner": _named(winner),
             "reference": _named(self.candidates[0]),
-            "table": [r.to_json() for s in scored.values() for r in table_rows(s, parts)],
+            "table": [
+                r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
+            ],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection"},
@@ -138,6 +140,9 @@ class Conclusion:
             "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
+
+    def _beside(self) -> list[Objective]:
+        return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
         """The configurations to score, by title, the reference first.
@@ -206,6 +211,7 @@ class Conclusion:
                 "selection_n": len(division.selection),
                 "held_out_n": len(division.held_out),
             },
+            "objective": experiment.objective,
             "protocol": experiment.protocol.model_dump(),
             "space": experiment.search_space().describe(),
         }

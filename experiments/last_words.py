@@ -11,7 +11,7 @@ from rich.text import Text
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.analysis.suggestion import suggestion
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.wording import one_line
 from shiftsearch.search.study.records import TrialRecord

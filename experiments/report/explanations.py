@@ -11,6 +11,7 @@ from shiftsearch.experiments.analysis.inside import LayerChange
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.wording import counted, percent
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, StageHyperparameters
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
@@ -28,6 +29,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     height, width = dataset["image_size"]
     classes = len(dataset["classes"])
     winner = Hyperparameters.from_flat(result["winner"]["configuration"])
+    objective = OBJECTIVES[result.get("objective", ACCURACY.name)].title
     network = winner.network.architecture
     source, learnt = Protocol(**protocol).fine_tuned_on(winner.fine_tune), n["TEST"]
     if source != "TEST":
@@ -54,9 +56,9 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images are the selection part; {held_out}.",
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
-        f"accuracy on the selection part. The best and the reference configuration are retrained "
-        f"with {counted(result['retrain']['replicates'], 'new replicate')} each, and the best "
-        "mean over these wins.",
+        f"{objective} on the selection part. The best and the reference configuration are "
+        f"retrained with {counted(result['retrain']['replicates'], 'new replicate')} each, and "
+        "the best mean over these wins.",
     ]
 
 
