@@ -189,6 +189,11 @@ def data_check(options: Namespace, console: Console) -> int:
         table.add_row(split, *map(str, counts), str(sum(counts)))
     console.print(table)
     console.print(found.summary)
+    for split, (low, high, effective) in found.weights.items():
+        console.print(
+            f"{split}: weights from {low:.3g} to {high:.3g} times their mean; they tell as much"
+            f" as {effective:.0f} of {sum(found.counts[split])} images of equal weight"
+        )
     for warning in [*warnings, *found.warnings]:
         console.print(f"warning: {warning}", style="yellow")
     return DONE
