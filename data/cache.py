@@ -166,7 +166,9 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
         weighted = record.get("weighted", ())  # absent in the pack of an older run
 
         def part(name: str, kind: str) -> NDArray[Any]:
-            return np.load(folder / f"{name}.{kind}.npy", mmap_mode="r", allow_pickle=False)
+            file = folder / f"{name}.{kind}.npy"
+            found: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            return found
 
         splits = {
             name: Split(

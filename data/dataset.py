@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.scale import FULL_BITS, Bits, Scale
+from shiftsearch.data.weights import mean_one
 
 SPLITS = ("TRAIN", "TEST", "TEST2")
 MAX_HOLDOUT = 0.9
@@ -47,6 +48,20 @@ class Split:
         """Hex digest over dtype, shape, images, labels and weights; 32 characters."""
         weights = [] if self.weights is None else [self.weights]
         return content_digest(self.images, self.labels, *weights)
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """The images of splits, one after the other.
+
+    If one has weights, so has the result: those of each split divided by their mean, and 1 for
+    images of a split without weights.
+    """
+    parts = [np.ones(len(s)) if s.weights is None else mean_one(s.weights) for s in splits]
+    return Split(
+        np.concatenate([split.images for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        None if all(s.weights is None for s in splits) else np.concatenate(parts),
+    )
 
 
 def content_digest(*arrays: NDArray[np.generic], names: Sequence[str] = ()) -> str:

@@ -46,6 +46,10 @@ OPTIONS: list[dict[str, Any]] = [
     {"balance": "sampling"},
     {"balance": "weights"},
     {"balance": "weights", "augmentation": {"mixup": 0.4}},
+    {"sample_weights": "file"},
+    {"sample_weights": "file", "augmentation": {"mixup": 0.4}, "label_smoothing": 0.1},
+    {"train_share": 0.5},
+    {"train_share": 0.3, "balance": "sampling", "sample_weights": "density_ratio"},
     {"augmentation": {"erasing": 0.5}},
     {"augmentation": {"mixup": 0.4}},
     {"optimiser": "sgd", "learning_rate": 0.02},
@@ -74,15 +78,22 @@ def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[s
 def run(
     small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
 ) -> Run:
-    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name."""
+    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name.
+
+    With `sample_weights` they have weights, and with `train_share` the first 10 are TRAIN's.
+    """
     data = small_data
     first, second, third = ((data.test.labels == c).nonzero().flatten() for c in range(3))
     chosen = torch.cat([first, first[:6], second, third[:4]])
     train = TensorSplit(data.test.images[chosen], data.test.labels[chosen], "a")
 
     def run(course: Course, store: str, **given: Any) -> StageResult:
-        place = open_store(tmp_path / store)
-        return run_stage(course, train, data.selection, place, device, start=start, **given)
+        place, values, used = open_store(tmp_path / store), course.hyperparameters, train
+        if values.sample_weights != "none":
+            used = dataclasses.replace(used, weights=torch.linspace(0, 3, len(chosen)))
+        if isinstance(values, FineTuneHyperparameters) and values.train_share:
+            used = dataclasses.replace(used, from_train=len(first))
+        return run_stage(course, used, data.selection, place, device, start=start, **given)
 
     return run
 

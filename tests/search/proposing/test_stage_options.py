@@ -19,6 +19,7 @@ STAGE: dict[str, Any] = {
     "momentum": {"low": 0.5, "high": 0.95},
     "balance": {"choices": ["none", "sampling", "weights"]},
     "ema_decay": {"choices": [0.0, 0.9, 0.99]},
+    "sample_weights": {"choices": ["none", "file", "density_ratio"]},
     "augmentation": {"erasing": {"low": 0, "high": 0.5}, "mixup": {"low": 0, "high": 0.4}},
 }
 FINE_TUNE: dict[str, Any] = {
@@ -29,9 +30,10 @@ FINE_TUNE: dict[str, Any] = {
     "layer_decay": {"low": 0.3, "high": 1},
     "l2_sp": {"choices": [0.0, 1.0, 10.0, 100.0]},
     "train_on": {"choices": ["TEST", "TRAIN+TEST"]},
+    "train_share": {"low": 0, "high": 0.9},
 }
 NEEDS = {"momentum": ("optimiser", "sgd"), "thaw_every": ("unfreezing", "gradual")}
-NEEDS |= {"probe_epochs": ("unfreezing", "linear probe")}
+NEEDS |= {"probe_epochs": ("unfreezing", "linear probe"), "train_share": ("train_on", "TEST")}
 
 
 def test_all_of_them_are_searched_together() -> None:
