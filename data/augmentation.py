@@ -47,6 +47,10 @@ class Strengths(Protocol):
         """Largest shift along each axis, pixels, 0 to `max_translation`."""
 
     @property
+    def outside(self) -> str:
+        """What moved images show beyond their edge, see `warp`."""
+
+    @property
     def noise(self) -> float:
         """Standard deviation of Gaussian noise, 0 to 1."""
 
@@ -97,6 +101,7 @@ def _changed(images: Tensor, s: Strengths, generator: torch.Generator) -> Tensor
             scale=1 + scale * s.scale,
             right=right * s.translation,
             down=down * s.translation,
+            outside=s.outside,
         )
     if s.contrast:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
@@ -109,8 +114,15 @@ def _changed(images: Tensor, s: Strengths, generator: torch.Generator) -> Tensor
     return images.clamp(0, 1)
 
 
-def warp(images: Tensor, degrees: Tensor, scale: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Rotate and scale each image about its centre, then shift it; bilinear, zeros outside.
+def warp(
+    images: Tensor,
+    degrees: Tensor,
+    scale: Tensor,
+    right: Tensor,
+    down: Tensor,
+    outside: str = "zeros",
+) -> Tensor:
+    """Rotate and scale each image about its centre, then shift it; bilinear.
 
     Args:
         images: [N, 1, H, W] float32.
@@ -118,6 +130,8 @@ def warp(images: Tensor, degrees: Tensor, scale: Tensor, right: Tensor, down: Te
         scale: [N] factor, > 0; above 1 enlarges.
         right: [N] shift in pixels.
         down: [N] shift in pixels.
+        outside: what lies beyond the edge: `zeros`, `border` (the nearest pixel) or `reflection`
+            (the image mirrored), as in torch's `grid_sample`.
 
     Returns:
         [N, 1, H, W] float32.
@@ -132,4 +146,4 @@ def warp(images: Tensor, degrees: Tensor, scale: Tensor, right: Tensor, down: Te
     # Autocast would compute the places in bfloat16, which is wrong by a tenth of a pixel.
     with torch.autocast(images.device.type, enabled=False):
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+        return F.grid_sample(images, grid, padding_mode=outside, align_corners=False)

@@ -7,9 +7,10 @@ In TEST half of the images come from a second camera with dark strokes on bright
 by 90 degrees, and all are noisier, turned and less alike. In TEST2 all come from the second camera
 and the drift goes further, so what is learnt on TRAIN is worth about chance (1 in 6) there.
 
-The constants of `DOMAINS` were tuned, by hand and against TEST2 itself, until the reference
-configuration gave figures like those published for the original images. Medians over seeds 0 to
-4 of both set and study (lowest to highest), in %; TEST2 is its selection part, 600 images:
+This is the drift `camera` of `data.drifts`. Its constants were tuned, by hand and against TEST2
+itself, until the reference configuration gave figures like those published for the original
+images. Medians over seeds 0 to 4 of both set and study (lowest to highest), in %; TEST2 is its
+selection part, 600 images:
 
                           float32              bfloat16             published
     before   TEST     57.7 (55.1 to 58.2)   57.7 (55.3 to 58.2)     56.50
@@ -27,102 +28,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS, REFERENCE_SIZE, Domain
 
-DEFAULT_COUNTS: Mapping[str, int] = {"TRAIN": 3000, "TEST": 1200, "TEST2": 1200}
 MIN_SIZE = 16
-REFERENCE_SIZE = 28  # pixels; lengths of `Domain` in pixels are meant at this size
 RADIUS = 9.0  # pixels from a figure's centre to its unit circle, at REFERENCE_SIZE
 BEND = 0.35  # radians per pixel of the wave that bends strokes: a period of 18 pixels
-TURN_OF_INVERTED = 90.0  # degrees between the cameras; see `Domain.inverted`
 
 FloatArray = NDArray[np.float64]  # see `_draw`
 Polyline = list[tuple[float, float]]  # (x, y) vertices
-
-
-@dataclass(frozen=True)
-class Domain:
-    """How one instrument draws: the mean and the spread of every property of an image.
-
-    Pairs are (mean, half range) of a uniform distribution. Angles are degrees, lengths pixels
-    at 28x28, intensities fractions of full scale.
-
-    Attributes:
-        rotation: counter-clockwise turn.
-        scale: factor on the figure's size.
-        shear: horizontal slant.
-        offset: largest horizontal and vertical displacement.
-        warp: amplitude of the slow wave that bends strokes.
-        stroke: stroke width.
-        background: intensity behind the figure.
-        contrast: intensity of the stroke above the background.
-        inverted: fraction of images, 0 to 1, from the second camera: dark strokes on bright
-            ground, turned by `TURN_OF_INVERTED` more. Without the turn (and with a cross
-            for the fork) one seed of five learnt strokes regardless of their sign: 75 % on TEST
-            and 32 % on TEST2 before fine-tuning.
-        stripes: largest amplitude of a striped ground.
-        noise: standard deviation of independent pixel noise.
-    """
-
-    rotation: tuple[float, float]
-    scale: tuple[float, float]
-    shear: tuple[float, float]
-    offset: float
-    warp: float
-    stroke: tuple[float, float]
-    background: tuple[float, float]
-    contrast: tuple[float, float]
-    inverted: float
-    stripes: float
-    noise: float
-
-
-DOMAINS: Mapping[str, Domain] = {
-    "TRAIN": Domain(
-        rotation=(0.0, 8.0),
-        scale=(1.0, 0.08),
-        shear=(0.0, 0.05),
-        offset=1.0,
-        warp=0.3,
-        stroke=(2.4, 0.4),
-        background=(0.05, 0.05),
-        contrast=(0.8, 0.1),
-        inverted=0.0,
-        stripes=0.0,
-        noise=0.02,
-    ),
-    "TEST": Domain(
-        rotation=(10.0, 12.0),
-        scale=(0.95, 0.12),
-        shear=(0.1, 0.1),
-        offset=1.5,
-        warp=0.5,
-        stroke=(2.1, 0.5),
-        background=(0.2, 0.1),
-        contrast=(0.6, 0.15),
-        inverted=0.5,
-        stripes=0.1,
-        noise=0.06,
-    ),
-    "TEST2": Domain(
-        rotation=(17.0, 14.0),
-        scale=(0.9, 0.16),
-        shear=(0.15, 0.15),
-        offset=2.0,
-        warp=0.7,
-        stroke=(1.9, 0.6),
-        background=(0.25, 0.1),
-        contrast=(0.5, 0.15),
-        inverted=1.0,
-        stripes=0.15,
-        noise=0.08,
-    ),
-}
 
 
 def _circle(start: float, stop: float, vertices: int) -> Polyline:
@@ -143,7 +61,10 @@ def _figures() -> dict[str, list[Polyline]]:
 
 
 def synthesize(
-    seed: int = 0, size: int = REFERENCE_SIZE, counts: Mapping[str, int] | None = None
+    seed: int = 0,
+    size: int = REFERENCE_SIZE,
+    counts: Mapping[str, int] | None = None,
+    drift: str = DEFAULT_DRIFT,
 ) -> Dataset:
     """Draw the set.
 
@@ -151,17 +72,21 @@ def synthesize(
         seed: at least 0; equal arguments give byte-identical sets, and a split depends on its
             own count only.
         size: height and width in pixels, at least 16; the figures grow with it.
-        counts: images per split, at least one per class; `DEFAULT_COUNTS` by default. Classes
+        counts: images per split, at least one per class; those of the drift by default. Classes
             are balanced to within one image.
+        drift: a name in `data.drifts.DRIFTS`.
 
     Returns:
         The dataset; images are [N, size, size] uint8.
 
     Raises:
-        DataError: for a negative seed, a size below 16, missing or unknown splits, or a split
-            with fewer images than classes.
+        DataError: for a negative seed, a size below 16, missing or unknown splits, a split
+            with fewer images than classes, or an unknown drift.
     """
-    counts = DEFAULT_COUNTS if counts is None else counts
+    if drift not in DRIFTS:
+        raise DataError([f"drift is {drift!r}, but must be one of {', '.join(DRIFTS)}"])
+    domains = DRIFTS[drift].domains
+    counts = DRIFTS[drift].counts if counts is None else counts
     strokes = _figures()
     classes = tuple(sorted(strokes))
     _check(seed, size, counts, len(classes))
@@ -173,7 +98,7 @@ def synthesize(
         labels = np.sort(np.arange(counts[name], dtype=np.int64) % len(classes))
         sizes = np.bincount(labels)
         images = [
-            _draw(DOMAINS[name], strokes[label], count, size, rng)
+            _draw(domains[name], strokes[label], count, size, rng)
             for label, count in zip(classes, sizes.tolist(), strict=True)
         ]
         splits[name] = Split(np.concatenate(images), labels)
@@ -216,7 +141,7 @@ def _draw(
     moved_x = x - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * y + phase_x)
     moved_y = y - uniform(0.0, domain.offset) + domain.warp * np.sin(BEND * x + phase_y)
     inverted = (rng.permutation(count) < round(domain.inverted * count))[:, None, None]
-    angle = np.radians(uniform(*domain.rotation) + TURN_OF_INVERTED * inverted)
+    angle = np.radians(uniform(*domain.rotation) + domain.turn * inverted)
     turned_x = np.cos(angle) * moved_x + np.sin(angle) * moved_y
     turned_y = np.cos(angle) * moved_y - np.sin(angle) * moved_x
     unit = RADIUS * uniform(*domain.scale)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.os_errors import in_words, is_machine
 from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.run_folder import user_path
@@ -263,6 +264,7 @@ def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     synthesize.add_argument("folder", metavar="DIR", type=user_path)
     synthesize.add_argument("--seed", type=int, default=0)
     synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
+    synthesize.add_argument("--drift", default=DEFAULT_DRIFT, help=f"one of {', '.join(DRIFTS)}")
     synthesize.set_defaults(run_command="commands.data_synthesize")
     imports = kinds.add_parser(
         "import", help="make a data folder from PNG or JPEG files in SOURCE/split/class/"

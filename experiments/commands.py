@@ -201,7 +201,7 @@ def data_check(options: Namespace, console: Console) -> int:
 
 def data_synthesize(options: Namespace, console: Console) -> int:
     """`shiftsearch data synthesize`."""
-    dataset = synthesize(options.seed, options.size)
+    dataset = synthesize(options.seed, options.size, drift=options.drift)
     write_folder(dataset, options.folder)
     count = sum(len(split) for split in dataset.splits.values())
     console.print(f"{count} synthetic images in {options.folder}, digest {dataset.digest}")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
@@ -45,6 +46,8 @@ class Synthetic(_Section):
 
     seed: Annotated[int, Field(ge=0)] = 0
     size: Annotated[int, Field(ge=16, le=256)] = 28
+    drift: Annotated[str, OneOf(DRIFTS)] = DEFAULT_DRIFT
+    """A name in `data.drifts`; each has its own number of images."""
 
 
 class ResourceRequest(_Section):

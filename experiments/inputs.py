@@ -44,8 +44,9 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
         data.dataset.DataError: the folder's data is wrong, or the experiment does not fit it.
     """
     if experiment.data == "synthetic":
-        synthetic = experiment.synthetic
-        dataset, warnings = synthesize(synthetic.seed, synthetic.size), list[str]()
+        made = experiment.synthetic
+        dataset = synthesize(made.seed, made.size, drift=made.drift)
+        warnings = list[str]()
     else:
         dataset, warnings = open_dataset(Path(experiment.data))
     refuse_misfits(experiment, dataset)

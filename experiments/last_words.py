@@ -50,7 +50,7 @@ def say_next(console: Console, experiment: Experiment, run: Run) -> None:
     if experiment.data == "synthetic":
         data = quote(f"{run.folder}-data")
         made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
-        made += f" --size {synthetic.size} && "
+        made += f" --size {synthetic.size} --drift {synthetic.drift} && "
     bundle = quote(str(run.bundle))
     console.print(f"looks at the held-out part so far: {len(looks_so_far(run.looks))}")
     lines = [

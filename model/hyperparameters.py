@@ -67,6 +67,9 @@ class Augmentation(Frozen):
     """Relative; the factor is uniform in 1 plus or minus this."""
     translation: Annotated[float, Field(ge=0)] = 0.0
     """Pixels per axis; uniform in plus or minus this, at most `data.augmentation` allows."""
+    outside: Annotated[str, OneOf(("zeros", "border", "reflection")), Neutral("zeros")] = "zeros"
+    """What turned, scaled or moved images show beyond their edge: black, the nearest pixel, or
+    the image mirrored."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Standard deviation of Gaussian noise, in units of the full range."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -78,6 +81,11 @@ class Augmentation(Frozen):
     mixup: Annotated[float, Field(ge=0, le=10), Neutral(0.0)] = 0.0
     """Each image is blended with another of its batch, and so are their labels; the share is from
     a beta distribution with this value twice."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any strength is above 0."""
+        return any(self.model_dump(exclude={"outside"}).values())
 
     def changes(self) -> list[tuple[Change, float]]:
         """The changes marked with `ChangedBy` that are on, in declared order."""

@@ -53,7 +53,7 @@ class Recipe:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
         self.dropout, self.ema_decay = hyperparameters.dropout, hyperparameters.ema_decay
-        self.changes_images = any(hyperparameters.augmentation.model_dump().values())
+        self.changes_images = hyperparameters.augmentation.is_on
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.

@@ -6,66 +6,48 @@ r"""Compare options of the protocol: each is trained under the same seeds, and a
         --option protocol.fine_tune.patience=8 fine_tune.learning_rate=3e-4
 
 The first row is the base: the reference configuration with the values of `--base`. Each `--option`
-is the base with the values named there. Values of `protocol` count too. It needs no Ray and uses
-one process. What is trained stays in FOLDER, so the same command goes on after a break, and more
-seeds or options cost only what is new. Only the selection part of TEST2 is scored. With
-`--imbalance 10` class sizes fall from all images to a tenth. Where classes are of different size,
-a second table has the balanced accuracy, and the option that each objective chooses is named.
+is the base with the values named there. Values of `protocol` count too. `--data` is a folder or
+the name of a drift of the synthetic set. With `--all` the bases and options of `options.yaml` are
+compared, a table for each base. It needs no Ray and uses one process. What is trained stays in
+FOLDER, so the same command goes on after a break, and more seeds or options cost only what is
+new. Its file results.jsonl is enough for that; the recorded ones lie in `recordings/ablation`.
+Only the selection part of TEST2 is scored. With `--imbalance 10` class sizes fall from all images
+to a tenth; then a second table has the balanced accuracy, and the option that each objective would
+choose is named.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
+from functools import cache, partial
 from pathlib import Path
-from statistics import fmean, stdev
+
+import yaml
 
 from shiftsearch.data.cache import open_dataset
+from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.ablation_table import Trained, Variant, chosen, rows
 from shiftsearch.experiments.benchmarks.imbalance import imbalanced
-from shiftsearch.experiments.benchmarks.turns import circumstances, mean_interval
+from shiftsearch.experiments.benchmarks.turns import circumstances
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.mapping import set_value
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY, Objective
+from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
 from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
-from shiftsearch.model.store import open_store
+from shiftsearch.model.result import STAGES, ProtocolResult
+from shiftsearch.model.store import content_key, open_store
 
+OPTIONS = Path(__file__).with_name("options.yaml")
 STUDY_SEED = 0
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An option to compare.
-
-    Attributes:
-        name: the values that make it.
-        hyperparameters: the configuration.
-        protocol: the protocol.
-    """
-
-    name: str
-    hyperparameters: Hyperparameters
-    protocol: Protocol
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One training, scored on TEST2's selection part.
-
-    Attributes:
-        accuracy: in 0..1.
-        seconds: of both stages.
-        balanced_accuracy: in 0..1.
-    """
-
-    accuracy: float
-    seconds: float
-    balanced_accuracy: float = 0.0
 
 
 def variant(base: Sequence[str], option: Sequence[str]) -> Variant:
@@ -84,138 +66,180 @@ def variant(base: Sequence[str], option: Sequence[str]) -> Variant:
     return Variant(name, Hyperparameters.from_flat(configuration), experiment.protocol)
 
 
-def rows(
-    variants: Sequence[Variant],
-    trained: Mapping[tuple[int, int], Trained],
-    objective: Objective = ACCURACY,
-) -> list[str]:
-    """The table in Markdown; differences are paired by seed.
+class Clock:
+    """Processor seconds of stages by result key, kept in a file beside the store.
+
+    A stage that was interrupted counts from where it was taken up. Wall-clock time would measure
+    the machine's other work too.
 
     Args:
-        variants: the base first.
-        trained: by the variant's position and the seed; a training that diverged is missing.
-        objective: the score of the table, accuracy or balanced accuracy.
+        file: JSON lines of [key, seconds].
     """
-    title = "" if objective == ACCURACY else f"{objective.title}, "
-    lines = [
-        f"| option | n | {title}TEST2, selection part: mean | sd | minus base, points | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for place, one in enumerate(variants):
-        own = {seed: t for (at, seed), t in trained.items() if at == place}
-        if not own:
-            lines.append(f"| {one.name} | 0 | - | - | - | - |")
-            continue
-        accuracies = [100 * _value(t, objective) for t in own.values()]
-        shared = [seed for seed in own if (0, seed) in trained]
-        differences = [
-            100 * (_value(own[s], objective) - _value(trained[0, s], objective)) for s in shared
-        ]
-        difference = "-"
-        if place and len(differences) > 1:
-            middle, low, high = mean_interval(differences)
-            difference = f"{middle:+.2f} ({low:+.2f} to {high:+.2f})"
-        deviation = f"{stdev(accuracies):.2f}" if len(accuracies) > 1 else "-"
-        seconds = fmean(t.seconds for t in own.values())
-        lines.append(
-            f"| {one.name} | {len(own)} | {fmean(accuracies):.2f} % | {deviation} | {difference} |"
-            f" {seconds:.1f} |"
-        )
-    return lines
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._known: dict[str, float] = dict(map(json.loads, lines))
+        self._now: dict[str, float] = {}
+        self._last = 0.0
+
+    def start(self) -> None:
+        """Before a configuration is trained."""
+        self._now, self._last = dict.fromkeys(STAGES, 0.0), time.process_time()
+
+    def on_epoch(self, stage: str, row: object) -> None:
+        """After an epoch of a stage."""
+        del row
+        now = time.process_time()
+        self._now[stage] += now - self._last
+        self._last = now
+
+    def seconds(self, result: ProtocolResult) -> float:
+        """Seconds of both stages; those of a stage that was stored are read."""
+        for stage in STAGES:
+            key = getattr(result, stage).key
+            if key not in self._known:
+                self._known[key] = round(self._now[stage], 2)
+                with self._file.open("a") as lines:
+                    lines.write(json.dumps([key, self._known[key]]) + "\n")
+        return sum(self._known[getattr(result, stage).key] for stage in STAGES)
 
 
-def _value(trained: Trained, objective: Objective) -> float:
-    value: float = getattr(trained, objective.name)
-    return value
+class Results:
+    """What was trained, in a file: JSON lines of [key, seed, accuracy, seconds, balanced].
 
+    The key is the content of dataset, configuration and protocol; `balanced` is the balanced
+    accuracy. A training that diverged has no accuracy.
 
-def chosen(
-    variants: Sequence[Variant],
-    trained: Mapping[tuple[int, int], Trained],
-    objective: Objective,
-) -> Variant:
-    """The variant with the best mean objective; of equal ones the first."""
+    Args:
+        file: read at once; each new result is added to it.
+        digest: the dataset's.
+    """
 
-    def mean(place: int) -> float:
-        own = [_value(t, objective) for (at, _), t in trained.items() if at == place]
-        return fmean(own) if own else 0.0
+    def __init__(self, file: Path, digest: str) -> None:
+        self._file, self._digest = file, digest
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._known = {(key, seed): rest for key, seed, *rest in map(json.loads, lines)}
 
-    return variants[max(range(len(variants)), key=lambda place: (mean(place), -place))]
+    def _key(self, one: Variant) -> str:
+        content = [self._digest, one.hyperparameters.content(), one.protocol.content()]
+        return content_key(content)
+
+    def of(self, one: Variant, seed: int, train: Callable[[], Trained | None]) -> Trained | None:
+        """The known result, or that of `train`; None if it diverged."""
+        place = self._key(one), seed
+        if place not in self._known:
+            trained = train()
+            values = astuple(trained) if trained else (None, None, None)
+            self._known[place] = list(values)
+            with self._file.open("a") as lines:
+                lines.write(json.dumps([*place, *values]) + "\n")
+        accuracy, *rest = self._known[place]
+        return None if accuracy is None else Trained(accuracy, *rest)
 
 
 def compare(
-    variants: Sequence[Variant], data: Path | None, out: Path, seeds: int, imbalance: float = 1.0
+    variants: Sequence[Variant], dataset: Dataset, out: Path, seeds: Sequence[int]
 ) -> dict[tuple[int, int], Trained]:
-    """Train every variant under seeds 1 to `seeds`, seed by seed; what is stored is read.
+    """Train every variant under every seed, seed by seed; what is stored is read.
 
     Args:
         variants: the base first.
-        data: folder of the dataset; None is the synthetic set.
+        dataset: the images.
         out: folder of the store.
-        seeds: number of seeds; each is a replicate with its own weights, order and draws.
-        imbalance: how many times as many images the first class keeps as the last, of equal ones.
+        seeds: each is a replicate with its own weights, order and draws.
     """
-    dataset = synthesize() if data is None else open_dataset(data)[0]
-    dataset = dataset if imbalance == 1 else imbalanced(dataset, imbalance)
     device = choose_device(cpus=1, gpus=0)
     device.apply()
     store = open_store(str(out.resolve()))
+    clock = Clock(out / "seconds.jsonl")
+    results = Results(out / "results.jsonl", dataset.digest)
 
     @cache
     def prepared(protocol: Protocol) -> ProtocolData:
         return prepare(dataset, protocol, device)
 
-    found: dict[tuple[int, int], Trained] = {}
-    for seed in range(1, seeds + 1):
-        for place, one in enumerate(variants):
-            run = ProtocolRun(
-                one.hyperparameters,
-                prepared(one.protocol),
-                one.protocol,
-                store,
-                device,
-                seed=STUDY_SEED,
-                replicate=seed,
-            )
-            try:
-                result = run_protocol(run).result
-            except TrialDiverged as error:
-                print(f"seed {seed}, {one.name}: {error}", flush=True)
-                continue
-            seconds = result.baseline.seconds + result.fine_tune.seconds
-            balanced = BALANCED_ACCURACY.of(result)
-            found[place, seed] = Trained(result.test2_accuracy, seconds, balanced)
-            print(
-                f"seed {seed}, {one.name}: {result.test2_accuracy:.2%}, balanced {balanced:.2%}",
-                flush=True,
-            )
-    return found
+    def train(one: Variant, seed: int) -> Trained | None:
+        run = ProtocolRun(
+            one.hyperparameters,
+            prepared(one.protocol),
+            one.protocol,
+            store,
+            device,
+            seed=STUDY_SEED,
+            replicate=seed,
+            on_epoch=clock.on_epoch,
+        )
+        clock.start()
+        try:
+            result = run_protocol(run).result
+        except TrialDiverged as error:
+            print(f"seed {seed}, {one.name}: {error}", flush=True)
+            return None
+        print(f"seed {seed}, {one.name}: {result.test2_accuracy:.2%}", flush=True)
+        seconds, balanced = round(clock.seconds(result), 2), BALANCED_ACCURACY.of(result)
+        return Trained(result.test2_accuracy, seconds, balanced)
+
+    found = {
+        (place, seed): results.of(one, seed, partial(train, one, seed))
+        for seed in seeds
+        for place, one in enumerate(variants)
+    }
+    return {key: trained for key, trained in found.items() if trained is not None}
+
+
+def tables(options: Namespace) -> dict[str, list[Variant]]:
+    """The variants of each table, by its title."""
+    if not options.all:
+        return {"": [variant(options.base, option) for option in ([], *options.option)]}
+    listed = yaml.safe_load(OPTIONS.read_text())
+    return {
+        f"Base: {title}": [
+            variant(base, []),
+            *(
+                replace(variant(base, values), name=name)
+                for name, values in (listed["options"] | listed["further"].get(title, {})).items()
+            ),
+        ]
+        for title, base in listed["bases"].items()
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train what is missing, and print the table."""
+    """Train what is missing, and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="default: the synthetic set")
+    parser.add_argument("--data", default=DEFAULT_DRIFT, metavar="DIR|DRIFT")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--all", action="store_true", help="what options.yaml lists")
     parser.add_argument("--base", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--option", nargs="+", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--imbalance", type=float, default=1.0, metavar="FACTOR")
     options = parser.parse_args(argv)
     if not options.imbalance >= 1:
         parser.error(f"--imbalance {options.imbalance:g}: must be at least 1")
-    variants = [variant(options.base, option) for option in ([], *options.option)]
-    trained = compare(variants, options.data, options.out, options.seeds, options.imbalance)
-    print(f"\n{circumstances()}\n")
-    print("\n".join(rows(variants, trained)))
-    # In equal classes both scores are the same, up to rounding.
-    if any(abs(t.accuracy - t.balanced_accuracy) > 1e-9 for t in trained.values()):
-        print("\n" + "\n".join(rows(variants, trained, BALANCED_ACCURACY)) + "\n")
-        for objective in (ACCURACY, BALANCED_ACCURACY):
-            best = chosen(variants, trained, objective)
-            print(f"best mean {objective.title}: {best.name}")
+    data: str = options.data
+    dataset = synthesize(drift=data) if data in DRIFTS else open_dataset(Path(data))[0]
+    if options.imbalance > 1:
+        dataset = imbalanced(dataset, options.imbalance)
+    compared = tables(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    seeds = range(1, options.seeds + 1)
+    trained = {
+        title: compare(variants, dataset, options.out, seeds)
+        for title, variants in compared.items()
+    }
+    print(f"\n{circumstances()}")
+    for title, variants in compared.items():
+        print(f"\n{title}\n" if title else "")
+        print("\n".join(rows(variants, trained[title])))
+        if options.imbalance > 1:
+            print("\n" + "\n".join(rows(variants, trained[title], BALANCED_ACCURACY)) + "\n")
+            for objective in (ACCURACY, BALANCED_ACCURACY):
+                best = chosen(variants, trained[title], objective)
+                print(f"best by {objective.title}: {best.name}")
     return 0
 
 

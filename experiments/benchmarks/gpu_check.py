@@ -34,7 +34,8 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
-from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
+from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.benchmarks.gpu_parity import against_cpu
 from shiftsearch.experiments.benchmarks.gpu_sharing import share
 from shiftsearch.experiments.benchmarks.gpu_table import print_table
@@ -71,10 +72,9 @@ class Extent:
     seconds: float
 
 
-FULL = Extent(DEFAULT_COUNTS, Schedule(), 8, (64, 256, 1024), 4, (1, 2, 4, 8, 16), 15.0)
-REHEARSAL = Extent(
-    dict.fromkeys(DEFAULT_COUNTS, 60), Schedule(max_epochs=1), 2, (16,), 1, (1, 2), 1.0
-)
+COUNTS = DRIFTS[DEFAULT_DRIFT].counts
+FULL = Extent(COUNTS, Schedule(), 8, (64, 256, 1024), 4, (1, 2, 4, 8, 16), 15.0)
+REHEARSAL = Extent(dict.fromkeys(COUNTS, 60), Schedule(max_epochs=1), 2, (16,), 1, (1, 2), 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

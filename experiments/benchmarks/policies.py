@@ -21,7 +21,7 @@ import optuna
 from shiftsearch.experiments.benchmarks.turns import Figure, print_figures
 from shiftsearch.experiments.definition import load
 from shiftsearch.search.proposing.policy import Policy
-from shiftsearch.search.proposing.samplers import question_seed
+from shiftsearch.search.proposing.sobol import question_seed
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.rehearsing.recording import read_recording
 from shiftsearch.search.rehearsing.replay import Replayed, Workers, replay, time_to_value

@@ -36,7 +36,7 @@ from shiftsearch.model.protocol import (
 )
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Store, open_store
-from shiftsearch.search.proposing.samplers import question_seed
+from shiftsearch.search.proposing.sobol import question_seed
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.rehearsing.recording import (
     RecordedBaseline,

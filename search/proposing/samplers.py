@@ -15,8 +15,6 @@ experiments/LOG.md.
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,10 +22,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
-from scipy.stats import qmc
 
 from shiftsearch.search.proposing.conditions import NONE, Conditions
-from shiftsearch.search.proposing.domains import from_unit
 from shiftsearch.search.proposing.evidence import (
     ENDED,
     best_of_baselines,
@@ -35,21 +31,11 @@ from shiftsearch.search.proposing.evidence import (
     restricted,
     usable,
 )
+from shiftsearch.search.proposing.sobol import question_seed, sobol_point
 from shiftsearch.search.proposing.tried import Tried, every_configuration
 
 START_UP = 6
 """Trials that end before a model is asked; until then, points of a Sobol sequence are used."""
-
-
-def question_seed(study_seed: int, number: int) -> int:
-    """The seed (32 bits) of the sampler that answers question `number`.
-
-    A sampler seeded once per process would repeat its first suggestions after a restart. With a
-    seed per question, a search at concurrency 1 that is killed and continued gives the same
-    trials.
-    """
-    digest = hashlib.blake2b(f"{study_seed}:{number}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little")
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -161,7 +147,7 @@ class StageSampler(BaseSampler):
     def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         if self._name == "random":
             return self._at_random(study, trial)
-        drawn = _sobol_point(self._space, self._study_seed, self._number)
+        drawn = sobol_point(self._space, self._study_seed, self._number)
         if self._name == "qmc":
             return self._existing(drawn)
         others = others_of(study, trial)
@@ -228,18 +214,3 @@ class StageSampler(BaseSampler):
         memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
         memory.add_trials([restricted(t, space) for t in trials])
         return memory.ask(space).params
-
-
-def _sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) -> dict[str, Any]:
-    """Point `number` of the study's scrambled Sobol sequence over the space.
-
-    Source: Sobol 1967, scrambled after Owen and Matousek (scipy.stats.qmc.Sobol). Not Optuna's
-    QMCSampler, which keeps its place in the sequence in the study.
-    """
-    engine = qmc.Sobol(len(space), scramble=True, rng=question_seed(seed, -1))
-    if number:
-        engine.fast_forward(number)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the count is not a power of two
-        (unit,) = engine.random(1)
-    return {k: from_unit(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}

@@ -22,6 +22,7 @@ class Strengths:
     noise: float = 0
     brightness: float = 0
     contrast: float = 0
+    outside: str = "zeros"
 
     def changes(self) -> Sequence[tuple[Change, float]]:
         return ()
@@ -74,6 +75,21 @@ def test_rotation_is_in_degrees_counter_clockwise(degrees: float, turns: int) ->
     assert gap(turned, images.rot90(turns, dims=(2, 3))) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("outside", "edge"), [("zeros", [0, 0]), ("border", [0.2, 0.2]), ("reflection", [0.6, 0.2])]
+)
+def test_beyond_the_edge_is_what_was_chosen(outside: str, edge: list[float]) -> None:
+    images = torch.tensor([0.2, 0.6, 0.4, 0.8]).expand(2, 1, 4, 4).contiguous()
+    shift = torch.tensor([2.0, 2.0])
+    still = {"degrees": torch.zeros(2), "scale": torch.ones(2), "down": torch.zeros(2)}
+    found = warp(images, right=shift, outside=outside, **still)
+    assert gap(found[..., :2], torch.tensor(edge).expand(2, 1, 4, 2)) < 1e-5
+    assert gap(found[..., 2:], images[..., :2]) < 1e-5
+    strengths = Strengths(translation=2, outside=outside)
+    plain = augment(images, replace(strengths, outside="zeros"), seeded())
+    assert torch.equal(augment(images, strengths, seeded()), plain) == (outside == "zeros")
+
+
 def test_rotation_keeps_shapes_where_height_and_width_differ() -> None:
     image = torch.zeros(1, 1, 21, 41)
     image[0, 0, 10, 30] = 1  # 10 pixels right of the centre
@@ -104,7 +120,7 @@ def test_scale_above_one_enlarges() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", [field.name for field in fields(Strengths)])
+@pytest.mark.parametrize("name", [f.name for f in fields(Strengths) if f.name != "outside"])
 def test_each_change_alone_is_seeded_per_image_and_bounded(name: str, device: str) -> None:
     strengths = replace(Strengths(), **{name: getattr(ALL, name)})
     image = pictures(1).to(device)

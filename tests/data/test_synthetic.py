@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from shiftsearch.data.dataset import SPLITS, DataError
-from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.data.drifts import DRIFTS
+from shiftsearch.data.synthetic import synthesize
 
 pytestmark = pytest.mark.unit
 
@@ -58,9 +59,19 @@ def test_the_default_set_is_the_calibrated_one_on_every_machine() -> None:
     """The figures in the module's docstring belong to these bytes: a new digest, new figures."""
     dataset = synthesize()
     assert dataset.digest == "9dfc381c0c0a8637d28310ad82ab8f07"
-    assert {name: len(dataset.splits[name]) for name in SPLITS} == dict(DEFAULT_COUNTS)
+    assert {name: len(dataset.splits[name]) for name in SPLITS} == dict(DRIFTS["camera"].counts)
     images = np.concatenate([dataset.splits[name].images.reshape(-1, 784) for name in SPLITS])
     assert len(np.unique(images, axis=0)) == len(images)
+
+
+def test_a_drift_has_its_own_images_and_their_number() -> None:
+    dataset = synthesize(drift="light")
+    assert dataset.digest == "9acc5ff61553c40cc20cfd4b06f5673d"
+    assert {name: len(dataset.splits[name]) for name in SPLITS} == dict(DRIFTS["light"].counts)
+    few = [synthesize(counts=SMALL, drift=drift).splits["TRAIN"].digest() for drift in DRIFTS]
+    assert len(set(few)) == len(DRIFTS)
+    with pytest.raises(DataError, match="drift is 'dark', but must be one of camera, light"):
+        synthesize(drift="dark")
 
 
 def test_domains_drift_in_one_direction() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shiftsearch.data.synthetic import synthesize
-from shiftsearch.experiments.benchmarks import ablation
-from shiftsearch.experiments.benchmarks.ablation import Trained, chosen, compare, rows, variant
+from shiftsearch.experiments.benchmarks.ablation import Results, compare, tables, variant
+from shiftsearch.experiments.benchmarks.ablation_table import Trained, chosen, rows
 from shiftsearch.experiments.benchmarks.imbalance import imbalanced
 from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
@@ -51,15 +53,35 @@ def test_the_table_pairs_by_seed_and_leaves_out_what_diverged() -> None:
 
 
 def test_what_is_stored_is_read_and_only_new_options_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ablation, "synthesize", lambda: dataset((4, 4), (16, 16)))
+    images = dataset((4, 4), (16, 16))
+    out = tmp_path / "store"
+    out.mkdir()
     options = [variant(BASE, option) for option in ([], ["preprocessing.intensity=stretch"])]
-    first = compare(options[:1], None, tmp_path / "store", 1)
-    found = compare(options, None, tmp_path / "store", 2)
+    first = compare(options[:1], images, out, [1])
+    found = compare(options, images, out, [1, 2])
     assert set(found) == {(0, 1), (1, 1), (0, 2), (1, 2)}
     assert found[0, 1] == first[0, 1]  # the seconds too, so it was read
-    assert found == compare(options, None, tmp_path / "store", 2)
+    assert found == compare(options, images, out, [1, 2])
+    lines = (out / "results.jsonl").read_text()
+    assert len(lines.splitlines()) == 4
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "results.jsonl").write_text(lines)  # without what was trained
+    assert found == compare(options, images, tmp_path / "copy", [1, 2])
+
+
+def test_all_listed_options_are_valid_and_change_something() -> None:
+    found = tables(Namespace(all=True))
+    assert [title.split(": ")[1] for title in found] == ["reference", "good"]
+    reference = found["Base: reference"]
+    assert reference[0] == variant([], [])
+    for base, *options in found.values():
+        assert len(options) > 20
+        changed = [(o.hyperparameters, o.protocol) for o in options]
+        assert len(set(map(repr, changed))) == len(options)
+        same = sum(pair == (base.hyperparameters, base.protocol) for pair in changed)
+        assert same <= 1  # the good configuration freezes nothing already
 
 
 def test_an_imbalanced_copy_keeps_the_first_images_of_each_class() -> None:
@@ -90,3 +112,16 @@ def test_each_objective_chooses_by_its_own_mean() -> None:
     assert chosen(variants, trained, BALANCED_ACCURACY) is variants[1]
     *_, other = rows(variants, trained, BALANCED_ACCURACY)
     assert other.startswith("| fine_tune.balance=weights | 2 | 75.00 % | 7.07 | +20.00 ")
+
+
+def test_results_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    file, one = tmp_path / "results.jsonl", variant([], [])
+    Results(file, "digest").of(one, 1, lambda: Trained(0.5, 2.0, 0.25))
+    key, *rest = json.loads(file.read_text())
+    assert rest == [1, 0.5, 2.0, 0.25]
+    file.write_text(json.dumps([key, 1, 0.5, 2.0]) + "\n" + json.dumps([key, 2, None, None]))
+    known = Results(file, "digest")
+    assert known.of(one, 1, lambda: None) == Trained(0.5, 2.0)
+    assert known.of(one, 2, lambda: Trained(0.5, 1.0)) is None
+    with pytest.raises(ValueError, match="earlier version"):
+        rows([one], {(0, 1): Trained(0.5, 2.0)}, BALANCED_ACCURACY)

@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 
 from shiftsearch.data.dataset import SPLITS, Dataset
+from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.image_folder import read_folder
-from shiftsearch.data.synthetic import DEFAULT_COUNTS, synthesize
+from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import BudgetRequest, Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
@@ -196,7 +197,7 @@ def test_data_synthesize_writes_the_set_whose_digest_it_prints(
     folder = tmp_path / "synthetic"
     assert main(["data", "synthesize", str(folder), "--seed", "3", "--size", "16"]) == 0
     digest = synthesize(seed=3, size=16).digest
-    count = sum(DEFAULT_COUNTS.values())
+    count = sum(DRIFTS["camera"].counts.values())
     out = capsys.readouterr().out
     assert out == f"{count} synthetic images in {folder}, digest {digest}\n"
     assert read_folder(folder)[0].digest == digest

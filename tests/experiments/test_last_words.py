@@ -37,6 +37,17 @@ def test_paths_are_quoted_in_the_commands_that_are_printed(name: str, tmp_path: 
     made = f"{folder}-data"
     synthetic = build({"synthetic": {"seed": 3, "size": 20}}, "tests")
     assert commands(synthetic, folder)[1:3] == [
-        ["shiftsearch", "data", "synthesize", made, "--seed", "3", "--size", "20"],
+        [
+            "shiftsearch",
+            "data",
+            "synthesize",
+            made,
+            "--seed",
+            "3",
+            "--size",
+            "20",
+            "--drift",
+            "camera",
+        ],
         ["shiftsearch", "evaluate", bundle, made],
     ]

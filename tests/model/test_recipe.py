@@ -267,6 +267,8 @@ def test_the_loss_is_a_weighted_mean_with_smoothed_targets_or_probabilities() ->
 def test_augmentation_is_asked_for_only_where_it_changes_images() -> None:
     still = Recipe(COURSE)
     assert not still.changes_images
+    assert not Augmentation(outside="border").is_on
+    assert Augmentation(outside="border", scale=0.1).is_on
     values = FINE_TUNE.model_copy(update={"augmentation": Augmentation(noise=0.1)})
     noisy = Recipe(Course("fine_tune", values, Schedule(), "a", "b", 3, (16, 16), 5, 0))
     assert noisy.changes_images
