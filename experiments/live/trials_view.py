@@ -117,13 +117,15 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
     """
     objective = _objective(rows)
     before, after = f"{objective}_before", f"{objective}_after"
-    split = "TEST2" + ("" if objective == ACCURACY.column else f" {objective[6:]}")
+    value = "TEST2"
+    if objective != ACCURACY.column:
+        value = objective.replace("_", "\n").replace("test2", "TEST2")
     columns: dict[str, list[str]] = {
         "trial": [str(n) for n in rows["number"]],
         "state": list(rows["state"]),
         "role": [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)],
-        f"{split}\nbefore": [_cell(v, before) for v in rows[before]],
-        f"{split}\nafter": [_cell(v, after) for v in rows[after]],
+        f"{value}\nbefore": [_cell(v, before) for v in rows[before]],
+        f"{value}\nafter": [_cell(v, after) for v in rows[after]],
         "epochs": [
             "" if pd.isna(b) else f"{b}+{f}"
             for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)

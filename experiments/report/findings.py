@@ -42,7 +42,12 @@ def result_table(result: Mapping[str, Any]) -> Table:
 
 
 def _intervals(row: TableRow) -> list[str]:
-    return [interval(row.interval), *row.beside()]
+    """The interval, then other scores; each begins with a line for its name, to save width."""
+    others = [
+        f"{OBJECTIVES[name].title}\n{percent(score['value'])} {interval(score['interval'])}"
+        for name, score in row.scores.items()
+    ]
+    return [interval(row.interval), *others]
 
 
 def answer(result: Mapping[str, Any]) -> list[str]:

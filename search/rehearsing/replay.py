@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from shiftsearch.model.objective import ACCURACY
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
@@ -90,6 +91,8 @@ class _Simulation:
         self.surrogate = surrogate.drawn(settings.seed)
         self.workers, self.enough = workers, enough
         self.now = 0.0
+        # A recorded value is the objective's; `_result` gives it as an accuracy.
+        settings = replace(settings, objective=ACCURACY)
         self.study = Study(None, space, settings, {}, clock=lambda: self.now)
         self.ended: list[Replayed] = []
         self._events: list[tuple[float, int, Job, Course]] = []

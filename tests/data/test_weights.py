@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import shiftsearch.data.scan
 from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.check import check
 from shiftsearch.data.convert import import_images, write_folder
@@ -134,6 +135,17 @@ def test_a_pack_of_an_earlier_version_has_no_weights(folder: Path, tmp_path: Pat
     assert record.pop("weighted") == []
     (pack / "pack.json").write_text(json.dumps(record))
     assert all(split.weights is None for split in open_pack(pack).splits.values())
+
+
+def test_the_pack_of_a_version_that_skipped_weights_is_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(shiftsearch.data.scan, "WEIGHTS", "unknown.csv")
+        earlier, _ = open_dataset(folder, tmp_path / "cache")
+    assert earlier.splits["TEST"].weights is None
+    assert open_dataset(folder, tmp_path / "cache")[0].splits["TEST"].weights is not None
 
 
 def test_a_written_folder_has_the_same_weights(folder: Path, tmp_path: Path) -> None:

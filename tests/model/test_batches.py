@@ -57,6 +57,9 @@ def test_passes_over_train_are_drawn_as_often_as_needed() -> None:
     drawn = iter([torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([0, 1])])
     order = composed_order(torch.tensor([5, 6, 7, 8, 9]), lambda: next(drawn), 4, 2)
     assert order.tolist() == [5, 6, 0, 1, 7, 8, 1, 0, 9, 0]
+    train = torch.tensor([0, 1, 2])
+    rounded = composed_order(torch.tensor([5, 6, 7, 8]), lambda: train, 5, 2)  # 2 / 3 of an image
+    assert rounded.tolist() == [5, 6, 7, 0, 1, 8, 2]
     assert composed_order(torch.tensor([5, 6]), lambda: next(drawn), 2, 0).tolist() == [5, 6]
 
 

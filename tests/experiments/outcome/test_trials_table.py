@@ -86,7 +86,7 @@ def test_another_objective_has_its_own_columns() -> None:
     assert list(arranged(frame, "test2_balanced_accuracy_before", None)["number"]) == [2, 0, 1]
     shown = io.StringIO()
     Console(file=shown, width=300).print(trials_table(frame, 300))
-    assert {"balanced_accuracy", "75.00", "37.50"} <= set(shown.getvalue().split())
+    assert {"balanced", "75.00", "37.50"} <= set(shown.getvalue().split())
 
 
 def test_texts_switches_and_what_does_not_exist() -> None:
