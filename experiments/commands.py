@@ -23,7 +23,8 @@ from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
-from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_looks
+from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
+from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import load_with
@@ -39,6 +40,7 @@ from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_pat
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.objective import OBJECTIVES
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
@@ -121,7 +123,7 @@ def replay(options: Namespace, console: Console) -> int:
         if (value := getattr(options, name)) is not None and value < 1
     ]
     if options.target is not None and not 0 <= options.target <= 1:
-        problems.append(f"--target {options.target:g}: must be in 0..1, an accuracy")
+        problems.append(f"--target {options.target:g}: must be in 0..1")
     if problems:
         raise DefinitionError(problems)
     experiment, recording = past(options.runs)
@@ -147,9 +149,10 @@ def replay(options: Namespace, console: Console) -> int:
         )
     console.print(table)
     console.print(
-        "accuracies on the selection part; the surrogate's error out of sample is "
+        f"{OBJECTIVES[experiment.objective].title} on the selection part; the surrogate's error "
+        "out of sample is "
         f"{percent(errors['rmse'])} (root mean square), the standard deviation of the recorded "
-        f"accuracies is {percent(errors['recorded_sd'])}, the rank correlation is "
+        f"values is {percent(errors['recorded_sd'])}, the rank correlation is "
         f"{errors['rank_correlation']:.2f}"
     )
     return DONE
@@ -203,6 +206,11 @@ def data_check(options: Namespace, console: Console) -> int:
         table.add_row(split, *map(str, counts), str(sum(counts)))
     console.print(table)
     console.print(found.summary)
+    for split, (low, high, effective) in found.weights.items():
+        console.print(
+            f"{split}: weights from {low:.3g} to {high:.3g} times their mean; they tell as much"
+            f" as {effective:.0f} of {sum(found.counts[split])} images of equal weight"
+        )
     for warning in [*warnings, *found.warnings]:
         console.print(f"warning: {warning}", style="yellow")
     return DONE

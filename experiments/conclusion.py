@@ -13,15 +13,14 @@ from typing import Any
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.exported import export_bundle
+from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
     Part,
     Scored,
     compare,
     confusion_of,
-    count_looks,
     counts_of,
-    looks_so_far,
     parts_of,
     score,
     table_rows,
@@ -32,6 +31,7 @@ from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import tradeoff
 from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
 from shiftsearch.model.protocol import division_of
 from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
@@ -128,7 +128,9 @@ class Conclusion:
             ),
             "winner": self._named(winner),
             "reference": self._named(self.candidates[0]),
-            "table": [r.to_json() for s in scored.values() for r in table_rows(s, parts)],
+            "table": [
+                r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
+            ],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection"},
@@ -146,6 +148,9 @@ class Conclusion:
             "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
+
+    def _beside(self) -> list[Objective]:
+        return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
         """The configurations to score, by title, the reference first.
@@ -196,6 +201,7 @@ class Conclusion:
                 "selection_n": len(division.selection),
                 "held_out_n": len(division.held_out),
             },
+            "objective": experiment.objective,
             "protocol": experiment.protocol.model_dump(),
             "space": experiment.search_space().describe(),
         }

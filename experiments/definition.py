@@ -153,13 +153,21 @@ class Experiment(_Section):
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
 
     def twice_decided(self) -> list[str]:
-        """One line if protocol and space both say what the fine-tune trains on."""
-        name = "fine_tune.train_on"
-        if self.protocol.fine_tune_on == "TEST" or name not in self.search_space().distributions:
+        """One line for each hyperparameter that says otherwise than the protocol what to train on.
+
+        Points need no check, because they lie in the space.
+        """
+        space, decided = self.search_space(), self.protocol.fine_tune_on
+        if decided == "TEST":
             return []
+        names = ("fine_tune.train_on", "fine_tune.train_share")
+        found = [(name, "is searched") for name in names if name in space.distributions]
+        if share := space.fixed.get(names[1]):
+            found.append((names[1], f"is {share!r}"))
         return [
-            f"space.{name}: is searched, but protocol.fine_tune_on, "
-            f"{self.protocol.fine_tune_on!r}, decides it for all trials"
+            f"space.{name}: {what}, but protocol.fine_tune_on, {decided!r}, decides it for all "
+            "trials"
+            for name, what in found
         ]
 
     @property

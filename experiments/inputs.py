@@ -15,11 +15,13 @@ from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.synthetic import synthesize
+from shiftsearch.data.weights import WEIGHTS
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.own_network import prepare_own
-from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters
+from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters, Value
 from shiftsearch.model.protocol import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
+from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.space import Space
 
 _TRANSLATION = ".translation"
@@ -61,14 +63,15 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
-            large for the images, or they are too small for a network, or more layers may be frozen
-            than a network has; one line each.
+            large for the images, or they are too small for a network, more layers may be frozen
+            than a network has, or weights are asked for that the images lack; one line each.
     """
     problems = [
         *_thin_selection(experiment, dataset),
         *_far_translations(experiment, dataset),
         *_small_images(experiment, dataset),
         *_many_frozen(experiment),
+        *_missing_weights(experiment, dataset),
     ]
     if problems:
         raise DataError(problems)
@@ -159,6 +162,32 @@ def _ends(distribution: BaseDistribution) -> Sequence[Any]:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     return distribution.low, distribution.high  # type: ignore[attr-defined]
+
+
+def _missing_weights(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """One line for each stage that may take weights from a file, if its images have none."""
+    protocol = experiment.protocol
+    both = protocol.fine_tune_on != "TEST" or any(
+        _values(experiment, f"fine_tune.{name}") != [neutral]
+        for name, neutral in (("train_on", "TEST"), ("train_share", 0.0))
+    )
+    trained = {"baseline": ("TRAIN",), "fine_tune": ("TRAIN", "TEST") if both else ("TEST",)}
+    return [
+        f"space.{stage}.sample_weights: 'file', but {' and '.join(splits)} have no {WEIGHTS}"
+        for stage, splits in trained.items()
+        if "file" in _values(experiment, f"{stage}.sample_weights")
+        and all(dataset.splits[name].weights is None for name in splits)
+    ]
+
+
+def _values(experiment: Experiment, name: str) -> list[Value]:
+    """The values that a hyperparameter may have; of a range without steps its ends."""
+    space = experiment.search_space()
+    domain = space.distributions.get(name)
+    if domain is None:
+        return [space.fixed.get(name, Hyperparameters.defaults()[name])]
+    values = domain_values(domain)
+    return list(values) if values is not None else [domain.low, domain.high]  # type: ignore[attr-defined]
 
 
 def _largest(distribution: BaseDistribution) -> float:

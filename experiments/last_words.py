@@ -12,7 +12,7 @@ from rich.text import Text
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.analysis.suggestion import suggestion
 from shiftsearch.experiments.definition import DefinitionError, Experiment
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.findings import front_table, result_table
 from shiftsearch.experiments.run_folder import Run

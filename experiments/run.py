@@ -134,6 +134,7 @@ class _Search:
             self.experiment.trials,
             {s: getattr(protocol, s).max_epochs for s in STAGES.values()},
             self.study.trials(),
+            self.study.settings.objective,
         )
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
@@ -166,7 +167,8 @@ class _Search:
             found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
-            run.tensorboard, study.space, classes, run.store, study.trial, protocol
+            *(run.tensorboard, study.space, classes, run.store, study.trial, protocol),
+            study.settings.objective,
         )
         log.mend(study.trials())
         if not self.phases.finished:

@@ -46,6 +46,9 @@ BALANCES = ("none", "sampling", "weights")
 BATCH_NORMS = ("kept", "adapted", "training")
 """What the batch normalisation of frozen layers does in the fine-tune."""
 
+SAMPLE_WEIGHTS = ("none", "file", "density_ratio")
+"""Sources of the weights of training images, see `model.protocol`."""
+
 OPTIMISERS = ("adamw", "sgd")
 """Names of the optimisers in `model.optimiser`."""
 
@@ -129,6 +132,9 @@ class StageHyperparameters(Frozen):
     augmentation: Augmentation = Augmentation()
     balance: Annotated[str, OneOf(BALANCES), Neutral("none")] = "none"
     """Whether every class counts as much: by drawing as many images of each, or by weights."""
+    sample_weights: Annotated[str, OneOf(SAMPLE_WEIGHTS), Neutral("none")] = "none"
+    """Weights of the training images in the loss: those of their files (see `data.weights`), or
+    by how much they look like TEST2's selection part (see `data.density_ratio`)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
     """Decay per step of the weights' exponential moving average, which is validated and kept in
     place of the weights (see `model.averaging`); 0 is off."""
@@ -169,6 +175,11 @@ class FineTuneHyperparameters(StageHyperparameters):
     1802.01483, equation 2, here apart from the gradient, as AdamW's weight decay)."""
     train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
     """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
+    train_share: Annotated[
+        float, Field(ge=0, le=0.9), Neutral(0.0), When("train_on", ("TEST",))
+    ] = 0.0
+    """Share of each batch that comes from TRAIN, see `model.batches`; an epoch is one pass over
+    TEST."""
 
 
 class NetworkHyperparameters(Frozen):
@@ -279,4 +290,6 @@ class Protocol(Frozen):
 
     def fine_tuned_on(self, values: FineTuneHyperparameters) -> str:
         """What a fine-tune with these values trains on: "TEST" or "TRAIN+TEST"."""
+        if values.train_share:
+            return "TRAIN+TEST"
         return values.train_on if self.fine_tune_on == "TEST" else self.fine_tune_on

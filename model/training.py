@@ -109,7 +109,7 @@ class NetworkEngine:
         ]
         self._layers = [i for _, i in parameters]
         self.optimiser = recipe.optimiser([parameter for parameter, _ in parameters])
-        self.weights = recipe.weights(train.labels)
+        self.weights = recipe.weights(train)
         self._frozen: list[bool] = []
         self._rates: list[float] = []
 
@@ -152,7 +152,7 @@ class NetworkEngine:
     def _train(self, epoch: int) -> tuple[float, float, int, int]:
         """Train one epoch: mean loss and accuracy over its images, their number, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
-        order = recipe.order(split.labels, epoch).to(place)
+        order = recipe.order(split, epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
         self.network.train()
         self.network.dropout.generator = recipe.generator("dropout", epoch, place)

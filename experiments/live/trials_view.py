@@ -17,20 +17,33 @@ from shiftsearch.experiments.live.status import definition_of, trials_of
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import duration, one_line, percent
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.judging.front import front
 from shiftsearch.search.study.goals import COSTS
 
 _PADDING = 2
-_OBJECTIVE = "test2_accuracy"
-_ACCURACIES = ("test2_accuracy_before", "test2_accuracy_after")
-_HEADINGS = {
-    "trial": "number",
-    "before": _ACCURACIES[0],
-    "after": _ACCURACIES[1],
-    "epochs": "baseline_epochs",
-    "time": "seconds",
-}
-"""The table's headings for columns of `trials.csv`; --sort accepts them, too."""
+
+
+def _objective(frame: pd.DataFrame) -> str:
+    """The objective's column; the columns before and after fine-tuning have longer names."""
+    return next(o.column for o in OBJECTIVES.values() if o.column in frame.columns)
+
+
+def _headings(frame: pd.DataFrame) -> dict[str, str]:
+    """The table's headings for columns of `trials.csv`; --sort accepts them, too."""
+    objective = _objective(frame)
+    return {
+        "trial": "number",
+        "before": f"{objective}_before",
+        "after": f"{objective}_after",
+        "epochs": "baseline_epochs",
+        "time": "seconds",
+    }
+
+
+def _is_score(column: str) -> bool:
+    """Whether a column holds accuracies or another score."""
+    return any(f"_{name}" in column for name in OBJECTIVES)
 
 
 class WrongOption(ValueError):  # noqa: N818, named by its cause
@@ -77,7 +90,7 @@ def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
     Raises:
         WrongOption: there is no such column, or several; the message names the nearest.
     """
-    column = _HEADINGS.get(sort or "", sort)
+    column = _headings(frame).get(sort or "", sort)
     if column is None or column in frame.columns:
         return column
     ends = [name for name in frame.columns if name.endswith(f".{column}")]
@@ -104,9 +117,9 @@ def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.Dat
     """
     if top is not None and top < 1:
         raise WrongOption(f"--top {top}: must be at least 1")
-    column = column or ("number" if top is None else _OBJECTIVE)
+    column = column or ("number" if top is None else _objective(frame))
     rows = frame.sort_values(
-        column, ascending="accuracy" not in column, na_position="last", kind="stable"
+        column, ascending=not _is_score(column), na_position="last", kind="stable"
     )
     return rows if top is None else rows.head(top)
 
@@ -119,19 +132,24 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
         width: width of the terminal, in characters.
         first: a column that is always shown, because the rows are sorted by it.
     """
+    objective = _objective(rows)
+    before, after = f"{objective}_before", f"{objective}_after"
+    value = "TEST2"
+    if objective != ACCURACY.column:
+        value = objective.replace("_", "\n").replace("test2", "TEST2")
     columns: dict[str, list[str]] = {
         "trial": [str(n) for n in rows["number"]],
         "state": list(rows["state"]),
         "role": [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)],
-        "TEST2\nbefore": [_cell(v, _ACCURACIES[0]) for v in rows[_ACCURACIES[0]]],
-        "TEST2\nafter": [_cell(v, _ACCURACIES[1]) for v in rows[_ACCURACIES[1]]],
+        f"{value}\nbefore": [_cell(v, before) for v in rows[before]],
+        f"{value}\nafter": [_cell(v, after) for v in rows[after]],
         "epochs": [
             "" if pd.isna(b) else f"{b}+{f}"
             for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)
         ],
         "time": [_cell(v, "seconds") for v in rows["seconds"]],
     }
-    shown = {"number", "state", "role", "branch_of", _OBJECTIVE, *_ACCURACIES, "seconds"}
+    shown = {"number", "state", "role", "branch_of", objective, before, after, "seconds"}
     able = [name for name in rows.columns if "." in name or name in COSTS]
     more = [name for name in able if rows[name].nunique(dropna=False) > 1]
     more = [name for name in more if not rows[name].isna().all()]
@@ -170,7 +188,7 @@ def _role(role: Any, root: Any) -> str:
 def _cell(value: Any, column: str) -> str:
     if pd.isna(value):
         return ""
-    if "accuracy" in column:
+    if _is_score(column):
         return percent(float(value))
     if column == "seconds":
         return duration(float(value))

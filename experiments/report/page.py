@@ -40,7 +40,7 @@ from shiftsearch.experiments.wording import (
 )
 from shiftsearch.search.judging.importance import Importance, importances
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 _MISSING = (
     "Not shown: the run's dataset or exported model is missing, damaged or from other data, or "
@@ -119,7 +119,8 @@ class _Section:
 
     Attributes:
         anchor: the section's link, and the name of its template, which can use the arguments
-            `result`, `trials`, `space` and `analysis` of `write_report`.
+            `result`, `trials`, `space` and `analysis` of `write_report`, and the title of the
+            `objective`.
         title: the section's heading.
         view: returns further values for the template, by name.
     """
@@ -185,6 +186,7 @@ def write_report(
         try:
             template = environment.get_template(f"{section.anchor}.html.j2")
             given = {"trials": trials, "space": space, "analysis": analysis}
+            given |= {"objective": objective_of(trials).title}
             view = given | section.view(material)
             return template.render(result=result, missing=_MISSING, **view)
         except Exception as error:  # the other sections do not depend on this one

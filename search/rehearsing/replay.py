@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from shiftsearch.model.objective import ACCURACY
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
@@ -91,7 +92,9 @@ class _Simulation:
         self.surrogate = surrogate.drawn(settings.seed)
         self.workers, self.enough = workers, enough
         self.now = 0.0
-        alone = replace(settings, costs=(), limits=Limits())  # the surrogate knows no costs
+        # The surrogate knows no costs. A recorded value is the objective's; `_result` gives it as
+        # an accuracy.
+        alone = replace(settings, objective=ACCURACY, costs=(), limits=Limits())
         self.study = Study(None, space, alone, {}, clock=lambda: self.now)
         self.ended: list[Replayed] = []
         self._events: list[tuple[float, int, Job, Course]] = []

@@ -14,7 +14,7 @@ import pytest
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import build
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle

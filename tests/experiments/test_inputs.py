@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,25 @@ def test_images_too_small_for_a_depth_are_refused() -> None:
     assert line.startswith("space.network: name blocks, depth 4, width 0.5, ")
     assert line.endswith("images of at least 16x16 pixels, and these have 16x15")
     assert problems_of(raw, dataset((4, 4), (16, 16))) == ()
+
+
+def test_weights_of_a_file_that_is_not_there_are_refused() -> None:
+    plain = dataset((4, 4))
+    weights = np.ones(len(plain.splits["TEST"]))
+    test = replace(plain.splits["TEST"], weights=weights)
+    weighted = Dataset(plain.classes, {**plain.splits, "TEST": test})
+
+    def problems(data: Dataset, **stages: dict[str, Any]) -> int:
+        return len(problems_of({"space": stages}, data))
+
+    file, searched = {"sample_weights": "file"}, {"sample_weights": {"choices": ["none", "file"]}}
+    for asked in (file, searched):
+        assert problems(plain, baseline=asked, fine_tune=asked) == 2
+        assert problems(weighted, baseline=asked, fine_tune=asked) == 1
+        assert problems(weighted, fine_tune=asked) == 0
+    first = replace(plain.splits["TRAIN"], weights=weights)
+    train = Dataset(plain.classes, {**plain.splits, "TRAIN": first})
+    assert problems(train, fine_tune=file) == 1
+    assert problems(train, fine_tune={**file, "train_share": 0.5}) == 0
+    assert problems(train, fine_tune={**file, "train_on": "TRAIN+TEST"}) == 0
+    assert problems(plain, fine_tune={"sample_weights": "density_ratio"}) == 0

@@ -15,6 +15,7 @@ import shiftsearch.model.protocol
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.course import preprocessed_digest
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
@@ -29,7 +30,6 @@ from shiftsearch.model.protocol import (
     ProtocolRun,
     build,
     prepare,
-    preprocessed_digest,
     run_protocol,
 )
 from shiftsearch.model.report import ProtocolReport

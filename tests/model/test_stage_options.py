@@ -57,6 +57,10 @@ OPTIONS: list[dict[str, Any]] = [
     {"balance": "sampling"},
     {"balance": "weights"},
     {"balance": "weights", "augmentation": {"mixup": 0.4}},
+    {"sample_weights": "file"},
+    {"sample_weights": "file", "augmentation": {"mixup": 0.4}, "label_smoothing": 0.1},
+    {"train_share": 0.5},
+    {"train_share": 0.3, "balance": "sampling", "sample_weights": "density_ratio"},
     {"augmentation": {"erasing": 0.5}},
     {"augmentation": {"mixup": 0.4}},
     {"optimiser": "sgd", "learning_rate": 0.02},
@@ -85,12 +89,19 @@ def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[s
 def run(
     small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
 ) -> Run:
-    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name."""
+    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name.
+
+    With `sample_weights` they have weights, and with `train_share` the first 10 are TRAIN's.
+    """
     train, validation = fine_tuned_on(small_data), small_data.selection
 
     def run(course: Course, store: str, place: Device = device, **given: Any) -> StageResult:
-        into = open_store(tmp_path / store)
-        return run_stage(course, train, validation, into, place, start=start, **given)
+        into, values, used = open_store(tmp_path / store), course.hyperparameters, train
+        if values.sample_weights != "none":
+            used = dataclasses.replace(used, weights=torch.linspace(0, 3, len(used.labels)))
+        if isinstance(values, FineTuneHyperparameters) and values.train_share:
+            used = dataclasses.replace(used, from_train=10)
+        return run_stage(course, used, validation, into, place, start=start, **given)
 
     return run
 

@@ -20,6 +20,7 @@ STAGE: dict[str, Any] = {
     "balance": {"choices": ["none", "sampling", "weights"]},
     "ema_decay": {"choices": [0.0, 0.9, 0.99]},
     "swa_from": {"low": 0.2, "high": 1},
+    "sample_weights": {"choices": ["none", "file", "density_ratio"]},
     "augmentation": {
         "outside": {"choices": ["zeros", "border", "reflection"]},
         "erasing": {"low": 0, "high": 0.5},
@@ -35,9 +36,11 @@ FINE_TUNE: dict[str, Any] = {
     "layer_decay": {"low": 0.3, "high": 1},
     "l2_sp": {"choices": [0.0, 1.0, 10.0, 100.0]},
     "train_on": {"choices": ["TEST", "TRAIN+TEST"]},
+    "train_share": {"low": 0, "high": 0.9},
 }
 NEEDS = {"momentum": ("optimiser", "sgd"), "thaw_every": ("unfreezing", "gradual")}
-NEEDS |= {"swa_from": ("ema_decay", 0.0), "probe_epochs": ("unfreezing", "linear probe")}
+NEEDS |= {"swa_from": ("ema_decay", 0.0), "train_share": ("train_on", "TEST")}
+NEEDS |= {"probe_epochs": ("unfreezing", "linear probe")}
 
 
 @pytest.mark.parametrize(
