@@ -58,7 +58,7 @@ def import_images(
 
         def read(path: Path) -> Pixels | DataError:
             try:
-                return read_image(path, size, bits=bits)
+                return read_image(path, size, bits=bits).pixels
             except DataError as error:
                 return error
 
@@ -90,13 +90,13 @@ def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[
         bits = bits_of(max(values))
         if bits < FULL_BITS:
             warnings.append(
-                f"16-bit gray PNG files: {len(values)}, with values up to {max(values)}. They were"
+                f"16-bit gray files: {len(values)}, with values up to {max(values)}. They were"
                 f" read as {bits}-bit images, where {2**bits - 1} is white; `predict` will read"
                 " such files in the same way"
             )
     if coloured:
         warnings.append(
-            f"PNG files with colour or transparency and 16 bits per channel: {coloured}; the"
+            f"files with colour or transparency and 16 bits per channel: {coloured}; the"
             " upper 8 bits were kept"
         )
     return bits_of(max(values)) if values else None, warnings

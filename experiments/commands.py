@@ -32,7 +32,7 @@ from shiftsearch.experiments.rehearsal import (
     rehearse,
 )
 from shiftsearch.experiments.report.findings import result_table
-from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
+from shiftsearch.experiments.run_folder import NotARun, Run, read_json
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
@@ -163,17 +163,6 @@ def evaluate(options: Namespace, console: Console) -> int:
     console.print(table)
     if looked:
         console.print("this was one more look at the held-out part of TEST2")
-    return DONE
-
-
-def predict(options: Namespace, console: Console) -> int:
-    """`shiftsearch predict`."""
-    bundle = load_bundle(options.bundle)
-    device = choose_device()
-    device.apply()
-    found = bundle.predict([user_path(file) for file in options.files], device)
-    for file, (_, name, probability) in zip(options.files, found, strict=True):
-        print(f"{file}\t{name}\t{probability:.4f}")
     return DONE
 
 

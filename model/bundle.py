@@ -7,7 +7,7 @@ weights before fine-tuning) and `bundle.json` (all else, and the checksums of th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,7 @@ from torch import Tensor
 
 from shiftsearch.data.arrays import checked_images
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
-from shiftsearch.data.image_file import read_image
-from shiftsearch.data.problems import named
-from shiftsearch.data.tensors import normalise, to_device
+from shiftsearch.data.tensors import to_device
 from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
@@ -43,6 +41,11 @@ from shiftsearch.model.network import Network
 from shiftsearch.model.protocol import build
 
 _LOG = logging.getLogger(__name__)
+
+UNKNOWN_SCALE = (
+    "this bundle, of an earlier version, does not record the scale of its images: floats up to 1"
+    " were taken as they are, others divided by 255"
+)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -130,18 +133,12 @@ class Bundle:
             )
         scale = record.preprocessing.scale
         if scale is None:
-            self._warn_of_unknown_scale(dataset.scale != "uint8")
+            if dataset.scale != "uint8":
+                _LOG.warning("warning: %s", UNKNOWN_SCALE)
         elif dataset.scale not in (scale, "uint8"):
             problems.append(f"images are {dataset.scale}, but must be the bundle's: {scale}")
         if problems:
             raise DataError(problems)
-
-    def _warn_of_unknown_scale(self, has_floats: bool) -> None:
-        if has_floats:
-            _LOG.warning(
-                "warning: this bundle, of an earlier version, does not record the scale of its"
-                " images: floats up to 1 were taken as they are, others divided by 255"
-            )
 
     def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
         """The parts to evaluate, each as split, part, label and images."""
@@ -179,49 +176,3 @@ class Bundle:
         batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
         found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
         return found
-
-    def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
-        """The most probable class of each image, and its probability in 0..1.
-
-        Files are read on the scale of the training images.
-
-        Args:
-            files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
-                resized.
-            device: where to compute, in float32.
-
-        Raises:
-            DataError: a line for each file that does not hold an image of this size and scale.
-        """
-        how = self.record.preprocessing
-        images: list[Tensor] = []
-        problems: list[str] = []
-        dark: list[str] = []
-        has_floats = False
-        for file in files:
-            try:
-                pixels = read_image(file, how.size, how.scale, how.bits)
-            except DataError as error:
-                problems += error.problems
-            else:
-                images.append(normalise(torch.tensor(how.apply(pixels[None])[0])))
-                has_floats |= pixels.dtype != np.uint8
-                if how.scale == "float 0..255" and 0 < pixels.max() <= np.float32(1 / 255):
-                    dark.append(str(file))
-        if problems:
-            raise DataError(problems)
-        if not images:
-            return []
-        if how.scale is None:
-            self._warn_of_unknown_scale(has_floats)
-        if dark:
-            _LOG.warning(
-                "warning: files without a value above 1, which is almost black on the model's"
-                " scale, 0..255: %d: %s",
-                len(dark),
-                named(dark),
-            )
-        batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
-        best = predict(self.network("after", device), batch).max(dim=1)
-        names = [self.record.classes[i] for i in best.indices.tolist()]
-        return list(zip(files, names, best.values.tolist(), strict=True))
