@@ -192,7 +192,8 @@ def data_synthesize(options: Namespace, console: Console) -> int:
 def data_import(options: Namespace, console: Console) -> int:
     """`shiftsearch data import`."""
     size = (options.size, options.size)
-    done, warnings = import_images(options.source, options.folder, size)
+    classes = [name.strip() for name in options.classes.split(",")] if options.classes else []
+    done, warnings = import_images(options.source, options.folder, size, classes)
     console.print(done)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")

@@ -22,14 +22,21 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     synthesize.add_argument("--drift", default=DEFAULT_DRIFT, help=f"one of {', '.join(DRIFTS)}")
     synthesize.set_defaults(run_command="commands.data_synthesize")
     imports = kinds.add_parser(
-        "import",
-        help="make a data folder from PNG, JPEG, BMP or TIFF files in SOURCE/split/class/",
+        "import", help="make a data folder from PNG, JPEG, BMP, TIFF, IDX, NPZ or CSV files"
     )
     imports.add_argument(
         "source",
         metavar="SOURCE",
         type=user_path,
+        help="folder of split/class/*.png; or with IDX files, as TRAIN-images*, TRAIN-labels*; or"
+        " an .npz or .csv file, or a folder with one for each split",
     )
     imports.add_argument("folder", metavar="DIR", type=user_path)
     imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
+    imports.add_argument(
+        "--classes",
+        metavar="NAME,NAME,...",
+        default="",
+        help="names of the classes, in the order of the labels, which count from 0",
+    )
     imports.set_defaults(run_command="commands.data_import")
