@@ -246,6 +246,13 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
+    evaluate.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="SPLIT",
+        help="evaluate only this split (repeatable); the folder may then lack the others",
+    )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     evaluate.set_defaults(run_command="commands.evaluate")
 

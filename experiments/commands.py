@@ -13,7 +13,7 @@ from rich.table import Table
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.check import check
 from shiftsearch.data.convert import import_images, write_folder
-from shiftsearch.data.dataset import DataError
+from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
 from shiftsearch.experiments.definition import DefinitionError, load
@@ -141,17 +141,20 @@ def replay(options: Namespace, console: Console) -> int:
 def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
     bundle = load_bundle(options.bundle)
-    dataset, warnings = open_dataset(options.data)
+    if wrong := [name for name in options.split if name not in SPLITS]:
+        raise DataError([f"--split {name}: must be {', '.join(SPLITS)}" for name in wrong])
+    splits = tuple(name for name in SPLITS if name in options.split)
+    dataset, warnings = open_dataset(options.data, splits=splits or SPLITS)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
     device.apply()
     record, run = bundle.record, Run(options.bundle.parent)
-    looked = record.dataset_digest == dataset.digest and len(record.division.held_out) > 0
+    looked = any(part == "held-out" for _, part, *_ in bundle.parts(dataset, "after", splits))
     if looked and run.looks.exists():
         of = {"configuration": f"trial {record.study.number}", "replicate": record.study.replicate}
         note_looks(run.looks, [{**of, "stage": s, "purpose": "evaluate"} for s in STAGES])
-    rows = bundle.evaluate(dataset, device)
+    rows = bundle.evaluate(dataset, device, splits)
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return DONE

@@ -7,7 +7,7 @@ weights before fine-tuning) and `bundle.json` (all else, and the checksums of th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,8 @@ class Bundle:
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 
-    def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
-        """Evaluate a dataset before and after fine-tuning, in float32.
-
-        The dataset that the bundle was made from is recognised by its digest and evaluated as in
-        the run: on TEST, on the selection part of TEST2 and, if there is one, on its held-out
-        part. Any other dataset is evaluated on all of its three splits, labelled "other data".
+    def evaluate(self, dataset: Dataset, device: Device, splits: Sequence[str] = ()) -> list[Row]:
+        """Evaluate a dataset before and after fine-tuning, in float32; see `parts`.
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
@@ -116,7 +112,7 @@ class Bundle:
         rows = []
         for stage in WEIGHTS:
             network = self.network(stage, device)
-            for name, part, label, split in self._parts(dataset, stage):
+            for name, part, label, split in self.parts(dataset, stage, splits):
                 read = Split(self.record.preprocessing.apply(split.images), split.labels)
                 evaluation = evaluate(network, *to_device(read, device.torch_device))
                 place = {"stage": stage, "split": name, "part": part, "label": label}
@@ -140,17 +136,47 @@ class Bundle:
         if problems:
             raise DataError(problems)
 
-    def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
-        """The parts to evaluate, each as split, part, label and images."""
-        if dataset.digest != self.record.dataset_digest:
-            return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
-        test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]
+    def parts(
+        self, dataset: Dataset, stage: Stage, splits: Sequence[str] = ()
+    ) -> list[tuple[str, str, str, Split]]:
+        """The parts of a dataset to evaluate, each as split, part, label and images.
+
+        The dataset that the bundle was made from is recognised by its digest. Its TEST2 has a
+        selection part and, unless nothing was held out, a held-out part. Any other dataset is
+        "other data". If the dataset lacks a split, its TEST2 is recognised by itself, but TRAIN
+        and TEST are not: they "may be trained on".
+
+        Args:
+            dataset: all three splits, or those that are evaluated.
+            stage: before or after fine-tuning.
+            splits: those to evaluate; none: TEST and TEST2 of the bundle's own dataset, all splits
+                of another.
+        """
+        is_whole = len(dataset.splits) == len(SPLITS)
+        is_own = dataset.digest == self.record.dataset_digest
+        wanted = splits or (("TEST", "TEST2") if is_own else SPLITS)
+        parts = []
+        for name in [name for name in SPLITS if name in wanted]:
+            split, known = dataset.splits[name], is_own
+            if name == "TEST2" and not is_whole:
+                known = split.digest() == self.record.division.test2_digest
+            if known and name == "TEST2":
+                parts += self._divided(split)
+            elif known:
+                is_trained = name == "TRAIN" or stage == "after"
+                parts.append((name, "all", "trained on" if is_trained else "selected on", split))
+            else:
+                is_other = is_whole or name == "TEST2"
+                parts.append(
+                    (name, "all", "other data" if is_other else "may be trained on", split)
+                )
+        return parts
+
+    def _divided(self, test2: Split) -> list[tuple[str, str, str, Split]]:
+        """The parts of the TEST2 that the bundle was made from."""
         held_out = np.array(self.record.division.held_out, dtype=np.int64)
         selection = np.setdiff1d(np.arange(len(test2)), held_out)
-        parts = [
-            ("TEST", "all", "trained on" if stage == "after" else "selected on", test),
-            ("TEST2", "selection", "selected on", test2.take(selection)),
-        ]
+        parts = [("TEST2", "selection", "selected on", test2.take(selection))]
         if len(held_out):
             parts.append(("TEST2", "held-out", "held out", test2.take(held_out)))
         return parts

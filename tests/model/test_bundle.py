@@ -205,6 +205,37 @@ def test_other_data_is_evaluated_whole_and_labelled_so(
     assert places == [("TRAIN", "all", 41), ("TEST", "all", 29), ("TEST2", "all", 30)] * 2
 
 
+def test_chosen_splits_are_labelled_by_what_they_were_used_for(
+    bundle: Bundle, small_dataset: Dataset, device: Device
+) -> None:
+    def labels(dataset: Dataset, *splits: str) -> list[tuple[str, ...]]:
+        rows = bundle.evaluate(dataset, device, splits)
+        return [tuple(row[key] for key in ("stage", "split", "part", "label")) for row in rows]
+
+    def only(*names: str) -> Dataset:
+        return Dataset(small_dataset.classes, {n: small_dataset.splits[n] for n in names})
+
+    divided = [("selection", "selected on"), ("held-out", "held out")]
+    test2 = [(stage, "TEST2", *part) for stage in ("before", "after") for part in divided]
+    assert labels(small_dataset, "TEST2") == test2
+    assert labels(only("TEST2"), "TEST2") == test2
+    assert labels(small_dataset, "TRAIN", "TEST") == [
+        ("before", "TRAIN", "all", "trained on"),
+        ("before", "TEST", "all", "selected on"),
+        ("after", "TRAIN", "all", "trained on"),
+        ("after", "TEST", "all", "trained on"),
+    ]
+    # Whether TEST is the one of the run cannot be told from it alone.
+    assert {label for *_, label in labels(only("TEST"), "TEST")} == {"may be trained on"}
+    other = small_dataset.splits["TEST"]
+    found = labels(Dataset(small_dataset.classes, {"TEST2": other}), "TEST2")
+    assert {label for *_, label in found} == {"other data"}
+    whole = bundle.evaluate(small_dataset, device)
+    assert bundle.evaluate(only("TEST2"), device, ("TEST2",)) == [
+        row for row in whole if row["split"] == "TEST2"
+    ]
+
+
 def test_data_that_does_not_fit_is_refused(
     bundle: Bundle, small_dataset: Dataset, tiny_dataset: Dataset, device: Device
 ) -> None:
