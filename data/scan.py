@@ -212,7 +212,7 @@ def _read_import_record(scan: Scan) -> None:
     path = scan.folder / IMPORT_RECORD
     try:
         bits = json.loads(path.read_bytes())["bits"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         if isinstance(error, OSError):
             fault_in(path, error)
         scan.problems.append(

@@ -72,11 +72,15 @@ def load_bundle(folder: Path) -> Bundle:
         if checksum(content) != wanted:
             problems.append(
                 f"{folder / name}: is damaged: checksum {checksum(content)}, but {RECORD} has"
-                f" {wanted}"
+                f" {str(wanted)[:64]}"
             )
-        else:
+            continue
+        try:
             weights[stage] = safetensors.torch.load(content)
             problems += misfits(str(folder / name), weights[stage], record.architecture)
+        except Exception as error:  # made so on purpose: the checksum is right
+            reason = " ".join(str(error).split())[:200]
+            problems.append(f"{folder / name}: cannot be read: {type(error).__name__}: {reason}")
     if problems:
         raise BundleError(problems)
     return Bundle(record, weights)
@@ -107,6 +111,7 @@ class Bundle:
 
         Raises:
             DataError: the dataset has other classes, another image size or another scale.
+            BundleError: a held-out position is not in the dataset.
         """
         self._check_fits(dataset)
         rows = []
@@ -175,6 +180,13 @@ class Bundle:
     def _divided(self, test2: Split) -> list[tuple[str, str, str, Split]]:
         """The parts of the TEST2 that the bundle was made from."""
         held_out = np.array(self.record.division.held_out, dtype=np.int64)
+        if len(held_out) and held_out.max() >= len(test2):
+            raise BundleError(
+                [
+                    f"{RECORD}: division.held_out has position {held_out.max()}, but TEST2 has"
+                    f" {len(test2)} images"
+                ]
+            )
         selection = np.setdiff1d(np.arange(len(test2)), held_out)
         parts = [("TEST2", "selection", "selected on", test2.take(selection))]
         if len(held_out):

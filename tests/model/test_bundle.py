@@ -371,7 +371,7 @@ def test_missing_files_are_named(bundle: Bundle, folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\N{SNOWMAN}"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\N{SNOWMAN}", "[" * 100_000])
 def test_a_record_that_is_no_json_object_is_refused(
     bundle: Bundle, folder: Path, text: str
 ) -> None:
@@ -391,6 +391,44 @@ def test_damaged_weights_are_named(bundle: Bundle, folder: Path) -> None:
         [str(folder / "baseline.safetensors"), "is damaged"],
         [str(folder / "model.safetensors"), "is damaged"],
     ]
+
+
+def test_weights_that_only_have_the_right_checksum_are_named(bundle: Bundle, folder: Path) -> None:
+    good = (folder / "model.safetensors").read_bytes()
+    for content in (b"", good[:100], b"\xff" * 8 + good[8:], good[:8] + b"[" + good[9:]):
+        (folder / "model.safetensors").write_bytes(content)
+        record = json.loads((folder / "bundle.json").read_text())
+        record["checksums"]["model.safetensors"] = bundle_format.checksum(content)
+        (folder / "bundle.json").write_text(json.dumps(record))
+        with pytest.raises(BundleError) as caught:
+            load_bundle(folder)
+        (line,) = caught.value.problems
+        assert line.startswith(f"{folder / 'model.safetensors'}: cannot be read: ")
+
+
+def test_a_record_larger_than_any_is_not_read(bundle: Bundle, folder: Path) -> None:
+    with (folder / "bundle.json").open("r+b") as file:
+        file.truncate(bundle_format.MAX_RECORD + 1)  # a sparse file
+    with pytest.raises(BundleError, match=r"bundle\.json: has 32000001 bytes"):
+        load_bundle(folder)
+
+
+def test_a_long_value_is_shortened_and_a_network_of_giant_images_refused(
+    bundle: Bundle, folder: Path, small_dataset: Dataset, device: Device
+) -> None:
+    edit(folder, "study.number", "x" * 10_000)
+    edit(folder, "architecture.image_size", [10**9, 10**9])
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert len(caught.value.problems) == 3
+    assert all(len(line) < 400 for line in caught.value.problems)
+    edit(folder, "study.number", 1)
+    edit(folder, "architecture.image_size", [16, 16])
+    edit(folder, "division.held_out", [0, 999])
+    with pytest.raises(
+        BundleError, match=r"division\.held_out has position 999, but TEST2 has 30"
+    ):
+        load_bundle(folder).evaluate(small_dataset, device)
 
 
 def test_weights_of_another_shape_are_named(bundle: Bundle, folder: Path) -> None:
