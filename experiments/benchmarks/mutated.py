@@ -171,7 +171,7 @@ def with_right_checksums(png: bytes) -> bytes:
     return bytes(result)
 
 
-def _imports(rng: np.random.Generator) -> Mapping[str, Kind]:
+def _imports(rng: np.random.Generator) -> dict[str, Kind]:
     images = rng.integers(256, size=(6, *SIZE), dtype=np.uint8)
     labels = np.arange(6, dtype=np.uint8) % 2
     idx_images = b"\0\0\x08\x03" + struct.pack(">3I", *images.shape) + images.tobytes()
@@ -227,7 +227,7 @@ def _zipped(members: Mapping[str, bytes], changed: str) -> Callable[[bytes], byt
     return pack
 
 
-def _bundle(rng: np.random.Generator) -> Mapping[str, Kind]:
+def _bundle(rng: np.random.Generator) -> dict[str, Kind]:
     size = (16, 16)
     labels = np.arange(12) % 3
     splits = {

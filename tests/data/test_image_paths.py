@@ -29,6 +29,15 @@ def test_a_folder_is_read_recursively_in_sorted_order(tmp_path: Path) -> None:
     assert (skipped, problems) == (5, [])
 
 
+def test_folders_are_sorted_whatever_order_the_disk_has(tmp_path: Path) -> None:
+    names = [f"{number * 37 % 40:02d}" for number in range(40)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    found, *_ = image_paths([tmp_path])
+    assert [path.parent.name for path in found] == sorted(names)
+
+
 def test_files_are_taken_as_they_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.png").touch()
