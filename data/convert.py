@@ -19,6 +19,7 @@ from shiftsearch.data.problems import named
 from shiftsearch.data.publishing import save_array, written_beside
 from shiftsearch.data.scale import FULL_BITS, Bits, Pixels, bits_of
 from shiftsearch.data.scan import IMPORT_RECORD
+from shiftsearch.data.weights import WEIGHTS, Weights, write_weights
 
 
 def import_images(
@@ -32,7 +33,8 @@ def import_images(
     Every image is read and checked before anything is written, and `target` appears whole or not
     at all. `read_image` says how an image is converted. `a.png` becomes `a.png.npy`, so that
     `a.jpg` beside it keeps its own name; images of arrays and of a CSV are numbered in their order
-    in the split. 16-bit gray files are all read with the number of bits that their largest value
+    in the split. A split's `weights.csv` in a folder of pictures is taken along, see
+    `data.weights`. 16-bit gray files are all read with the number of bits that their largest value
     needs. `imported.json` records this number, so that a model trained on these images reads such
     files in the same way.
 
@@ -61,7 +63,7 @@ def import_images(
     images |= {place: resized(array, size) for place, array in arrays.items()}
     if odd := sum(array.shape != size for array in arrays.values()):
         warnings.append(f"images of another size than {size[0]}x{size[1]}, resized to it: {odd}")
-    _write_files(target, images.items(), record={"bits": bits} if bits else None)
+    _write_files(target, images.items(), {"bits": bits} if bits else None, found.weights)
     blank = blank_images(np.stack(list(images.values())))
     if len(blank):
         places = list(images)
@@ -153,6 +155,8 @@ def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[
 def write_folder(dataset: Dataset, target: Path) -> None:
     """Write a dataset as a folder: SPLIT/<class>/NNNN.npy of shape (H, W, 1), whole or not at all.
 
+    Weights of images are written as `data.weights` says.
+
     Args:
         dataset: what to write, in its own dtype.
         target: the dataset folder to make; may exist if it is empty.
@@ -170,7 +174,12 @@ def write_folder(dataset: Dataset, target: Path) -> None:
                 (f"{name}/{class_name}/{number:0{digits}d}", split.images[index])
                 for number, index in enumerate(members)
             ]
-    _write_files(_empty_target(target), places, record=None)
+    weights = {
+        name: split.weights[np.argsort(split.labels, kind="stable")]
+        for name, split in dataset.splits.items()
+        if split.weights is not None
+    }
+    _write_files(_empty_target(target), places, None, weights)
 
 
 def _empty_target(target: Path) -> Path:
@@ -188,9 +197,16 @@ def _empty_target(target: Path) -> Path:
 
 
 def _write_files(
-    target: Path, files: Iterable[tuple[str, Pixels]], record: dict[str, int] | None
+    target: Path,
+    files: Iterable[tuple[str, Pixels]],
+    record: dict[str, int] | None,
+    weights: Mapping[str, Weights],
 ) -> None:
-    """Write (name without .npy, [H, W] image) as files of shape (H, W, 1), and the record."""
+    """Write (name without .npy, [H, W] image) as files of shape (H, W, 1), record and weights.
+
+    The weights of a split are in the order of its files.
+    """
+    written: dict[str, list[str]] = {split: [] for split in SPLITS}
     try:
         with written_beside(target) as beside:
             made: set[Path] = set()
@@ -200,6 +216,12 @@ def _write_files(
                     path.parent.mkdir(parents=True)
                     made.add(path.parent)
                 save_array(path, image[..., np.newaxis])
+                split, _, rest = name.partition("/")
+                written[split].append(f"{rest}.npy")
+            for split, own in weights.items():
+                write_weights(
+                    beside / split / WEIGHTS, dict(zip(written[split], own.tolist(), strict=True))
+                )
             if record is not None:
                 text = json.dumps(record) + "\n"
                 (beside / IMPORT_RECORD).write_text(text, encoding="utf-8")

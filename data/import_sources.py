@@ -22,6 +22,7 @@ from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import Pixels
 from shiftsearch.data.scan import scan_folder
+from shiftsearch.data.weights import Weights
 
 
 @dataclass
@@ -34,12 +35,14 @@ class Found:
         problems: one line each.
         warnings: one line each.
         strays: number of entries that were skipped.
+        weights: by split, those of its images in their order; see `data.weights`.
     """
 
     images: dict[str, Path | Pixels] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     strays: int = 0
+    weights: Mapping[str, Weights] = field(default_factory=dict)
 
     @property
     def classes(self) -> set[str]:
@@ -93,11 +96,12 @@ def _of_folder(source: Path, classes: Sequence[str]) -> Found:
     images: dict[str, Path | Pixels] = {
         f"{split}/{label}/{Path(file).name}": source / file
         for split, by_class in scan.files.items()
-        for label, files in by_class.items()
+        for label, files in sorted(by_class.items())
         for file in files
     }
+    weights, wrong = scan.weights()
     left_out = scan.warnings[1:] if scan.strays else scan.warnings
-    return Found(images, scan.problems, left_out, scan.strays)
+    return Found(images, [*scan.problems, *wrong], left_out, scan.strays, weights)
 
 
 def _split_files(folder: Path, pattern: str) -> dict[str, list[Path]]:

@@ -16,13 +16,14 @@ from shiftsearch.data.dataset import DataError
 from shiftsearch.data.image_paths import READ, image_paths
 from shiftsearch.data.problems import MAX_PROBLEMS
 from shiftsearch.experiments.exits import DONE, SOME_UNREADABLE, WRONG_INPUT, escaped
+from shiftsearch.experiments.own_network import load_with
 from shiftsearch.experiments.run_folder import user_path
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.model.predictions import Prediction, Remarks, predictions
 
-INPUT_ERRORS = (DataError, BundleError)
+INPUT_ERRORS = (DataError, BundleError, OwnNetworkError)
 """Errors in the user's input; each has `problems`."""
 
 
@@ -32,7 +33,7 @@ def predict(options: Namespace, console: Console) -> int:
     Returns:
         0 if all files were read, 4 if some were not, 2 if none was.
     """
-    bundle = load_bundle(options.bundle)
+    bundle = load_with(options.bundle, options.network)
     files, skipped, problems = image_paths([user_path(path) for path in options.files])
     if not (files or problems):
         where = ", ".join(map(str, options.files))

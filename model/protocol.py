@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from shiftsearch.data.dataset import Dataset, Division, Split, divide
-from shiftsearch.data.preprocessing import VERSION
+from shiftsearch.data.dataset import Dataset, Division, Split, divide, joined
 from shiftsearch.data.tensors import to_device
 from shiftsearch.model.architecture import REFERENCE, Architecture
-from shiftsearch.model.course import Course
+from shiftsearch.model.course import Course, preprocessed_digest
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import EpochRow, TensorSplit
 from shiftsearch.model.evaluation import Evaluation, evaluate
@@ -31,6 +29,7 @@ from shiftsearch.model.hyperparameters import (
 from shiftsearch.model.network import Network, allocate
 from shiftsearch.model.recipe import training_splits
 from shiftsearch.model.report import ProtocolReport, StageReport
+from shiftsearch.model.sample_weights import sample_weights
 from shiftsearch.model.stage import OnEpoch, StageResult
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.model.training import run_stage
@@ -51,6 +50,8 @@ class ProtocolData:
         selection: the part of TEST2 that validates the fine-tune and ranks trials.
         together: returns TRAIN and TEST as one set, which the fine-tune may be trained on; the set
             is made at the first call.
+        weights: returns the weights of a training set, by its splits and their source, "file" or
+            "density_ratio"; they are made at the first call.
         preprocessing: how the images were changed.
         preprocessed: returns the same data with another preprocessing, and keeps the last ones.
     """
@@ -61,13 +62,21 @@ class ProtocolData:
     test: TensorSplit
     selection: TensorSplit
     together: Callable[[], TensorSplit]
+    weights: Callable[[tuple[str, ...], str], Tensor]
     preprocessing: PreprocessingHyperparameters
     preprocessed: Callable[[PreprocessingHyperparameters], ProtocolData]
 
-    def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
-        """TRAIN, TEST, or both in this order."""
+    def training_set(self, splits: tuple[str, ...], weights: str = "none") -> TensorSplit:
+        """TRAIN, TEST, or both in this order, with weights from this source.
+
+        Raises:
+            ValueError: `weights` is "file", but none of the splits has a file of weights.
+        """
         alone = {("TRAIN",): self.train, ("TEST",): self.test}
-        return alone[splits] if splits in alone else self.together()
+        train = alone[splits] if splits in alone else self.together()
+        return (
+            train if weights == "none" else replace(train, weights=self.weights(splits, weights))
+        )
 
 
 def division_of(dataset: Dataset, protocol: Protocol) -> Division:
@@ -92,16 +101,21 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
         """The data with this preprocessing, computed once while it is kept."""
 
         def on_device(split: Split) -> TensorSplit:
-            changed = Split(how.apply(split.images), split.labels)
+            changed = replace(split, images=how.apply(split.images))
             return TensorSplit(
                 *to_device(changed, device.torch_device), preprocessed_digest(split, how)
             )
 
         @cache
         def together() -> TensorSplit:
-            images = np.concatenate([train.images, test.images])
-            labels = np.concatenate([train.labels, test.labels])
-            return on_device(Split(images, labels))
+            return on_device(joined([train, test]))
+
+        @cache
+        def weights(splits: tuple[str, ...], source: str) -> Tensor:
+            own = joined([dataset.splits[name] for name in splits])
+            own = replace(own, images=how.apply(own.images))
+            found = sample_weights(source, own, how.apply(selection.images))
+            return torch.from_numpy(found).float().to(device.torch_device)
 
         return ProtocolData(
             len(dataset.classes),
@@ -110,21 +124,12 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
             test=on_device(test),
             selection=on_device(selection),
             together=together,
+            weights=weights,
             preprocessing=how,
             preprocessed=preprocessed,
         )
 
     return preprocessed(PreprocessingHyperparameters())
-
-
-def preprocessed_digest(split: Split, how: PreprocessingHyperparameters) -> str:
-    """What a split and its preprocessing are called in keys; without one, the split's digest.
-
-    It names the steps, not the preprocessed values: those may differ in their last bits between
-    machines, and a stage must be found again from another one.
-    """
-    content = how.content()
-    return content_key([split.digest(), content, VERSION]) if content else split.digest()
 
 
 OnReport = Callable[[int, StageReport, StageReport], None]
@@ -204,12 +209,14 @@ class ProtocolRun:
         parent: StageResult | None = None,
         until: int | None = None,
     ) -> StageResult:
-        train = self._data.training_set(
-            training_splits(stage, self._hyperparameters, self._protocol)
-        )
+        values = getattr(self._hyperparameters, stage)
+        splits = training_splits(stage, self._hyperparameters, self._protocol)
+        train = self._data.training_set(splits, values.sample_weights)
+        if stage == "fine_tune" and values.train_share:
+            train = replace(train, from_train=len(self._data.train.labels))
         course = Course(
             stage,
-            getattr(self._hyperparameters, stage),
+            values,
             getattr(self._protocol, stage),
             train.digest,
             validation.digest,
@@ -218,6 +225,7 @@ class ProtocolRun:
             *self._seeds,
             () if parent is None else (parent.key,),
             self._hyperparameters.network.architecture,
+            self._data.selection.digest if values.sample_weights == "density_ratio" else "",
         )
         return run_stage(
             course,

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report.explanations import frozen_rows, layer_lines
-from tests.experiments.protocol_results import complete, failed, pruned, waiting
+from shiftsearch.experiments.report.explanations import (
+    frozen_rows,
+    layer_lines,
+    protocol_lines,
+)
+from shiftsearch.model.hyperparameters import Hyperparameters
+from tests.experiments.protocol_results import (
+    complete,
+    failed,
+    finished_run,
+    pruned,
+    waiting,
+)
 from tests.experiments.report.made_analysis import made_analysis
 
 pytestmark = pytest.mark.unit
@@ -57,3 +69,21 @@ def test_rows_count_what_ended_without_a_value() -> None:
         {"frozen": 2, "n": 2, "ended": 2, "median": "85.00 %", "best": "90.00 %"},
         {"frozen": 4, "n": 0, "ended": 1, "median": "-", "best": "-"},
     ]
+
+
+def test_the_protocol_says_what_is_trained_on_and_how_it_is_weighted() -> None:
+    def lines(**values: Any) -> str:
+        result, _ = finished_run()
+        flat = Hyperparameters.from_flat(values).to_flat()
+        result["winner"] = {"number": 17, "configuration": flat}
+        return "\n".join(protocol_lines(result))
+
+    assert "the 1080 images of TEST," in lines()
+    assert "weighted" not in lines()
+    share = lines(**{"fine_tune.train_share": 0.25})
+    assert "the 1080 images of TEST, with 16 of 64 images of each batch from TRAIN" in share
+    both = lines(
+        **{"baseline.sample_weights": "file", "fine_tune.sample_weights": "density_ratio"}
+    )
+    assert both.count("weighted") == 2
+    assert "the 5880 images of TRAIN+TEST" in lines(**{"fine_tune.train_on": "TRAIN+TEST"})
