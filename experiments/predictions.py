@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import Progress
@@ -26,6 +28,9 @@ from shiftsearch.model.predictions import Prediction, Remarks, predictions
 INPUT_ERRORS = (DataError, BundleError, OwnNetworkError)
 """Errors in the user's input; each has `problems`."""
 
+Named: TypeAlias = tuple[str, Prediction]
+"""The name of a file as it is printed, and its prediction."""
+
 
 def predict(options: Namespace, console: Console) -> int:
     """`shiftsearch predict`.
@@ -34,7 +39,7 @@ def predict(options: Namespace, console: Console) -> int:
         0 if all files were read, 4 if some were not, 2 if none was.
     """
     bundle = load_with(options.bundle, options.network)
-    files, skipped, problems = image_paths([user_path(path) for path in options.files])
+    files, names, skipped, problems = _files(options.files)
     if not (files or problems):
         where = ", ".join(map(str, options.files))
         raise DataError([f"{where}: holds no image file: {', '.join(READ)}"])
@@ -45,7 +50,8 @@ def predict(options: Namespace, console: Console) -> int:
         complaints.add(problem)
     found = predictions(bundle, files, device, remarks)
     write = _json if options.json else _csv if options.csv else _text
-    write(_watched(found, len(files), complaints), bundle.record.classes, options.all)
+    named = zip(names, _watched(found, len(files), complaints), strict=True)
+    write(named, bundle.record.classes, options.all)
     complaints.close()
     if skipped:
         _say(f"skipped entries of folders, which are not image files: {skipped}")
@@ -55,6 +61,21 @@ def predict(options: Namespace, console: Console) -> int:
         _say(f"files and folders that could not be read: {complaints.count}")
         return SOME_UNREADABLE
     return WRONG_INPUT if complaints.count else DONE
+
+
+def _files(given: Sequence[str]) -> tuple[list[Path], list[str], int, list[str]]:
+    """As `image_paths`, with the name of each file as the user would write it after the paths."""
+    files: list[Path] = []
+    names: list[str] = []
+    skipped, problems = 0, []
+    for one in given:
+        path = user_path(one)
+        found, left_out, wrong = image_paths([path])
+        files += found
+        names += [one if f == path else os.path.join(one, f.relative_to(path)) for f in found]  # noqa: PTH118
+        skipped += left_out
+        problems += wrong
+    return files, names, skipped, problems
 
 
 class _Complaints:
@@ -109,22 +130,22 @@ def _best(one: Prediction, classes: Sequence[str]) -> tuple[str, list[float]] | 
     return classes[int(one.probabilities.argmax())], values
 
 
-def _text(found: Iterable[Prediction], classes: Sequence[str], has_all: bool) -> None:
+def _text(found: Iterable[Named], classes: Sequence[str], has_all: bool) -> None:
     """Lines of file, class and probability, separated by tabs; files with an error have none."""
-    for one in found:
+    for file, one in found:
         if best := _best(one, classes):
             name, values = best
-            cells = [str(one.file), name, f"{max(values):.4f}"]
+            cells = [file, name, f"{max(values):.4f}"]
             if has_all:
                 cells += [f"{c}={v:.4f}" for c, v in zip(classes, values, strict=True)]
             print("\t".join(map(escaped, cells)))
 
 
-def _json(found: Iterable[Prediction], classes: Sequence[str], has_all: bool) -> None:
+def _json(found: Iterable[Named], classes: Sequence[str], has_all: bool) -> None:
     """One document: a list of an object for each file, written one after the other."""
     separator = "["
-    for one in found:
-        row: dict[str, Any] = {"file": str(one.file)}
+    for file, one in found:
+        row: dict[str, Any] = {"file": file}
         if best := _best(one, classes):
             row["class"], row["probability"] = best[0], max(best[1])
             if has_all:
@@ -136,13 +157,13 @@ def _json(found: Iterable[Prediction], classes: Sequence[str], has_all: bool) ->
     print("[]" if separator == "[" else "\n]")
 
 
-def _csv(found: Iterable[Prediction], classes: Sequence[str], has_all: bool) -> None:
+def _csv(found: Iterable[Named], classes: Sequence[str], has_all: bool) -> None:
     """A header and a line for each file; cells that do not apply are empty."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     extra = [f"probability.{name}" for name in classes] if has_all else []
     writer.writerow(["file", "class", "probability", *extra, "error"])
-    for one in found:
+    for file, one in found:
         cells: list[object] = ["", "", *[""] * len(extra)]
         if best := _best(one, classes):
             cells = [best[0], max(best[1]), *(best[1] if has_all else [])]
-        writer.writerow([str(one.file), *cells, one.error])
+        writer.writerow([file, *cells, one.error])

@@ -75,7 +75,11 @@ def expected(bundle: str, tiny_dataset: Dataset) -> np.ndarray:
 
 
 def test_a_folder_is_predicted_as_text(
-    bundle: str, images: Path, tiny_dataset: Dataset, capsys: pytest.CaptureFixture[str]
+    bundle: str,
+    images: Path,
+    tiny_dataset: Dataset,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [f"{images}/0.npy", f"{images}/inner/1.png", f"{images}/inner/2.npy"]
     values = expected(bundle, tiny_dataset)
@@ -86,6 +90,11 @@ def test_a_folder_is_predicted_as_text(
         for name, row in zip(names, values, strict=True)
     ]
     assert err.splitlines() == ["skipped entries of folders, which are not image files: 1"]
+    monkeypatch.chdir(images.parent)  # names are printed as they were given
+    for given in ("images", "images/", "./images", "../" + images.parent.name + "/images"):
+        assert main(["predict", bundle, given]) == DONE
+        files = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+        assert files == [f"{given.rstrip('/')}{name[len(str(images)) :]}" for name in names]
     assert main(["predict", bundle, names[1], "--all"]) == DONE
     cells = capsys.readouterr().out.rstrip("\n").split("\t")
     assert cells[3:] == [
