@@ -6,14 +6,18 @@ result come afterwards, see `experiments.adornments`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.outcome.exported import export_bundle
-from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far
+from shiftsearch.experiments.export_settings import Export
+from shiftsearch.experiments.outcome.blends import Predictor
+from shiftsearch.experiments.outcome.choice import chosen_model
+from shiftsearch.experiments.outcome.exported import export_model
+from shiftsearch.experiments.outcome.judged import Judged, described, judge, model_rows
+from shiftsearch.experiments.outcome.looks import count_looks, count_model_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
     Part,
@@ -77,7 +81,10 @@ class Conclusion:
         # With the states of the trials, because two calls can have the same number of trials but
         # different states if the budget was spent.
         states = [trial.written_state for trial in self.study.trials()]
-        fingerprint = content_key([self.retraining.fingerprint(), self.experiment.trials, states])
+        content = [self.retraining.fingerprint(), self.experiment.trials, states]
+        if self.experiment.export != Export():  # absent, so that earlier results are found
+            content.append(self.experiment.export.model_dump())
+        fingerprint = content_key(content)
         result = self._found(fingerprint)
         if result is not None:
             return result
@@ -104,17 +111,10 @@ class Conclusion:
         comparison = None
         if "winner" in scored and "reference" in scored:
             comparison = compare(scored["winner"], scored["reference"], parts)
-        replicate = best.best_replicate(_SELECTION)
-        export_bundle(
-            self.run.bundle,
-            best,
-            replicate,
-            parts,
-            self.run.store,
-            self.dataset,
-            self.experiment,
-        )
-        environment = best.candidate.results[replicate].fine_tune.environment
+        judged, predictor = self._judge(best, titled, parts)
+        export_model(self.run.bundle, judged, predictor, self.experiment)
+        first = judged.choice.model.first
+        environment = first.result.fine_tune.environment
         return {
             **self._description(),
             "search": self._search_summary(),
@@ -130,13 +130,15 @@ class Conclusion:
             "reference": self._named(self.candidates[0]),
             "table": [
                 r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
-            ],
+            ]
+            + [r.to_json() for r in model_rows(judged, predictor)],
+            "model": described(judged, predictor),
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection"},
             "exported": {
-                "number": winner.number,
-                "replicate": replicate,
+                "number": first.number,
+                "replicate": first.replicate,
                 "bundle": self.run.bundle.name,
             },
             "held_out_looks": looks_so_far(self.run.looks),
@@ -177,6 +179,24 @@ class Conclusion:
             title: score(title, candidate, parts, self.run.store, self.dataset, device)
             for title, candidate in titled.items()
         }
+
+    def _judge(
+        self, best: Scored, titled: Mapping[str, Candidate], parts: Sequence[Part]
+    ) -> tuple[Judged, Predictor]:
+        """Choose the model on the selection part, then score it on all parts."""
+        export, objective = self.experiment.export, best.candidate.objective
+        predictor = Predictor(self.run.store, self.dataset, parts, choose_device(), objective)
+        choice = chosen_model(
+            export, self.study.trials(), self.candidates, best, _SELECTION, predictor
+        )
+        scored = {r.fine_tune.key for c in titled.values() for r in c.results.values()}
+        model = choice.model
+        if len(model.members) > 1 or not (
+            model.members[0].is_trained and model.first.key in scored
+        ):
+            held_out = parts[-1].name == "held-out"
+            count_model_looks(self.run.looks, model.first.replicate, held_out)
+        return judge(choice, predictor), predictor
 
     def _description(self) -> dict[str, Any]:
         """What `result.json` says about the run itself."""

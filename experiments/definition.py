@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
+from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.architecture import OWN_NAME
@@ -119,6 +120,7 @@ class Experiment(_Section):
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
+    export: Export = Export()
     objectives: tuple[str, ...] = ()
     """The objective, maximised, chooses the winner; the costs after it are minimised."""
     constraints: Limits = Limits()

@@ -1,14 +1,16 @@
 """The bundle: an exported model that loads without pickle and reproduces its own numbers.
 
 A bundle is a folder of `model.safetensors` (the fine-tuned weights), `baseline.safetensors` (the
-weights before fine-tuning) and `bundle.json` (all else, and the checksums of the two).
+weights before fine-tuning) and `bundle.json` (all else, and the checksums). An ensemble has a file
+`member-2.safetensors` and so on for each further network, and the first one's baseline.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +22,35 @@ from torch import Tensor
 
 from shiftsearch.data.arrays import checked_images
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
-from shiftsearch.data.tensors import to_device
+from shiftsearch.data.tensors import changed, to_device
 from shiftsearch.model.architecture import Own
 from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
     BundleError,
     Record,
-    RecordedNetwork,
     Row,
     Stage,
     checksum,
-    misfits,
     other_classes,
     present,
     read_record,
 )
+from shiftsearch.model.calibration import tempered
+from shiftsearch.model.combining import mean_probabilities
 from shiftsearch.model.device import Device
-from shiftsearch.model.evaluation import evaluate, predict
+from shiftsearch.model.evaluation import predict, summarise
+from shiftsearch.model.hyperparameters import PreprocessingHyperparameters
 from shiftsearch.model.network import Network
 from shiftsearch.model.own_network import Function, give, is_given
 from shiftsearch.model.protocol import build
+from shiftsearch.model.recorded_network import RecordedNetwork, misfits
 
 _LOG = logging.getLogger(__name__)
+_STEPS = tuple(PreprocessingHyperparameters.model_fields)
+
+Networks = list[tuple[Network, PreprocessingHyperparameters, float]]
+"""Networks in evaluation mode, each with its preprocessing and its share, which sum to 1."""
 
 UNKNOWN_SCALE = (
     "this bundle, of an earlier version, does not record the scale of its images: floats up to 1"
@@ -73,10 +81,17 @@ def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
     if missing:
         raise BundleError(missing)
     record = read_record(folder / RECORD)
-    _give(folder / RECORD, record.architecture, network)
-    weights: dict[Stage, Mapping[str, Tensor]] = {}
+    architectures = [record.architecture, *(m.architecture for m in record.members)]
+    own = (a for a in architectures if isinstance(a, Own))
+    _give(folder / RECORD, next(own, record.architecture), network)
+    weights: dict[str, Mapping[str, Tensor]] = {}
     problems = []
-    for stage, name in WEIGHTS.items():
+    wanted_files = dict.fromkeys(WEIGHTS.values(), record.architecture)
+    wanted_files |= {member.file: member.architecture for member in record.members}
+    for name, architecture in wanted_files.items():
+        if not (folder / name).is_file():
+            problems.append(f"{folder / name}: is missing, but {RECORD} names it")
+            continue
         content = (folder / name).read_bytes()
         wanted = record.checksums.get(name)
         if checksum(content) != wanted:
@@ -86,14 +101,18 @@ def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
             )
             continue
         try:
-            weights[stage] = safetensors.torch.load(content)
-            problems += misfits(str(folder / name), weights[stage], record.architecture)
+            weights[name] = safetensors.torch.load(content)
+            problems += misfits(str(folder / name), weights[name], architecture)
         except Exception as error:  # made so on purpose: the checksum is right
             reason = " ".join(str(error).split())[:200]
             problems.append(f"{folder / name}: cannot be read: {type(error).__name__}: {reason}")
     if problems:
         raise BundleError(problems)
-    return Bundle(record, weights)
+    return Bundle(
+        record,
+        {stage: weights[name] for stage, name in WEIGHTS.items()},
+        tuple(weights[member.file] for member in record.members),
+    )
 
 
 def _give(file: Path, architecture: RecordedNetwork, network: Function | None) -> None:
@@ -121,19 +140,38 @@ class Bundle:
 
     Attributes:
         record: the content of `bundle.json`.
-        weights: the network's state before and after fine-tuning.
+        weights: the first network's state before and after fine-tuning.
+        further: the states of the other networks of an ensemble, after fine-tuning.
     """
 
     record: Record[RecordedNetwork]
     weights: Mapping[Stage, Mapping[str, Tensor]]
+    further: tuple[Mapping[str, Tensor], ...] = ()
 
     def network(self, stage: Stage, device: Device) -> Network:
-        """The network before or after fine-tuning, on the device, in evaluation mode."""
+        """The first network before or after fine-tuning, on the device, in evaluation mode."""
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 
+    def networks(self, stage: Stage, device: Device) -> Networks:
+        """All networks that predict together; before fine-tuning, the first one alone."""
+        members = self.record.members if stage == "after" else ()
+        first = 1 - sum(member.share for member in members)
+        steps = PreprocessingHyperparameters.model_validate(
+            {name: getattr(self.record.preprocessing, name) for name in _STEPS}
+        )
+        found = [(self.network(stage, device), steps, first)]
+        for member, state in zip(members, self.further, strict=False):
+            a = member.architecture
+            network = build(state, a.classes, a.image_size, device, a, a.dropout)
+            found.append((network, member.preprocessing, member.share))
+        return found
+
     def evaluate(self, dataset: Dataset, device: Device, splits: Sequence[str] = ()) -> list[Row]:
         """Evaluate a dataset before and after fine-tuning, in float32; see `parts`.
+
+        The temperature is not applied: it changes no prediction, and the losses are those of the
+        networks.
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
@@ -145,10 +183,11 @@ class Bundle:
         self._check_fits(dataset)
         rows = []
         for stage in WEIGHTS:
-            network = self.network(stage, device)
+            networks = self.networks(stage, device)
             for name, part, label, split in self.parts(dataset, stage, splits):
-                read = Split(self.record.preprocessing.apply(split.images), split.labels)
-                evaluation = evaluate(network, *to_device(read, device.torch_device))
+                images, labels = to_device(split, device.torch_device)
+                found = together(networks, partial(_changed, images))
+                evaluation = summarise(torch.from_numpy(found), labels.cpu())
                 place = {"stage": stage, "split": name, "part": part, "label": label}
                 rows.append(place | evaluation.to_json())
         return rows
@@ -225,6 +264,8 @@ class Bundle:
     def predict_proba(self, images: NDArray[Any], device: Device) -> NDArray[np.float32]:
         """The probability of each class for each image, after fine-tuning, in float32.
 
+        They have the bundle's temperature; those of several networks are averaged before.
+
         Args:
             images: [N, H, W] of the bundle's image size, uint8 in 0..255 or floating on the scale
                 of the training images.
@@ -240,6 +281,23 @@ class Bundle:
         pixels = checked_images(images, how.size, how.scale)
         if not len(pixels):
             return np.empty((0, len(self.record.classes)), np.float32)
-        batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
-        found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
-        return found
+        batch = torch.tensor(pixels).unsqueeze(1).to(device.torch_device)
+        found = together(self.networks("after", device), partial(_changed, batch))
+        return tempered(found, self.record.temperature)
+
+
+def _changed(images: Tensor, how: PreprocessingHyperparameters) -> Tensor:
+    return changed(images, how.apply)
+
+
+def together(
+    networks: Networks, inputs: Callable[[PreprocessingHyperparameters], Tensor]
+) -> NDArray[np.float32]:
+    """The weighted mean of the probabilities of networks: [N, classes].
+
+    Args:
+        networks: from `Bundle.networks`.
+        inputs: returns the images with a network's preprocessing, [N, 1, H, W].
+    """
+    each = [predict(network, inputs(how)).numpy() for network, how, _ in networks]
+    return mean_probabilities(each, [share for _, _, share in networks])

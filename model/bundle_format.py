@@ -11,76 +11,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
-from torch import Tensor
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.scale import Bits, Scale
-from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
+from shiftsearch.model.architecture import REFERENCE
 from shiftsearch.model.frozen import Frozen
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol, Value
-from shiftsearch.model.network import sketch
+from shiftsearch.model.recorded_network import RECORDED, RecordedNetwork, Side, of_its_kind
 
 SCHEMA = 1
+SEVERAL = 2
+"""The schema of a bundle of several networks; versions that read schema 1 alone refuse it."""
 RECORD = "bundle.json"
 MAX_RECORD = 32_000_000
 """Most bytes of `bundle.json`; JSON takes up to 30 times its size in memory. The positions of a
 million held-out images take 12 MB."""
-MAX_SIDE = 2048
-"""Most pixels of an image's side; memory is taken for images of this size."""
 WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.safetensors"}
 
 Stage = Literal["before", "after"]
 Row = dict[str, Any]
 Count = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 class BundleError(ProblemsError):
     """A bundle cannot be saved or loaded."""
 
 
-class RecordedNetwork(Architecture):
-    """The arguments of `model.network.Network`: an architecture, the image size and the classes.
-
-    `RECORDED` has a subclass for each architecture, with its fields.
-    """
-
-    classes: Annotated[int, Field(ge=1)]
-    """Number of classes."""
-    image_size: tuple[Side, Side]
-    """(H, W) in pixels."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _can_be_built(self) -> Self:
-        """Refuse images that are too small."""
-        if min(self.image_size) < self.least_side:
-            raise ValueError(
-                f"architecture.image_size is {self.image_size}, but both sides must be >= "
-                f"{self.least_side}"
-            )
-        return self
-
-
-RECORDED: Mapping[str, type[RecordedNetwork]] = {
-    name: type(f"Recorded{architecture.__name__}", (RecordedNetwork, architecture), {})
-    for name, architecture in ARCHITECTURES.items()
-}
-"""Subclasses by the architecture's name."""
-
 Built = TypeVar("Built", bound=RecordedNetwork)
-
-
-def recorded(
-    architecture: Architecture, classes: int, image_size: tuple[int, int], dropout: float
-) -> RecordedNetwork:
-    """The architecture in the form that a bundle records."""
-    values = architecture.model_dump()
-    return RECORDED[architecture.name](
-        **values, classes=classes, image_size=image_size, dropout=dropout
-    )
 
 
 class Preprocessing(PreprocessingHyperparameters):
@@ -121,6 +80,20 @@ class Origin(Frozen):
     replicate: Count
 
 
+class FurtherMember(Frozen):
+    """A network of an ensemble besides the first, which `Record` itself describes."""
+
+    file: Annotated[str, Field(pattern=r"^member-[1-9][0-9]{0,2}\.safetensors$")]
+    """Its weights."""
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Its weight in the mean of the probabilities; the first network has the rest."""
+    architecture: Annotated[SerializeAsAny[RecordedNetwork], BeforeValidator(of_its_kind)]
+    preprocessing: PreprocessingHyperparameters = PreprocessingHyperparameters()
+    """Its own steps; files are read as for the first network."""
+    hyperparameters: dict[str, Value]
+    study: Origin
+
+
 class Record(Frozen, Generic[Built]):
     """The content of `bundle.json`; `Built` is a class in `RECORDED`."""
 
@@ -138,11 +111,27 @@ class Record(Frozen, Generic[Built]):
     study: Origin
     checksums: dict[str, str]
     """Blake2b-256 in hex, by file name."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the probabilities, see `model.calibration`; absent in a bundle without one."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """How the model was chosen and what it is made of, as in `result.json`; absent if empty."""
+    members: tuple[FurtherMember, ...] = ()
+    """The networks besides the first; absent if there is one."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse fields that disagree."""
         a = self.architecture
+        if sum(member.share for member in self.members) >= 1:
+            raise ValueError("members have shares with a sum of 1 or more; the first has the rest")
+        if len({member.file for member in self.members}) < len(self.members):
+            raise ValueError("members must have different files")
+        for i, other in enumerate(member.architecture for member in self.members):
+            if (other.classes, other.image_size) != (a.classes, a.image_size):
+                raise ValueError(
+                    f"members.{i}.architecture has other classes or another image_size than"
+                    " architecture"
+                )
         if len(self.classes) != a.classes:
             raise ValueError(
                 f"classes has {len(self.classes)} names, but must have as many as"
@@ -165,23 +154,6 @@ def other_classes(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
     if sorted(one) == sorted(other) and sorted(found) != sorted(wanted):
         line += "; some names differ in their Unicode form, and so in their order"
     return [line]
-
-
-def misfits(name: str, weights: Mapping[str, Tensor], architecture: RecordedNetwork) -> list[str]:
-    """A line for each tensor of file `name` that is missing, unknown, or of another shape."""
-    a = architecture
-    network = sketch(a.classes, a.image_size, a.dropout, a)
-    wanted = {key: _kind(tensor) for key, tensor in network.state_dict().items()}
-    found = {key: _kind(tensor) for key, tensor in weights.items()}
-    return [
-        f"{name}: {key} is {found.get(key, 'missing')}, but must be {wanted.get(key, 'absent')}"
-        for key in {**wanted, **found}
-        if found.get(key) != wanted.get(key)
-    ]
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def checksum(content: bytes) -> str:
@@ -245,9 +217,10 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
     except (ValueError, RecursionError) as error:  # lists in lists in lists
         raise BundleError([f"{path}: is not JSON: {error}"]) from None
     schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, SEVERAL):
+        known = f"{SCHEMA} and {SEVERAL}"
         raise BundleError(
-            [f"{path}: schema is {reprlib.repr(schema)}, but this version reads {SCHEMA}"]
+            [f"{path}: schema is {reprlib.repr(schema)}, but this version reads {known}"]
         )
     network = content.get("architecture")
     name = network.get("name") if isinstance(network, dict) else None

@@ -56,6 +56,16 @@ def mean_weights(
     }
 
 
+def mean_probabilities(
+    each: Sequence[NDArray[np.float32]], shares: Sequence[float]
+) -> NDArray[np.float32]:
+    """The weighted mean of probabilities, [n, classes]; those of a single one as they are."""
+    if len(each) == 1:
+        return each[0]
+    total = sum(s * one.astype(np.float64) for one, s in zip(each, shares, strict=True))
+    return np.asarray(total, np.float32)
+
+
 def greedy_soup(
     ranked: Sequence[int], score: Callable[[tuple[int, ...]], Score]
 ) -> tuple[int, ...]:

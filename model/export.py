@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,57 @@ from torch import Tensor
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.bundle_format import (
     RECORD,
+    SCHEMA,
+    SEVERAL,
     WEIGHTS,
     BundleError,
     DivisionRecord,
+    FurtherMember,
     Origin,
     Preprocessing,
     Record,
-    RecordedNetwork,
     Stage,
     checksum,
     is_replaceable,
-    misfits,
     publish,
-    recorded,
 )
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import division_of
+from shiftsearch.model.recorded_network import RecordedNetwork, misfits, recorded
+
+
+@dataclass(frozen=True)
+class Member:
+    """A further network of an ensemble.
+
+    Attributes:
+        weights: its state after fine-tuning.
+        hyperparameters: the configuration that it was trained with.
+        share: its weight in the mean of the probabilities, in (0, 1).
+        origin: which training made it.
+    """
+
+    weights: Mapping[str, Tensor]
+    hyperparameters: Hyperparameters
+    share: float
+    origin: Origin
+
+
+def _recorded(member: Member, number: int, dataset: Dataset) -> FurtherMember:
+    hyperparameters = member.hyperparameters
+    return FurtherMember(
+        file=f"member-{number}.safetensors",
+        share=member.share,
+        architecture=recorded(
+            hyperparameters.network.architecture,
+            classes=len(dataset.classes),
+            image_size=dataset.image_size,
+            dropout=hyperparameters.fine_tune.dropout,
+        ),
+        preprocessing=hyperparameters.preprocessing,
+        hyperparameters=hyperparameters.to_flat(),
+        study=member.origin,
+    )
 
 
 def save_bundle(
@@ -44,6 +80,9 @@ def save_bundle(
     seed: int,
     number: int,
     replicate: int,
+    temperature: float = 1.0,
+    model: Mapping[str, Any] | None = None,
+    further: Sequence[Member] = (),
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
@@ -62,6 +101,9 @@ def save_bundle(
         seed: the study's seed.
         number: the trial's number.
         replicate: the number of the trial's replicate that is exported.
+        temperature: of the probabilities, see `model.calibration`.
+        model: what the model is made of, plain JSON values; kept as they are.
+        further: the other networks of an ensemble.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
@@ -74,10 +116,20 @@ def save_bundle(
         dropout=hyperparameters.fine_tune.dropout,
     )
     states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
-    _check_savable(folder, states, architecture)
+    members = tuple(_recorded(m, i, dataset) for i, m in enumerate(further, start=2))
+    problems = [
+        problem
+        for member, one in zip(members, further, strict=True)
+        for problem in misfits(member.file, one.weights, member.architecture)
+    ]
+    _check_savable(folder, states, architecture, problems)
     contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
+    contents |= {
+        member.file: _serialised(one.weights) for member, one in zip(members, further, strict=True)
+    }
     kind = type(architecture)
-    record = Record[kind](  # type: ignore[valid-type]
+    record = Record[kind](  # type: ignore[valid-type, call-arg]  # the alias
+        schema=SEVERAL if members else SCHEMA,
         architecture=architecture,
         preprocessing=Preprocessing(
             size=dataset.image_size,
@@ -94,18 +146,29 @@ def save_bundle(
         versions=dict(versions),
         study=Origin(seed=seed, number=number, replicate=replicate),
         checksums={name: checksum(content) for name, content in contents.items()},
+        temperature=temperature,
+        model=dict(model or {}),
+        members=members,
     )
     # Not pydantic's own JSON, which turns NaN into null without a word.
     written = record.model_dump(by_alias=True)
     written["preprocessing"] = record.preprocessing.content()
+    # Left out where earlier versions did not write them, so that these load the bundle.
+    for name, absent in (("temperature", 1.0), ("model", {}), ("members", ())):
+        if written[name] == absent:
+            del written[name]
     text = json.dumps(written, indent=1, allow_nan=False)
     publish(folder, {**contents, RECORD: text.encode()})
 
 
 def _check_savable(
-    folder: Path, states: Mapping[Stage, Mapping[str, Tensor]], architecture: RecordedNetwork
+    folder: Path,
+    states: Mapping[Stage, Mapping[str, Tensor]],
+    architecture: RecordedNetwork,
+    further: Sequence[str],
 ) -> None:
     problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
+    problems += further
     if not is_replaceable(folder):
         problems.append(f"{folder}: is not a bundle, so it is not replaced")
     if problems:

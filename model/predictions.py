@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from shiftsearch.data.image_file import read_image
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import Pixels
 from shiftsearch.data.tensors import normalise
-from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
+from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle, together
+from shiftsearch.model.calibration import tempered
 from shiftsearch.model.device import Device
-from shiftsearch.model.evaluation import BATCH, predict
+from shiftsearch.model.evaluation import BATCH
+from shiftsearch.model.hyperparameters import PreprocessingHyperparameters
 
 _BATCH_PIXELS = 1 << 20
 """Pixels of a batch, unless a single image has more; at 64x64 pixels and below, 256 images."""
@@ -90,7 +93,7 @@ def predictions(
     Raises:
         OSError: the machine is at fault, not a file.
     """
-    network = bundle.network("after", device)
+    networks = bundle.networks("after", device)
     height, width = bundle.record.preprocessing.size
     step = max(1, min(BATCH, _BATCH_PIXELS // (height * width)))
     for start in range(0, len(files), step):
@@ -99,8 +102,8 @@ def predictions(
         images = [image for image in read if not isinstance(image, str)]
         found: Iterator[NDArray[np.float32]] = iter(())
         if images:
-            inputs = _inputs(bundle, images).to(device.torch_device)
-            found = iter(predict(network, inputs).numpy())
+            inputs = partial(_inputs, images=images, place=device.torch_device)
+            found = iter(tempered(together(networks, inputs), bundle.record.temperature))
         for file, image in zip(batch, read, strict=True):
             if isinstance(image, str):
                 yield Prediction(file, None, image)
@@ -127,14 +130,15 @@ def _read(bundle: Bundle, file: Path, remarks: Remarks) -> Pixels | str:
     return image.pixels
 
 
-def _inputs(bundle: Bundle, images: Sequence[Pixels]) -> Tensor:
+def _inputs(
+    how: PreprocessingHyperparameters, images: Sequence[Pixels], place: torch.device
+) -> Tensor:
     """Preprocess images of mixed dtypes: [H, W] each to [N, 1, H, W] float32 in 0..1."""
-    how = bundle.record.preprocessing
-    result = torch.empty(len(images), *how.size)
+    result = torch.empty(len(images), *images[0].shape)
     for is_byte in (True, False):
         own = [i for i, image in enumerate(images) if (image.dtype == np.uint8) == is_byte]
         if own:
             stack: Pixels = np.stack([images[i] for i in own])  # type: ignore[assignment]  # one dtype
             # A copy: the array may be read-only.
             result[own] = normalise(torch.tensor(how.apply(stack)))
-    return result.unsqueeze(1)
+    return result.unsqueeze(1).to(place)

@@ -16,7 +16,7 @@ from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.tensors import changed
 from shiftsearch.experiments.outcome.results import Part, weights_of
 from shiftsearch.experiments.outcome.trained import Trained
-from shiftsearch.model.combining import Score, mean_weights
+from shiftsearch.model.combining import Score, mean_probabilities, mean_weights
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict, summarise
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters
@@ -180,11 +180,3 @@ class Predictor:
 
     def _preprocessed(self, how: PreprocessingHyperparameters, part: int) -> Tensor:
         return changed(self.parts[part].images, how.apply)
-
-
-def mean_probabilities(each: Sequence[Probabilities], shares: Sequence[float]) -> Probabilities:
-    """The weighted mean of probabilities, [n, classes]; those of a single one as they are."""
-    if len(each) == 1:
-        return each[0]
-    total = sum(s * one.astype(np.float64) for one, s in zip(each, shares, strict=True))
-    return np.asarray(total, np.float32)

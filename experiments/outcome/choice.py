@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import Split, divide
+from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
-from shiftsearch.experiments.outcome.trained import Trained
+from shiftsearch.experiments.outcome.results import Scored
+from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.outcome.trained import MAX_MODELS, Trained, trained_models
 from shiftsearch.model.combining import Score, greedy_ensemble, greedy_soup
+from shiftsearch.search.study.records import TrialRecord
 
 Rows = NDArray[np.int64]
-AUTO = "single"
-"""The rule that `auto` stands for; the evidence is in experiments/LOG.md."""
 MAX_SOUP = 10
 """Most candidates for a soup."""
 FAMILIES = 3
@@ -138,7 +140,7 @@ class Choice:
 
     Attributes:
         model: what is exported.
-        rule: the rule that was followed; `auto` is resolved.
+        rule: the rule that was followed, or "replicate"; `auto` is resolved.
         checked: for a rule of combinations, the objective on the halves that did not choose:
             `rule` and `single`; empty for the others.
         barrier: for a soup, see `Predictor.barrier`, of its first two members or, if the soup was
@@ -172,6 +174,41 @@ class Choice:
             **({} if self.barrier is None else {"barrier": self.barrier}),
             **({"reason": self.reason} if self.reason else {}),
         }
+
+
+def chosen_model(
+    export: Export,
+    trials: Sequence[TrialRecord],
+    retrained: Sequence[Candidate],
+    winner: Scored,
+    selection: int,
+    predictor: Predictor,
+) -> Choice:
+    """The model that a run exports.
+
+    Args:
+        export: the rule.
+        trials: the study's.
+        retrained: the retrained configurations.
+        winner: the winning configuration, scored.
+        selection: index of the selection part among the scored parts.
+        predictor: makes predictions.
+    """
+    rule = export.rule
+    # The best training is known from the results, without predictions.
+    limit = 1 if rule == "single" else MAX_MODELS
+    trained = (
+        [] if rule == "replicate" else trained_models(trials, retrained, predictor.store, limit)
+    )
+    if not trained:  # the store no longer holds the search's, or another rule was asked for
+        own, replicate = winner.candidate, winner.best_replicate(selection)
+        one = Trained(
+            own.number, replicate, own.configuration, own.results[replicate], own.objective
+        )
+        return Choice(Model("replicate", (Blend((one,)),)), rule)
+    if rule == "single":
+        return Choice(Model("single", (Blend((trained[0],)),)), rule)
+    return choose(rule, Candidates(trained, predictor, export.max_members))
 
 
 def choose(rule: str, candidates: Candidates) -> Choice:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.blends import Predictor
+from shiftsearch.experiments.outcome.judged import Judged, bundle_rows
 from shiftsearch.experiments.outcome.results import (
     STAGES,
     Part,
@@ -15,7 +17,8 @@ from shiftsearch.experiments.outcome.results import (
     versions,
     weights_of,
 )
-from shiftsearch.model.export import save_bundle
+from shiftsearch.model.bundle_format import Origin
+from shiftsearch.model.export import Member, save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.store import Store
 
@@ -58,4 +61,50 @@ def export_bundle(
         seed=experiment.seed,
         number=candidate.number,
         replicate=replicate,
+    )
+
+
+def export_model(
+    folder: Path, judged: Judged, predictor: Predictor, experiment: Experiment
+) -> None:
+    """Write a chosen model, with its numbers and temperature, as a bundle; see `save_bundle`.
+
+    Args:
+        folder: the bundle's folder, which is replaced if it is a bundle.
+        judged: the model, scored.
+        predictor: that scored it.
+        experiment: the run's experiment.
+
+    Raises:
+        model.bundle_format.BundleError: `folder` holds something else.
+    """
+    model, store = judged.choice.model, predictor.store
+    first, seed = model.first, experiment.seed
+    further = [
+        Member(
+            predictor.weights(blend),
+            (own := blend.of[0]).hyperparameters,
+            share,
+            Origin(seed=seed, number=own.number, replicate=own.replicate),
+        )
+        for blend, share in list(zip(model.members, model.shares, strict=True))[1:]
+    ]
+    save_bundle(
+        folder,
+        weights=predictor.weights(model.members[0]),
+        baseline_weights=weights_of(store, first.result, "before"),
+        dataset=predictor.dataset,
+        hyperparameters=first.hyperparameters,
+        protocol=experiment.protocol,
+        metrics=bundle_rows(judged, predictor),
+        versions=versions(),
+        seed=seed,
+        number=first.number,
+        replicate=first.replicate,
+        temperature=judged.temperature,
+        model={
+            **judged.choice.to_json(),
+            "calibration_error": {name: dict(each) for name, each in judged.calibration.items()},
+        },
+        further=further,
     )

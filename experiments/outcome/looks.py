@@ -34,6 +34,21 @@ def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> 
     note_looks(path, looks if held_out else [])
 
 
+def count_model_looks(path: Path, replicate: int, held_out: bool) -> None:
+    """Record the looks that scoring the exported model will take, before and after fine-tuning.
+
+    Args:
+        path: the file `looks.json`.
+        replicate: that of the training that names the model.
+        held_out: whether anything is held out.
+    """
+    looks = [
+        {"configuration": "model", "replicate": replicate, "stage": s, "purpose": "export"}
+        for s in ("before", "after")
+    ]
+    note_looks(path, looks if held_out else [])
+
+
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
     """All looks in `looks.json`."""
     looks: list[dict[str, Any]] = read_json(path) if path.exists() else []

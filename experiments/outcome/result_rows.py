@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shiftsearch.experiments.wording import interval, percent
+from shiftsearch.experiments.wording import interval, percent, points
 from shiftsearch.model.objective import OBJECTIVES
 
 
@@ -89,3 +89,44 @@ def final_row(rows: Sequence[TableRow], configuration: str) -> TableRow | None:
     wanted = (configuration, "after", "TEST2")
     found = {r.part: r for r in rows if (r.configuration, r.stage, r.split) == wanted}
     return found.get("held-out", next(iter(found.values()), None))
+
+
+def model_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the exported model is, and its numbers on TEST2; none in results without them."""
+    model = result.get("model")
+    if model is None:
+        return []
+    numbers = "; ".join(
+        f"{row['label']} {percent(row['accuracy'])} {interval(row['interval'])}, n = {row['n']}"
+        for row in model["test2"]
+    )
+    found = model["optimism"]
+    if found is not None:
+        numbers += f"; optimism {points(found['difference'], found['interval'])}"
+    lines = [f"The exported model is {model_in_words(model)}. TEST2: {numbers}."]
+    return [*lines, f"{model['reason'].capitalize()}."] if "reason" in model else lines
+
+
+def model_in_words(model: Mapping[str, Any]) -> str:
+    """What a model is made of, such as "trial 17, replicate 2"."""
+    members = model["members"]
+    if len(members) == 1:
+        return _member(members[0])
+    shares = ", ".join(f"{_member(m)} ({m['share']:.2g})" for m in members)
+    return f"an ensemble of {len(members)} networks: {shares}"
+
+
+def _member(member: Mapping[str, Any]) -> str:
+    names = [
+        f"trial {t['number']}"
+        + (f", replicate {t['replicate']}" if t["replicate"] else ", as the search trained it")
+        for t in member["trained"]
+    ]
+    words = names[0]
+    if len(names) > 1:
+        words = f"the mean of the weights of {len(names)} fine-tunes: {'; '.join(names)}"
+    if "of_baseline" in member:
+        words += f", with {member['of_baseline']:.2g} of its baseline's weights"
+    if "batch_norm" in member:
+        words += f", batch statistics {member['batch_norm']}"
+    return words

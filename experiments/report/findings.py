@@ -10,7 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
-from shiftsearch.experiments.outcome.result_rows import TableRow, final_row, rows_of, table_lines
+from shiftsearch.experiments.outcome.result_rows import (
+    TableRow,
+    final_row,
+    model_lines,
+    rows_of,
+    table_lines,
+)
 from shiftsearch.experiments.outcome.tradeoff import front_cells, front_titles
 from shiftsearch.experiments.wording import counted, interval, percent, points
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
@@ -23,7 +29,9 @@ def result_table(result: Mapping[str, Any]) -> Table:
         pad_edge=False,
         title="Accuracy, mean over replicates, and its 95 % interval over images",
         title_justify="left",
-        caption=Text("\n".join([comparison_line(result), *outlook_lines(result)])),
+        caption=Text(
+            "\n".join([comparison_line(result), *outlook_lines(result), *model_lines(result)])
+        ),
         caption_justify="left",
     )
     table.add_column("configuration")
@@ -88,7 +96,9 @@ def answer(result: Mapping[str, Any]) -> list[str]:
 
 
 def exported_alone(result: Mapping[str, Any]) -> str:
-    """Accuracy of the exported replicate alone; empty if it is unknown."""
+    """Accuracy of the exported replicate alone; empty if it is unknown, or told of the model."""
+    if "model" in result:
+        return ""
     rows = rows_of(result)
     row = final_row(rows, "winner") or final_row(rows, "reference")
     if row is None or len(row.replicates) != result["retrain"]["replicates"]:

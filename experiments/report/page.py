@@ -14,7 +14,7 @@ import jinja2
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.outcome.outlook import outlook_lines
-from shiftsearch.experiments.outcome.result_rows import rows_of, table_lines
+from shiftsearch.experiments.outcome.result_rows import model_lines, rows_of, table_lines
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
@@ -110,7 +110,11 @@ def _advice(m: _Material) -> dict[str, Any]:
 
 def _provenance(m: _Material) -> dict[str, Any]:
     looks = Counter((k["configuration"], k["purpose"]) for k in m.result["held_out_looks"])
-    return {"looks": looks, "exported_alone": exported_alone(m.result)}
+    return {
+        "looks": looks,
+        "exported_alone": exported_alone(m.result),
+        "model_lines": model_lines(m.result),
+    }
 
 
 @dataclass(frozen=True)

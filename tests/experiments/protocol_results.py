@@ -184,7 +184,24 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
         "winner": {"number": 17, "configuration": reference | better},
         "reference": {"number": 0, "configuration": reference},
         "table": rows("reference", 0.1735, 0.8185, held_out)
-        + rows("winner", 0.21, 0.9617, held_out),
+        + rows("winner", 0.21, 0.9617, held_out)
+        + rows("model", 0.21, 0.9717, held_out),
+        "model": {
+            "rule": "single",
+            "kind": "single",
+            "members": [{"share": 1.0, "trained": [{"number": 17, "replicate": 2}]}],
+            "forward_passes": 1,
+            "test2": [
+                {"label": label, "n": 541, "accuracy": 0.97, "interval": [0.95, 0.98]}
+                for label in ("selected on", "held out", "all")[: 3 if held_out else 1]
+            ],
+            "optimism": {"difference": 0.01, "interval": [-0.01, 0.03]} if held_out else None,
+            "temperature": 1.25,
+            "calibration_error": {
+                name: {"before": 0.03, "after": 0.01}
+                for name in ("selection", "held-out")[: 2 if held_out else 1]
+            },
+        },
         "comparison": {
             "part": part,
             "n": held_out or 541,

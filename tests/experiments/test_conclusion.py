@@ -14,12 +14,14 @@ import pytest
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import build
+from shiftsearch.experiments.outcome.blends import Blend, Model
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.model.store import Entry
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import branch, complete, finished_run
 from tests.experiments.stored_networks import always, retrained
@@ -83,13 +85,24 @@ def conclusion(run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch)
     found = []
     for number, changes in ((0, {}), (17, better)):
         candidate = retrained(run.store, {1: (C, A), 2: (C, B)}, number)
-        found.append(replace(candidate, configuration={**candidate.configuration, **changes}))
+        results = {
+            **candidate.results,
+            1: with_score(candidate.results[1], 0.5, 0.7 - number / 100),
+        }
+        changes = {**candidate.configuration, **changes}
+        found.append(replace(candidate, configuration=changes, results=results))
     sampled = [complete(1, 0.55), complete(2, 0.6), branch(3, 0.65, root=2)]
     records = [complete(0, 0.5, role="reference"), *sampled, complete(17, 0.75, **better)]
     study: Any = Searched(*map(timed, records))
     retraining: Any = Retrained(*found)
     experiment = build({}, "tests")
     return Conclusion(experiment, run, tiny_dataset, study, retraining, CIRCUMSTANCES)
+
+
+def with_score(result: ProtocolResult, accuracy: float, loss: float) -> ProtocolResult:
+    """The result with these values on the selection part after fine-tuning."""
+    test2 = replace(result.fine_tune.test2, accuracy=accuracy, loss=loss)
+    return replace(result, fine_tune=replace(result.fine_tune, test2=test2))
 
 
 def timed(record: TrialRecord) -> TrialRecord:
@@ -161,3 +174,69 @@ def test_looks_are_counted_before_they_are_taken(conclusion: Conclusion, run: Ru
         for stage in ("before", "after")
     ]
     assert not run.result.exists()
+
+
+def test_a_better_model_of_the_search_is_exported_after_its_looks_are_counted(
+    conclusion: Conclusion, run: Run
+) -> None:
+    trial = conclusion.study.trials()[2]
+    assert trial.result is not None
+    for stage, weights in ((trial.result.baseline, C), (trial.result.fine_tune, B)):
+        run.store.save(stage.course, "final", Entry(weights, {}))
+    better = replace(trial, result=with_score(trial.result, 0.99, 0.1))
+    searched: Any = Searched(*(t if t.number != 2 else better for t in conclusion.study.trials()))
+    conclusion.study = searched
+    result = conclusion.conclude()
+    assert result is not None
+    assert result["winner"]["number"] == 17
+    assert (result["exported"]["number"], result["exported"]["replicate"]) == (2, 0)
+    assert [k["configuration"] for k in looks_so_far(run.looks)][8:] == ["model", "model"]
+    bundle = load_bundle(run.bundle)
+    assert bundle.weights["after"]["head.bias"].tolist() == B["head.bias"].tolist()
+    assert bundle.record.temperature == result["model"]["temperature"] != 1
+    selected, held_out, whole = result["model"]["test2"]
+    assert whole["n"] == selected["n"] + held_out["n"]
+    (row,) = [
+        r
+        for r in result["table"]
+        if (r["configuration"], r["stage"], r["part"]) == ("model", "after", "held-out")
+    ]
+    assert row["accuracy"] == held_out["accuracy"]
+
+
+def test_an_ensemble_is_exported_if_it_beats_single_models_on_other_images(
+    conclusion: Conclusion, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = {"rule": 0.9, "single": 0.8}
+    made = "shiftsearch.experiments.outcome.choice"
+    monkeypatch.setattr(f"{made}.cross_fitted", lambda *_: checked)
+
+    def pair(candidates: Any, rows: Any) -> Model:
+        of = [next(t for t in candidates.trained if t.replicate == r) for r in (1, 2)]
+        members = tuple(Blend((t,)) for t in of)
+        return Model("ensemble", members, (0.6, 0.4))
+
+    monkeypatch.setattr(f"{made}.RULES", {"ensemble": pair})
+    conclusion.experiment = build({"export": {"model": "ensemble"}}, "tests")
+    result = conclusion.conclude()
+    assert result is not None
+    assert [m["share"] for m in result["model"]["members"]] == [0.6, 0.4]
+    bundle = load_bundle(run.bundle)
+    assert [m.share for m in bundle.record.members] == [0.4]
+    assert bundle.record.schema_number == 2
+    device = Device("cpu", "float32", 1, "tests")
+    rows = bundle.evaluate(conclusion.dataset, device)
+    for row, written in zip(rows, bundle.record.metrics, strict=True):
+        assert row["confusion"] == written["confusion"]
+        assert row["loss"] == pytest.approx(written["loss"], abs=1e-6)
+    # The first is always A, the second B: 0.6 and 0.4 of 0.75, and of 0.05 for the others.
+    images = conclusion.dataset.splits["TEST"].images[:3]
+    plain = replace(bundle, record=bundle.record.model_copy(update={"temperature": 1.0}))
+    found = plain.predict_proba(images, device)
+    assert sorted(found[0].tolist())[-2:] == pytest.approx([0.33, 0.47], abs=1e-6)
+    checked["rule"] = 0.8  # no better: the best single one
+    conclusion.experiment = build({"export": {"model": "ensemble", "max_members": 3}}, "tests")
+    result = conclusion.conclude()
+    assert result is not None
+    assert result["model"]["kind"] == "single"
+    assert "did not beat" in result["model"]["reason"]

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from shiftsearch.model.architecture import ARCHITECTURES, Architecture, Blocks, Layer, ThreeBlocks
-from shiftsearch.model.bundle_format import misfits, recorded
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.network import Dense, Network, allocate
+from shiftsearch.model.recorded_network import misfits, recorded
 from shiftsearch.model.representation import layer_features, layer_names
 from tests.model.test_golden import REFERENCE_COURSES
 

@@ -327,7 +327,7 @@ def edit(folder: Path, path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", 2, "schema is 2, but this version reads 1"),
+        ("schema", 3, "schema is 3, but this version reads 1 and 2"),
         ("schema", None, "schema is None, but this version reads 1"),
         ("classes", None, "classes is missing, but is required"),
         ("extra", 1, "extra is 1: extra inputs are not permitted"),
