@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from shiftsearch.experiments.sections import Section
 from shiftsearch.model.frozen import OneOf
 
 AUTO = "single"
-"""The rule that `auto` stands for; the evidence is in experiments/LOG.md."""
+"""The rule that `auto` stands for."""
 MODELS = ("auto", "replicate", "single", "soup", "interpolation", "ensemble")
 """`replicate`: the winner's best one; the others are rules of `experiments.outcome.choice`."""
 
 
-class Export(BaseModel):
+class Export(Section):
     """Which model is exported."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     model: Annotated[str, OneOf(MODELS)] = "auto"
     max_members: Annotated[int, Field(ge=2, le=20)] = 5
