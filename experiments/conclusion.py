@@ -35,7 +35,7 @@ from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
 from shiftsearch.search.study.study import Study

@@ -15,7 +15,7 @@ from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.model.architecture import ARCHITECTURES
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
 from shiftsearch.search.proposing.domains import domain_values
 

@@ -28,7 +28,7 @@ from shiftsearch.model.bundle_format import (
     recorded,
 )
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 
 
 def save_bundle(

@@ -42,7 +42,8 @@ from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.prepared import division_of
+from shiftsearch.model.protocol import build
 from shiftsearch.model.unfreezing import always_frozen
 
 MAX_CKA_IMAGES = 1000

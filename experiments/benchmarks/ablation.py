@@ -38,7 +38,8 @@ from shiftsearch.experiments.mapping import set_value
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.model.store import content_key, open_store
 

@@ -31,7 +31,8 @@ from shiftsearch.experiments.run_folder import read_json
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.prepared import division_of
+from shiftsearch.model.protocol import build
 from shiftsearch.model.result import ProtocolResult, Stage
 from shiftsearch.model.store import Store
 

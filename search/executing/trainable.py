@@ -21,7 +21,8 @@ from shiftsearch.data.cache import open_pack
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.report import StageReport
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult

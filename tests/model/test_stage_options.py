@@ -20,7 +20,8 @@ from shiftsearch.model.hyperparameters import (
     Schedule,
     StageHyperparameters,
 )
-from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage

@@ -34,7 +34,8 @@ from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import build, division_of, prepare
+from shiftsearch.model.prepared import division_of, prepare
+from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Store, open_store
 from tests.experiments.stored_networks import always, random_weights, retrained

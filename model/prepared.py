@@ -1,0 +1,111 @@
+"""The images and labels that trials use: TEST2 divided, preprocessed, on the device.
+
+The held-out part of TEST2 is taken out of the dataset here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+
+from shiftsearch.data.dataset import Dataset, Division, Split, divide
+from shiftsearch.data.preprocessing import VERSION
+from shiftsearch.data.tensors import to_device
+from shiftsearch.model.device import Device
+from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol
+from shiftsearch.model.store import content_key
+
+KEPT_BYTES = 2**28
+"""Memory for preprocessed copies of the data on the device; one copy is kept even if larger."""
+
+
+@dataclass(frozen=True)
+class ProtocolData:
+    """The images and labels that a trial may use, on its device, with one preprocessing.
+
+    Attributes:
+        classes: number of classes.
+        image_size: (H, W) in pixels.
+        train: TRAIN; the baseline is trained on it.
+        test: TEST; validates the baseline, and the fine-tune is trained on it.
+        selection: the part of TEST2 that validates the fine-tune and ranks trials.
+        together: returns TRAIN and TEST as one set, which the fine-tune may be trained on; the set
+            is made at the first call.
+        preprocessing: how the images were changed.
+        preprocessed: returns the same data with another preprocessing, and keeps the last ones.
+    """
+
+    classes: int
+    image_size: tuple[int, int]
+    train: TensorSplit
+    test: TensorSplit
+    selection: TensorSplit
+    together: Callable[[], TensorSplit]
+    preprocessing: PreprocessingHyperparameters
+    preprocessed: Callable[[PreprocessingHyperparameters], ProtocolData]
+
+    def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
+        """TRAIN, TEST, or both in this order."""
+        alone = {("TRAIN",): self.train, ("TEST",): self.test}
+        return alone[splits] if splits in alone else self.together()
+
+
+def division_of(dataset: Dataset, protocol: Protocol) -> Division:
+    """The run's division of TEST2; always the same for the same data and protocol."""
+    return divide(dataset.splits["TEST2"], protocol.holdout, protocol.division_seed)
+
+
+def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolData:
+    """Divide TEST2, and move the images and labels that a trial may use to the device, as stored.
+
+    A preprocessing is computed once, when it is first asked for, so the trials that share it in
+    this process pay for it once. `KEPT_BYTES` bounds the copies that are kept.
+    """
+    train, test = dataset.splits["TRAIN"], dataset.splits["TEST"]
+    selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
+    height, width = dataset.image_size
+    # float32, and TRAIN and TEST once more for `together`
+    copy = 4 * height * width * (2 * len(train) + 2 * len(test) + len(selection))
+
+    @lru_cache(maxsize=1 + max(1, KEPT_BYTES // copy))
+    def preprocessed(how: PreprocessingHyperparameters) -> ProtocolData:
+        """The data with this preprocessing, computed once while it is kept."""
+
+        def on_device(split: Split) -> TensorSplit:
+            changed = Split(how.apply(split.images), split.labels)
+            return TensorSplit(
+                *to_device(changed, device.torch_device), preprocessed_digest(split, how)
+            )
+
+        @cache
+        def together() -> TensorSplit:
+            images = np.concatenate([train.images, test.images])
+            labels = np.concatenate([train.labels, test.labels])
+            return on_device(Split(images, labels))
+
+        return ProtocolData(
+            len(dataset.classes),
+            dataset.image_size,
+            train=on_device(train),
+            test=on_device(test),
+            selection=on_device(selection),
+            together=together,
+            preprocessing=how,
+            preprocessed=preprocessed,
+        )
+
+    return preprocessed(PreprocessingHyperparameters())
+
+
+def preprocessed_digest(split: Split, how: PreprocessingHyperparameters) -> str:
+    """What a split and its preprocessing are called in keys; without one, the split's digest.
+
+    It names the steps, not the preprocessed values: those may differ in their last bits between
+    machines, and a stage must be found again from another one.
+    """
+    content = how.content()
+    return content_key([split.digest(), content, VERSION]) if content else split.digest()
