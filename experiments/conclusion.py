@@ -12,6 +12,7 @@ from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.kept import weights_of
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
     STAGES,
@@ -27,7 +28,6 @@ from shiftsearch.experiments.outcome.results import (
     score,
     table_rows,
     versions,
-    weights_of,
     write_result,
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
@@ -123,7 +123,7 @@ class Conclusion:
             "table": [r.to_json() for s in scored.values() for r in table_rows(s, parts)],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
-            | {"split": "TEST2", "part": "selection"},
+            | {"split": "TEST2", "part": "selection", "label": parts[_SELECTION].label("after")},
             "exported": {
                 "number": winner.number,
                 "replicate": replicate,
@@ -168,7 +168,7 @@ class Conclusion:
     def _export(self, best: Scored, replicate: int, parts: Sequence[Part]) -> None:
         candidate = best.candidate
         result = candidate.results[replicate]
-        before, after = (weights_of(self.run.store, result, stage) for stage in STAGES)
+        before, after = (weights_of(self.run.store, result, stage) for stage in STAGES.values())
         save_bundle(
             self.run.bundle,
             weights=after,

@@ -13,7 +13,7 @@ from shiftsearch.experiments.analysis.suggestion import suggestion
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.results import looks_so_far
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.experiments.wording import one_line
+from shiftsearch.experiments.wording import counted, one_line
 from shiftsearch.search.study.records import TrialRecord
 
 
@@ -25,11 +25,25 @@ def warner(console: Console) -> Callable[[str], None]:
 def say_of_data(
     console: Console, experiment: Experiment, dataset: Dataset, warnings: Sequence[str]
 ) -> None:
-    """Warnings about the data, and what its shift suggests to search, as one line."""
+    """Warnings about the data, what its shift suggests to search, and what folds cost."""
     for warning in warnings:
         warner(console)(warning)
     if line := suggestion(dataset, experiment.protocol, experiment.search_space()):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if line := cost_of_folds(experiment):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def cost_of_folds(experiment: Experiment) -> str:
+    """What cross-fitting costs, in one line; empty without folds."""
+    folds = experiment.protocol.folds
+    if folds == 1:
+        return ""
+    return (
+        f"protocol.folds is {folds}: each of {counted(experiment.trials, 'trial')} trains {folds} "
+        f"fine-tunes of its baseline instead of 1, and each retraining {folds + 1}, the last one "
+        "for the model"
+    )
 
 
 def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:

@@ -28,7 +28,8 @@ from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.experiments.live.steering import Steering
-from shiftsearch.experiments.outcome.results import STAGES, weights_kept
+from shiftsearch.experiments.outcome.kept import weights_kept
+from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.phases import Phases
@@ -214,7 +215,7 @@ class _Search:
             experiment.protocol,
             experiment.also_fine_tune_on,
             self.run.retrained,
-            lambda result: weights_kept(self.run.store, result),
+            lambda result: weights_kept(self.run.store, result, experiment.protocol),
         )
 
     def _execute(self, log: TensorBoardLog) -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import Dataset, Division, Split, divide
+from shiftsearch.data.folds import divide_into_folds
 from shiftsearch.data.preprocessing import VERSION
 from shiftsearch.data.tensors import to_device
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import TensorSplit
+from shiftsearch.model.folds import Fold
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol
 from shiftsearch.model.store import content_key
 
@@ -37,6 +40,7 @@ class ProtocolData:
             is made at the first call.
         preprocessing: how the images were changed.
         preprocessed: returns the same data with another preprocessing, and keeps the last ones.
+        folds: folds of the selection part; none unless the protocol has more than one.
     """
 
     classes: int
@@ -47,6 +51,7 @@ class ProtocolData:
     together: Callable[[], TensorSplit]
     preprocessing: PreprocessingHyperparameters
     preprocessed: Callable[[PreprocessingHyperparameters], ProtocolData]
+    folds: tuple[Fold, ...] = ()
 
     def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
         """TRAIN, TEST, or both in this order."""
@@ -67,6 +72,7 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
     """
     train, test = dataset.splits["TRAIN"], dataset.splits["TEST"]
     selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
+    folds = divide_into_folds(selection, protocol.folds, protocol.division_seed)
     height, width = dataset.image_size
     # float32, and TRAIN and TEST once more for `together`
     copy = 4 * height * width * (2 * len(train) + 2 * len(test) + len(selection))
@@ -87,15 +93,24 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
             labels = np.concatenate([train.labels, test.labels])
             return on_device(Split(images, labels))
 
+        chosen = on_device(selection)
+
+        def fold(positions: NDArray[np.int64]) -> Fold:
+            others = np.setdiff1d(np.arange(len(selection)), positions)
+            images, labels = chosen.images[others], chosen.labels[others]
+            digest = preprocessed_digest(selection.take(others), how)
+            return Fold(positions, TensorSplit(images, labels, digest))
+
         return ProtocolData(
             len(dataset.classes),
             dataset.image_size,
             train=on_device(train),
             test=on_device(test),
-            selection=on_device(selection),
+            selection=chosen,
             together=together,
             preprocessing=how,
             preprocessed=preprocessed,
+            folds=tuple(map(fold, folds)) if protocol.folds > 1 else (),
         )
 
     return preprocessed(PreprocessingHyperparameters())

@@ -17,6 +17,7 @@ from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import EpochRow, TensorSplit
 from shiftsearch.model.evaluation import Evaluation, evaluate
+from shiftsearch.model.folds import cross_fitted
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import Network, allocate
 from shiftsearch.model.prepared import ProtocolData
@@ -42,6 +43,10 @@ class ProtocolRun:
         seed: the study's seed.
         replicate: 0 in the search; 1, 2, ... in retraining.
         on_epoch: called with the stage's name and each epoch's row, once per epoch, in order.
+
+    Attributes:
+        data: the data with the configuration's preprocessing.
+        store: as given.
     """
 
     def __init__(
@@ -58,42 +63,65 @@ class ProtocolRun:
     ) -> None:
         self._hyperparameters, self._protocol = hyperparameters, protocol
         how = hyperparameters.preprocessing
-        self._data = data if how == data.preprocessing else data.preprocessed(how)
-        self._store, self._device = store, device
+        self.data = data if how == data.preprocessing else data.preprocessed(how)
+        self.store, self._device = store, device
         self._seeds = (seed, replicate)
         self._on_epoch = on_epoch
         self._told: Counter[str] = Counter()
 
     def baseline(self, until: int | None = None) -> StageResult:
         """Train on TRAIN, for at most `until` epochs; a longer call continues a shorter one."""
-        return self._stage("baseline", self._data.test, "baseline", until=until)
+        return self._stage("baseline", self.data.test, "baseline", until=until)
 
-    def fine_tune(self, baseline: StageResult, name: str = "fine_tune") -> StageResult:
+    def fine_tune(
+        self,
+        baseline: StageResult,
+        name: str = "fine_tune",
+        validation: TensorSplit | None = None,
+    ) -> StageResult:
         """Train the baseline's best weights further, to the end.
 
         Args:
             baseline: the trained baseline.
             name: the stage's name for `on_epoch`.
+            validation: the images that validate it; None: the selection part of TEST2.
         """
-        return self._stage("fine_tune", self._data.selection, name, baseline)
+        validation = self.data.selection if validation is None else validation
+        return self._stage("fine_tune", validation, name, baseline)
+
+    def fine_tuned(
+        self, baseline: StageResult, name: str = "fine_tune", *, with_model: bool = False
+    ) -> StageReport:
+        """A whole fine-tune with its evaluations; with folds it is cross-fitted.
+
+        Args:
+            baseline: the trained baseline.
+            name: the stage's name for `on_epoch`.
+            with_model: see `model.folds.cross_fitted`; without folds there is always a model.
+        """
+        if self.data.folds:
+            return cross_fitted(self, baseline, name, with_model=with_model)
+        return self.report(self.fine_tune(baseline, name))
 
     def report(self, result: StageResult) -> StageReport:
         """Evaluate on TEST and on the selection part of TEST2, or read stored evaluations."""
-        data = self._data
+        data = self.data
         splits = {"test": data.test, "test2": data.selection}
         name = "report-" + content_key([result.epochs, *(s.digest for s in splits.values())])
-        stored = self._store.load(result.course, name)
+        stored = self.store.load(result.course, name)
         if stored is None:
-            architecture = self._hyperparameters.network.architecture
-            network = build(
-                result.weights, data.classes, data.image_size, self._device, architecture
-            )
+            network = self.network(result)
             found = {k: evaluate(network, s.images, s.labels) for k, s in splits.items()}
             record = {k: evaluation.to_json() for k, evaluation in found.items()}
-            self._store.save(result.course, name, Entry({}, record))
+            self.store.save(result.course, name, Entry({}, record))
         else:
             found = {k: Evaluation.from_json(stored.record[k]) for k in splits}
         return StageReport(result, found["test"], found["test2"], name)
+
+    def network(self, result: StageResult) -> Network:
+        """The network with a stage's weights, on the device, in evaluation mode."""
+        data, architecture = self.data, self._hyperparameters.network.architecture
+        return build(result.weights, data.classes, data.image_size, self._device, architecture)
 
     def _stage(
         self,
@@ -103,7 +131,7 @@ class ProtocolRun:
         parent: StageResult | None = None,
         until: int | None = None,
     ) -> StageResult:
-        train = self._data.training_set(
+        train = self.data.training_set(
             training_splits(stage, self._hyperparameters, self._protocol)
         )
         course = Course(
@@ -112,8 +140,8 @@ class ProtocolRun:
             getattr(self._protocol, stage),
             train.digest,
             validation.digest,
-            self._data.classes,
-            self._data.image_size,
+            self.data.classes,
+            self.data.image_size,
             *self._seeds,
             () if parent is None else (parent.key,),
             self._hyperparameters.network.architecture,
@@ -122,7 +150,7 @@ class ProtocolRun:
             course,
             train,
             validation,
-            self._store,
+            self.store,
             self._device,
             start=None if parent is None else parent.weights,
             until=until,
@@ -144,6 +172,8 @@ def run_protocol(
     report_at: Mapping[str, int] | None = None,
     on_report: OnReport | None = None,
     on_baseline: Callable[[StageResult], None] | None = None,
+    *,
+    with_model: bool = False,
 ) -> ProtocolReport:
     """Put a configuration through the protocol, with intermediate reports.
 
@@ -154,6 +184,7 @@ def run_protocol(
             ends, are skipped.
         on_report: called with each report; raises an exception to stop the trial.
         on_baseline: called when the baseline is trained to the end and stored.
+        with_model: whether a cross-fitted fine-tune must have a model, see `model.folds`.
 
     Raises:
         TrialDiverged: a loss is not finite.
@@ -162,14 +193,14 @@ def run_protocol(
         first = run.baseline(until=epochs)
         if first.finished:
             break
-        second = run.fine_tune(first, name)
+        second = run.fine_tuned(first, name)
         if on_report is not None:
-            on_report(epochs, run.report(first), run.report(second))
+            on_report(epochs, run.report(first), second)
     first = run.baseline()
     if on_baseline is not None:
         on_baseline(first)
-    second = run.fine_tune(first)
-    return ProtocolReport(run.report(first), run.report(second))
+    second = run.fine_tuned(first, with_model=with_model)
+    return ProtocolReport(run.report(first), second)
 
 
 def build(

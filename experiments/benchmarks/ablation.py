@@ -143,7 +143,8 @@ class Clock:
         """After an epoch of a stage."""
         del row
         now = time.process_time()
-        self._now[stage] += now - self._last
+        # With folds, a fine-tune has several names.
+        self._now["baseline" if stage == "baseline" else "fine_tune"] += now - self._last
         self._last = now
 
     def seconds(self, result: ProtocolResult) -> float:

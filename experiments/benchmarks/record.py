@@ -112,8 +112,8 @@ class Recorder:
         self, run: ProtocolRun, configuration: dict[str, Value], first: StageResult, start: int
     ) -> RecordedFineTune:
         begin = time.process_time()
-        result = run.fine_tune(first)
-        report = run.report(result)
+        report = run.fine_tuned(first)
+        result = report.result
         seconds = time.process_time() - begin
         data = self.data
         hyperparameters = Hyperparameters.from_flat(configuration)

@@ -53,10 +53,22 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images are the selection part; {held_out}.",
+        *_cross_fitted(protocol.get("folds", 1)),
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
         f"accuracy on the selection part. The best and the reference configuration are retrained "
         f"with {counted(result['retrain']['replicates'], 'new replicate')} each, and the best "
         "mean over these wins.",
+    ]
+
+
+def _cross_fitted(folds: int) -> list[str]:
+    if folds == 1:
+        return []
+    return [
+        f"Cross-fitting: the selection part is divided into {folds} folds. Each is scored by a "
+        "fine-tune that the others validated, so its images chose neither the best epoch nor the "
+        "reductions of the learning rate. These scores rank the trials, and are called out of "
+        "fold. The exported model is one more fine-tune, validated on the whole selection part."
     ]
 
 

@@ -115,7 +115,9 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         replicate=job.replicate,
         on_epoch=on_epoch,
     )
-    report = run_protocol(run, job.report_at, on_report, on_baseline)
+    # A replicate may be exported.
+    with_model = job.phase == "retrain"
+    report = run_protocol(run, job.report_at, on_report, on_baseline, with_model=with_model)
     return {"event": "result", "result": report.result}
 
 

@@ -7,12 +7,14 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.outcome.kept import weights_kept, weights_of
 from shiftsearch.experiments.outcome.result_rows import rows_of
 from shiftsearch.experiments.outcome.results import (
     Part,
@@ -26,8 +28,6 @@ from shiftsearch.experiments.outcome.results import (
     parts_of,
     score,
     table_rows,
-    weights_kept,
-    weights_of,
 )
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import wilson
@@ -258,7 +258,8 @@ def test_the_weights_of_a_stage_are_found_by_its_result(
     candidate: Candidate, store: Store
 ) -> None:
     result = candidate.results[2]
-    for stage, weights in (("before", C), ("after", B)):
+    stages: list[tuple[Stage, Any]] = [("baseline", C), ("fine_tune", B)]
+    for stage, weights in stages:
         assert torch.equal(weights_of(store, result, stage)["head.bias"], weights["head.bias"])
 
 
@@ -268,7 +269,7 @@ def test_weights_that_are_damaged_are_not_kept(
     candidate: Candidate, store: Store, stage: Stage, damage: str
 ) -> None:
     result = candidate.results[1]
-    assert weights_kept(store, result)
+    assert weights_kept(store, result, Protocol())
     course = result.stage(stage).course
     content = bytearray(store._read(course, "final") or b"")
     content[len(content) // 2] ^= 1
@@ -276,8 +277,8 @@ def test_weights_that_are_damaged_are_not_kept(
         store.delete(course, "final")
     else:
         store._write(course, "final", bytes(content if damage == "a byte" else content[:-1]))
-    assert not weights_kept(store, result)
-    assert weights_kept(store, candidate.results[2])
+    assert not weights_kept(store, result, Protocol())
+    assert weights_kept(store, candidate.results[2], Protocol())
 
 
 def test_a_configuration_is_scored_on_its_own_preprocessing(
