@@ -63,12 +63,12 @@ class Part:
         """What this part was used for, in words.
 
         "held out", "selected on", "trained on", or, where each image was scored by a fine-tune
-        that it did not validate, "selected on, out of fold".
+        that it did not validate, "out of fold".
         """
         if self.name == "held-out":
             return "held out"
         if self.is_out_of_fold(stage):
-            return "selected on, out of fold"
+            return "out of fold"
         return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
 
     def is_out_of_fold(self, stage: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from shiftsearch.experiments.definition import Experiment, build
-from shiftsearch.experiments.last_words import say_next
+from shiftsearch.experiments.last_words import cost_of_folds, say_next
 from shiftsearch.experiments.run_folder import Run
 
 pytestmark = pytest.mark.unit
@@ -51,3 +51,10 @@ def test_paths_are_quoted_in_the_commands_that_are_printed(name: str, tmp_path: 
         ],
         ["shiftsearch", "evaluate", bundle, made],
     ]
+
+
+def test_folds_say_what_they_cost() -> None:
+    assert cost_of_folds(build({"trials": 24}, "tests")) == ""
+    said = cost_of_folds(build({"trials": 24, "protocol": {"folds": 3}}, "tests"))
+    assert "24 trials trains 3 fine-tunes" in said
+    assert "retraining 4" in said

@@ -37,7 +37,7 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
-from shiftsearch.model.store import Store, open_store
+from shiftsearch.model.store import Entry, Store, open_store
 from tests.experiments.stored_networks import always, random_weights, retrained
 from tests.made_results import made_result
 
@@ -114,6 +114,41 @@ def test_a_label_says_how_a_number_is_to_be_read(
 ) -> None:
     of = Part(split, part, torch.empty(0), torch.empty(0))
     assert (of.label("before"), of.label("after")) == (before, after)
+
+
+def test_an_out_of_fold_number_is_labelled(dataset: Dataset) -> None:
+    parts = parts_of(dataset, Protocol(folds=2), CPU)
+    assert [part.label("after") for part in parts] == [
+        "trained on",
+        "out of fold",
+        "held out",
+    ]
+    assert [part.label("before") for part in parts] == ["selected on", "selected on", "held out"]
+
+
+def test_the_selection_part_is_scored_by_the_folds_fine_tunes(
+    dataset: Dataset, store: Store, candidate: Candidate
+) -> None:
+    protocol = Protocol(folds=2)
+    parts = parts_of(dataset, protocol, CPU)
+    n = len(parts[1].labels)
+    perfect = torch.eye(3)[parts[1].labels]
+    half = torch.cat([perfect[: n // 2], torch.eye(3)[(parts[1].labels[n // 2 :] + 1) % 3]])
+    assert not weights_kept(store, candidate.results[1], protocol)
+    with pytest.raises(FileNotFoundError, match="out-of-fold"):
+        score("winner", candidate, parts, store, dataset, CPU)
+    for replicate, probabilities in ((1, half), (2, perfect)):
+        stage = candidate.results[replicate].fine_tune
+        assert stage.report is not None
+        store.save(stage.course, stage.report, Entry({"probabilities": probabilities}, {}))
+    assert weights_kept(store, candidate.results[1], protocol)
+    found = score("winner", candidate, parts, store, dataset, CPU)
+    plain = score("winner", candidate, parts_of(dataset, Protocol(), CPU), store, dataset, CPU)
+    assert [found.evaluations["after", 1, r].accuracy for r in (1, 2)] == [(n // 2) / n, 1.0]
+    assert found.correctness["after", 1, 1].tolist() == [i < n // 2 for i in range(n)]
+    assert found.best_replicate(1) == 2
+    for key in found.evaluations.keys() - {("after", 1, 1), ("after", 1, 2)}:
+        assert found.evaluations[key] == plain.evaluations[key]
 
 
 @pytest.mark.parametrize("holdout", [0.5, 0.0])

@@ -7,8 +7,12 @@ from dataclasses import replace
 import pytest
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report.explanations import frozen_rows, layer_lines
-from tests.experiments.protocol_results import complete, failed, pruned, waiting
+from shiftsearch.experiments.report.explanations import (
+    frozen_rows,
+    layer_lines,
+    protocol_lines,
+)
+from tests.experiments.protocol_results import complete, failed, finished_run, pruned, waiting
 from tests.experiments.report.made_analysis import made_analysis
 
 pytestmark = pytest.mark.unit
@@ -57,3 +61,14 @@ def test_rows_count_what_ended_without_a_value() -> None:
         {"frozen": 2, "n": 2, "ended": 2, "median": "85.00 %", "best": "90.00 %"},
         {"frozen": 4, "n": 0, "ended": 1, "median": "-", "best": "-"},
     ]
+
+
+def test_folds_are_explained_with_their_number() -> None:
+    result, _ = finished_run()
+    plain = protocol_lines(result)
+    assert not any("fold" in line for line in plain)
+    folded = protocol_lines({**result, "protocol": {**result["protocol"], "folds": 3}})
+    (line,) = set(folded) - set(plain)
+    assert "3 folds" in line
+    earlier = {k: v for k, v in result["protocol"].items() if k != "folds"}
+    assert protocol_lines({**result, "protocol": earlier}) == plain
