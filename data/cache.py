@@ -1,8 +1,9 @@
 """Packs: a dataset in a few plain .npy files that memory-map, so small files are read once.
 
-A pack is a folder with `pack.json` and two .npy files for each split; nothing in it is pickled.
-`open_dataset` keeps one for each dataset folder in $SHIFTSEARCH_CACHE, else in
-$XDG_CACHE_HOME/shiftsearch, else in ~/.cache/shiftsearch. Runs keep their own for their workers.
+A pack is a folder with `pack.json` and two .npy files for each split, three if its images have
+weights; nothing in it is pickled. `open_dataset` keeps one for each dataset folder in
+$SHIFTSEARCH_CACHE, else in $XDG_CACHE_HOME/shiftsearch, else in ~/.cache/shiftsearch. Runs keep
+their own for their workers.
 
 `open_dataset` compares the relative path, size and modification time (ns) of every entry of the
 dataset folder, so it notices a changed, added or removed file. It does not notice a change that
@@ -20,8 +21,10 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.image_folder import read_scan
@@ -121,11 +124,14 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
         "scale": dataset.scale,
         "bits": dataset.bits,
         "warnings": warnings,
+        "weighted": [name for name in SPLITS if dataset.splits[name].weights is not None],
     }
     with written_beside(folder) as beside:
         for name in SPLITS:
             save_array(beside / f"{name}.images.npy", dataset.splits[name].images)
             save_array(beside / f"{name}.labels.npy", dataset.splits[name].labels)
+            if (weights := dataset.splits[name].weights) is not None:
+                save_array(beside / f"{name}.weights.npy", weights)
         (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             with path.open("rb") as file:
@@ -157,10 +163,18 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             raise DataError(
                 [f"{folder}: is a pack of format {record['format']}, but must be of {FORMAT}"]
             )
+        weighted = record.get("weighted", ())  # absent in the pack of an older run
+
+        def part(name: str, kind: str) -> NDArray[Any]:
+            file = folder / f"{name}.{kind}.npy"
+            found: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            return found
+
         splits = {
             name: Split(
-                np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False),
-                np.load(folder / f"{name}.labels.npy", mmap_mode="r", allow_pickle=False),
+                part(name, "images"),
+                part(name, "labels"),
+                part(name, "weights") if name in weighted else None,
             )
             for name in SPLITS
         }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import SPLITS, Dataset, identical_images
 from shiftsearch.data.scale import FAINT
+from shiftsearch.data.weights import Weights, effective_number, mean_one
 
 MAX_IMBALANCE = 3
 
@@ -26,6 +27,8 @@ class Report:
         dtype: dtype of the images as read: uint8 or float32.
         image_size: height and width, pixels.
         digest: the dataset's content digest.
+        weights: split with weights -> smallest and largest weight, relative to their mean, and the
+            effective number of images, see `data.weights`.
         warnings: one line each.
     """
 
@@ -35,6 +38,7 @@ class Report:
     dtype: str
     image_size: tuple[int, int]
     digest: str
+    weights: Mapping[str, tuple[float, float, float]]
     warnings: tuple[str, ...]
 
     @property
@@ -75,6 +79,11 @@ def check(dataset: Dataset) -> Report:
         dtype=images[0].dtype.name,
         image_size=dataset.image_size,
         digest=dataset.digest,
+        weights={
+            name: _spread(split.weights)
+            for name, split in dataset.splits.items()
+            if split.weights is not None
+        },
         warnings=(
             *_imbalances(dataset.classes, counts),
             *_leakages(of_split),
@@ -82,6 +91,12 @@ def check(dataset: Dataset) -> Report:
             *_faintness(ranges, white=255 if images[0].dtype == np.uint8 else 1),
         ),
     )
+
+
+def _spread(weights: Weights) -> tuple[float, float, float]:
+    """Smallest and largest weight, relative to their mean, and the effective number of images."""
+    relative = mean_one(weights)
+    return float(relative.min()), float(relative.max()), effective_number(weights)
 
 
 def _imbalances(classes: tuple[str, ...], counts: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from shiftsearch.data.problems import named
 from shiftsearch.data.publishing import save_array, written_beside
 from shiftsearch.data.scale import FULL_BITS, Bits, Pixels, bits_of
 from shiftsearch.data.scan import IMPORT_RECORD, scan_folder
+from shiftsearch.data.weights import WEIGHTS, Weights, write_weights
 
 
 def import_images(
@@ -27,7 +28,8 @@ def import_images(
 
     Every image is read and checked before anything is written, and `target` appears whole or not
     at all. `read_image` says how an image is converted. `a.png` becomes `a.png.npy`, so that
-    `a.jpg` beside it keeps its own name. 16-bit gray PNG files are all read with the
+    `a.jpg` beside it keeps its own name; a split's `weights.csv` is taken along, see
+    `data.weights`. 16-bit gray PNG files are all read with the
     number of bits that their largest value needs. `imported.json` records this number, so that a
     model trained on these images reads such files in the same way.
 
@@ -49,7 +51,7 @@ def import_images(
     places = {
         f"{split}/{label}/{Path(file).name}": source / file
         for split, by_class in scan.files.items()
-        for label, files in by_class.items()
+        for label, files in sorted(by_class.items())
         for file in files
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -65,9 +67,11 @@ def import_images(
         results = dict(zip(places, pool.map(read, places.values()), strict=True))
     images = [(name, image) for name, image in results.items() if isinstance(image, np.ndarray)]
     errors = [error for error in results.values() if isinstance(error, DataError)]
-    if scan.problems or errors:
-        raise DataError([*scan.problems, *(line for error in errors for line in error.problems)])
-    _write_files(target, images, record={"bits": deep} if deep else None)
+    weights, wrong = scan.weights()
+    if scan.problems or errors or wrong:
+        lines = [line for error in errors for line in error.problems]
+        raise DataError([*scan.problems, *lines, *wrong])
+    _write_files(target, images, {"bits": deep} if deep else None, weights)
     blank = blank_images(np.stack([image for _, image in images]))
     if len(blank):
         paths = [str(places[images[index][0]]) for index in blank]
@@ -105,6 +109,8 @@ def _depth(found: Sequence[tuple[int | None, bool]]) -> tuple[Bits | None, list[
 def write_folder(dataset: Dataset, target: Path) -> None:
     """Write a dataset as a folder: SPLIT/<class>/NNNN.npy of shape (H, W, 1), whole or not at all.
 
+    Weights of images are written as `data.weights` says.
+
     Args:
         dataset: what to write, in its own dtype.
         target: the dataset folder to make; may exist if it is empty.
@@ -122,7 +128,12 @@ def write_folder(dataset: Dataset, target: Path) -> None:
                 (f"{name}/{class_name}/{number:0{digits}d}", split.images[index])
                 for number, index in enumerate(members)
             ]
-    _write_files(_empty_target(target), places, record=None)
+    weights = {
+        name: split.weights[np.argsort(split.labels, kind="stable")]
+        for name, split in dataset.splits.items()
+        if split.weights is not None
+    }
+    _write_files(_empty_target(target), places, None, weights)
 
 
 def _empty_target(target: Path) -> Path:
@@ -140,9 +151,16 @@ def _empty_target(target: Path) -> Path:
 
 
 def _write_files(
-    target: Path, files: Iterable[tuple[str, Pixels]], record: dict[str, int] | None
+    target: Path,
+    files: Iterable[tuple[str, Pixels]],
+    record: dict[str, int] | None,
+    weights: Mapping[str, Weights],
 ) -> None:
-    """Write (name without .npy, [H, W] image) as files of shape (H, W, 1), and the record."""
+    """Write (name without .npy, [H, W] image) as files of shape (H, W, 1), record and weights.
+
+    The weights of a split are in the order of its files.
+    """
+    written: dict[str, list[str]] = {split: [] for split in SPLITS}
     try:
         with written_beside(target) as beside:
             made: set[Path] = set()
@@ -152,6 +170,12 @@ def _write_files(
                     path.parent.mkdir(parents=True)
                     made.add(path.parent)
                 save_array(path, image[..., np.newaxis])
+                split, _, rest = name.partition("/")
+                written[split].append(f"{rest}.npy")
+            for split, own in weights.items():
+                write_weights(
+                    beside / split / WEIGHTS, dict(zip(written[split], own.tolist(), strict=True))
+                )
             if record is not None:
                 text = json.dumps(record) + "\n"
                 (beside / IMPORT_RECORD).write_text(text, encoding="utf-8")

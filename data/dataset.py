@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.scale import FULL_BITS, Bits, Scale
+from shiftsearch.data.weights import mean_one
 
 SPLITS = ("TRAIN", "TEST", "TEST2")
 MAX_HOLDOUT = 0.9
@@ -28,21 +29,39 @@ class Split:
     Attributes:
         images: [N, H, W] uint8 in 0..255 or float32 in 0..1; may be memory-mapped, read-only.
         labels: [N] int64, positions in the dataset's `classes`.
+        weights: [N] float64 >= 0, weights of the images in training; None if they have none.
     """
 
     images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The images and labels at `indices` ([n] int64), in that order."""
-        return Split(self.images[indices], self.labels[indices])
+        """The images, labels and weights at `indices` ([n] int64), in that order."""
+        weights = None if self.weights is None else self.weights[indices]
+        return Split(self.images[indices], self.labels[indices], weights)
 
     def digest(self) -> str:
-        """Hex digest over dtype, shape, images and labels; 32 characters."""
-        return content_digest(self.images, self.labels)
+        """Hex digest over dtype, shape, images, labels and weights; 32 characters."""
+        weights = [] if self.weights is None else [self.weights]
+        return content_digest(self.images, self.labels, *weights)
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """The images of splits, one after the other.
+
+    If one has weights, so has the result: those of each split divided by their mean, and 1 for
+    images of a split without weights.
+    """
+    parts = [np.ones(len(s)) if s.weights is None else mean_one(s.weights) for s in splits]
+    return Split(
+        np.concatenate([split.images for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        None if all(s.weights is None for s in splits) else np.concatenate(parts),
+    )
 
 
 def content_digest(*arrays: NDArray[np.generic], names: Sequence[str] = ()) -> str:
@@ -63,7 +82,7 @@ class Dataset:
     Attributes:
         classes: sorted class names.
         splits: TRAIN, TEST and TEST2.
-        digest: content digest over images, labels and class names of all splits.
+        digest: content digest over images, labels, weights and class names of all splits.
         scale: the scale of the files that the images were read from, by default that of the images
             themselves. It is not part of the digest.
         bits: significant bits of the 16-bit PNG files that the images were imported from. It is

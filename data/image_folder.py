@@ -61,7 +61,9 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         for file in scan.files.get(split, {}).get(name, [])
     ]
     results = _read_files([path for *_, path in places])
+    weights, wrong_weights = scan.weights()
     problems = [*scan.problems, *(result for result in results if isinstance(result, str))]
+    problems += wrong_weights
     images = [
         _Placed(*place, result)
         for place, result in zip(places, results, strict=True)
@@ -83,7 +85,8 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         own = [placed for placed in images if placed.split == name]
         pixels: Any = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
         blank += [own[index].path for index in blank_images(pixels)]
-        splits[name] = Split(pixels, np.array([p.label for p in own], dtype=np.int64))
+        labels = np.array([p.label for p in own], dtype=np.int64)
+        splits[name] = Split(pixels, labels, weights.get(name))
     if blank:
         warnings.append(f"blank images (a single value): {len(blank)}: {named(blank)}")
     return Dataset(tuple(scan.classes), splits, scale=scale, bits=scan.bits), warnings

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TINY = 1e-30
+"""Stands for a sum of weights that is 0 in a division."""
+
 
 def mixed(
     images: Tensor,
@@ -23,7 +26,7 @@ def mixed(
     Args:
         images: [n, 1, H, W] float32; not changed.
         labels: [n] int64 in 0..classes - 1.
-        weights: [n] float32 weights of the images, above 0; None if all weigh the same.
+        weights: [n] float32 weights of the images, >= 0; None if all weigh the same.
         classes: number of classes.
         alpha: above 0; small values leave most images nearly as they are.
         generator: draws all random numbers; on the device of `images`.
@@ -45,5 +48,6 @@ def mixed(
         return images, share * targets + (1 - share) * targets[other], None
     mine, others = share * weights, (1 - share) * weights[other]
     weights = mine + others
-    mine, others = ((part / weights)[:, None] for part in (mine, others))
+    whole = weights.clamp_min(TINY)  # two images that do not count have no target
+    mine, others = ((part / whole)[:, None] for part in (mine, others))
     return images, mine * targets + others * targets[other], weights

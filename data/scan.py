@@ -18,6 +18,7 @@ from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
+from shiftsearch.data.weights import WEIGHTED, WEIGHTS, Weights, read_weights
 
 IMPORT_RECORD = "imported.json"
 """The record that `data import` writes about its source, beside the splits."""
@@ -38,6 +39,7 @@ class Scan:
         misplaced: folder, relative to `folder` -> number of images in it that are left out,
             because they lie beside the class folders or in folders inside them.
         bits: significant bits of the 16-bit PNG files that the images were imported from.
+        weighted: splits that have a file of weights, see `data.weights`.
         problems: faults of the layout, one line each.
         signature: hex digest over relative path, size and modification time of every entry.
     """
@@ -48,6 +50,7 @@ class Scan:
     strays: int = 0
     misplaced: Counter[str] = field(default_factory=Counter)
     bits: Bits = FULL_BITS
+    weighted: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     signature: str = ""
     _seen: list[str] = field(default_factory=list)
@@ -73,6 +76,20 @@ class Scan:
                 f" {self.misplaced.total()}, in {where}; move them up one folder to have them read"
             )
         return lines
+
+    def weights(self) -> tuple[dict[str, Weights], list[str]]:
+        """By split, the weights of its images in the order of class and file; and problems."""
+        found: dict[str, Weights] = {}
+        problems = []
+        for split in self.weighted if not self.problems else ():
+            files = [f for by in sorted(self.files[split].items()) for f in by[1]]
+            names = [file.removeprefix(f"{split}/") for file in files]
+            read = read_weights(self.folder / split / WEIGHTS, names)
+            if isinstance(read, list):
+                problems += read
+            else:
+                found[split] = read
+        return found, problems
 
     def counts(self, name: str) -> str:
         """The number of images of a class in each split: `TRAIN 12, TEST 3, TEST2 3`."""
@@ -106,7 +123,8 @@ def scan_folder(path: Path, suffixes: tuple[str, ...] = (".npy",)) -> Scan:
         elif not (path / split).is_dir():
             scan.problems.append(f"{path / split}: is a file, but must be a folder of classes")
         else:
-            folders[split] = _list(scan, split, keep=lambda entry: entry.is_dir())
+            kept = _list(scan, split, keep=lambda e: e.is_dir() or e.name == WEIGHTS)
+            folders[split] = [name for name in kept if not _is_weights(scan, split, name)]
     for split, by_class in _by_class(scan, folders).items():
         scan.files[split] = {}
         for name, folder in by_class.items():
@@ -139,6 +157,21 @@ def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -
         folder = scan.folder / relative
         scan.problems.append(f"{folder}: cannot be listed: {fault_in(folder, error)}")
     return kept
+
+
+def _is_weights(scan: Scan, split: str, name: str) -> bool:
+    """Note a split's file of weights; False for a class folder."""
+    file = scan.folder / split / name
+    if name != WEIGHTS or file.is_dir():
+        return False
+    scan._seen.append(f"{split} has weights")  # a pack of an earlier version left them out
+    scan.weighted.append(split)
+    if split not in WEIGHTED:
+        scan.problems.append(
+            f"{file}: only {' and '.join(WEIGHTED)} may have weights, as nothing is trained on"
+            f" {split}"
+        )
+    return True
 
 
 def _is_image(entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> bool:

@@ -182,6 +182,7 @@ def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
         "ascending, missing last; default: number, or test2_accuracy with --top",
     )
     trials.add_argument("--top", type=int, metavar="N", help="only the first N rows")
+    trials.add_argument("--pareto", action="store_true", help="only the Pareto front's trials")
     trials.add_argument("--csv", action="store_true", help="all columns, as in trials.csv")
     trials.set_defaults(run_command="live.trials_view.trials")
 
@@ -219,6 +220,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run again")
     report.add_argument("run", metavar="RUN", type=user_path)
+    _add_network(report)
     report.set_defaults(run_command="commands.report")
 
     replay = commands.add_parser(
@@ -240,18 +242,37 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
 
 
 def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="export the model of any complete trial of a run")
+    export.add_argument("run", metavar="RUN", type=user_path)
+    export.add_argument("--trial", type=int, required=True, metavar="N", help="the trial's number")
+    export.add_argument(
+        "--to", type=user_path, required=True, metavar="DIR", dest="folder", help="a new folder"
+    )
+    export.add_argument("--force", action="store_true", help="replace a bundle in DIR")
+    export.set_defaults(run_command="exporting.export")
+
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")
     evaluate.add_argument("bundle", metavar="BUNDLE", type=user_path)
     evaluate.add_argument(
         "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
+    _add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")
 
     predict = commands.add_parser("predict", help="class and probability of image files")
     predict.add_argument("bundle", metavar="BUNDLE", type=user_path)
     predict.add_argument("files", nargs="+", metavar="FILE")
+    _add_network(predict)
     predict.set_defaults(run_command="commands.predict")
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--network",
+        metavar="MODULE:FUNCTION",
+        help="the function of your own network, if the model is one; this runs its code",
+    )
 
 
 def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:

@@ -6,6 +6,8 @@ import json
 import math
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,9 +23,11 @@ from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
-from shiftsearch.experiments.outcome.results import STAGES, looks_so_far, note_looks
+from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
+from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.own_network import load_with
 from shiftsearch.experiments.rehearsal import (
     not_recorded,
     past,
@@ -34,9 +38,10 @@ from shiftsearch.experiments.rehearsal import (
 from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
 from shiftsearch.experiments.wording import interval, percent
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.objective import OBJECTIVES
+from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
@@ -47,6 +52,7 @@ INPUT_ERRORS = (
     DataError,
     DefinitionError,
     BundleError,
+    OwnNetworkError,
     StudyDamaged,
     StudyMismatch,
     RunLocked,
@@ -84,6 +90,7 @@ def report(options: Namespace, console: Console) -> int:
     lock.acquire()  # kept to the end, so that a search cannot write the same files meanwhile
     try:
         result = read_json(run.result)
+        _take_network(run, result, options.network, warn)
         result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)
         attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
@@ -96,6 +103,18 @@ def report(options: Namespace, console: Console) -> int:
     return DONE
 
 
+def _take_network(
+    run: Run, result: Mapping[str, Any], name: str | None, warn: Callable[[str], None]
+) -> None:
+    """Import the own network that the analysis needs, if it is named; else say that it is not."""
+    source = str(result["winner"]["configuration"].get("network.source", ""))
+    if name is not None:
+        load_with(run.bundle, name)
+    elif source:
+        plain = source.partition("@")[0]
+        warn(f"the analysis is left out: it needs your own network, --network {plain}")
+
+
 def replay(options: Namespace, console: Console) -> int:
     """`shiftsearch replay`."""
     problems = [
@@ -104,7 +123,7 @@ def replay(options: Namespace, console: Console) -> int:
         if (value := getattr(options, name)) is not None and value < 1
     ]
     if options.target is not None and not 0 <= options.target <= 1:
-        problems.append(f"--target {options.target:g}: must be in 0..1, an accuracy")
+        problems.append(f"--target {options.target:g}: must be in 0..1")
     if problems:
         raise DefinitionError(problems)
     experiment, recording = past(options.runs)
@@ -130,9 +149,10 @@ def replay(options: Namespace, console: Console) -> int:
         )
     console.print(table)
     console.print(
-        "accuracies on the selection part; the surrogate's error out of sample is "
+        f"{OBJECTIVES[experiment.objective].title} on the selection part; the surrogate's error "
+        "out of sample is "
         f"{percent(errors['rmse'])} (root mean square), the standard deviation of the recorded "
-        f"accuracies is {percent(errors['recorded_sd'])}, the rank correlation is "
+        f"values is {percent(errors['recorded_sd'])}, the rank correlation is "
         f"{errors['rank_correlation']:.2f}"
     )
     return DONE
@@ -140,7 +160,7 @@ def replay(options: Namespace, console: Console) -> int:
 
 def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_with(options.bundle, options.network)
     dataset, warnings = open_dataset(options.data)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
@@ -168,7 +188,7 @@ def evaluate(options: Namespace, console: Console) -> int:
 
 def predict(options: Namespace, console: Console) -> int:
     """`shiftsearch predict`."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_with(options.bundle, options.network)
     device = choose_device()
     device.apply()
     found = bundle.predict([user_path(file) for file in options.files], device)
@@ -186,6 +206,11 @@ def data_check(options: Namespace, console: Console) -> int:
         table.add_row(split, *map(str, counts), str(sum(counts)))
     console.print(table)
     console.print(found.summary)
+    for split, (low, high, effective) in found.weights.items():
+        console.print(
+            f"{split}: weights from {low:.3g} to {high:.3g} times their mean; they tell as much"
+            f" as {effective:.0f} of {sum(found.counts[split])} images of equal weight"
+        )
     for warning in [*warnings, *found.warnings]:
         console.print(f"warning: {warning}", style="yellow")
     return DONE

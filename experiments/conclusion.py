@@ -6,24 +6,21 @@ result come afterwards, see `experiments.adornments`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.outcome.kept import weights_of
+from shiftsearch.experiments.outcome.exported import export_bundle
+from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
-    STAGES,
     Part,
     Scored,
     compare,
     confusion_of,
-    count_looks,
     counts_of,
-    looks_so_far,
-    part_rows,
     parts_of,
     score,
     table_rows,
@@ -31,10 +28,10 @@ from shiftsearch.experiments.outcome.results import (
     write_result,
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
+from shiftsearch.experiments.outcome.tradeoff import tradeoff
 from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
@@ -108,7 +105,15 @@ class Conclusion:
         if "winner" in scored and "reference" in scored:
             comparison = compare(scored["winner"], scored["reference"], parts)
         replicate = best.best_replicate(_SELECTION)
-        self._export(best, replicate, parts)
+        export_bundle(
+            self.run.bundle,
+            best,
+            replicate,
+            parts,
+            self.run.store,
+            self.dataset,
+            self.experiment,
+        )
         environment = best.candidate.results[replicate].fine_tune.environment
         return {
             **self._description(),
@@ -118,9 +123,14 @@ class Conclusion:
                 "candidates": [self._candidate(c, winner) for c in self.candidates],
             },
             "outlook": outlook(self.study.trials(), self.candidates),
-            "winner": _named(winner),
-            "reference": _named(self.candidates[0]),
-            "table": [r.to_json() for s in scored.values() for r in table_rows(s, parts)],
+            **tradeoff(
+                self.experiment, self.study.trials(), self.candidates, self.study.gate.machines
+            ),
+            "winner": self._named(winner),
+            "reference": self._named(self.candidates[0]),
+            "table": [
+                r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
+            ],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection", "label": parts[_SELECTION].label("after")},
@@ -138,6 +148,9 @@ class Conclusion:
             "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
+
+    def _beside(self) -> list[Objective]:
+        return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))
 
     def _titled(self, winner: Candidate) -> dict[str, Candidate]:
         """The configurations to score, by title, the reference first.
@@ -165,24 +178,6 @@ class Conclusion:
             for title, candidate in titled.items()
         }
 
-    def _export(self, best: Scored, replicate: int, parts: Sequence[Part]) -> None:
-        candidate = best.candidate
-        result = candidate.results[replicate]
-        before, after = (weights_of(self.run.store, result, stage) for stage in STAGES.values())
-        save_bundle(
-            self.run.bundle,
-            weights=after,
-            baseline_weights=before,
-            dataset=self.dataset,
-            hyperparameters=Hyperparameters.from_flat(candidate.configuration),
-            protocol=self.experiment.protocol,
-            metrics=part_rows(best, parts, replicate),
-            versions=versions(),
-            seed=self.experiment.seed,
-            number=candidate.number,
-            replicate=replicate,
-        )
-
     def _description(self) -> dict[str, Any]:
         """What `result.json` says about the run itself."""
         experiment, dataset = self.experiment, self.dataset
@@ -206,6 +201,7 @@ class Conclusion:
                 "selection_n": len(division.selection),
                 "held_out_n": len(division.held_out),
             },
+            "objective": experiment.objective,
             "protocol": experiment.protocol.model_dump(),
             "space": experiment.search_space().describe(),
         }
@@ -222,6 +218,7 @@ class Conclusion:
             "seed": self.experiment.seed,
             "asked": self.experiment.trials,
             **count,
+            "refused": sum(t.state == "refused" for t in trials),
             "failed": sum(t.state == "failed" for t in trials),
             "trial_seconds": sum(paid.values()),
             "stopped": self.circumstances["stopped"],
@@ -234,14 +231,15 @@ class Conclusion:
         won = candidate.competes and candidate.number == winner.number
         return {
             "role": "winner" if won else role,
-            **_named(candidate),
+            **self._named(candidate),
             "fine_tune_on": candidate.fine_tune_on,
             "search_value": candidate.search_value,
-            "replicates": [r.test2_accuracy for _, r in sorted(candidate.results.items())],
+            "replicates": candidate.values,
             "mean": candidate.mean,
             "failed": list(candidate.failures.values()),
         }
 
-
-def _named(candidate: Candidate) -> dict[str, Any]:
-    return {"number": candidate.number, "configuration": dict(candidate.configuration)}
+    def _named(self, candidate: Candidate) -> dict[str, Any]:
+        costs = self.study.trial(candidate.number).costs
+        named = {"number": candidate.number, "configuration": dict(candidate.configuration)}
+        return named | ({"costs": dict(costs)} if costs else {})

@@ -7,25 +7,31 @@ valid name for an unknown key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.samplers import OFFERED, START_UP
 from shiftsearch.search.proposing.space import Space, SpaceError
+from shiftsearch.search.study import goals
 from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.goals import Limits
 from shiftsearch.search.study.settings import Settings
 
 SHIPPED = Path(__file__).parent
@@ -94,6 +100,8 @@ class Experiment(_Section):
     """Stop when more trials are expected to gain less than the noise between seeds."""
     sampler: Annotated[str, OneOf(OFFERED)] = "tpe"
     """Name of a sampler of `search.proposing.samplers`."""
+    objective: Annotated[str, OneOf(OBJECTIVES)] = ACCURACY.name
+    """What trials are ranked by, on TEST2's selection part; a name in `model.objective`."""
     start_up: Annotated[int, Field(ge=1)] = START_UP
     """Number of trials that must end before the sampler's model is used."""
     policy: Policy = Policy()
@@ -103,16 +111,35 @@ class Experiment(_Section):
     protocol: Protocol = Protocol()
     also_fine_tune_on: Literal["TRAIN+TEST"] | None = None
     """A second reading of the protocol, reported for the reference configuration."""
+    network: str | None = None
+    """A person's own network: `MODULE:FUNCTION`, see `experiments.own_network`; with a digest of
+    its source in a run's file."""
     space: Annotated[dict[str, Any], Field(default_factory=dict)]
     points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple)]
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
+    objectives: tuple[str, ...] = ()
+    """The objective, maximised, chooses the winner; the costs after it are minimised."""
+    constraints: Limits = Limits()
+    """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
 
+    @field_validator("network")
+    @classmethod
+    def _names_a_function(cls, name: str | None) -> str | None:
+        if name is not None and re.fullmatch(OWN_NAME, name) is None:
+            raise ValueError("must be MODULE:FUNCTION, as in my_package.my_module:build")
+        return name
+
     def search_space(self) -> Space:
-        """The parsed `space`."""
-        return Space.parse(self.space)
+        """The parsed `space`, with the own network if there is one."""
+        if self.network is None:
+            return Space.parse(self.space)
+        group = self.space.get("network", {})
+        is_named = "network.name" in self.space or (isinstance(group, Mapping) and "name" in group)
+        added = {"network.source": self.network} | ({} if is_named else {"network.name": "own"})
+        return Space.parse({**self.space, **added})
 
     def checked_points(self) -> tuple[dict[str, Value], ...]:
         """The parsed `points`."""
@@ -126,14 +153,37 @@ class Experiment(_Section):
         return self.model_copy(update={"trials": trials, "points": (*self.points, *more)})
 
     def twice_decided(self) -> list[str]:
-        """One line if protocol and space both say what the fine-tune trains on."""
-        name = "fine_tune.train_on"
-        if self.protocol.fine_tune_on == "TEST" or name not in self.search_space().distributions:
+        """One line for each hyperparameter that says otherwise than the protocol what to train on.
+
+        Points need no check, because they lie in the space.
+        """
+        space, decided = self.search_space(), self.protocol.fine_tune_on
+        if decided == "TEST":
             return []
+        names = ("fine_tune.train_on", "fine_tune.train_share")
+        found = [(name, "is searched") for name in names if name in space.distributions]
+        if share := space.fixed.get(names[1]):
+            found.append((names[1], f"is {share!r}"))
         return [
-            f"space.{name}: is searched, but protocol.fine_tune_on, "
-            f"{self.protocol.fine_tune_on!r}, decides it for all trials"
+            f"space.{name}: {what}, but protocol.fine_tune_on, {decided!r}, decides it for all "
+            "trials"
+            for name, what in found
         ]
+
+    @property
+    def times_networks(self) -> bool:
+        """Whether the latency of networks is needed."""
+        return "latency_ms" in (*self.objectives, *self.constraints.bounds)
+
+    def unnamed_network(self) -> list[str]:
+        """One line if the space has an own network that no key `network` names."""
+        if self.network is not None:
+            return []
+        space, name = self.search_space(), "network.name"
+        domain = space.distributions.get(name)
+        names = [space.fixed.get(name)] if domain is None else domain_values(domain) or []
+        rule = "but the key network, which names its function as MODULE:FUNCTION, is missing"
+        return [f"space.{name}: 'own', {rule}"] if "own" in names else []
 
     def settings(self) -> Settings:
         """The settings that `search.study.study.Study` takes."""
@@ -146,16 +196,24 @@ class Experiment(_Section):
             failures=FailurePolicy(self.failures.max_share, self.failures.min_ended),
             policy=self.policy,
             start_up=self.start_up,
+            objective=OBJECTIVES[self.objective],
+            costs=self.objectives[1:],
+            limits=self.constraints,
         )
 
     def identity(self, digest: str) -> dict[str, str]:
         """What must never change for a run, value by field."""
         fixed = {"data": digest, "seed": str(self.seed), "dtype": self.dtype}
+        if self.objective != ACCURACY.name:
+            fixed["objective"] = self.objective
         fixed |= {f"space.{k}": v for k, v in self.search_space().describe().items()}
         fixed |= {f"protocol.{k}": str(v) for k, v in flatten(self.protocol.content()).items()}
         if self.protocol.fine_tune_on != "TEST":
             # Earlier versions used it only in retraining; their trials must not mix with ours.
             fixed["protocol.fine_tune_on"] += " in every trial"
+        if self.objectives[1:]:
+            fixed["objectives"] = ", ".join(self.objectives)
+        fixed |= {f"constraints.max_{k}": f"{v}" for k, v in self.constraints.bounds.items()}
         return fixed
 
 
@@ -202,10 +260,18 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
     if not problems:
         try:
             experiment.checked_points()
+            problems += experiment.twice_decided()
+            problems += experiment.unnamed_network()
         except SpaceError as error:
             problems += error.found
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
-        problems += experiment.twice_decided()
+        problems += goals.problems(
+            experiment.objectives,
+            OBJECTIVES[experiment.objective].column,
+            experiment.constraints,
+            experiment.sampler,
+            experiment.policy.rungs,
+        )
     if problems:
         raise DefinitionError([f"{origin}: {problem}" for problem in problems])
     return experiment
@@ -221,6 +287,7 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    if isinstance(prepared.get("points"), list):
-        prepared["points"] = tuple(prepared["points"])
+    for key in ("points", "objectives"):
+        if isinstance(prepared.get(key), list):
+            prepared[key] = tuple(prepared[key])
     return prepared

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -14,14 +16,17 @@ from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.folds import divide_into_folds
 from shiftsearch.data.synthetic import synthesize
+from shiftsearch.data.weights import WEIGHTS
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.model.architecture import ARCHITECTURES
+from shiftsearch.experiments.own_network import prepare_own
+from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters, Value
 from shiftsearch.model.prepared import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
 from shiftsearch.search.proposing.domains import domain_values
+from shiftsearch.search.proposing.space import Space
 
 _TRANSLATION = ".translation"
-_NETWORK = "network.name"
+_FROZEN = "fine_tune.frozen_layers"
 
 
 def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
@@ -41,6 +46,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
 
     Raises:
         data.dataset.DataError: the folder's data is wrong, or the experiment does not fit it.
+        model.own_network.OwnNetworkError: the experiment's own network cannot be used.
     """
     if experiment.data == "synthetic":
         made = experiment.synthetic
@@ -48,6 +54,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
         warnings = list[str]()
     else:
         dataset, warnings = open_dataset(Path(experiment.data))
+    prepare_own(experiment, dataset)
     refuse_misfits(experiment, dataset)
     return dataset, [*warnings, *check(dataset).warnings, *nothing_held_out(experiment, dataset)]
 
@@ -57,14 +64,17 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         data.dataset.DataError: the selection part of TEST2 lacks a class or is too small for the
-            folds, a translation is too large for the images, or the images are too small for a
-            network; one line each.
+            folds, a translation is too large for the images, or they are too small for a network,
+            more layers may be frozen than a network has, or weights are asked for that the images
+            lack; one line each.
     """
     problems = [
         *_thin_selection(experiment, dataset),
         *_empty_folds(experiment, dataset),
         *_far_translations(experiment, dataset),
         *_small_images(experiment, dataset),
+        *_many_frozen(experiment),
+        *_missing_weights(experiment, dataset),
     ]
     if problems:
         raise DataError(problems)
@@ -129,19 +139,72 @@ def _far_translations(experiment: Experiment, dataset: Dataset) -> list[str]:
     ]
 
 
+def networks(space: Space) -> list[NetworkHyperparameters]:
+    """The networks that the space may build: all choices, and the ends of each range."""
+    names = [name for name in space.distributions if name.startswith("network.")]
+    ends = [_ends(space.distributions[name]) for name in names]
+    drawn = (dict(zip(names, values, strict=True)) for values in product(*ends))
+    found = [Hyperparameters.from_flat(space.complete(values)).network for values in drawn]
+    return list(dict.fromkeys(found))
+
+
 def _small_images(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """One line for each network, searched or fixed, that needs larger images."""
-    space = experiment.search_space()
-    domain = space.distributions.get(_NETWORK)
-    names = [space.fixed.get(_NETWORK)] if domain is None else domain_values(domain) or ()
+    """One line if a network of the space needs larger images."""
     height, width = dataset.image_size
+    found = networks(experiment.search_space())
+    most = max(found, key=lambda network: network.architecture.least_side)
+    least = most.architecture.least_side
+    if least <= min(height, width):
+        return []
+    values = ", ".join(f"{name} {value}" for name, value in most.existing().items())
     return [
-        f"space.{_NETWORK}: {name!r}, but it needs images of at least {least}x{least} pixels, and"
-        f" these have {height}x{width}"
-        for name in names
-        if name in ARCHITECTURES
-        and (least := ARCHITECTURES[str(name)]().least_side) > min(height, width)
+        f"space.network: {values}: it needs images of at least {least}x{least} pixels, and these"
+        f" have {height}x{width}"
     ]
+
+
+def _many_frozen(experiment: Experiment) -> list[str]:
+    """One line if more layers may be frozen than any network of the space has."""
+    space = experiment.search_space()
+    domain, fixed = space.distributions.get(_FROZEN), space.fixed.get(_FROZEN, 0)
+    asked = float(fixed) if domain is None else _largest(domain)
+    most = max(len(n.architecture.layer_names) for n in networks(space))
+    if asked <= most:
+        return []
+    return [f"space.{_FROZEN}: {asked:g}, but must be at most {most}, the layers of the network"]
+
+
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    """The choices, or both ends of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return distribution.low, distribution.high  # type: ignore[attr-defined]
+
+
+def _missing_weights(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """One line for each stage that may take weights from a file, if its images have none."""
+    protocol = experiment.protocol
+    both = protocol.fine_tune_on != "TEST" or any(
+        _values(experiment, f"fine_tune.{name}") != [neutral]
+        for name, neutral in (("train_on", "TEST"), ("train_share", 0.0))
+    )
+    trained = {"baseline": ("TRAIN",), "fine_tune": ("TRAIN", "TEST") if both else ("TEST",)}
+    return [
+        f"space.{stage}.sample_weights: 'file', but {' and '.join(splits)} have no {WEIGHTS}"
+        for stage, splits in trained.items()
+        if "file" in _values(experiment, f"{stage}.sample_weights")
+        and all(dataset.splits[name].weights is None for name in splits)
+    ]
+
+
+def _values(experiment: Experiment, name: str) -> list[Value]:
+    """The values that a hyperparameter may have; of a range without steps its ends."""
+    space = experiment.search_space()
+    domain = space.distributions.get(name)
+    if domain is None:
+        return [space.fixed.get(name, Hyperparameters.defaults()[name])]
+    values = domain_values(domain)
+    return list(values) if values is not None else [domain.low, domain.high]  # type: ignore[attr-defined]
 
 
 def _largest(distribution: BaseDistribution) -> float:

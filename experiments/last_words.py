@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.analysis.suggestion import suggestion
-from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.definition import DefinitionError, Experiment
+from shiftsearch.experiments.outcome.looks import looks_so_far
+from shiftsearch.experiments.outcome.tradeoff import constraint_lines
+from shiftsearch.experiments.report.findings import front_table, result_table
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.wording import counted, one_line
-from shiftsearch.search.study.records import TrialRecord
+
+if TYPE_CHECKING:
+    from shiftsearch.search.study.study import Study
 
 
 def warner(console: Console) -> Callable[[str], None]:
@@ -46,8 +51,15 @@ def cost_of_folds(experiment: Experiment) -> str:
     )
 
 
-def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: float) -> None:
-    """Print why the search gave up: how many trials failed, and the last reasons."""
+def say_why(console: Console, study: Study, max_share: float) -> None:
+    """Print why the search gave up: how many trials failed, and the last reasons.
+
+    Raises:
+        DefinitionError: no configuration keeps the constraints.
+    """
+    if study.ending.hopeless:
+        raise DefinitionError([f"no trial keeps the constraints: {study.stop_reason}"])
+    trials = study.trials()
     failed = [t for t in trials if t.state == "failed"]
     console.print(
         f"too many trials failed: {len(failed)} of {len(trials)} "
@@ -56,6 +68,18 @@ def say_failures(console: Console, trials: Sequence[TrialRecord], max_share: flo
     )
     for trial in failed[-3:]:
         console.print(f"  trial {trial.number}: {one_line(trial.reason)}")
+
+
+def say_result(
+    console: Console, experiment: Experiment, run: Run, result: Mapping[str, Any]
+) -> None:
+    """Print the table of the result, what objectives and constraints did, and what is next."""
+    console.print(result_table(result))
+    if "front" in result:
+        console.print(front_table(result))
+    for line in constraint_lines(result):
+        console.print(line, soft_wrap=True, highlight=False)
+    say_next(console, experiment, run)
 
 
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:

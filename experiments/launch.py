@@ -30,6 +30,8 @@ def resolve(
 
     Raises:
         DefinitionError: the experiment is wrong, or Ray cannot use a path.
+        model.own_network.OwnNetworkError: there is no source of the own network, or it is not the
+            run's.
     """
     if name is None and run and Run(run).definition.exists():
         name = str(Run(run).definition)
@@ -48,4 +50,9 @@ def resolve(
         # Absolute, because Ray's workers have another current folder.
         absolute = str(user_path(experiment.data))
         experiment = experiment.model_copy(update={"data": absolute})
+    if experiment.network is not None:
+        from shiftsearch.experiments.own_network import found  # imports torch
+
+        pinned = found(experiment.network).name
+        experiment = experiment.model_copy(update={"network": pinned})
     return experiment, run or user_path(f"runs/{experiment.name}")

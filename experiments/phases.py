@@ -92,7 +92,8 @@ class Phases:
         if not self._wants_noise:
             return None
         if self._repeats is None:
-            first = self.study.trials(NOISE_AFTER)
+            begun = [t for t in self.study.trials() if t.state != "refused"]
+            first = begun[:NOISE_AFTER]
             ended = all(t.has_ended for t in first)
             # If no more trials are asked for, the noise is not needed.
             over = self.study.missing == 0 or self.study.stop_reason

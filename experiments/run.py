@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,25 +19,27 @@ from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, Retrain, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
-from shiftsearch.experiments.last_words import say_failures, say_next, say_of_data, warner
-from shiftsearch.experiments.live.board import Board, Outcome
+from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
+from shiftsearch.experiments.live.board import OUTCOMES, Board
 from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.experiments.live.steering import Steering
 from shiftsearch.experiments.outcome.kept import weights_kept
-from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
+from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
-from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.result import STAGES
 from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
@@ -47,12 +49,6 @@ from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
-
-_OUTCOMES: Mapping[int, Outcome] = {
-    DONE: "complete",
-    TOO_MANY_FAILURES: "too many failures",
-    INTERRUPTED: "interrupted",
-}
 
 
 def search(
@@ -80,6 +76,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
             written.
+        model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
         search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
         search.study.stored_study.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
@@ -94,10 +91,11 @@ def search(
     else:
         check_address(address)
     dataset, warnings = load_data(experiment)
+    meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, console, address, command, warnings)()
+        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -112,6 +110,7 @@ class _Search:
         experiment: Experiment,
         run: Run,
         dataset: Dataset,
+        meter: Meter,
         console: Console,
         address: str | None,
         command: str,
@@ -120,8 +119,8 @@ class _Search:
         self.experiment, self.run, self.dataset = experiment, run, dataset
         self.console, self.address, self.command = console, address, command
         self.reasons, self.warnings = list[str](), list(warnings)
-        identity = experiment.identity(dataset.digest)
-        self.study = Study(run.journal, experiment.search_space(), experiment.settings(), identity)
+        settings, identity = experiment.settings(), experiment.identity(dataset.digest)
+        self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         self.precision = Precision(self.study.formats, self._warn)
         self.phases = Phases(
             self.study,
@@ -130,12 +129,12 @@ class _Search:
             until_converged=experiment.until_converged,
         )
         self._as_steered()
-        protocol = experiment.protocol
         self.board = Board(
             experiment.name,
             self.experiment.trials,
-            {s: getattr(protocol, s).max_epochs for s in STAGES.values()},
+            {s: getattr(experiment.protocol, s).max_epochs for s in STAGES},
             self.study.trials(),
+            self.study.settings.objective,
         )
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
@@ -152,7 +151,7 @@ class _Search:
                     self.steering.close(fault)
                 self.board.close("interrupted", fault)
                 raise Interrupted(fault) from error
-            self.board.close(_OUTCOMES[code])
+            self.board.close(OUTCOMES[code])
         return code
 
     def _work(self) -> int:
@@ -164,9 +163,12 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        if self.experiment.network is not None:
+            found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
         log = TensorBoardLog(
-            run.tensorboard, study.space, classes, run.store, study.trial, protocol
+            *(run.tensorboard, study.space, classes, run.store, study.trial, protocol),
+            study.settings.objective,
         )
         log.mend(study.trials())
         if not self.phases.finished:
@@ -177,7 +179,7 @@ class _Search:
             self.console.print(f"no more trials were asked for: {stopped}", soft_wrap=True)
         attempt("trials.csv", lambda: write_trials_csv(study.trials(), run.trials), warn)
         if study.finished and study.gave_up:
-            say_failures(self.console, study.trials(), self.experiment.failures.max_share)
+            say_why(self.console, study, self.experiment.failures.max_share)
             if study.ending.gave_up_for_losses:
                 raise EnvironmentFault("trials failed because their workers were lost")
             return TOO_MANY_FAILURES
@@ -203,8 +205,7 @@ class _Search:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
-        self.console.print(result_table(result))
-        say_next(self.console, self.experiment, run)
+        say_result(self.console, self.experiment, run, result)
         return DONE
 
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
@@ -216,6 +217,7 @@ class _Search:
             experiment.also_fine_tune_on,
             self.run.retrained,
             lambda result: weights_kept(self.run.store, result, experiment.protocol),
+            experiment.objectives[1:],
         )
 
     def _execute(self, log: TensorBoardLog) -> None:
@@ -232,6 +234,9 @@ class _Search:
                 cpus=resources.cpus_per_trial,
                 gpus=resources.gpus_per_trial,
                 dtype=experiment.dtype,
+                objective=experiment.objective,
+                network=experiment.network or "",
+                sources=str(self.run.network),
             )
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency

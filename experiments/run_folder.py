@@ -64,6 +64,11 @@ class Run:
         return self.folder / "dataset"
 
     @property
+    def network(self) -> Path:
+        """The source of the person's own network, for the workers."""
+        return self.folder / "network"
+
+    @property
     def store(self) -> Store:
         """The store of all stages."""
         from shiftsearch.model.store import open_store  # imports torch, which few need

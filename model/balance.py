@@ -35,8 +35,22 @@ def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     return together[torch.randperm(len(together), generator=generator)]
 
 
-def balanced_weights(labels: Tensor) -> Tensor:
-    """Weights with which every class counts as much: [N] int64 labels to [N] float32, mean 1."""
-    counts = labels.bincount()
-    present = (counts > 0).sum()
-    return (len(labels) / (present * counts[labels])).float()
+def balanced_weights(labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Weights with which every class counts as much.
+
+    Args:
+        labels: [N] int64.
+        weights: [N] float32 >= 0, the images' own; within a class they keep their ratios. A class
+            whose weights are all 0 does not count. None: all images weigh the same.
+
+    Returns:
+        [N] float32, mean 1.
+    """
+    if weights is None:
+        counts = labels.bincount()
+        present = (counts > 0).sum()
+        return (len(labels) / (present * counts[labels])).float()
+    own = weights.double()
+    sums = labels.bincount(own)
+    whole = torch.where(sums > 0, sums, 1.0)[labels]
+    return (len(labels) / (sums > 0).sum() * own / whole).float()

@@ -23,6 +23,7 @@ from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.image_file import read_image
 from shiftsearch.data.problems import named
 from shiftsearch.data.tensors import normalise, to_device
+from shiftsearch.model.architecture import Own
 from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
@@ -40,17 +41,25 @@ from shiftsearch.model.bundle_format import (
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.network import Network
+from shiftsearch.model.own_network import Function, give, is_given
 from shiftsearch.model.protocol import build
 
 _LOG = logging.getLogger(__name__)
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check all of it; nothing is unpickled.
+def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
+    """Read a bundle and check all of it; nothing is unpickled, and no code of it is run.
+
+    Args:
+        folder: the bundle's folder.
+        network: the function of the person's own network that the bundle holds the weights of; a
+            process that was given it already needs none.
 
     Raises:
         BundleError: a line for each problem: a file that is missing or damaged, a schema that this
-            version does not read, a field or tensor that is wrong.
+            version does not read, a field or tensor that is wrong, an own network without its
+            function.
+        model.own_network.OwnNetworkError: the function cannot be used.
     """
     folder = present(folder)
     missing = [
@@ -61,6 +70,7 @@ def load_bundle(folder: Path) -> Bundle:
     if missing:
         raise BundleError(missing)
     record = read_record(folder / RECORD)
+    _give(folder / RECORD, record.architecture, network)
     weights: dict[Stage, Mapping[str, Tensor]] = {}
     problems = []
     for stage, name in WEIGHTS.items():
@@ -77,6 +87,25 @@ def load_bundle(folder: Path) -> Bundle:
     if problems:
         raise BundleError(problems)
     return Bundle(record, weights)
+
+
+def _give(file: Path, architecture: RecordedNetwork, network: Function | None) -> None:
+    """Give this process the function of a bundle's own network."""
+    source = architecture.source if isinstance(architecture, Own) else ""
+    if network is not None and source:
+        give(source, network, architecture.classes, architecture.image_size)
+    elif network is not None:
+        raise BundleError(
+            [f"{file}: holds {architecture.name!r}, so no function of an own network is used"]
+        )
+    elif isinstance(architecture, Own) and not is_given(source):
+        name = source.partition("@")[0]
+        raise BundleError(
+            [
+                f"{file}: holds weights of an own network, and no code: give its function with"
+                f" --network {name}, or in Python with load(..., network=FUNCTION)"
+            ]
+        )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from shiftsearch.data.dataset import Split
+from shiftsearch.data.preprocessing import VERSION
 from shiftsearch.model.architecture import REFERENCE, Architecture
-from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
+from shiftsearch.model.hyperparameters import (
+    PreprocessingHyperparameters,
+    Schedule,
+    StageHyperparameters,
+)
 from shiftsearch.model.store import canonical_json, content_key
 
 PROTOCOL_VERSION = 2
@@ -29,6 +35,7 @@ class Course:
         replicate: 0 in the search; 1, 2, ... in retraining.
         parents: result keys of the stages it starts from.
         architecture: the network's architecture; the reference architecture is neutral.
+        target: digest of the images whose density weights the training images; empty if none does.
     """
 
     stage: str
@@ -42,6 +49,7 @@ class Course:
     replicate: int
     parents: tuple[str, ...] = ()
     architecture: Architecture = REFERENCE
+    target: str = ""
 
     @property
     def key(self) -> str:
@@ -79,5 +87,15 @@ class Course:
 
     def _added(self) -> dict[str, Any]:
         """The values of fields that the first version did not have, without neutral ones."""
-        added = {"architecture": self.architecture.content()}
+        added = {"architecture": self.architecture.content(), "target": self.target}
         return {name: content for name, content in added.items() if content}
+
+
+def preprocessed_digest(split: Split, how: PreprocessingHyperparameters) -> str:
+    """What a split and its preprocessing are called in keys; without one, the split's digest.
+
+    It names the steps, not the preprocessed values: those may differ in their last bits between
+    machines, and a stage must be found again from another one.
+    """
+    content = how.content()
+    return content_key([split.digest(), content, VERSION]) if content else split.digest()

@@ -27,11 +27,16 @@ class TensorSplit:
         images: [N, 1, H, W] uint8 or float32.
         labels: [N] int64.
         digest: content digest of the data that it was made from.
+        weights: [N] float32 >= 0, the images' weights in training; None if all weigh the same.
+        from_train: number of the first images that are TRAIN's and fill up batches of the others,
+            see `model.batches`; 0 if batches are drawn from all images together.
     """
 
     images: Tensor
     labels: Tensor
     digest: str
+    weights: Tensor | None = None
+    from_train: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ are not those that score it. So a small selection part does not flatter a trial,
 images count in the score. The folds share the baseline, the order of images and all other draws,
 so their fine-tunes differ only by what the validation loss decides.
 
+With `sample_weights: density_ratio`, the training images of every fold are weighted by all images
+of the selection part, without their labels.
+
 A schedule that does not follow the validation loss would need only one training, with one choice
 of the epoch for each fold. This is not used: stages are stored and continued one by one.
 

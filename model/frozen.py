@@ -46,13 +46,13 @@ class When:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text field that must hold one of these names, like a `Literal`.
+    """Marks a field that must hold one of these values, like a `Literal`.
 
     Attributes:
-        names: at least one name, such as the keys of a table.
+        names: at least one, such as the keys of a table.
     """
 
-    names: Collection[str]
+    names: Collection[str | int]
 
     def __get_pydantic_core_schema__(
         self, source: type[Any], handler: GetCoreSchemaHandler

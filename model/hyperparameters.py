@@ -16,7 +16,17 @@ from pydantic import Field
 from shiftsearch.data.erasing import erased
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.data.scale import Pixels
-from shiftsearch.model.architecture import ARCHITECTURES, REFERENCE, Architecture
+from shiftsearch.model.architecture import (
+    ARCHITECTURES,
+    LAYERS,
+    REFERENCE,
+    Architecture,
+    Attention,
+    Depth,
+    FirstKernel,
+    Multiplier,
+    Source,
+)
 from shiftsearch.model.frozen import Frozen, Neutral, OneOf, When, flatten
 from shiftsearch.model.schedules import SCHEDULES
 from shiftsearch.model.unfreezing import ENDS, UNFREEZING
@@ -33,11 +43,14 @@ FINE_TUNE_ON = ("TEST", "TRAIN+TEST")
 BALANCES = ("none", "sampling", "weights")
 """Ways of balancing classes, see `model.balance`."""
 
+BATCH_NORMS = ("kept", "adapted", "training")
+"""What the batch normalisation of frozen layers does in the fine-tune."""
+
+SAMPLE_WEIGHTS = ("none", "file", "density_ratio")
+"""Sources of the weights of training images, see `model.protocol`."""
+
 OPTIMISERS = ("adamw", "sgd")
 """Names of the optimisers in `model.optimiser`."""
-
-LAYERS = max(len(architecture().layer_names) for architecture in ARCHITECTURES.values())
-"""The most layers that can be frozen in any architecture."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +132,18 @@ class StageHyperparameters(Frozen):
     augmentation: Augmentation = Augmentation()
     balance: Annotated[str, OneOf(BALANCES), Neutral("none")] = "none"
     """Whether every class counts as much: by drawing as many images of each, or by weights."""
+    sample_weights: Annotated[str, OneOf(SAMPLE_WEIGHTS), Neutral("none")] = "none"
+    """Weights of the training images in the loss: those of their files (see `data.weights`), or
+    by how much they look like TEST2's selection part (see `data.density_ratio`)."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), Neutral(0.0)] = 0.0
     """Decay per step of the weights' exponential moving average, which is validated and kept in
     place of the weights (see `model.averaging`); 0 is off."""
+    swa_from: Annotated[float, Field(ge=0, le=1), Neutral(1.0), When("ema_decay", (0.0,))] = 1.0
+    """Fraction of `max_epochs` after which the weights at the end of each epoch are averaged
+    (stochastic weight averaging, see `model.averaging`); 1 is off. From then on the average, with
+    batch statistics re-estimated on the training set, is validated and kept in place of the
+    weights. So early stopping and the choice of the best epoch compare its validation losses with
+    those of the epochs before; a stage that stops earlier has no average."""
 
 
 class FineTuneHyperparameters(StageHyperparameters):
@@ -140,6 +162,11 @@ class FineTuneHyperparameters(StageHyperparameters):
     """Epochs after which one more layer is thawed."""
     probe_epochs: Annotated[int, Field(ge=1), When("unfreezing", ("linear probe",))] = 1
     """Epochs in which the head alone is trained; early stopping counts them too."""
+    batch_norm: Annotated[str, OneOf(BATCH_NORMS), Neutral("kept")] = "kept"
+    """Batch statistics of frozen layers. Kept: the baseline's. Adapted: all layers' statistics are
+    re-estimated on the fine-tune's images before its first epoch (AdaBN, see `model.statistics`),
+    and frozen layers keep these. Training: each training batch is normalised by its own, and the
+    running ones follow, so that re-estimated ones would soon be forgotten."""
     layer_decay: Annotated[float, Field(ge=0.01, le=1), Neutral(1.0)] = 1.0
     """Factor of the learning rate from each layer to the one before it; the head has the full
     rate (Howard and Ruder 2018, arXiv 1801.06146, section 3.2, where it is 1 / 2.6)."""
@@ -148,12 +175,29 @@ class FineTuneHyperparameters(StageHyperparameters):
     1802.01483, equation 2, here apart from the gradient, as AdamW's weight decay)."""
     train_on: Annotated[str, OneOf(FINE_TUNE_ON), Neutral("TEST")] = "TEST"
     """The images: TEST, or the other reading of the source, TRAIN and TEST together."""
+    train_share: Annotated[
+        float, Field(ge=0, le=0.9), Neutral(0.0), When("train_on", ("TEST",))
+    ] = 0.0
+    """Share of each batch that comes from TRAIN, see `model.batches`; an epoch is one pass over
+    TEST."""
 
 
 class NetworkHyperparameters(Frozen):
     """The architecture of both stages; a field of one architecture only is marked with `When`."""
 
     name: Annotated[str, OneOf(ARCHITECTURES), Neutral(REFERENCE.name)] = REFERENCE.name
+    depth: Annotated[Depth, When("name", ("blocks",))] = 3
+    """Number of blocks; d of them need images of at least 2^d pixels a side."""
+    width: Annotated[Multiplier, When("name", ("blocks",))] = 1.0
+    """Factor of the reference's filters."""
+    residual: Annotated[bool, When("name", ("blocks",))] = False
+    """Whether each block has a shortcut around it."""
+    attention: Annotated[Attention, When("name", ("blocks",))] = "none"
+    """What weighs the channels of each block's output."""
+    first_kernel: Annotated[FirstKernel, When("name", ("blocks",))] = 3
+    """Side of the first block's convolution, in pixels."""
+    source: Annotated[Source, When("name", ("own",))] = ""
+    """The function of a person's own network; an experiment's key `network` sets it."""
 
     @property
     def architecture(self) -> Architecture:
@@ -249,4 +293,6 @@ class Protocol(Frozen):
 
     def fine_tuned_on(self, values: FineTuneHyperparameters) -> str:
         """What a fine-tune with these values trains on: "TEST" or "TRAIN+TEST"."""
+        if values.train_share:
+            return "TRAIN+TEST"
         return values.train_on if self.fine_tune_on == "TEST" else self.fine_tune_on

@@ -8,7 +8,6 @@ a CPU the rest of a block runs in one pass over memory, see `model.fused`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -43,16 +42,20 @@ class SeededDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """3x3 convolution, batch normalisation, 2x2 max-pooling, ReLU.
+    """Convolution, batch normalisation, 2x2 max-pooling, ReLU.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: side of the convolution in pixels, odd.
 
     Attributes:
         fused: the function that computes the last three in one pass; None computes them one after
             the other. See `Network.fuse`.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         self.normalisation = nn.BatchNorm2d(outputs)
         self.fused: Callable[[Tensor, nn.BatchNorm2d], Tensor] | None = None
 
@@ -102,11 +105,12 @@ class Network(nn.Module):
         least = architecture.least_side
         if min(image_size) < least:
             raise ValueError(f"image_size is {image_size}, but both sides must be >= {least}")
-        self.architecture = architecture
-        self.layers = nn.Sequential(*architecture.modules(image_size))
+        self.architecture, self._made_for = architecture, (classes, image_size)
+        layers, head = architecture.build(classes, image_size)
+        # In this order, in which initial weights are drawn.
+        self.layers = nn.Sequential(*layers)
         self.dropout = SeededDropout(dropout)
-        features = math.prod(architecture.layers(image_size)[-1].shape)
-        self.head = nn.Linear(features, classes)
+        self.head = head
 
     def fuse(self) -> None:
         """Compute normalisation, pooling and ReLU of each block in one pass, see `model.fused`.
@@ -140,31 +144,58 @@ def allocate(
     dropout: float = 0.5,
     architecture: Architecture = REFERENCE,
 ) -> Network:
-    """The network on the CPU with uninitialised memory.
+    """The network on the CPU with weights that mean nothing.
 
     The constructor would spend time on initial weights and draw them from torch's global
     generator.
     """
-    return sketch(classes, image_size, dropout, architecture).to_empty(device="cpu")
+    network = sketch(classes, image_size, dropout, architecture)
+    return network if architecture.draws_weights else network.to_empty(device="cpu")
 
 
 def sketch(
     classes: int, image_size: tuple[int, int], dropout: float, architecture: Architecture
 ) -> Network:
-    """The network without memory: its tensors have only names, shapes and dtypes."""
+    """The network without memory: its tensors have only names, shapes and dtypes.
+
+    One that draws its weights is on the CPU with memory, because it may hold more than weights.
+    """
+    if architecture.draws_weights:
+        return _drawn(classes, image_size, dropout, architecture, torch.Generator())
     with torch.device("meta"):
+        return Network(classes, image_size, dropout, architecture)
+
+
+def _drawn(
+    classes: int,
+    image_size: tuple[int, int],
+    dropout: float,
+    architecture: Architecture,
+    generator: torch.Generator,
+) -> Network:
+    """The network as its constructor leaves it, with draws that depend only on the generator."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         return Network(classes, image_size, dropout, architecture)
 
 
 def initialise(network: Network, generator: torch.Generator) -> None:
     """Draw all weights anew, with the scale of torch's defaults: uniform in +-1 / sqrt(fan-in).
 
-    The draws depend only on the generator. Batch normalisation starts as the identity.
+    The draws depend only on the generator. Batch normalisation starts as the identity. A network
+    that draws its weights has those that it draws.
 
     Args:
         network: changed in place; it must be on the CPU, so that all devices start alike.
         generator: a CPU generator.
     """
+    architecture = network.architecture
+    if architecture.draws_weights:
+        dropout = network.dropout.probability
+        drawn = _drawn(*network._made_for, dropout, architecture, generator)
+        network.load_state_dict(drawn.state_dict())
+        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             fan_in = module.weight[0].numel()

@@ -6,21 +6,23 @@ The held-out part of TEST2 is taken out of the dataset here, before anything is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from shiftsearch.data.dataset import Dataset, Division, Split, divide
+from shiftsearch.data.dataset import Dataset, Division, Split, divide, joined
 from shiftsearch.data.folds import divide_into_folds
-from shiftsearch.data.preprocessing import VERSION
 from shiftsearch.data.tensors import to_device
+from shiftsearch.model.course import preprocessed_digest
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import TensorSplit
 from shiftsearch.model.folds import Fold
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol
-from shiftsearch.model.store import content_key
+from shiftsearch.model.sample_weights import sample_weights
 
 KEPT_BYTES = 2**28
 """Memory for preprocessed copies of the data on the device; one copy is kept even if larger."""
@@ -38,6 +40,8 @@ class ProtocolData:
         selection: the part of TEST2 that validates the fine-tune and ranks trials.
         together: returns TRAIN and TEST as one set, which the fine-tune may be trained on; the set
             is made at the first call.
+        weights: returns the weights of a training set, by its splits and their source, "file" or
+            "density_ratio"; they are made at the first call.
         preprocessing: how the images were changed.
         preprocessed: returns the same data with another preprocessing, and keeps the last ones.
         folds: folds of the selection part; none unless the protocol has more than one.
@@ -49,14 +53,22 @@ class ProtocolData:
     test: TensorSplit
     selection: TensorSplit
     together: Callable[[], TensorSplit]
+    weights: Callable[[tuple[str, ...], str], Tensor]
     preprocessing: PreprocessingHyperparameters
     preprocessed: Callable[[PreprocessingHyperparameters], ProtocolData]
     folds: tuple[Fold, ...] = ()
 
-    def training_set(self, splits: tuple[str, ...]) -> TensorSplit:
-        """TRAIN, TEST, or both in this order."""
+    def training_set(self, splits: tuple[str, ...], weights: str = "none") -> TensorSplit:
+        """TRAIN, TEST, or both in this order, with weights from this source.
+
+        Raises:
+            ValueError: `weights` is "file", but none of the splits has a file of weights.
+        """
         alone = {("TRAIN",): self.train, ("TEST",): self.test}
-        return alone[splits] if splits in alone else self.together()
+        train = alone[splits] if splits in alone else self.together()
+        return (
+            train if weights == "none" else replace(train, weights=self.weights(splits, weights))
+        )
 
 
 def division_of(dataset: Dataset, protocol: Protocol) -> Division:
@@ -82,16 +94,21 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
         """The data with this preprocessing, computed once while it is kept."""
 
         def on_device(split: Split) -> TensorSplit:
-            changed = Split(how.apply(split.images), split.labels)
+            changed = replace(split, images=how.apply(split.images))
             return TensorSplit(
                 *to_device(changed, device.torch_device), preprocessed_digest(split, how)
             )
 
         @cache
         def together() -> TensorSplit:
-            images = np.concatenate([train.images, test.images])
-            labels = np.concatenate([train.labels, test.labels])
-            return on_device(Split(images, labels))
+            return on_device(joined([train, test]))
+
+        @cache
+        def weights(splits: tuple[str, ...], source: str) -> Tensor:
+            own = joined([dataset.splits[name] for name in splits])
+            own = replace(own, images=how.apply(own.images))
+            found = sample_weights(source, own, how.apply(selection.images))
+            return torch.from_numpy(found).float().to(device.torch_device)
 
         chosen = on_device(selection)
 
@@ -108,19 +125,10 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
             test=on_device(test),
             selection=chosen,
             together=together,
+            weights=weights,
             preprocessing=how,
             preprocessed=preprocessed,
             folds=tuple(map(fold, folds)) if protocol.folds > 1 else (),
         )
 
     return preprocessed(PreprocessingHyperparameters())
-
-
-def preprocessed_digest(split: Split, how: PreprocessingHyperparameters) -> str:
-    """What a split and its preprocessing are called in keys; without one, the split's digest.
-
-    It names the steps, not the preprocessed values: those may differ in their last bits between
-    machines, and a stage must be found again from another one.
-    """
-    content = how.content()
-    return content_key([split.digest(), content, VERSION]) if content else split.digest()

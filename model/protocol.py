@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -131,12 +132,14 @@ class ProtocolRun:
         parent: StageResult | None = None,
         until: int | None = None,
     ) -> StageResult:
-        train = self.data.training_set(
-            training_splits(stage, self._hyperparameters, self._protocol)
-        )
+        values = getattr(self._hyperparameters, stage)
+        splits = training_splits(stage, self._hyperparameters, self._protocol)
+        train = self.data.training_set(splits, values.sample_weights)
+        if stage == "fine_tune" and values.train_share:
+            train = replace(train, from_train=len(self.data.train.labels))
         course = Course(
             stage,
-            getattr(self._hyperparameters, stage),
+            values,
             getattr(self._protocol, stage),
             train.digest,
             validation.digest,
@@ -145,6 +148,7 @@ class ProtocolRun:
             *self._seeds,
             () if parent is None else (parent.key,),
             self._hyperparameters.network.architecture,
+            self.data.selection.digest if values.sample_weights == "density_ratio" else "",
         )
         return run_stage(
             course,

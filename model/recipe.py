@@ -15,9 +15,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shiftsearch.data.augmentation import augment
-from shiftsearch.data.mixup import mixed
+from shiftsearch.data.mixup import TINY, mixed
+from shiftsearch.model.averaging import Share, exponential, uniform
 from shiftsearch.model.balance import balanced_order, balanced_weights
+from shiftsearch.model.batches import composed_order, from_train_per_batch
 from shiftsearch.model.course import Course
+from shiftsearch.model.engine import TensorSplit
 from shiftsearch.model.hyperparameters import FineTuneHyperparameters, Hyperparameters, Protocol
 from shiftsearch.model.optimiser import SGD, AdamW, Optimiser
 from shiftsearch.model.unfreezing import UNFREEZING
@@ -43,20 +46,33 @@ class Recipe:
         batch_size: images per step.
         dropout: probability of zeroing an input of the head.
         changes_images: whether `augment` changes anything.
-        ema_decay: of the average of weights, see `model.averaging`; 0: the weights themselves are
-            validated and kept.
+        average: the shares of an average of weights, which is validated and kept from its first
+            update on; None without an average.
+        averages_steps: whether each step updates the average.
+        adapts: whether all batch statistics are re-estimated on the training set before the first
+            epoch.
+        follows: whether the batch statistics of frozen layers follow the training batches.
     """
 
     def __init__(self, course: Course) -> None:
         hyperparameters = course.hyperparameters
         self.course, self.batch_size = course, hyperparameters.batch_size
-        self.dropout, self.ema_decay = hyperparameters.dropout, hyperparameters.ema_decay
+        self.dropout = hyperparameters.dropout
+        self.averages_steps = hyperparameters.ema_decay > 0
+        self.average: Share | None = uniform if hyperparameters.swa_from < 1 else None
+        if self.averages_steps:
+            self.average = exponential(hyperparameters.ema_decay)
+        self.adapts = self.follows = False
+        if isinstance(hyperparameters, FineTuneHyperparameters):
+            self.adapts = hyperparameters.batch_norm == "adapted"
+            self.follows = hyperparameters.batch_norm == "training"
         self.changes_images = hyperparameters.augmentation.is_on
 
     def rates(self, epoch: int, learning_rate: float) -> tuple[float, ...]:
         """The learning rate of each layer in an epoch, the head's last.
 
-        A layer with rate 0 is frozen: it has no gradient and keeps its batch statistics.
+        A layer with rate 0 is frozen: it has no gradient, and keeps its batch statistics unless
+        `follows`.
 
         Args:
             epoch: counted from 1.
@@ -72,32 +88,62 @@ class Recipe:
             for i, is_frozen in enumerate(frozen)
         )
 
-    def order(self, labels: Tensor, epoch: int) -> Tensor:
+    def averages(self, epoch: int) -> bool:
+        """Whether the end of an epoch, counted from 1, updates the average of weights."""
+        fraction = (epoch - 1) / self.course.schedule.max_epochs
+        return fraction >= self.course.hyperparameters.swa_from
+
+    def order(self, train: TensorSplit, epoch: int) -> Tensor:
         """The images that an epoch trains on, in order.
 
         Drawn on the CPU, so that every device sees the same order.
 
         Args:
-            labels: [N] int64, the training set's.
+            train: the training set, N images.
             epoch: counted from 1.
 
         Returns:
             [M] int64 positions in 0..N - 1, on the CPU.
         """
-        draws = self.generator("order", epoch)
+        draws, first = self.generator("order", epoch), train.from_train
+        if not first:
+            return self._drawn(train.labels, draws)
+        values = self.course.hyperparameters
+        share = values.train_share if isinstance(values, FineTuneHyperparameters) else 0.0
+        return composed_order(
+            first + self._drawn(train.labels[first:], draws),
+            lambda: self._drawn(train.labels[:first], draws),
+            self.batch_size,
+            from_train_per_batch(self.batch_size, share),
+        )
+
+    def _drawn(self, labels: Tensor, draws: torch.Generator) -> Tensor:
+        """One pass over images with these labels: [M] int64 positions."""
         if self.course.hyperparameters.balance == "sampling":
             return balanced_order(labels.cpu(), draws)
         return torch.randperm(len(labels), generator=draws)
 
-    def weights(self, labels: Tensor) -> Tensor | None:
+    def weights(self, train: TensorSplit) -> Tensor | None:
         """The weight of each image in the loss: [N] float32 >= 0; None if all weigh the same.
 
+        The mean is 1, of TRAIN's and of TEST's images each if batches have a fixed share of both.
+
         Args:
-            labels: [N] int64, the training set's.
+            train: the training set, N images.
         """
-        if self.course.hyperparameters.balance == "weights":
-            return balanced_weights(labels)
-        return None
+        is_balanced = self.course.hyperparameters.balance == "weights"
+        if train.weights is None and not is_balanced:
+            return None
+        found = []
+        for part in (slice(train.from_train), slice(train.from_train, None)):
+            labels = train.labels[part]
+            own = None if train.weights is None else train.weights[part]
+            if is_balanced and len(labels):
+                own = balanced_weights(labels, own)
+            elif own is not None:
+                own = own / own.mean().clamp_min(TINY)
+            found += [] if own is None else [own]
+        return torch.cat(found)
 
     def augment(
         self, images: Tensor, labels: Tensor, weights: Tensor | None, draws: torch.Generator
@@ -131,7 +177,7 @@ class Recipe:
         if weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
-        return (losses * weights).sum() / weights.sum()
+        return (losses * weights).sum() / weights.sum().clamp_min(TINY)
 
     def optimiser(self, parameters: Sequence[Parameter]) -> Optimiser:
         """The optimiser of the parameters that are trained in at least one epoch of the stage.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shiftsearch.model.evaluation import Evaluation
+from shiftsearch.model.objective import BALANCED_ACCURACY, F1_MACRO
 from shiftsearch.model.result import Matrix, ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Store
@@ -46,7 +47,13 @@ class StageReport:
 
 
 def _summary(evaluation: Evaluation) -> SplitResult:
-    return SplitResult(evaluation.n, evaluation.accuracy, evaluation.loss)
+    return SplitResult(
+        evaluation.n,
+        evaluation.accuracy,
+        evaluation.loss,
+        balanced_accuracy=BALANCED_ACCURACY.of_split(evaluation),
+        f1_macro=F1_MACRO.of_split(evaluation),
+    )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class SplitResult:
         n: number of images.
         accuracy: fraction of the images that are classified correctly, in 0..1.
         loss: mean cross-entropy, in nats.
+        balanced_accuracy, f1_macro: scores of `model.objective`, in 0..1; None in results of
+            earlier versions.
         per_class: accuracy of each class, None for a class without images; only in results of the
             first version, later versions keep it in the store.
         confusion: confusion matrix; only in results of the first version.
@@ -35,6 +37,8 @@ class SplitResult:
     loss: float
     per_class: Sequence[float | None] | None = None
     confusion: Matrix | None = None
+    balanced_accuracy: float | None = None
+    f1_macro: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; None is left out."""
@@ -101,7 +105,7 @@ class ProtocolResult:
 
     @property
     def test2_accuracy(self) -> float:
-        """The objective: accuracy on the selection part after the whole protocol, in 0..1."""
+        """Accuracy on the selection part after the whole protocol, in 0..1."""
         return self.fine_tune.test2.accuracy
 
     def stage(self, name: Stage) -> StageSummary:

@@ -23,10 +23,11 @@ from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest, TensorSplit
 from shiftsearch.model.freezing import freeze
-from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.network import Network, allocate, initialise
 from shiftsearch.model.prefix import FrozenPrefix
 from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.stage import OnEpoch, StageResult, drive, stage_steps
+from shiftsearch.model.statistics import re_estimate
 from shiftsearch.model.store import Store
 
 VALIDATION_BATCH = 512
@@ -95,19 +96,20 @@ class NetworkEngine:
         self.network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if device.fuses:
             self.network.fuse()
-        self.average = None
-        if recipe.ema_decay:
-            self.average = AveragedNetwork(self.network, recipe.ema_decay)
-        epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
+        if recipe.adapts:
+            re_estimate(self.network, [True] * len(self.network.layers), train.images, device)
+        share = recipe.average
+        self.average = None if share is None else AveragedNetwork(self.network, share)
+        self._epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
         parameters = [
             (parameter, i)
             for i, layer in enumerate((*self.network.layers, self.network.head))
-            if any(rates[i] for rates in epochs)
+            if any(rates[i] for rates in self._epochs)
             for parameter in layer.parameters()
         ]
         self._layers = [i for _, i in parameters]
         self.optimiser = recipe.optimiser([parameter for parameter, _ in parameters])
-        self.weights = recipe.weights(train.labels)
+        self.weights = recipe.weights(train)
         self._frozen: list[bool] = []
         self._rates: list[float] = []
 
@@ -119,6 +121,8 @@ class NetworkEngine:
         self._follow(request)
         train_loss, train_accuracy, images, updates = self._train(request.number)
         trained = time.perf_counter()
+        if self.average is not None and self.recipe.averages(request.number):
+            self._average_epoch(self.average, request.number)
         validation_loss, validation_accuracy = self._validate()
         return ComputedEpoch(
             train_loss,
@@ -138,8 +142,9 @@ class NetworkEngine:
         rates = self.recipe.rates(request.number, request.learning_rate)
         frozen = [rate == 0 for rate in rates]
         if frozen != self._frozen:
-            freeze(self.network, frozen)
-            count = len(list(takewhile(bool, frozen[:-1])))
+            freeze(self.network, frozen, follow=self.recipe.follows)
+            # Layers whose statistics follow are no fixed function of an image.
+            count = 0 if self.recipe.follows else len(list(takewhile(bool, frozen[:-1])))
             self.prefix = FrozenPrefix(self.network, count, self.device)
             self._frozen = frozen
         self._rates = [rates[i] for i in self._layers]
@@ -147,7 +152,7 @@ class NetworkEngine:
     def _train(self, epoch: int) -> tuple[float, float, int, int]:
         """Train one epoch: mean loss and accuracy over its images, their number, and the steps."""
         recipe, split, place = self.recipe, self.train, self.device.torch_device
-        order = recipe.order(split.labels, epoch).to(place)
+        order = recipe.order(split, epoch).to(place)
         draws = recipe.generator("augmentation", epoch, place)
         self.network.train()
         self.network.dropout.generator = recipe.generator("dropout", epoch, place)
@@ -176,7 +181,7 @@ class NetworkEngine:
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step(self._rates)
-            if self.average is not None:
+            if self.average is not None and recipe.averages_steps:
                 self.average.update()
             # Kept on the device: reading a number would make every step wait.
             loss_sum += loss.detach() * len(indices)
@@ -185,12 +190,27 @@ class NetworkEngine:
             updates += 1
         return loss_sum.item() / seen, right.item() / seen, seen, updates
 
+    def _average_epoch(self, average: AveragedNetwork, epoch: int) -> None:
+        """Take the weights into the average, and re-estimate its statistics where they changed."""
+        average.update()
+        changed = [
+            self.recipe.follows or any(rates[i] for rates in self._epochs[:epoch])
+            for i in range(len(self.network.layers))
+        ]
+        re_estimate(average.network, changed, self.train.images, self.device)
+
+    @property
+    def _kept(self) -> Network:
+        """The network that is validated and kept: an average once it has begun."""
+        if self.average is None or self.average.updates == 0:
+            return self.network
+        return self.average.network
+
     @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
-        network, prefix = self.network, self.prefix
-        if self.average is not None:
+        network, prefix = self._kept, self.prefix
+        if network is not self.network:
             # A layer's average still moves after the layer is frozen, so no outputs are kept.
-            network = self.average.network
             prefix = FrozenPrefix(network, 0, self.device)
         network.eval()
         split = self.validation
@@ -218,8 +238,7 @@ class NetworkEngine:
         }
 
     def _weights(self) -> dict[str, Tensor]:
-        kept = self.network if self.average is None else self.average.network
-        return {k: t.detach().cpu().clone() for k, t in kept.state_dict().items()}
+        return {k: t.detach().cpu().clone() for k, t in self._kept.state_dict().items()}
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"network.{k}": t for k, t in self.network.state_dict().items()}

@@ -18,24 +18,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from torch.nn import Module
 
     from shiftsearch.model.bundle import Bundle
 
 __all__ = ["Model", "Run", "SearchEnded", "load", "run_search"]
 
 
-def load(bundle: str | os.PathLike[str]) -> Model:
+def load(
+    bundle: str | os.PathLike[str],
+    network: Callable[[int, tuple[int, int]], Module] | None = None,
+) -> Model:
     """Load an exported model.
 
     Args:
         bundle: its folder, such as `runs/mine/best`. Every file is checked; nothing is unpickled.
+        network: if the model is your own network, the function that builds it from the number of
+            classes and the images' (H, W). A bundle holds no code.
 
     Raises:
         ValueError: the folder is not a complete bundle; `problems` has a line for each fault.
@@ -43,7 +49,7 @@ def load(bundle: str | os.PathLike[str]) -> Model:
     from shiftsearch.experiments.run_folder import user_path
     from shiftsearch.model.bundle import load_bundle
 
-    return Model(load_bundle(user_path(os.fspath(bundle))))
+    return Model(load_bundle(user_path(os.fspath(bundle)), network))
 
 
 class Model:

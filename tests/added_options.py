@@ -85,10 +85,10 @@ def augmentation(root: Path) -> None:
 def block(root: Path) -> None:
     """It is searched, trained, exported, loaded, evaluated and explained."""
     name, values = "network.name", {"fine_tune.frozen_layers": 1}
-    raw = {name: {"choices": ["three blocks", "residual"]}, "fine_tune": {"frozen_layers": 1}}
-    configuration = drawn(raw, {name: "residual"})
+    raw = {name: {"choices": ["three blocks", "shortcuts"]}, "fine_tune": {"frozen_layers": 1}}
+    configuration = drawn(raw, {name: "shortcuts"})
     chosen = Hyperparameters.from_flat(configuration)
-    assert chosen == Hyperparameters.from_flat({name: "residual", **values})
+    assert chosen == Hyperparameters.from_flat({name: "shortcuts", **values})
     store = open_store(root / "store")
     run = ProtocolRun(chosen, prepare(DATA, PROTOCOL, DEVICE), PROTOCOL, store, DEVICE, seed=0)
     result = run_protocol(run)
@@ -100,7 +100,7 @@ def block(root: Path) -> None:
         protocol=PROTOCOL, metrics=[], versions={}, seed=0, number=0, replicate=0,
     )  # fmt: skip
     bundle = load_bundle(folder)
-    assert bundle.record.architecture.name == "residual"
+    assert bundle.record.architecture.name == "shortcuts"
     selection = bundle.evaluate(DATA, DEVICE)[-2]
     assert selection["part"] == "selection"
     assert selection["accuracy"] == result.fine_tune.test2.accuracy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 
 
@@ -21,3 +23,15 @@ def made_result(
     return ProtocolResult(
         made_stage(0.56, before, 4, seconds[0]), made_stage(0.97, value, 3, seconds[1], "c1-0003")
     )
+
+
+def with_scores(
+    result: ProtocolResult, balanced_accuracy: float, f1_macro: float = 0.5
+) -> ProtocolResult:
+    """The result with these scores after fine-tuning on TEST2, and half of each before."""
+
+    def scored(stage: StageSummary, share: float) -> StageSummary:
+        scores = {"balanced_accuracy": share * balanced_accuracy, "f1_macro": share * f1_macro}
+        return replace(stage, test2=replace(stage.test2, **scores))
+
+    return ProtocolResult(scored(result.baseline, 0.5), scored(result.fine_tune, 1.0))

@@ -71,8 +71,9 @@ class LayerChange:
 
     Attributes:
         name: the layer's name, or "head".
-        frozen: whether it was frozen in every epoch of fine-tuning. Then both changes are 0,
-            and `cka` is 1 if all layers before it are frozen too.
+        frozen: whether it was frozen in every epoch of fine-tuning. Then its weights do not
+            change, its statistics only if `batch_norm` lets them, and `cka` is 1 if neither its
+            nor the layers before it changed.
         cka: linear CKA, 0..1, between the layer's outputs before and after fine-tuning on
             TEST2's selection part; None if an output does not depend on the image.
         weight_change: |after - before| / |before| over all trained parameters together, >= 0;

@@ -125,7 +125,7 @@ def summarise_split(
     pixels = len(positions) * total.size
     mean = float(total.sum()) / pixels
     stage, strengths = augmentation or (None, None)
-    if strengths is not None and not any(strengths.model_dump().values()):
+    if strengths is not None and not strengths.is_on:
         stage = strengths = None
     return SplitSummary(
         name=name,

@@ -11,7 +11,9 @@ the name of a drift of the synthetic set. With `--all` the bases and options of 
 compared, a table for each base. It needs no Ray and uses one process. What is trained stays in
 FOLDER, so the same command goes on after a break, and more seeds or options cost only what is
 new. Its file results.jsonl is enough for that; the recorded ones lie in `recordings/ablation`.
-Only the selection part of TEST2 is scored.
+Only the selection part of TEST2 is scored. With `--imbalance 10` class sizes fall from all images
+to a tenth; then a second table has the balanced accuracy, and the option that each objective would
+choose is named.
 """
 
 from __future__ import annotations
@@ -20,11 +22,10 @@ import argparse
 import json
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
 from functools import cache, partial
 from pathlib import Path
-from statistics import fmean, stdev
 
 import yaml
 
@@ -32,12 +33,15 @@ from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.synthetic import synthesize
-from shiftsearch.experiments.benchmarks.turns import circumstances, mean_interval
+from shiftsearch.experiments.benchmarks.ablation_table import Trained, Variant, chosen, rows
+from shiftsearch.experiments.benchmarks.imbalance import imbalanced
+from shiftsearch.experiments.benchmarks.turns import circumstances
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.mapping import set_value
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
 from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.result import STAGES, ProtocolResult
@@ -45,29 +49,6 @@ from shiftsearch.model.store import content_key, open_store
 
 OPTIONS = Path(__file__).with_name("options.yaml")
 STUDY_SEED = 0
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An option to compare.
-
-    Attributes:
-        name: the values that make it.
-        hyperparameters: the configuration.
-        protocol: the protocol.
-    """
-
-    name: str
-    hyperparameters: Hyperparameters
-    protocol: Protocol
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One training: accuracy on TEST2's selection part, 0..1; processor seconds of both stages."""
-
-    accuracy: float
-    seconds: float
 
 
 def variant(base: Sequence[str], option: Sequence[str]) -> Variant:
@@ -86,38 +67,6 @@ def variant(base: Sequence[str], option: Sequence[str]) -> Variant:
     return Variant(name, Hyperparameters.from_flat(configuration), experiment.protocol)
 
 
-def rows(variants: Sequence[Variant], trained: Mapping[tuple[int, int], Trained]) -> list[str]:
-    """The table in Markdown; differences are paired by seed.
-
-    Args:
-        variants: the base first.
-        trained: by the variant's position and the seed; a training that diverged is missing.
-    """
-    lines = [
-        "| option | n | TEST2, selection part: mean | sd | minus base, points | CPU seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for place, one in enumerate(variants):
-        own = {seed: t for (at, seed), t in trained.items() if at == place}
-        if not own:
-            lines.append(f"| {one.name} | 0 | - | - | - | - |")
-            continue
-        accuracies = [100 * t.accuracy for t in own.values()]
-        shared = [seed for seed in own if (0, seed) in trained]
-        differences = [100 * (own[s].accuracy - trained[0, s].accuracy) for s in shared]
-        difference = "-"
-        if place and len(differences) > 1:
-            middle, low, high = mean_interval(differences)
-            difference = f"{middle:+.2f} ({low:+.2f} to {high:+.2f})"
-        deviation = f"{stdev(accuracies):.2f}" if len(accuracies) > 1 else "-"
-        seconds = fmean(t.seconds for t in own.values())
-        lines.append(
-            f"| {one.name} | {len(own)} | {fmean(accuracies):.2f} % | {deviation} | {difference} |"
-            f" {seconds:.1f} |"
-        )
-    return lines
-
-
 class Clock:
     """Processor seconds of stages by result key, kept in a file beside the store.
 
@@ -130,7 +79,7 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
         self._known: dict[str, float] = dict(map(json.loads, lines))
         self._now: dict[str, float] = {}
         self._last = 0.0
@@ -153,16 +102,16 @@ class Clock:
             key = getattr(result, stage).key
             if key not in self._known:
                 self._known[key] = round(self._now[stage], 2)
-                with self._file.open("a") as lines:
+                with self._file.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps([key, self._known[key]]) + "\n")
         return sum(self._known[getattr(result, stage).key] for stage in STAGES)
 
 
 class Results:
-    """What was trained, in a file: JSON lines of [key, seed, accuracy, seconds].
+    """What was trained, in a file: JSON lines of [key, seed, accuracy, seconds, balanced].
 
-    The key is the content of dataset, configuration and protocol. A training that diverged has
-    no accuracy.
+    The key is the content of dataset, configuration and protocol; `balanced` is the balanced
+    accuracy. A training that diverged has no accuracy.
 
     Args:
         file: read at once; each new result is added to it.
@@ -171,7 +120,7 @@ class Results:
 
     def __init__(self, file: Path, digest: str) -> None:
         self._file, self._digest = file, digest
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
         self._known = {(key, seed): rest for key, seed, *rest in map(json.loads, lines)}
 
     def _key(self, one: Variant) -> str:
@@ -183,12 +132,12 @@ class Results:
         place = self._key(one), seed
         if place not in self._known:
             trained = train()
-            values = (trained.accuracy, trained.seconds) if trained else (None, None)
+            values = astuple(trained) if trained else (None, None, None)
             self._known[place] = list(values)
-            with self._file.open("a") as lines:
+            with self._file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps([*place, *values]) + "\n")
-        accuracy, seconds = self._known[place]
-        return None if accuracy is None else Trained(accuracy, seconds)
+        accuracy, *rest = self._known[place]
+        return None if accuracy is None else Trained(accuracy, *rest)
 
 
 def compare(
@@ -230,7 +179,8 @@ def compare(
             print(f"seed {seed}, {one.name}: {error}", flush=True)
             return None
         print(f"seed {seed}, {one.name}: {result.test2_accuracy:.2%}", flush=True)
-        return Trained(result.test2_accuracy, round(clock.seconds(result), 2))
+        seconds, balanced = round(clock.seconds(result), 2), BALANCED_ACCURACY.of(result)
+        return Trained(result.test2_accuracy, seconds, balanced)
 
     found = {
         (place, seed): results.of(one, seed, partial(train, one, seed))
@@ -244,7 +194,7 @@ def tables(options: Namespace) -> dict[str, list[Variant]]:
     """The variants of each table, by its title."""
     if not options.all:
         return {"": [variant(options.base, option) for option in ([], *options.option)]}
-    listed = yaml.safe_load(OPTIONS.read_text())
+    listed = yaml.safe_load(OPTIONS.read_text("utf-8"))
     return {
         f"Base: {title}": [
             variant(base, []),
@@ -268,9 +218,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="what options.yaml lists")
     parser.add_argument("--base", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--option", nargs="+", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--imbalance", type=float, default=1.0, metavar="FACTOR")
     options = parser.parse_args(argv)
+    if not options.imbalance >= 1:
+        parser.error(f"--imbalance {options.imbalance:g}: must be at least 1")
     data: str = options.data
     dataset = synthesize(drift=data) if data in DRIFTS else open_dataset(Path(data))[0]
+    if options.imbalance > 1:
+        dataset = imbalanced(dataset, options.imbalance)
     compared = tables(options)
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(1, options.seeds + 1)
@@ -282,6 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for title, variants in compared.items():
         print(f"\n{title}\n" if title else "")
         print("\n".join(rows(variants, trained[title])))
+        if options.imbalance > 1:
+            print("\n" + "\n".join(rows(variants, trained[title], BALANCED_ACCURACY)) + "\n")
+            for objective in (ACCURACY, BALANCED_ACCURACY):
+                best = chosen(variants, trained[title], objective)
+                print(f"best by {objective.title}: {best.name}")
     return 0
 
 

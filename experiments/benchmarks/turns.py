@@ -19,6 +19,8 @@ from typing import TypeVar
 
 from scipy.stats import t as student
 
+from shiftsearch.model.latency import processor
+
 T = TypeVar("T")
 
 
@@ -96,9 +98,8 @@ def _machine() -> str:
     facts = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
     flags = facts.get("flags", "").split()
     fast = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-    name = facts.get("model name") or platform.processor() or platform.machine()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {os.cpu_count()} cores ({' '.join(fast) or 'no AVX-512'}){load}"
+    return f"{processor()}, {os.cpu_count()} cores ({' '.join(fast) or 'no AVX-512'}){load}"
 
 
 def _versions() -> str:

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES
 from shiftsearch.experiments.live.pace import Pace
 from shiftsearch.experiments.live.tally import Counts, RunningJob
 from shiftsearch.experiments.wording import one_line
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.study.records import TrialRecord
@@ -25,6 +27,13 @@ SCHEMA = 1
 
 Phase = Literal["starting", "search", "retrain", "concluding", "ended"]
 Outcome = Literal["complete", "interrupted", "too many failures", "error"]
+
+OUTCOMES: Mapping[int, Outcome] = {
+    DONE: "complete",
+    TOO_MANY_FAILURES: "too many failures",
+    INTERRUPTED: "interrupted",
+}
+"""Outcomes by the exit code of the search."""
 
 _KEPT = 5
 """Number of ended jobs, and of failures, in the snapshot."""
@@ -41,6 +50,7 @@ class Board:
         wanted: number of trials to complete.
         max_epochs: largest number of epochs by stage, `baseline` and `fine_tune`.
         trials: the study's trials from earlier calls.
+        objective: what the trials are ranked by.
 
     Attributes:
         version: increases with every event.
@@ -54,7 +64,9 @@ class Board:
         wanted: int,
         max_epochs: Mapping[str, int],
         trials: Sequence[TrialRecord] = (),
+        objective: Objective = ACCURACY,
     ) -> None:
+        self._objective = objective
         self._name, self._max_epochs = name, dict(max_epochs)
         self._lock = threading.Lock()
         self._phase: Phase = "starting"
@@ -171,8 +183,9 @@ class Board:
         seconds: float,
     ) -> None:
         """Add the job to the ended or failed ones, and keep it if it is the best."""
-        before = None if result is None else result.baseline.test2.accuracy
-        after = None if result is None else result.test2_accuracy
+        value = self._objective.of_split
+        before = None if result is None else value(result.baseline.test2)
+        after = None if result is None else value(result.fine_tune.test2)
         known = None if self._best is None else self._best["after"]
         best = job.phase == "search" and after is not None and (known is None or after > known)
         shown = {"name": job.name, "trial": job.number, "before": before, "after": after}
@@ -194,12 +207,12 @@ class Board:
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values; accuracies in 0..1 on TEST2's selection part.
 
-        Keys besides `schema`: name, phase, outcome (null until the end), message (of an error),
-        stop_reason (empty while jobs are asked for), seconds (since the driver started),
-        phase_seconds, seconds_left (in the phase; null if unknown), concurrency, counts (of the
-        search: wanted, done, pruned, which are among the done, failed, lost; and running), retrain
-        (the same counts of retraining, null before it), running, workers, best, ended and failures
-        (newest last).
+        Keys besides `schema`: name, objective (what `before` and `after` of a job are), phase,
+        outcome (null until the end), message (of an error), stop_reason (empty while jobs are
+        asked for), seconds (since the driver started), phase_seconds, seconds_left (in the phase;
+        null if unknown), concurrency, counts (of the search: wanted, done, pruned, which are among
+        the done, failed, lost; and running), retrain (the same counts of retraining, null before
+        it), running, workers, best, ended and failures (newest last).
         """
         with self._lock:
             now = time.monotonic()
@@ -207,6 +220,7 @@ class Board:
             return {
                 "schema": SCHEMA,
                 "name": self._name,
+                "objective": self._objective.name,
                 "phase": self._phase,
                 "outcome": self._outcome,
                 "message": self._message,

@@ -112,7 +112,7 @@ class Progress:
         snapshot, took = self._board.snapshot(), duration(time.monotonic() - self._began)
         best = ""
         if self._phase == "search" and snapshot["best"] is not None:
-            best = f"; best: {best_line(snapshot['best'])}"
+            best = f"; best: {best_line(snapshot)}"
         self._say(f"{self._phase} ended after {took}: {counts_line(snapshot)}{best}", stays=True)
         if self._live is not None:  # in a pipe they have been printed already
             for failure in snapshot["failures"]:

@@ -20,7 +20,7 @@ from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.signs import Sign, read_status, sign_of_life, this_process
 from shiftsearch.experiments.outcome.result_rows import final_row, rows_of
 from shiftsearch.experiments.run_folder import NotARun, Run
-from shiftsearch.search.study.records import TrialRecord, stored_trials
+from shiftsearch.search.study.records import TrialRecord, objective_of, stored_trials
 
 
 def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
@@ -116,8 +116,9 @@ def trials_of(run: Run) -> list[TrialRecord]:
 def _from_study(run: Run) -> dict[str, Any]:
     """A snapshot made from the study and the definition; it has no running jobs."""
     trials = trials_of(run)
-    definition = _definition(run)
-    board = Board(str(definition.get("name", "")), int(definition.get("trials", 0)), {}, trials)
+    definition = definition_of(run)
+    name, wanted = str(definition.get("name", "")), int(definition.get("trials", 0))
+    board = Board(name, wanted, {}, trials, objective_of(trials))
     snapshot = board.snapshot()
     counts = snapshot["counts"]
     counts["running"] = sum(trial.state == "running" for trial in trials)
@@ -131,7 +132,8 @@ def _from_study(run: Run) -> dict[str, Any]:
     return {**snapshot, **unknown}
 
 
-def _definition(run: Run) -> Mapping[str, Any]:
+def definition_of(run: Run) -> Mapping[str, Any]:
+    """The run's experiment as it is written; empty if it cannot be read."""
     try:
         read = yaml.safe_load(run.definition.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
@@ -180,4 +182,6 @@ def _final(result: Mapping[str, Any], configuration: str) -> dict[str, Any] | No
     if row is None:
         return None
     kept = ("part", "label", "n", "accuracy", "interval")
-    return {"number": result[configuration]["number"], **{key: getattr(row, key) for key in kept}}
+    found = {key: getattr(row, key) for key in kept}
+    found |= {"scores": dict(row.scores)} if row.scores else {}
+    return {"number": result[configuration]["number"], **found}

@@ -13,22 +13,37 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shiftsearch.experiments.live.status import trials_of
+from shiftsearch.experiments.live.status import definition_of, trials_of
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import duration, one_line, percent
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.search.judging.front import front
+from shiftsearch.search.study.goals import COSTS
 
 _PADDING = 2
-_OBJECTIVE = "test2_accuracy"
-_ACCURACIES = ("test2_accuracy_before", "test2_accuracy_after")
-_HEADINGS = {
-    "trial": "number",
-    "before": _ACCURACIES[0],
-    "after": _ACCURACIES[1],
-    "epochs": "baseline_epochs",
-    "time": "seconds",
-}
-"""The table's headings for columns of `trials.csv`; --sort accepts them, too."""
+
+
+def _objective(frame: pd.DataFrame) -> str:
+    """The objective's column; the columns before and after fine-tuning have longer names."""
+    return next(o.column for o in OBJECTIVES.values() if o.column in frame.columns)
+
+
+def _headings(frame: pd.DataFrame) -> dict[str, str]:
+    """The table's headings for columns of `trials.csv`; --sort accepts them, too."""
+    objective = _objective(frame)
+    return {
+        "trial": "number",
+        "before": f"{objective}_before",
+        "after": f"{objective}_after",
+        "epochs": "baseline_epochs",
+        "time": "seconds",
+    }
+
+
+def _is_score(column: str) -> bool:
+    """Whether a column holds accuracies or another score."""
+    return any(f"_{name}" in column for name in OBJECTIVES)
 
 
 class WrongOption(ValueError):  # noqa: N818, named by its cause
@@ -42,7 +57,10 @@ INPUT_ERRORS = (NotARun, WrongOption)
 def trials(options: Namespace, console: Console) -> int:
     """`shiftsearch trials`."""
     run = Run(options.run)
-    frame = trials_frame(trials_of(run))
+    found = trials_of(run)
+    frame = trials_frame(found)
+    if options.pareto:
+        frame = frame[frame["number"].isin([t.number for t in front(found, _costs_of(run))])]
     column = column_of(frame, options.sort)
     rows = arranged(frame, column, options.top)
     if options.csv:
@@ -54,13 +72,25 @@ def trials(options: Namespace, console: Console) -> int:
     return 0
 
 
+def _costs_of(run: Run) -> Sequence[str]:
+    """The costs among the run's objectives.
+
+    Raises:
+        WrongOption: the run has one objective.
+    """
+    costs = definition_of(run).get("objectives", ())[1:]
+    if not costs:
+        raise WrongOption("--pareto: this run has one objective; see `objectives` in README.md")
+    return list(costs)
+
+
 def column_of(frame: pd.DataFrame, sort: str | None) -> str | None:
     """The column that `--sort` gives by its name, its heading or the end of its dotted name.
 
     Raises:
         WrongOption: there is no such column, or several; the message names the nearest.
     """
-    column = _HEADINGS.get(sort or "", sort)
+    column = _headings(frame).get(sort or "", sort)
     if column is None or column in frame.columns:
         return column
     ends = [name for name in frame.columns if name.endswith(f".{column}")]
@@ -87,9 +117,9 @@ def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.Dat
     """
     if top is not None and top < 1:
         raise WrongOption(f"--top {top}: must be at least 1")
-    column = column or ("number" if top is None else _OBJECTIVE)
+    column = column or ("number" if top is None else _objective(frame))
     rows = frame.sort_values(
-        column, ascending="accuracy" not in column, na_position="last", kind="stable"
+        column, ascending=not _is_score(column), na_position="last", kind="stable"
     )
     return rows if top is None else rows.head(top)
 
@@ -102,20 +132,26 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
         width: width of the terminal, in characters.
         first: a column that is always shown, because the rows are sorted by it.
     """
+    objective = _objective(rows)
+    before, after = f"{objective}_before", f"{objective}_after"
+    value = "TEST2"
+    if objective != ACCURACY.column:
+        value = objective.replace("_", "\n").replace("test2", "TEST2")
     columns: dict[str, list[str]] = {
         "trial": [str(n) for n in rows["number"]],
         "state": list(rows["state"]),
         "role": [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)],
-        "TEST2\nbefore": [_cell(v, _ACCURACIES[0]) for v in rows[_ACCURACIES[0]]],
-        "TEST2\nafter": [_cell(v, _ACCURACIES[1]) for v in rows[_ACCURACIES[1]]],
+        f"{value}\nbefore": [_cell(v, before) for v in rows[before]],
+        f"{value}\nafter": [_cell(v, after) for v in rows[after]],
         "epochs": [
             "" if pd.isna(b) else f"{b}+{f}"
             for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)
         ],
         "time": [_cell(v, "seconds") for v in rows["seconds"]],
     }
-    shown = {"number", "state", "role", "branch_of", _OBJECTIVE, *_ACCURACIES, "seconds"}
-    more = [name for name in rows.columns if "." in name and rows[name].nunique(dropna=False) > 1]
+    shown = {"number", "state", "role", "branch_of", objective, before, after, "seconds"}
+    able = [name for name in rows.columns if "." in name or name in COSTS]
+    more = [name for name in able if rows[name].nunique(dropna=False) > 1]
     more = [name for name in more if not rows[name].isna().all()]
     if first is not None and first not in shown:
         more = [first, *(name for name in more if name != first)]
@@ -152,12 +188,14 @@ def _role(role: Any, root: Any) -> str:
 def _cell(value: Any, column: str) -> str:
     if pd.isna(value):
         return ""
-    if "accuracy" in column:
+    if _is_score(column):
         return percent(float(value))
     if column == "seconds":
         return duration(float(value))
     if pd.api.types.is_bool(value):
         return str(value).lower()
+    if column in COSTS:
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 

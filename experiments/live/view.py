@@ -10,7 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from shiftsearch.experiments.outcome.result_rows import in_words
 from shiftsearch.experiments.wording import duration, interval, percent
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
 _RUNNING = {"running": 10, "stage": 9, "epoch": 8, "validation": 10, "for": 8, "baseline of": 0}
@@ -127,13 +129,15 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(snapshot["message"], style="red")
     if snapshot["best"] is not None:
         best = "best of the search" if snapshot["outcome"] == "complete" else "best so far"
-        yield Text(f"{best}: {best_line(snapshot['best'])}", style="green")
+        yield Text(f"{best}: {best_line(snapshot)}", style="green")
 
 
-def best_line(best: Mapping[str, Any]) -> str:
-    """The best trial: accuracies before and after fine-tuning."""
+def best_line(snapshot: Mapping[str, Any]) -> str:
+    """The best trial of a snapshot that has one: its objective before and after fine-tuning."""
+    best, name = snapshot["best"], snapshot.get("objective", ACCURACY.name)
+    what = "" if name == ACCURACY.name else f"{OBJECTIVES[name].title} "
     return (
-        f"{best['name']}, {percent(best['before'])} -> {percent(best['after'])} on TEST2, "
+        f"{best['name']}, {what}{percent(best['before'])} -> {percent(best['after'])} on TEST2, "
         "selection part"
     )
 
@@ -247,6 +251,7 @@ def result_lines(document: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"{name}: trial {row['number']}, {percent(row['accuracy'])} "
                 f"{interval(row['interval'])} on TEST2 ({row['label']}, n = {row['n']})"
+                + "".join(f"; {words}" for words in in_words(row.get("scores", {})))
             )
     places = (("report", result["report"]), ("model", result["bundle"]))
     return lines + [f"{name}: {path}" for name, path in places if path]

@@ -35,7 +35,7 @@ def noise_between_seeds(candidates: Sequence[Candidate]) -> Noise | None:
     Returns:
         The noise; None if no configuration has two finished replicates.
     """
-    return seed_noise([_values(c) for c in candidates if c.competes])
+    return seed_noise([c.values for c in candidates if c.competes])
 
 
 def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def outlook(trials: Sequence[TrialRecord], candidates: Sequence[Candidate]) -> d
         difference from the best one retrained without a failure is within the noise.
     """
     noise = noise_between_seeds(candidates)
-    compared = {c.number: _values(c) for c in candidates if c.competes and c.mean is not None}
+    compared = {c.number: c.values for c in candidates if c.competes and c.mean is not None}
     gain = expected_gain([t.value for t in trials if t.value is not None])
     return {
         "noise": None if noise is None else _json(noise),
@@ -105,11 +105,6 @@ def beyond_seeds(result: Mapping[str, Any]) -> bool | None:
     if found.get("noise") is None:
         return None
     return result["reference"]["number"] not in found["indistinguishable"]
-
-
-def _values(candidate: Candidate) -> list[float]:
-    """The objectives of the candidate's finished replicates."""
-    return [result.test2_accuracy for result in candidate.results.values()]
 
 
 def _json(found: Any) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from shiftsearch.experiments.wording import interval, percent
+from shiftsearch.model.objective import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class TableRow:
         interval: 95 % interval over images, low and high.
         replicates: accuracy of each replicate, by number.
         loss: mean over replicates, in nats.
+        scores: other scores that are shown beside the accuracy, by name: `value` (mean over
+            replicates), `interval` and `replicates`.
     """
 
     configuration: str
@@ -34,6 +39,7 @@ class TableRow:
     interval: Sequence[float]
     replicates: Sequence[float]
     loss: float
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def images(self) -> str:
@@ -41,8 +47,20 @@ class TableRow:
         return self.split if self.part == "all" else f"{self.split} {self.part}"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
+        """The fields as JSON values, without `scores` if there are none."""
+        return {k: v for k, v in asdict(self).items() if k != "scores" or v}
+
+    def beside(self) -> list[str]:
+        """The other scores with their intervals, in words."""
+        return in_words(self.scores)
+
+
+def in_words(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each of a row's `scores` with its interval, in words."""
+    return [
+        f"{OBJECTIVES[name].title} {percent(found['value'])} {interval(found['interval'])}"
+        for name, found in scores.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """The final evaluation of the winner and the reference, on TEST and both parts of TEST2.
 
-The held-out part is scored only here and in `evaluate`. Every look is written to `RUN/looks.json`
-before it is taken, so that it is counted even if the process dies.
+The held-out part is scored only here and in `evaluate`; see `experiments.outcome.looks`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -27,11 +25,16 @@ from shiftsearch.data.tensors import changed, to_device
 from shiftsearch.experiments.outcome.kept import out_of_fold, weights_of
 from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.outcome.retrain import Candidate
-from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
-from shiftsearch.experiments.run_folder import read_json
+from shiftsearch.experiments.outcome.statistics import (
+    paired_bootstrap,
+    paired_scores,
+    score_interval,
+    wilson,
+)
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
@@ -101,25 +104,33 @@ class Scored:
         candidate: the configuration.
         evaluations: by stage ("before", "after"), index of the part, and replicate.
         correctness: by the same keys; [N] bool, whether each image is classified correctly.
+        predicted: by the same keys; [N] int64, the predicted classes.
     """
 
     title: str
     candidate: Candidate
     evaluations: Mapping[tuple[str, int, int], Evaluation]
     correctness: Mapping[tuple[str, int, int], NDArray[np.bool_]]
+    predicted: Mapping[tuple[str, int, int], NDArray[np.int64]] = field(default_factory=dict)
 
     def best_replicate(self, selection: int) -> int:
-        """The replicate with the best accuracy after fine-tuning on the part of this index."""
-        replicates = sorted(self.candidate.results)
-        return max(
-            replicates, key=lambda r: (self.evaluations["after", selection, r].accuracy, -r)
-        )
+        """The replicate with the best objective after fine-tuning on the part of this index."""
+
+        def rank(replicate: int) -> tuple[float, int]:
+            found = self.evaluations["after", selection, replicate]
+            return self.candidate.objective.of_split(found), -replicate
+
+        return max(self.candidate.results, key=rank)
 
     def mean_correctness(self, stage: str, part: int) -> NDArray[np.float64]:
         """[N] correctness of each image in 0..1, averaged over replicates."""
         rows = [self.correctness[stage, part, r] for r in self.candidate.results]
         mean: NDArray[np.float64] = np.mean(np.stack(rows), axis=0, dtype=np.float64)
         return mean
+
+    def predictions(self, stage: str, part: int) -> NDArray[np.int64]:
+        """[replicates, N] predicted classes."""
+        return np.stack([self.predicted[stage, part, r] for r in self.candidate.results])
 
 
 def score(
@@ -136,6 +147,7 @@ def score(
     """
     evaluations: dict[tuple[str, int, int], Evaluation] = {}
     correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
+    predicted: dict[tuple[str, int, int], NDArray[np.int64]] = {}
     size, classes = dataset.image_size, len(dataset.classes)
     hyperparameters = Hyperparameters.from_flat(candidate.configuration)
     architecture = hyperparameters.network.architecture
@@ -151,11 +163,20 @@ def score(
                     probabilities = predict(network, images[i])
                 evaluations[stage, i, replicate] = summarise(probabilities, part.labels)
                 correctness[stage, i, replicate] = correct(probabilities, part.labels)
-    return Scored(title, candidate, evaluations, correctness)
+                predicted[stage, i, replicate] = probabilities.argmax(1).numpy()
+    return Scored(title, candidate, evaluations, correctness, predicted)
 
 
-def table_rows(scored: Scored, parts: Sequence[Part]) -> list[TableRow]:
-    """One row per stage and part, with the mean over replicates and its interval over images."""
+def table_rows(
+    scored: Scored, parts: Sequence[Part], beside: Sequence[Objective] = ()
+) -> list[TableRow]:
+    """One row per stage and part, with the mean over replicates and its interval over images.
+
+    Args:
+        scored: a configuration.
+        parts: the parts that it was scored on.
+        beside: scores that are shown beside the accuracy.
+    """
     rows = []
     for stage in STAGES:
         for i, part in enumerate(parts):
@@ -173,23 +194,47 @@ def table_rows(scored: Scored, parts: Sequence[Part]) -> list[TableRow]:
                     interval=list(wilson(accuracy, each[0].n)),
                     replicates=[e.accuracy for e in each],
                     loss=fmean(e.loss for e in each),
+                    scores={s.name: _scored(s, each) for s in beside},
                 )
             )
     return rows
 
 
-def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[str, Any]:
-    """Winner minus reference after fine-tuning, paired over the images of the last part.
-
-    The last part is the held-out part, or the selection part if nothing is held out.
-    """
-    last = len(parts) - 1
-    difference, low, high = paired_bootstrap(
-        winner.mean_correctness("after", last),
-        reference.mean_correctness("after", last),
-        resamples=RESAMPLES,
-    )
+def _scored(score: Objective, each: Sequence[Evaluation]) -> dict[str, Any]:
+    """A score of the replicates on a part: its mean, interval over images, and each value."""
+    replicates = [score.of_split(e) for e in each]
+    confusion = np.mean([e.confusion for e in each], axis=0)
+    interval = score_interval(score.score, confusion)
     return {
+        "value": (value := fmean(replicates)),
+        "interval": [min(value, interval[0]), max(value, interval[1])],
+        "replicates": replicates,
+    }
+
+
+def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[str, Any]:
+    """Winner minus reference in the objective after fine-tuning, paired over images.
+
+    The images are those of the last part: the held-out part, or the selection part if nothing is
+    held out.
+    """
+    last, objective = len(parts) - 1, winner.candidate.objective
+    if objective == ACCURACY:
+        difference, low, high = paired_bootstrap(
+            winner.mean_correctness("after", last),
+            reference.mean_correctness("after", last),
+            resamples=RESAMPLES,
+        )
+    else:
+        difference, low, high = paired_scores(
+            objective.score,
+            parts[last].labels.numpy(),
+            winner.predictions("after", last),
+            reference.predictions("after", last),
+            resamples=RESAMPLES,
+        )
+    return {
+        **({} if objective == ACCURACY else {"score": objective.name}),
         "part": parts[last].name,
         "n": len(parts[last].labels),
         "difference": difference,
@@ -220,41 +265,6 @@ def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, 
         stage: [list(row) for row in scored.evaluations[stage, part, replicate].confusion]
         for stage in STAGES
     }
-
-
-def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> None:
-    """Record the looks at the held-out part that the final evaluation will take.
-
-    Args:
-        path: the file `looks.json`.
-        scored: the configurations, by title.
-        held_out: whether anything is held out.
-    """
-    looks = [
-        {"configuration": title, "replicate": r, "stage": s, "purpose": "final evaluation"}
-        for title, candidate in scored.items()
-        for r in sorted(candidate.results)
-        for s in STAGES
-    ]
-    note_looks(path, looks if held_out else [])
-
-
-def looks_so_far(path: Path) -> list[dict[str, Any]]:
-    """All looks in `looks.json`."""
-    looks: list[dict[str, Any]] = read_json(path) if path.exists() else []
-    return looks
-
-
-def note_looks(path: Path, looks: Sequence[Mapping[str, Any]]) -> None:
-    """Add looks to `looks.json`, before they are taken.
-
-    A second lock file is held from reading to writing, so that processes that count at the same
-    time wait for each other. (The file itself is replaced, so a lock on it would be lost.)
-    """
-    with path.with_suffix(".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        text = json.dumps([*looks_so_far(path), *looks], indent=1)
-        write_atomically(path, text.encode())
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

@@ -21,10 +21,12 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, best_families
+from shiftsearch.search.judging.front import chosen
+from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, objective_of
 from shiftsearch.search.study.study import MAX_LOSSES
 
 _Wanted = tuple[int, dict[str, Value], float | None, bool]
@@ -90,6 +92,7 @@ class Candidate:
         results: results of the finished replicates, by replicate.
         failures: reasons of the failed replicates, by replicate.
         competes: whether it can win; a second reading of the protocol is only reported.
+        objective: what the configurations are ranked by.
     """
 
     number: int
@@ -99,13 +102,19 @@ class Candidate:
     results: Mapping[int, ProtocolResult]
     failures: Mapping[int, str]
     competes: bool = True
+    objective: Objective = ACCURACY
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of each finished replicate, by number."""
+        return [self.objective.of(result) for _, result in sorted(self.results.items())]
 
     @property
     def mean(self) -> float | None:
-        """Mean `test2_accuracy` over replicates; None if one failed or none is finished."""
+        """Mean objective over replicates; None if one failed or none is finished."""
         if self.failures or not self.results:
             return None
-        return fmean(r.test2_accuracy for r in self.results.values())
+        return fmean(self.values)
 
 
 class Retraining:
@@ -119,6 +128,8 @@ class Retraining:
         path: the file `retrain.json`.
         kept: returns whether the store still holds a result's weights; if not, the training is
             repeated.
+        costs: costs that the search minimises; with any, trials that represent the Pareto front
+            are retrained.
 
     Raises:
         experiments.run_folder.NotARun: the file is damaged.
@@ -132,13 +143,15 @@ class Retraining:
         also: Literal["TRAIN+TEST"] | None,
         path: Path,
         kept: Callable[[ProtocolResult], bool],
+        costs: Sequence[str] = (),
     ) -> None:
+        self._unable = {t.number for t in trials if t.infeasible}
         self._path, self._replicates, self._protocol = path, settings.replicates, protocol
-        self._ended = _read(path)
+        self._ended, self._objective = _read(path), objective_of(trials)
         self._losses: Counter[str] = Counter()
         top = [
             (t.number, dict(t.configuration), t.value, True)
-            for t in best_families(trials, settings.top_k)
+            for t in chosen(trials, costs, settings.top_k)
         ]
         reference = next(t for t in trials if t.role == "reference")
         own = dict(reference.configuration)
@@ -229,6 +242,7 @@ class Retraining:
                     {r: t.result for r, t in ended.items() if t.result is not None},
                     {r: t.reason for r, t in ended.items() if t.result is None},
                     competes,
+                    self._objective,
                 )
             )
         return candidates
@@ -236,9 +250,10 @@ class Retraining:
     def winner(self) -> Candidate | None:
         """The configuration with the best mean over replicates; None if all failed.
 
-        The reference can win, too.
+        The reference can win, too, unless it breaks a constraint.
         """
         able = [c for c in self.candidates() if c.competes and c.mean is not None]
+        able = [c for c in able if c.number not in self._unable]
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:

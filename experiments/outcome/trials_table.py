@@ -10,10 +10,12 @@ import pandas as pd
 
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.objective import ACCURACY
 from shiftsearch.model.result import Stage
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 _WHEN: Mapping[str, Stage] = {"before": "baseline", "after": "fine_tune"}
+_COSTS = {"parameters": "Int64", "multiply_adds": "Int64", "latency_ms": "Float64"}
 _KINDS = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
@@ -24,9 +26,11 @@ def trials_frame(
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
     trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
-    {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds, one per
-    hyperparameter under its dotted name, reason. A hyperparameter that neither the reference
-    configuration nor any trial has gets no column.
+    {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds,
+    costs of the network (parameters, multiply_adds, latency_ms; those that are known), one per
+    hyperparameter under its dotted name, reason. With another objective than accuracy its name
+    stands for `accuracy` in the objective's column, and it has columns before and after. A
+    hyperparameter that neither the reference configuration nor any trial has gets no column.
 
     Args:
         trials: by number.
@@ -34,9 +38,14 @@ def trials_frame(
             `Hyperparameters`.
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
-    kinds |= {"stopped_at": "Int64", "test2_accuracy": "Float64"}
-    kinds |= {f"{s}_accuracy_{when}": "Float64" for s in ("test", "test2") for when in _WHEN}
+    objective = objective_of(trials)
+    kinds |= {"stopped_at": "Int64", objective.column: "Float64"}
+    shown = [f"{s}_accuracy" for s in ("test", "test2")]
+    shown += [] if objective == ACCURACY else [objective.column]
+    kinds |= {f"{name}_{when}": "Float64" for name in shown for when in _WHEN}
     kinds |= {f"{stage}_epochs": "Int64" for stage in _WHEN.values()} | {"seconds": "Float64"}
+    known = {name for t in trials for name in t.costs}
+    kinds |= {name: kind for name, kind in _COSTS.items() if name in known}
     held = Hyperparameters().to_flat().keys() | {k for t in trials for k in t.configuration}
     for name, value in (defaults or Hyperparameters.defaults()).items():
         if name in held:
@@ -53,9 +62,10 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "role": trial.role,
         "branch_of": trial.branch_of,
         "stopped_at": trial.stopped_at,
-        "test2_accuracy": trial.value,
+        trial.objective.column: trial.value,
         "seconds": trial.seconds,
         "reason": trial.reason or None,
+        **trial.costs,
         **trial.configuration,
     }
     if trial.result is None:
@@ -65,6 +75,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         row[f"{stage}_epochs"] = found.epochs
         row[f"test_accuracy_{when}"] = found.test.accuracy
         row[f"test2_accuracy_{when}"] = found.test2.accuracy
+        row[f"{trial.objective.column}_{when}"] = trial.objective.of_split(found.test2)
     return row
 
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
-from shiftsearch.experiments.report import advice_on_result, advice_on_trials, advice_on_updates
+from shiftsearch.experiments.report import (
+    advice_on_result,
+    advice_on_trials,
+    advice_on_updates,
+    freezing_range,
+)
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -44,6 +49,7 @@ def advice(
         advice_on_trials.wider_domains(result, trials, space),
         advice_on_trials.fix(result, importance),
         advice_on_trials.freeze(result, trials, importance, analysis),
+        freezing_range.search_range(trials, space, analysis),
         advice_on_trials.longer_stages(result, trials),
         advice_on_updates.few_updates(result, trials),
         advice_on_trials.lower_rates(trials, space),

@@ -18,7 +18,7 @@ from shiftsearch.model.result import STAGES
 from shiftsearch.search.judging.importance import LEAST, Importance
 from shiftsearch.search.proposing.domains import domain_values, to_unit, value_at
 from shiftsearch.search.proposing.space import Space, SpaceError
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 _EDGE = 0.05
 _LEVEL = 0.01
@@ -171,7 +171,7 @@ def freeze(
         rare = [f"{_layers(f)} (n = {len(v)})" for f, v in sorted(values.items()) if len(v) < _FEW]
         yield (
             f"Freeze {_layers(best)}: the {len(values[best])} complete trials that did so had the "
-            f"highest median accuracy, {percent(medians[best])}, against "
+            f"highest median {objective_of(trials).title}, {percent(medians[best])}, against "
             + ", ".join(others)
             + (f"; too few to compare: {', '.join(rare)}" if rare else "")
             + ". The trials differ in other hyperparameters, too."
@@ -206,7 +206,7 @@ def _freeze_what_stayed(
         f"Try freezing {_layers(stayed)} instead of {now}: although more were trained, the first "
         f"{stayed} of the exported model have a CKA of {least:.3f} or more on "
         f"{analysis.cka_images} images. The {len(values[stayed])} trials that froze {stayed} had "
-        f"a median accuracy of {percent(medians[stayed])}, against {percent(medians[now])} with "
+        f"a median of {percent(medians[stayed])}, against {percent(medians[now])} with "
         f"{now} (n = {len(values[now])}); the noise between seeds is {100 * noise['sd']:.2f} "
         "points."
     )

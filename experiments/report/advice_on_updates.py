@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from shiftsearch.model.batches import from_train_per_batch
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.recipe import training_splits
 from shiftsearch.model.result import STAGES
@@ -53,6 +54,11 @@ def _steps(stage: str, trial: TrialRecord, result: Mapping[str, Any], protocol: 
     """Optimiser steps of an epoch."""
     values = Hyperparameters.from_flat(trial.configuration)
     counts = result["dataset"]["counts"]
+    if stage == "fine_tune" and values.fine_tune.train_share:
+        own = values.fine_tune
+        from_train = from_train_per_batch(own.batch_size, own.train_share)
+        images_of_test: int = sum(counts["TEST"])
+        return -(-images_of_test // (own.batch_size - from_train))
     images = sum(sum(counts[split]) for split in training_splits(stage, values, protocol))
     batch = (values.baseline if stage == "baseline" else values.fine_tune).batch_size
     return -(-images // batch)

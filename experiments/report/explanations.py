@@ -10,7 +10,14 @@ from typing import Any
 from shiftsearch.experiments.analysis.inside import LayerChange
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.wording import counted, percent
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, StageHyperparameters
+from shiftsearch.model.batches import from_train_per_batch
+from shiftsearch.model.hyperparameters import (
+    FineTuneHyperparameters,
+    Hyperparameters,
+    Protocol,
+    StageHyperparameters,
+)
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.study.records import TrialRecord
 
 ALIKE = 0.95
@@ -28,10 +35,9 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
     height, width = dataset["image_size"]
     classes = len(dataset["classes"])
     winner = Hyperparameters.from_flat(result["winner"]["configuration"])
+    objective = OBJECTIVES[result.get("objective", ACCURACY.name)].title
     network = winner.network.architecture
-    source, learnt = Protocol(**protocol).fine_tuned_on(winner.fine_tune), n["TEST"]
-    if source != "TEST":
-        learnt += n["TRAIN"]
+    trained = _fine_tuned_on(n, Protocol(**protocol), winner.fine_tune)
     held_out = (
         f"{division['held_out_n']} are held out: not used for training, stopping or ranking"
         if division["held_out_n"]
@@ -49,15 +55,45 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, validated on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
         f"Fine-tune: from the baseline's best weights, with some layers frozen, trained on "
-        f"the {learnt} images of {source}, validated on the {division['selection_n']} of TEST2's "
+        f"{trained}, validated on the {division['selection_n']} of TEST2's "
         f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
+        *_weights(winner),
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images are the selection part; {held_out}.",
         *_cross_fitted(protocol.get("folds", 1)),
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
-        f"accuracy on the selection part. The best and the reference configuration are retrained "
-        f"with {counted(result['retrain']['replicates'], 'new replicate')} each, and the best "
-        "mean over these wins.",
+        f"{objective} on the selection part. The best and the reference configuration are "
+        f"retrained with {counted(result['retrain']['replicates'], 'new replicate')} each, and "
+        "the best mean over these wins.",
+    ]
+
+
+def _fine_tuned_on(
+    n: Mapping[str, int], protocol: Protocol, values: FineTuneHyperparameters
+) -> str:
+    """The images of the fine-tune, in words."""
+    source = protocol.fine_tuned_on(values)
+    if values.train_share:
+        own = from_train_per_batch(values.batch_size, values.train_share)
+        return (
+            f"the {n['TEST']} images of TEST, with {own} of {values.batch_size} images of each "
+            "batch from TRAIN"
+        )
+    learnt = n["TEST"] + (n["TRAIN"] if source != "TEST" else 0)
+    return f"the {learnt} images of {source}"
+
+
+def _weights(winner: Hyperparameters) -> list[str]:
+    """A sentence for each source of the winner's weights of images."""
+    stages = {"baseline": winner.baseline, "fine-tune": winner.fine_tune}
+    sources = {
+        "file": "the files `weights.csv`",
+        "density_ratio": "how much they look like TEST2's selection part; its labels are not used",
+    }
+    return [
+        f"Images are weighted in the {' and the '.join(own)} by {text}."
+        for source, text in sources.items()
+        if (own := [name for name, values in stages.items() if values.sample_weights == source])
     ]
 
 
@@ -112,7 +148,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     frozen = [layer.name for layer in analysis.layers if layer.frozen]
     free = [layer for layer in analysis.layers if not layer.frozen and layer.cka is not None]
     lines = [
-        f"Frozen in this model: {_listed(frozen)}; fine-tuning did not change their weights."
+        f"Frozen in this model: {listed(frozen)}; fine-tuning did not change their weights."
         if frozen
         else "Nothing was frozen in this model."
     ]
@@ -131,7 +167,7 @@ def layer_lines(analysis: Analysis) -> list[str]:
     kept = list(takewhile(lambda layer: _cka(layer) >= ALIKE, could_freeze))
     if kept:
         lines.append(
-            f"Although trained, {_listed([layer.name for layer in kept])} kept nearly the same "
+            f"Although trained, {listed([layer.name for layer in kept])} kept nearly the same "
             f"representation (CKA {min(map(_cka, kept)):.3f} or more). By this measure, freezing "
             "them as well would change little. Trials with as many frozen layers can test this."
         )
@@ -178,6 +214,7 @@ def _cka(layer: LayerChange) -> float:
     return 0.0 if layer.cka is None else layer.cka
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`; at least one name."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

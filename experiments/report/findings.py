@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
-from shiftsearch.experiments.outcome.result_rows import final_row, rows_of, table_lines
+from shiftsearch.experiments.outcome.result_rows import TableRow, final_row, rows_of, table_lines
+from shiftsearch.experiments.outcome.tradeoff import front_cells, front_titles
 from shiftsearch.experiments.wording import counted, interval, percent, points
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 
 
 def result_table(result: Mapping[str, Any]) -> Table:
@@ -30,7 +32,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
     above = ""
     for line in table_lines(rows_of(result)):
         cells = [
-            Text(f"{percent(row.accuracy)}  {row.label}\n{interval(row.interval)}")
+            Text("\n".join([f"{percent(row.accuracy)}  {row.label}", *_intervals(row)]))
             for row in (line.before, line.after)
         ]
         row = line.after
@@ -38,6 +40,30 @@ def result_table(result: Mapping[str, Any]) -> Table:
         above = row.configuration
         table.add_row(Text(name), Text(f"{row.images}\nn = {row.n}"), *cells)
     return table
+
+
+def front_table(result: Mapping[str, Any]) -> Table:
+    """The Pareto front of a run with several objectives, for the terminal."""
+    front = result["front"]
+    table = Table(
+        *front_titles(front["objectives"]),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"Pareto front of {', '.join(front['objectives'])}",
+        title_justify="left",
+    )
+    for point in front["points"]:
+        table.add_row(*front_cells(point, front["objectives"]))
+    return table
+
+
+def _intervals(row: TableRow) -> list[str]:
+    """The interval, then other scores; each begins with a line for its name, to save width."""
+    others = [
+        f"{OBJECTIVES[name].title}\n{percent(score['value'])} {interval(score['interval'])}"
+        for name, score in row.scores.items()
+    ]
+    return [interval(row.interval), *others]
 
 
 def answer(result: Mapping[str, Any]) -> list[str]:
@@ -54,7 +80,9 @@ def answer(result: Mapping[str, Any]) -> list[str]:
             of = f"mean of {count} replicates" if count > 1 else "one replicate"
             lines.append(
                 f"{name} is right on {percent(row.accuracy)} {interval(row.interval)} of "
-                f"{counted(row.n, 'TEST2 image')} ({row.label}; {of}) after fine-tuning."
+                f"{counted(row.n, 'TEST2 image')} ({row.label}; {of}) after fine-tuning"
+                + "".join(f"; {words}" for words in row.beside())
+                + "."
             )
     return [*lines, comparison_line(result)]
 
@@ -74,6 +102,8 @@ def comparison_line(result: Mapping[str, Any]) -> str:
     comparison = result["comparison"]
     if comparison is not None:
         low, high = comparison["interval"]
+        score = comparison.get("score", ACCURACY.name)
+        measure = "" if score == ACCURACY.name else f" in {OBJECTIVES[score].title}"
         reading = "the interval contains 0, so neither is shown to be better"
         if low > 0 or high < 0:
             better = f"the {'winner' if low > 0 else 'reference configuration'} is better"
@@ -83,7 +113,7 @@ def comparison_line(result: Mapping[str, Any]) -> str:
                 None: f"{better} on these images; the noise between seeds is unknown",
             }[beyond_seeds(result)]
         return (
-            f"Winner minus reference, paired on {comparison['n']} images of TEST2's "
+            f"Winner minus reference{measure}, paired on {comparison['n']} images of TEST2's "
             f"{comparison['part']} part: "
             f"{points(comparison['difference'], comparison['interval'])}; {reading}."
         )

@@ -15,12 +15,15 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.outcome.outlook import outlook_lines
 from shiftsearch.experiments.outcome.result_rows import rows_of, table_lines
+from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
 from shiftsearch.experiments.report.figures.search import search_history, time_used
 from shiftsearch.experiments.report.findings import answer, exported_alone
+from shiftsearch.experiments.report.freezing_range import range_lines
+from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.report.views import (
     data_view,
     features_view,
@@ -37,7 +40,7 @@ from shiftsearch.experiments.wording import (
 )
 from shiftsearch.search.judging.importance import Importance, importances
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 _MISSING = (
     "Not shown: the run's dataset or exported model is missing, damaged or from other data, or "
@@ -74,18 +77,24 @@ def _results(m: _Material) -> dict[str, Any]:
 
 def _features(m: _Material) -> dict[str, Any]:
     features = m.analysis and features_view(m.analysis)
-    return {"features": features, "frozen": frozen_rows(m.trials)}
+    lines = range_lines(m.analysis.probes, m.trials) if m.analysis else []
+    return {"features": features, "frozen": frozen_rows(m.trials), "suggestion": lines}
 
 
 def _search(m: _Material) -> dict[str, Any]:
-    ended = {state: [t for t in m.trials if t.state == state] for state in ("failed", "pruned")}
+    states = ("failed", "pruned", "refused")
+    ended = {state: [t for t in m.trials if t.state == state] for state in states}
     reasons = {s: [(t.number, one_line(t.reason)) for t in found] for s, found in ended.items()}
+    begun = [t for t in m.trials if t.state != "refused"]
     return {
         "tied": _tied(m.result["search"], m.trials),
-        "history": search_history(m.trials, m.winner),
-        "time": time_used(m.trials),
+        "history": search_history(begun, m.winner),
+        "time": time_used(begun),
+        "front": front_view(m.result, m.trials, m.winner),
+        "constraints": constraint_lines(m.result),
         "failed": reasons["failed"],
         "stopped": reasons["pruned"],
+        "refused": reasons["refused"],
         "complete": sum(t.state == "complete" for t in m.trials),
         "branches": sum(t.branch_of is not None for t in m.trials),
     }
@@ -110,7 +119,8 @@ class _Section:
 
     Attributes:
         anchor: the section's link, and the name of its template, which can use the arguments
-            `result`, `trials`, `space` and `analysis` of `write_report`.
+            `result`, `trials`, `space` and `analysis` of `write_report`, and the title of the
+            `objective`.
         title: the section's heading.
         view: returns further values for the template, by name.
     """
@@ -140,7 +150,7 @@ _SECTIONS = (
     _Section(
         "retraining",
         "Retraining, noise and outlook",
-        lambda m: {"outlook": outlook_lines(m.result)},
+        lambda m: {"outlook": outlook_lines(m.result), "sizes": sizes(m.result)},
     ),
     _Section("advice", "What the data recommends next", _advice),
     _Section("provenance", "Provenance", _provenance),
@@ -176,6 +186,7 @@ def write_report(
         try:
             template = environment.get_template(f"{section.anchor}.html.j2")
             given = {"trials": trials, "space": space, "analysis": analysis}
+            given |= {"objective": objective_of(trials).title}
             view = given | section.view(material)
             return template.render(result=result, missing=_MISSING, **view)
         except Exception as error:  # the other sections do not depend on this one

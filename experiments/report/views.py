@@ -23,6 +23,7 @@ from shiftsearch.experiments.report.figures.what_mattered import (
     shown_first,
     slices,
 )
+from shiftsearch.experiments.wording import points
 from shiftsearch.search.judging.importance import LEAST, Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -159,6 +160,8 @@ def features_view(analysis: Analysis) -> dict[str, Any]:
         "layers": analysis.layers,
         "cka_images": analysis.cka_images,
         "lines": layer_lines(analysis),
+        "probes": analysis.probes,
+        "differences": [points(p.after - p.before, p.interval) for p in analysis.probes.layers],
     }
 
 

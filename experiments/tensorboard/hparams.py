@@ -25,6 +25,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import State, TrialRecord
@@ -33,9 +34,10 @@ STATES: Mapping[State, int] = {"running": 0, "complete": 1, "pruned": 2, "failed
 """The values of the metric `state`."""
 
 _STATE = "state"
+_OBJECTIVE = "the objective: "
 _METRICS = {
-    "final/test2_accuracy_after": "the objective: accuracy on TEST2's selection part after "
-    "fine-tuning, 0 to 1 (selected on)",
+    "final/test2_accuracy_after": "accuracy on TEST2's selection part after fine-tuning, 0 to 1 "
+    "(selected on)",
     _STATE: "0 running (or waiting to be handed out again after its worker was lost), "
     "1 complete, 2 pruned, 3 failed",
     "final/test2_accuracy_before": "accuracy on TEST2's selection part before fine-tuning, 0 to 1",
@@ -45,9 +47,11 @@ _METRICS = {
     "final/fine_tune_epochs": "epochs of the fine-tune",
     "final/stopped_at": "baseline epochs after which a pruned trial was stopped",
     "final/seconds": "from the first start to the end, by the driver's clock",
+    "final/parameters": "parameters of the network",
+    "final/multiply_adds": "multiply-adds of the network for one image",
+    "final/latency_ms": "ms of the network for one image, on one thread of the driver's machine",
 }
-"""Descriptions by tag; the part after `final/` is the column's name in `trials.csv`. TensorBoard
-shows only the first until others are ticked."""
+"""Descriptions by tag; the part after `final/` is the column's name in `trials.csv`."""
 
 _TEXTS = {
     "role": (
@@ -67,12 +71,23 @@ _FIRST = ("baseline.learning_rate", "fine_tune.learning_rate", "fine_tune.frozen
 """Columns that are shown first; TensorBoard shows five until others are ticked."""
 
 
-def description(tag: str) -> str:
-    """The description of a metric."""
-    return _METRICS[tag]
+def descriptions(objective: Objective) -> dict[str, str]:
+    """Descriptions of the metrics by tag; TensorBoard shows only the first at the beginning."""
+    before, after = (f"final/{objective.column}_{when}" for when in ("before", "after"))
+    texts = {
+        tag: text.replace("accuracy", objective.title, 1)
+        for tag, text in _METRICS.items()
+        if "test2" in tag
+    }
+    found = {
+        after: _OBJECTIVE + texts["final/test2_accuracy_after"],
+        _STATE: _METRICS[_STATE],
+        before: texts["final/test2_accuracy_before"],
+    }
+    return {**found, **{tag: text for tag, text in _METRICS.items() if tag not in found}}
 
 
-def experiment(space: Space) -> Summary.Value:
+def experiment(space: Space, objective: Objective = ACCURACY) -> Summary.Value:
     """The experiment: every searched hyperparameter with type and domain, and the metrics."""
     texts = space.describe()
     infos = [_hparam(name, d, texts[name]) for name, d in space.distributions.items()]
@@ -85,7 +100,7 @@ def experiment(space: Space) -> Summary.Value:
             display_name=tag.removeprefix("final/"),
             description=text,
         )
-        for tag, text in _METRICS.items()
+        for tag, text in descriptions(objective).items()
     ]
     found = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
     return _value(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=found))
@@ -128,24 +143,30 @@ def session_end(state: State, seconds: float) -> Summary.Value:
     return _value(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
 
 
-def accuracies(result: ProtocolResult) -> dict[str, float]:
-    """The `final/...` metrics of a result."""
-    return {
-        f"final/{split}_accuracy_{when}": found.accuracy
-        for when, stage in (("before", result.baseline), ("after", result.fine_tune))
-        for split, found in (("test", stage.test), ("test2", stage.test2))
+def accuracies(result: ProtocolResult, objective: Objective = ACCURACY) -> dict[str, float]:
+    """The `final/...` metrics of a result: accuracies, and the objective's values."""
+    stages = (("before", result.baseline), ("after", result.fine_tune))
+    found = {
+        f"final/{split}_accuracy_{when}": scored.accuracy
+        for when, stage in stages
+        for split, scored in (("test", stage.test), ("test2", stage.test2))
+    }
+    return found | {
+        f"final/{objective.column}_{when}": objective.of_split(stage.test2)
+        for when, stage in stages
     }
 
 
 def metrics(trial: TrialRecord) -> dict[str, float]:
     """The metrics of an ended trial by tag, as in `trials.csv`; absent values are left out."""
     found: dict[str, float] = {_STATE: STATES[trial.state]}
+    found |= {f"final/{name}": cost for name, cost in trial.costs.items()}
     if trial.seconds is not None:
         found["final/seconds"] = trial.seconds
     if trial.stopped_at is not None:
         found["final/stopped_at"] = trial.stopped_at
     if trial.result is not None:
-        found |= accuracies(trial.result)
+        found |= accuracies(trial.result, trial.objective)
         found |= {f"final/{s}_epochs": trial.result.stage(s).epochs for s in STAGES}
     return found
 

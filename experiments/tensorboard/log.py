@@ -32,6 +32,7 @@ from shiftsearch.experiments.tensorboard.events import (
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.report import stored_confusions
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
@@ -61,6 +62,7 @@ class TensorBoardLog:
         store: the run's store, which has the matrices.
         trial: returns the study's record of a trial by number; called when a trial has ended.
         protocol: the run's protocol.
+        objective: what the trials are ranked by.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class TensorBoardLog:
         store: Store,
         trial: Callable[[int], TrialRecord],
         protocol: Protocol = Protocol(),  # noqa: B008, immutable
+        objective: Objective = ACCURACY,
     ) -> None:
+        self._objective = objective
         self.root, self._space, self._classes = root, space, classes
         self._store, self._trial, self._protocol = store, trial, protocol
         self._open: dict[str, EventFile] = {}
@@ -92,7 +96,7 @@ class TensorBoardLog:
             trials: the study's trials, by number.
         """
         if not has_end(self.root):
-            write_end(self.root, {0: [hparams.experiment(self._space)]})
+            write_end(self.root, {0: [hparams.experiment(self._space, self._objective)]})
         for trial in trials:
             if trial.has_ended and not has_end(self._folder(trial)):
                 self._end(trial)
@@ -110,7 +114,7 @@ class TensorBoardLog:
             start = hparams.session_start(
                 self._space, job.configuration, job.role, job.branch_of, time.time()
             )
-            file.add([start, *_metrics({"state": hparams.STATES["running"]})], step=0)
+            file.add([start, *self._metrics({"state": hparams.STATES["running"]})], step=0)
 
     @harmless
     def placed(self, job: Job, node: str, device: str) -> None:
@@ -142,7 +146,9 @@ class TensorBoardLog:
         If the worker was lost, the trial is still open, unless it was lost too often and failed.
         """
         if job.phase == "retrain" and result is not None and job.name in self._open:
-            self._open[job.name].add(_metrics(hparams.accuracies(result)), step=1)
+            self._open[job.name].add(
+                self._metrics(hparams.accuracies(result, self._objective)), step=1
+            )
         self._close(job)
         if job.phase == "search":
             trial = self._trial(job.number)
@@ -167,7 +173,7 @@ class TensorBoardLog:
             now - (trial.seconds or 0.0),
         )
         end = hparams.session_end(trial.state, now)
-        values = [start, end, *_metrics(hparams.metrics(trial)), *self._confusions(trial)]
+        values = [start, end, *self._metrics(hparams.metrics(trial)), *self._confusions(trial)]
         write_end(self._folder(trial), {1: values})
 
     def _confusions(self, trial: TrialRecord) -> Values:
@@ -196,6 +202,6 @@ class TensorBoardLog:
         if file is not None:
             file.close()
 
-
-def _metrics(values: Mapping[str, float]) -> Values:
-    return [scalar(tag, value, hparams.description(tag)) for tag, value in values.items()]
+    def _metrics(self, values: Mapping[str, float]) -> Values:
+        texts = hparams.descriptions(self._objective)
+        return [scalar(tag, value, texts[tag]) for tag, value in values.items()]

@@ -24,8 +24,8 @@ class Job:
         number: the number of the trial that has this configuration.
         replicate: 0 in the search; 1, 2, ... in retraining.
         configuration: full and canonical.
-        report_at: rising baseline epochs after which a whole fine-tune is trained and its accuracy
-            reported, by the name of that fine-tune's curves.
+        report_at: rising baseline epochs after which a whole fine-tune is trained and the
+            objective reported, by the name of that fine-tune's curves.
         role: the trial's role: "reference", "point" or "sampled".
         branch_of: the trial whose baseline it uses; None when it trains its own.
     """
@@ -65,7 +65,7 @@ class JobSource(Interface):
         """The next job, or None if there is none now."""
 
     def report(self, job: Job, epochs: int, value: float) -> bool:
-        """The fine-tune after `epochs` has accuracy `value`; True stops and closes the job."""
+        """The fine-tune after `epochs` has objective `value`; True stops and closes the job."""
 
     def share(self, job: Job) -> None:
         """The job's baseline is trained to the end, so other jobs may use it."""

@@ -21,6 +21,9 @@ from shiftsearch.data.cache import open_pack
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.model.own_network import give
+from shiftsearch.model.own_source import find
 from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.report import StageReport
@@ -45,6 +48,9 @@ class WorkerContext:
         seed: the study's seed.
         cpus, gpus: resources of one trial.
         dtype: "auto", "bfloat16" or "float32".
+        objective: name of the objective, which intermediate values are.
+        network: `MODULE:FUNCTION@DIGEST` of the run's own network; empty without one.
+        sources: folder that holds its source.
     """
 
     pack: str
@@ -55,6 +61,9 @@ class WorkerContext:
     cpus: float
     gpus: float
     dtype: str
+    objective: str = ACCURACY.name
+    network: str = ""
+    sources: str = ""
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
@@ -100,7 +109,8 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_report(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         del baseline
         # When the driver stops the trial, this call does not return.
-        _report({"event": "intermediate", "epochs": epochs, "value": fine_tune.test2.accuracy})
+        value = OBJECTIVES[context.objective].of_split(fine_tune.test2)
+        _report({"event": "intermediate", "epochs": epochs, "value": value})
 
     def on_baseline(baseline: StageResult) -> None:
         _report({"event": "baseline", "epochs": baseline.epochs})
@@ -138,8 +148,11 @@ def _protocol(context: WorkerContext) -> Protocol:
 
 @lru_cache(maxsize=1)
 def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
-    """The device and the data of this process."""
+    """The device and the data of this process, which is given the run's own network."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
     dataset = open_pack(Path(context.pack), digest=context.digest)
+    if context.network:
+        source = find(context.network, [Path(context.sources)])
+        give(source.name, source.load(), len(dataset.classes), dataset.image_size)
     return device, prepare(dataset, _protocol(context), device)

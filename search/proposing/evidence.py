@@ -9,6 +9,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from shiftsearch.search.study.records import is_refused
+
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that have a value, and do not change any more."""
 
@@ -37,12 +39,30 @@ def best_of_baselines(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return list(best.values())
 
 
-def restricted(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """A copy of the trial that has only the hyperparameters in `space`."""
+def trained(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that ended complete or stopped, without those refused for a constraint."""
+    return [t for t in trials if t.state in ENDED and not is_refused(t)]
+
+
+def restricted(
+    trial: FrozenTrial, space: Mapping[str, BaseDistribution], costs: Sequence[str] = ()
+) -> FrozenTrial:
+    """A copy of the trial that has only the hyperparameters in `space`.
+
+    Args:
+        trial: any trial; with `costs` it has no intermediate values.
+        space: the hyperparameters to keep.
+        costs: costs of the trial's network whose logarithms are further values of the copy.
+            Networks differ by factors; without logarithms only the largest would seem costly.
+    """
+    values = None if trial.value is None else [trial.value]
+    if values is not None:
+        values += [math.log(trial.user_attrs["costs"][name]) for name in costs]
     return create_trial(
         state=trial.state,
-        value=trial.value,
+        values=values,
         params={k: trial.params[k] for k in space if k in trial.params},
         distributions={k: d for k, d in space.items() if k in trial.params},
         intermediate_values=trial.intermediate_values,
+        constraints=trial.constraints,
     )

@@ -20,6 +20,7 @@ from shiftsearch.search.proposing.domains import contains, describe, domain_valu
 from shiftsearch.search.proposing.fields import Fields, nearest
 
 _RANGE_KEYS = ("low", "high", "log", "step", "choices", "when")
+_FEW = 100
 
 
 @dataclass
@@ -109,7 +110,7 @@ class _Conditions:
         domain = self._found.distributions.get(other)
         if domain is None:
             return value
-        if domain_values(domain) is None:
+        if not self._has_values(other):
             raise ValueError("is drawn from a range; a condition needs choices or steps")
         if not contains(domain, value):
             raise ValueError(f"{value!r} is not among its values, {describe(domain)}")
@@ -134,12 +135,20 @@ class _Conditions:
         for name in (*self._found.distributions, *self._found.fixed):
             for other, values in conditions.of(name).items():
                 if not any(self._is_possible(other, value) for value in values):
-                    self._refuse(name, f"can never exist: it needs {other} at {values!r}")
+                    rule = f"can never exist: it needs {other} at {values!r}"
+                    if not self._has_values(other):
+                        rule += ", which is drawn from a range; a condition needs choices or steps"
+                    self._refuse(name, rule)
 
     def _is_possible(self, name: str, value: Value) -> bool:
         if name in self._constant:
             return self._constant[name] == value
-        return contains(self._found.distributions[name], value)
+        return self._has_values(name) and contains(self._found.distributions[name], value)
+
+    def _has_values(self, name: str) -> bool:
+        """Whether each of its values has a chance: it is fixed, or has choices or steps."""
+        domain = self._found.distributions.get(name)
+        return domain is None or domain_values(domain) is not None
 
     def _refuse(self, key: str, problem: str) -> None:
         self._found.problems.append(f"{key}: {problem}")
@@ -157,7 +166,11 @@ def _distribution(name: str, raw: Mapping[str, Any], fields: Fields) -> BaseDist
     missing = [key for key in ("low", "high") if key not in raw]
     if missing:
         raise ValueError(f"a range needs low and high; {' and '.join(missing)} is missing")
-    return _range(fields.value(name, raw["low"]), fields.value(name, raw["high"]), raw)
+    found = _range(fields.value(name, raw["low"]), fields.value(name, raw["high"]), raw)
+    if isinstance(found, IntDistribution) and found.high - found.low <= _FEW:
+        for value in range(found.low, found.high + 1, found.step):
+            fields.value(name, value)  # some fields have gaps between their ends
+    return found
 
 
 def _range(low: Any, high: Any, raw: Mapping[str, Any]) -> BaseDistribution:

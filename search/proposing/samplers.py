@@ -21,14 +21,15 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from shiftsearch.search.proposing.conditions import NONE, Conditions
 from shiftsearch.search.proposing.evidence import (
-    ENDED,
     best_of_baselines,
     others_of,
     restricted,
+    trained,
     usable,
 )
 from shiftsearch.search.proposing.sobol import question_seed, sobol_point
@@ -83,6 +84,8 @@ class StageSampler(BaseSampler):
         start_up: see `START_UP`.
         tried: the configurations of all other trials; None: they are read from the study.
         conditions: when searched hyperparameters exist; they name only searched ones.
+        costs: costs of a trial's network that are minimised while its value is maximised
+            (Ozaki et al., Multiobjective Tree-Structured Parzen Estimator, JAIR 73, 2022).
 
     Raises:
         ValueError: for another name.
@@ -98,6 +101,7 @@ class StageSampler(BaseSampler):
         start_up: int = START_UP,
         tried: Tried | None = None,
         conditions: Conditions = NONE,
+        costs: Sequence[str] = (),
     ) -> None:
         if name not in (*MODELS, *MODEL_FREE):
             names = ", ".join((*MODELS, *MODEL_FREE))
@@ -106,7 +110,7 @@ class StageSampler(BaseSampler):
         self._study_seed, self._seed = study_seed, question_seed(study_seed, number)
         self._space = {k: d for k, d in space.items() if not d.single()}
         self._tried = tried
-        self._conditions = conditions
+        self._conditions, self._costs = conditions, costs
         self._given = {k: v for k, v in (given or {}).items() if k in self._space}
         self._random = RandomSampler(seed=self._seed)
 
@@ -160,15 +164,15 @@ class StageSampler(BaseSampler):
                         continue
                     if self._conditions.of(names[0]):
                         drawn |= self._ask_of_those_with(group, trials, place)
-                    elif trials is not others:
-                        drawn |= self._ask_of(group, trials, self._seed)
+                    elif trials is not others or self._costs:
+                        drawn |= self._ask_of(group, usable(trials), self._seed)
                     else:
                         # The study itself: a model uses only its group's hyperparameters.
                         drawn |= model.sample_relative(study, trial, group)
         return self._existing(drawn)
 
     def _is_informed(self, trials: Sequence[FrozenTrial]) -> bool:
-        return sum(t.state in ENDED for t in trials) >= self._start_up
+        return len(trained(trials)) >= self._start_up
 
     def _parts(
         self, others: Sequence[FrozenTrial]
@@ -211,6 +215,7 @@ class StageSampler(BaseSampler):
         self, space: dict[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int
     ) -> dict[str, Any]:
         """The answer of a model that learns from these trials."""
-        memory = optuna.create_study(direction="maximize", sampler=MODELS[self._name](seed))
-        memory.add_trials([restricted(t, space) for t in trials])
+        directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in self._costs)]
+        memory = optuna.create_study(directions=directions, sampler=MODELS[self._name](seed))
+        memory.add_trials([restricted(t, space, self._costs) for t in trials])
         return memory.ask(space).params

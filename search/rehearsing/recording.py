@@ -28,7 +28,7 @@ class RecordedFineTune:
         values: the fine-tune's searched hyperparameters, flat, named `fine_tune. ...`.
         start: the baseline's epochs it started from; 0 stands for the finished baseline. A file
             calls it `rung`.
-        value: `test2_accuracy` on the selection part, 0..1.
+        value: the objective on the selection part, 0..1.
         held_out: accuracy on the held-out part; None if it was not scored.
         seconds: duration, evaluations included.
         curve: TEST2 accuracy on the selection part after each epoch; may be empty.
@@ -49,7 +49,7 @@ class RecordedBaseline:
     Attributes:
         values: its searched hyperparameters, flat, named `baseline. ...`.
         seconds: cumulative seconds after each epoch, without evaluations.
-        looks: by number of epochs, TEST2 accuracy (selection part) of the baseline's best weights
+        looks: by number of epochs, the objective (selection part) of the baseline's best weights
             so far; 0 stands for the finished baseline.
         fine_tunes: in the order they were made.
     """
@@ -78,13 +78,13 @@ def _recorded_family(family: Sequence[tuple[TrialRecord, ProtocolResult]]) -> Re
     fine_tunes = []
     for trial, result in family:
         values = stage_values(trial.configuration, "fine_tune")
-        looks = [*trial.intermediate.items(), (0, result.test2_accuracy)]
+        looks = [*trial.intermediate.items(), (0, trial.objective.of(result))]
         own = result.fine_tune.seconds
         fine_tunes += [RecordedFineTune(values, start, v, None, own) for start, v in looks]
     return RecordedBaseline(
         stage_values(first.configuration, "baseline"),
         [baseline.seconds * (n + 1) / baseline.epochs for n in range(baseline.epochs)],
-        {0: baseline.test2.accuracy},
+        {0: first.objective.of_split(baseline.test2)},
         fine_tunes,
     )
 

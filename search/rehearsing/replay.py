@@ -9,12 +9,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from shiftsearch.model.objective import ACCURACY
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.rehearsing.surrogate import Expected, Surrogate
+from shiftsearch.search.study.goals import Limits
 from shiftsearch.search.study.incumbents import incumbents
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import Study
@@ -71,7 +73,7 @@ def replay(
     Args:
         surrogate: fitted to a recording.
         space: the searched space, the one of the recording.
-        settings: the study's settings, with its seed.
+        settings: the study's settings, with its seed; constraints and costs are ignored.
         workers: the simulated workers.
         enough: called with all complete trials after each end; True ends the search.
     """
@@ -90,7 +92,10 @@ class _Simulation:
         self.surrogate = surrogate.drawn(settings.seed)
         self.workers, self.enough = workers, enough
         self.now = 0.0
-        self.study = Study(None, space, settings, {}, clock=lambda: self.now)
+        # The surrogate knows no costs. A recorded value is the objective's; `_result` gives it as
+        # an accuracy.
+        alone = replace(settings, objective=ACCURACY, costs=(), limits=Limits())
+        self.study = Study(None, space, alone, {}, clock=lambda: self.now)
         self.ended: list[Replayed] = []
         self._events: list[tuple[float, int, Job, Course]] = []
         self._order = itertools.count()

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 
 from shiftsearch.search.judging.gain import converged
-from shiftsearch.search.study.budget import Budget, FailurePolicy, Trainings
+from shiftsearch.search.study.budget import Trainings
+from shiftsearch.search.study.goals import MOST_REFUSALS
 from shiftsearch.search.study.records import State
+from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
 from shiftsearch.search.study.tallies import Losses
 
@@ -23,8 +25,7 @@ class Ending:
 
     Args:
         stored: the study.
-        budget: as set when this call of the driver began.
-        failures: when to give up.
+        settings: the budget, when to give up, and the limits, as set when this call began.
         clock: returns the time in seconds.
 
     Attributes:
@@ -35,13 +36,13 @@ class Ending:
     def __init__(
         self,
         stored: StoredStudy,
-        budget: Budget,
-        failures: FailurePolicy,
+        settings: Settings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stored, self._budget, self._failures = stored, budget, failures
+        self._stored, self._limits = stored, settings.limits
+        self._budget, self._failures = settings.budget, settings.failures
         self._clock, self._trainings = clock, Trainings()
-        if budget.trainings is not None:
+        if settings.budget.trainings is not None:
             stored.follow(self._trainings)
         self._losses = Losses()
         stored.follow(self._losses)
@@ -92,12 +93,26 @@ class Ending:
             return "stopped by request"
         if self._budget.spent(self._seconds, self._trainings):
             return "the budget is spent"
-        return self._converged()
+        return self._refusing() or self._converged()
 
     @property
     def over(self) -> bool:
         """Whether no more trials are asked for."""
         return self.missing == 0 or bool(self.reason)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the search ends because of refusals, without a trial that may win."""
+        able = any(t.state == "complete" and not t.infeasible for t in self._stored.records)
+        return not able and bool(self._refusing())
+
+    def _refusing(self) -> str:
+        """The reason if the last `MOST_REFUSALS` configurations were all refused, else empty."""
+        last = self._stored.records[-MOST_REFUSALS:]
+        if len(last) < MOST_REFUSALS or any(t.state != "refused" for t in last):
+            return ""
+        why = self._limits.unreachable([t.costs for t in last])
+        return f"the last {MOST_REFUSALS} configurations were refused; {why}"
 
     def begin(self) -> None:
         """Start the clock if it is not running."""

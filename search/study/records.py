@@ -12,13 +12,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import ACCURACY, OBJECTIVES, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import read_journal
 
 LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 """The beginning of the reason for a job whose worker was lost too often, in the first version."""
 
-State = Literal["waiting", "running", "complete", "pruned", "failed"]
+State = Literal["waiting", "running", "complete", "pruned", "failed", "refused"]
+"""A refused trial broke a constraint and was never trained; Optuna's state for it is PRUNED."""
 _STATES: Mapping[TrialState, State] = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
@@ -36,16 +38,20 @@ class TrialRecord:
         number: counted from 0.
         state: the trial's state.
         role: "reference", "point" or "sampled".
-        value: `test2_accuracy` on the selection part; None unless complete.
+        value: the objective on the selection part; None unless complete.
         configuration: full and canonical; empty while waiting.
         result: the protocol's result; None unless complete.
-        reason: why the trial failed or was stopped; empty otherwise.
+        reason: why the trial failed, was stopped or refused; empty otherwise.
         seconds: time from ask to end by the driver's clock; None while open.
         branch_of: the trial whose baseline it fine-tunes; None if it trains its own.
         has_baseline: whether its baseline is trained to the end.
-        intermediate: `test2_accuracy` after a whole fine-tune, by the baseline epochs before it.
+        intermediate: the objective after a whole fine-tune, by the baseline epochs before it.
         lost: whether it failed because its worker was lost too often. This does not speak against
             its configuration.
+        objective: what `value` and `intermediate` are.
+        costs: `parameters`, `multiply_adds` and perhaps `latency_ms` of its network; empty for a
+            trial of an earlier version.
+        infeasible: whether it breaks a constraint; such a trial cannot win.
 
     Raises:
         ValueError: a complete trial lacks its value or result, another trial has one, or a failed
@@ -64,6 +70,9 @@ class TrialRecord:
     has_baseline: bool = False
     intermediate: Mapping[int, float] = field(default_factory=dict)
     lost: bool = False
+    objective: Objective = ACCURACY
+    costs: Mapping[str, float] = field(default_factory=dict)
+    infeasible: bool = False
 
     def __post_init__(self) -> None:
         is_complete = self.state == "complete"
@@ -76,7 +85,7 @@ class TrialRecord:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trial is complete, pruned or failed."""
+        """Whether the trial is complete, pruned or failed; a refused one never began."""
         return self.state in ("complete", "pruned", "failed")
 
     @property
@@ -114,8 +123,28 @@ def stage_values(configuration: Mapping[str, Value], stage: str) -> dict[str, Va
     return {k: v for k, v in configuration.items() if k.startswith("fine_tune.") == is_last}
 
 
-def record_of(trial: FrozenTrial) -> TrialRecord:
-    """The record of an Optuna trial.
+def objective_in(identity: Mapping[str, str]) -> Objective:
+    """The objective of a study with this identity."""
+    return OBJECTIVES[identity.get("objective", ACCURACY.name)]
+
+
+def objective_of(trials: Sequence[TrialRecord]) -> Objective:
+    """The objective of a study's trials; accuracy if there is none."""
+    return trials[0].objective if trials else ACCURACY
+
+
+def is_infeasible(trial: FrozenTrial) -> bool:
+    """Whether the trial breaks one of its constraints (`optuna.Trial.set_constraint`)."""
+    return any(excess > 0 for excess in trial.constraints.values())
+
+
+def is_refused(trial: FrozenTrial) -> bool:
+    """Whether the trial was refused for its constraints, before it was trained."""
+    return trial.state == TrialState.PRUNED and is_infeasible(trial)
+
+
+def record_of(trial: FrozenTrial, objective: Objective = ACCURACY) -> TrialRecord:
+    """The record of an Optuna trial of a study with this objective.
 
     Raises:
         ValueError: it is complete, but has no valid result.
@@ -130,7 +159,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         raise ValueError(f"trial {trial.number}: its result {error}") from None
     return TrialRecord(
         trial.number,
-        _STATES[trial.state],
+        "refused" if is_refused(trial) else _STATES[trial.state],
         attributes.get("role", "sampled"),
         trial.value if is_complete else None,
         attributes.get("configuration", {}),
@@ -141,6 +170,9 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         "baseline" in attributes or is_complete,
         dict(trial.intermediate_values),
         lost=_is_lost(attributes),
+        objective=objective,
+        costs=attributes.get("costs", {}),
+        infeasible=is_infeasible(trial),
     )
 
 
@@ -159,7 +191,10 @@ def stored_trials(path: Path) -> list[TrialRecord]:
     Needs no lock and writes nothing; see `search.study.journal.read_journal`.
     """
     study = _stored_study(path)
-    return [] if study is None else [record_of(t) for t in study.get_trials(deepcopy=False)]
+    if study is None:
+        return []
+    objective = objective_in(study.user_attrs.get("identity", {}))
+    return [record_of(t, objective) for t in study.get_trials(deepcopy=False)]
 
 
 def stored_identity(path: Path) -> dict[str, str]:
@@ -181,8 +216,11 @@ def _stored_study(path: Path) -> optuna.Study | None:
 
 
 def best_trials(trials: Sequence[TrialRecord], count: int = 1) -> list[TrialRecord]:
-    """The best complete trials with distinct configurations, best first, ties by number."""
-    complete = [t for t in trials if t.value is not None]
+    """The best complete trials with distinct configurations, best first, ties by number.
+
+    Trials that break a constraint are left out.
+    """
+    complete = [t for t in trials if t.value is not None and not t.infeasible]
     complete.sort(key=lambda t: (-(t.value or 0.0), t.number))
     distinct: dict[tuple[tuple[str, Value], ...], TrialRecord] = {}
     for trial in complete:

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.search.proposing.policy import Policy
-from shiftsearch.search.proposing.samplers import START_UP
+from shiftsearch.search.proposing.samplers import START_UP, StageSampler
+from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.proposing.tried import Tried
 from shiftsearch.search.study.budget import Budget, FailurePolicy
+from shiftsearch.search.study.goals import Limits
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Settings:
         failures: when to give up.
         policy: which baselines are fine-tuned again, and which trials are stopped.
         start_up: number of trials that must end before the sampler's model is used.
+        objective: what trials are ranked by.
+        costs: costs of a trial's network that are minimised, besides the objective.
+        limits: bounds on the costs.
     """
 
     name: str
@@ -34,3 +41,22 @@ class Settings:
     failures: FailurePolicy = field(default_factory=FailurePolicy)
     policy: Policy = field(default_factory=Policy)
     start_up: int = START_UP
+    objective: Objective = ACCURACY
+    costs: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def stage_sampler(
+        self, number: int, space: Space, given: Mapping[str, Value], tried: Tried
+    ) -> StageSampler:
+        """The sampler that answers question `number`; see `StageSampler`."""
+        return StageSampler(
+            self.sampler,
+            self.seed,
+            number,
+            space.distributions,
+            given,
+            self.start_up,
+            tried,
+            space.drawn_conditions,
+            self.costs,
+        )

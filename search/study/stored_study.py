@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.search.study.journal import open_journal
 from shiftsearch.search.study.records import State, TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
@@ -47,6 +48,7 @@ class StoredStudy:
         path: the journal; created if absent. None keeps the study in memory.
         name: the study's name if it is created.
         identity: what must never change for this study, value by field.
+        objective: what its trials are ranked by.
 
     Attributes:
         records: all trials, by number; callers must not change the list.
@@ -56,7 +58,14 @@ class StoredStudy:
         StudyDamaged: the journal cannot be read.
     """
 
-    def __init__(self, path: Path | None, name: str, identity: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        name: str,
+        identity: Mapping[str, str],
+        objective: Objective = ACCURACY,
+    ) -> None:
+        self._objective = objective
         with _readable(path):
             self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
             names = optuna.get_all_study_names(self._storage)
@@ -137,7 +146,7 @@ class StoredStudy:
         self._take_up(self._storage.get_trial(trial_id), self.records[number] if known else None)
 
     def _take_up(self, trial: FrozenTrial, before: TrialRecord | None) -> None:
-        record = record_of(trial)
+        record = record_of(trial, self._objective)
         if before is None:
             self._trials.append(trial)
             self.records.append(record)
@@ -182,6 +191,15 @@ class StoredStudy:
     def set(self, number: int, key: str, value: object) -> None:
         """Write an attribute of an open trial."""
         self._storage.set_trial_user_attr(self._trials[number]._trial_id, key, value)
+        self.refresh(number)
+
+    def constrain(self, number: int, excess: Mapping[str, float]) -> None:
+        """Write by how much an open trial exceeds each bound; those that are written stay."""
+        known = self._trials[number].constraints
+        trial = self.open_trial(number, RandomSampler())  # which draws nothing here
+        for name, value in excess.items():
+            if name not in known:
+                trial.set_constraint(name, value)
         self.refresh(number)
 
     def report(self, number: int, step: int, value: float) -> None:

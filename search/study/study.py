@@ -23,11 +23,11 @@ from optuna.trial import TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.proposing.samplers import StageSampler
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.proposing.tried import Tried
 from shiftsearch.search.study.ending import Ending
 from shiftsearch.search.study.formats import Formats
+from shiftsearch.search.study.gate import CostMeter, Gate
 from shiftsearch.search.study.records import TrialRecord, stage_values
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
@@ -46,9 +46,11 @@ class Study:
         settings: the study's settings.
         identity: what must never change for this study, value by field.
         clock: returns the time in seconds, for the time budget.
+        meter: finds the costs of configurations; None: costs are unknown, and nothing is refused.
 
     Attributes:
         ending: decides when the study asks for no more trials.
+        gate: notes what trials cost, and refuses those that break a bound.
         formats: the dtypes in which its trials were computed.
 
     Raises:
@@ -63,13 +65,16 @@ class Study:
         settings: Settings,
         identity: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        meter: CostMeter | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.settings = space, settings
+        self._value = settings.objective.column
         most = min(settings.policy.branches, space.fine_tunes())
         self._policy = settings.policy.model_copy(update={"branches": int(most)})
-        self._stored = StoredStudy(path, settings.name, identity)
-        self.ending = Ending(self._stored, settings.budget, settings.failures, clock)
+        self._stored = StoredStudy(path, settings.name, identity, settings.objective)
+        self.gate = Gate(self._stored, settings.limits, meter)
+        self.ending = Ending(self._stored, settings, clock)
         self.formats = Formats(self._stored)
         self._known, self._baselines = Configurations(), Baselines()
         self._families, self._intermediate = Families(), Intermediates()
@@ -107,8 +112,8 @@ class Study:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the failure policy ends the search."""
-        return self.ending.gave_up
+        """Whether failures or refusals end the search without a result."""
+        return self.ending.gave_up or self.ending.hopeless
 
     @property
     def stop_reason(self) -> str:
@@ -140,8 +145,11 @@ class Study:
         return waiting <= len(self._open)
 
     def _hand_out(self, number: int) -> Job | None:
-        """The trial as a job, or None if it has to wait for its baseline."""
+        """The trial as a job, or None if it is refused or has to wait for its baseline."""
         configuration = self._configuration(number)
+        if self.gate.refuses(number):
+            self._close(number, TrialState.PRUNED, None)
+            return None
         root = self._baselines.root(configuration, number, self._open)
         if root is not None and not self.trial(root).has_baseline:
             self._orphans.append(number)
@@ -170,7 +178,7 @@ class Study:
         trial fails.
         """
         if not math.isfinite(value):
-            self.fail(job, f"test2_accuracy at {epochs} epochs is {value}, but must be finite")
+            self.fail(job, f"{self._value} at {epochs} epochs is {value}, but must be finite")
             return True
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
@@ -184,9 +192,9 @@ class Study:
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
         """End the trial as COMPLETE, or as FAIL if a number in the result is not finite."""
-        value = result.test2_accuracy
+        value = self.settings.objective.of(result)
         if not math.isfinite(value):
-            self.fail(job, f"test2_accuracy is {value}, but must be finite")
+            self.fail(job, f"{self._value} is {value}, but must be finite")
             return
         written = result.to_json()
         try:
@@ -220,11 +228,14 @@ class Study:
         """Have a configuration tried next, after those that wait; returns its trial's number.
 
         Raises:
-            ValueError: no more trials will be asked for, or a trial has this configuration.
+            ValueError: no more trials will be asked for, a trial has this configuration, or it
+                breaks a constraint.
         """
         known = self._known.first(configuration)
         if known is not None:
             raise ValueError(f"trial {known} has this configuration ({self.trial(known).state})")
+        if broken := self.gate.broken(configuration):
+            raise ValueError(f"the configuration {'; '.join(broken)}")
         if self.ending.over:
             raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
         asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
@@ -240,9 +251,9 @@ class Study:
 
     # ---- views
 
-    def trials(self, first: int | None = None) -> list[TrialRecord]:
-        """All trials by number, or only the `first` ones."""
-        return self._stored.records[:first]
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number."""
+        return list(self._stored.records)
 
     def trial(self, number: int) -> TrialRecord:
         """One trial."""
@@ -256,23 +267,11 @@ class Study:
         self._configure(number, root)
         return number
 
-    def _sampler(self, number: int, root: int | None) -> StageSampler:
-        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
-        space, settings = self.space, self.settings
-        return StageSampler(
-            settings.sampler,
-            settings.seed,
-            number,
-            space.distributions,
-            given,
-            settings.start_up,
-            self._tried,
-            space.drawn_conditions,
-        )
-
     def _configure(self, number: int, root: int | None) -> None:
         """Draw the trial's missing values; store the configuration if it has none."""
-        trial = self._stored.open_trial(number, self._sampler(number, root))
+        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
+        sampler = self.settings.stage_sampler(number, self.space, given, self._tried)
+        trial = self._stored.open_trial(number, sampler)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             drawn = self.space.suggest(trial)

@@ -131,7 +131,7 @@ class Families:
         self._count(record, -1)
 
     def _count(self, record: TrialRecord, sign: int) -> None:
-        if record.state == "waiting":
+        if record.state in ("waiting", "refused"):
             return
         root = record.root
         self._sizes[root] += sign
@@ -140,7 +140,7 @@ class Families:
             self._values[root] += sign
         if record.branch_of is None and record.state != "failed":
             self.roots += sign
-            if record.has_baseline:
+            if record.has_baseline and not record.infeasible:  # a branch has the same network
                 (self._with_baseline.add if sign > 0 else self._with_baseline.discard)(root)
         self._rank(root)
 

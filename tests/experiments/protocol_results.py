@@ -134,6 +134,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "counts": {"TRAIN": [800] * 6, "TEST": [180] * 6, "TEST2": [180] * 6},
         },
         "division": {"holdout": 0.5, "seed": 0, "selection_n": 541, "held_out_n": held_out},
+        "objective": "accuracy",
         "protocol": Protocol().model_dump(),
         "space": {name: repr(value) for name, value in reference.items()},
         "search": {
@@ -142,6 +143,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "asked": 17,
             "complete": 17,
             "pruned": 0,
+            "refused": 0,
             "failed": 1,
             "trial_seconds": 610.2,
             "stopped": "",

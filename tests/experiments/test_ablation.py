@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from shiftsearch.experiments.benchmarks.ablation import (
-    Trained,
-    compare,
-    rows,
-    tables,
-    variant,
-)
+from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.ablation import Results, compare, tables, variant
+from shiftsearch.experiments.benchmarks.ablation_table import Trained, chosen, rows
+from shiftsearch.experiments.benchmarks.imbalance import imbalanced
 from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
 from tests.experiments.test_inputs import dataset
 
 pytestmark = pytest.mark.unit
@@ -90,3 +90,46 @@ def test_all_listed_options_are_valid_and_change_something() -> None:
         assert len(set(map(repr, changed))) == len(options)
         same = sum(pair == (base.hyperparameters, base.protocol) for pair in changed)
         assert same <= 1  # the good configuration freezes nothing already
+
+
+def test_an_imbalanced_copy_keeps_the_first_images_of_each_class() -> None:
+    whole = synthesize(size=16, counts={"TRAIN": 180, "TEST": 120, "TEST2": 60})
+    thin = imbalanced(whole, 10)
+    counts = {name: np.bincount(split.labels).tolist() for name, split in thin.splits.items()}
+    assert counts["TRAIN"] == [round(30 * 10 ** (-k / 5)) for k in range(6)]
+    assert counts["TEST2"] == [10, 6, 4, 3, 2, 2]  # two at least
+    for name, split in thin.splits.items():
+        for label in range(6):
+            kept, all_of_it = (s.images[s.labels == label] for s in (split, whole.splits[name]))
+            assert np.array_equal(kept, all_of_it[: len(kept)])
+    assert imbalanced(whole, 10).digest == thin.digest
+    assert imbalanced(whole, 1).digest == whole.digest
+    with pytest.raises(ValueError, match=r"is 0\.5, but"):
+        imbalanced(whole, 0.5)
+
+
+def test_each_objective_chooses_by_its_own_mean() -> None:
+    variants = [variant([], []), variant([], ["fine_tune.balance=weights"])]
+    trained = {
+        (0, 1): Trained(0.9, 1.0, 0.6),
+        (0, 2): Trained(0.8, 1.0, 0.5),
+        (1, 1): Trained(0.7, 1.0, 0.7),
+        (1, 2): Trained(0.8, 1.0, 0.8),
+    }
+    assert chosen(variants, trained, ACCURACY) is variants[0]
+    assert chosen(variants, trained, BALANCED_ACCURACY) is variants[1]
+    *_, other = rows(variants, trained, BALANCED_ACCURACY)
+    assert other.startswith("| fine_tune.balance=weights | 2 | 75.00 % | 7.07 | +20.00 ")
+
+
+def test_results_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    file, one = tmp_path / "results.jsonl", variant([], [])
+    Results(file, "digest").of(one, 1, lambda: Trained(0.5, 2.0, 0.25))
+    key, *rest = json.loads(file.read_text())
+    assert rest == [1, 0.5, 2.0, 0.25]
+    file.write_text(json.dumps([key, 1, 0.5, 2.0]) + "\n" + json.dumps([key, 2, None, None]))
+    known = Results(file, "digest")
+    assert known.of(one, 1, lambda: None) == Trained(0.5, 2.0)
+    assert known.of(one, 2, lambda: Trained(0.5, 1.0)) is None
+    with pytest.raises(ValueError, match="earlier version"):
+        rows([one], {(0, 1): Trained(0.5, 2.0)}, BALANCED_ACCURACY)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.definition import build
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
@@ -43,6 +44,13 @@ class Searched:
 
     def trials(self) -> list[TrialRecord]:
         return list(self._records)
+
+    def trial(self, number: int) -> TrialRecord:
+        return next(record for record in self._records if record.number == number)
+
+    @property
+    def gate(self) -> Any:
+        return SimpleNamespace(machines=[])
 
 
 class Retrained:

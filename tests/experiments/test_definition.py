@@ -453,3 +453,39 @@ def test_what_the_protocol_decides_for_all_trials_is_not_searched() -> None:
     with pytest.raises(DefinitionError) as caught:
         build({"space": space, "protocol": {"fine_tune_on": "TRAIN+TEST"}}, "tests")
     assert [p.split(": ")[1] for p in caught.value.problems] == ["space.fine_tune.train_on"]
+
+
+@pytest.mark.parametrize(
+    ("fine_tune", "names"),
+    [
+        ({"train_share": 0.3}, ["fine_tune.train_share"]),
+        ({"train_share": {"low": 0, "high": 0.5}}, ["fine_tune.train_share"]),
+        ({"train_on": {"choices": ["TEST", "TRAIN+TEST"]}}, ["fine_tune.train_on"]),
+        ({"train_share": 0.0}, []),
+    ],
+)
+def test_the_protocol_alone_decides_what_is_trained_on(
+    fine_tune: dict[str, Any], names: list[str]
+) -> None:
+    raw: dict[str, Any] = {"space": {"fine_tune": fine_tune}}
+    build(raw, "tests")
+    problems: tuple[str, ...] = ()
+    try:
+        build({**raw, "protocol": {"fine_tune_on": "TRAIN+TEST"}}, "tests")
+    except DefinitionError as error:
+        problems = error.found
+    assert [problem.split(": ")[1] for problem in problems] == [f"space.{n}" for n in names]
+
+
+def test_a_share_of_train_and_all_of_train_are_refused_together() -> None:
+    with pytest.raises(DefinitionError) as error:
+        build({"space": {"fine_tune": {"train_on": "TRAIN+TEST", "train_share": 0.3}}}, "tests")
+    assert len(error.value.found) == 1
+    assert "train_share" in error.value.found[0]
+
+
+def test_the_objective_is_one_of_three() -> None:
+    assert build({}, "tests").settings().objective.name == "accuracy"
+    assert build({"objective": "f1_macro"}, "tests").settings().objective.name == "f1_macro"
+    with pytest.raises(DefinitionError, match="objective: 'loss'"):
+        build({"objective": "loss"}, "tests")

@@ -52,6 +52,14 @@ def test_the_identity_of_stored_runs_stays() -> None:
     ]
 
 
+def test_only_another_objective_than_accuracy_is_in_the_identity() -> None:
+    neutral, other = (
+        build(raw, "tests").identity("0" * 32) for raw in ({}, {"objective": "balanced_accuracy"})
+    )
+    assert other == neutral | {"objective": "balanced_accuracy"}
+    assert build({"objective": "accuracy"}, "tests").identity("0" * 32) == neutral
+
+
 def test_what_was_retrained_is_found_again() -> None:
     configuration = dict(REFERENCE) | {"fine_tune.frozen_layers": 3}
     both = dict(REFERENCE) | {"fine_tune.train_on": "TRAIN+TEST"}

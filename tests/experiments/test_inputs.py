@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,51 @@ def test_translation_may_be_half_the_smaller_side(size: tuple[int, int], limit: 
             f" pixels for images of {size[0]}x{size[1]}"
         )
     assert len(problems(over, over)) == 2
+
+
+def test_more_frozen_layers_than_any_network_has_are_refused() -> None:
+    data = dataset((4, 4), (16, 16))
+
+    def problems(frozen: Any, **network: Any) -> tuple[str, ...]:
+        space = {"network": network, "fine_tune": {"frozen_layers": frozen}}
+        return problems_of({"space": space}, data)
+
+    assert problems({"low": 0, "high": 4}) == problems({"choices": [1, 4]}) == problems(4) == ()
+    for wrong in (5, {"low": 0, "high": 5}, {"choices": [5, 0]}):
+        (line,) = problems(wrong)
+        assert line.startswith("space.fine_tune.frozen_layers: 5, but must be at most 4")
+        assert len(problems(wrong, name="blocks", depth={"low": 2, "high": 3})) == 1
+        assert problems(wrong, name="blocks", depth={"low": 2, "high": 4}) == ()
+        assert problems(wrong, name={"choices": ["three blocks", "blocks"]}, depth=4) == ()
+
+
+def test_images_too_small_for_a_depth_are_refused() -> None:
+    """The data's own least side is 16, so such images are made here."""
+    network = {"name": "blocks", "depth": {"low": 2, "high": 4}, "width": {"low": 0.5, "high": 2}}
+    raw = {"space": {"network": network}}
+    (line,) = problems_of(raw, dataset((4, 4), (16, 15)))
+    assert line.startswith("space.network: name blocks, depth 4, width 0.5, ")
+    assert line.endswith("images of at least 16x16 pixels, and these have 16x15")
+    assert problems_of(raw, dataset((4, 4), (16, 16))) == ()
+
+
+def test_weights_of_a_file_that_is_not_there_are_refused() -> None:
+    plain = dataset((4, 4))
+    weights = np.ones(len(plain.splits["TEST"]))
+    test = replace(plain.splits["TEST"], weights=weights)
+    weighted = Dataset(plain.classes, {**plain.splits, "TEST": test})
+
+    def problems(data: Dataset, **stages: dict[str, Any]) -> int:
+        return len(problems_of({"space": stages}, data))
+
+    file, searched = {"sample_weights": "file"}, {"sample_weights": {"choices": ["none", "file"]}}
+    for asked in (file, searched):
+        assert problems(plain, baseline=asked, fine_tune=asked) == 2
+        assert problems(weighted, baseline=asked, fine_tune=asked) == 1
+        assert problems(weighted, fine_tune=asked) == 0
+    first = replace(plain.splits["TRAIN"], weights=weights)
+    train = Dataset(plain.classes, {**plain.splits, "TRAIN": first})
+    assert problems(train, fine_tune=file) == 1
+    assert problems(train, fine_tune={**file, "train_share": 0.5}) == 0
+    assert problems(train, fine_tune={**file, "train_on": "TRAIN+TEST"}) == 0
+    assert problems(plain, fine_tune={"sample_weights": "density_ratio"}) == 0

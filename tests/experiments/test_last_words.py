@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shiftsearch.experiments.definition import Experiment, build
-from shiftsearch.experiments.last_words import cost_of_folds, say_next
+from shiftsearch.experiments.definition import DefinitionError, Experiment, build
+from shiftsearch.experiments.last_words import cost_of_folds, say_next, say_why
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.search.study import ending
+from shiftsearch.search.study.study import Study
+from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
 
@@ -58,3 +61,30 @@ def test_folds_say_what_they_cost() -> None:
     said = cost_of_folds(build({"trials": 24, "protocol": {"folds": 3}}, "tests"))
     assert "24 trials trains 3 fine-tunes" in said
     assert "retraining 4" in said
+
+
+class _Large:
+    """Every network has a million parameters."""
+
+    def __init__(self) -> None:
+        self.latencies: dict[str, dict[str, float | str]] = {}
+
+    def __call__(self, configuration: object) -> dict[str, float]:
+        return {"parameters": 1e6, "multiply_adds": 1.0}
+
+
+def test_a_search_whose_trials_were_all_refused_is_wrong_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ending, "MOST_REFUSALS", 3)
+    space = {"baseline": {"dropout": {"low": 0.1, "high": 0.4}}}
+    experiment = build(
+        {"space": space, "trials": 9, "constraints": {"max_parameters": 5}, "policy": {}}, "tests"
+    )
+    study = Study(None, experiment.search_space(), experiment.settings(), {}, meter=_Large())
+    while (job := study.ask()) is not None:
+        study.finish(job, made_result(0.5))
+    with pytest.raises(DefinitionError) as refused:
+        say_why(Console(file=io.StringIO()), study, 0.5)
+    (line,) = refused.value.problems
+    assert "constraints.max_parameters: 5, but the least is 1,000,000" in line

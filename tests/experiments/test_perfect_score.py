@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from shiftsearch.experiments.cli import main
-from shiftsearch.experiments.outcome.results import STAGES, looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
+from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.store import Entry, Store, content_key

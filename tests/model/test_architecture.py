@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from shiftsearch.model.architecture import ARCHITECTURES, Architecture, Layer, ThreeBlocks
+from shiftsearch.model.architecture import ARCHITECTURES, Architecture, Blocks, Layer, ThreeBlocks
 from shiftsearch.model.bundle_format import misfits, recorded
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.network import Dense, Network, allocate
@@ -20,6 +20,10 @@ from tests.model.test_golden import REFERENCE_COURSES
 pytestmark = pytest.mark.unit
 
 NARROW = ThreeBlocks(filters=(4, 8, 16), dense=24)
+BLOCKS = [
+    Blocks(depth=4, width=0.25, attention="squeeze_excitation"),
+    Blocks(depth=2, width=0.25, residual=True, first_kernel=7),
+]
 
 
 class OneLayer(Architecture):
@@ -43,7 +47,7 @@ class OneLayer(Architecture):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (28, 28), (17, 33)])
-@pytest.mark.parametrize("architecture", [ThreeBlocks(), NARROW, OneLayer()])
+@pytest.mark.parametrize("architecture", [ThreeBlocks(), NARROW, OneLayer(), *BLOCKS])
 def test_it_names_the_layers_of_its_network_with_their_shapes(
     architecture: Architecture, size: tuple[int, int]
 ) -> None:

@@ -421,7 +421,7 @@ def edit(folder: Path, path: str, value: Any) -> None:
         ("study.number", "17", "study.number is '17': input should be a valid integer"),
         ("study.seed", -1, "study.seed is -1: input should be greater than or equal to 0"),
         ("architecture.dropout", 1.5, "architecture.dropout is 1.5: input should be less than 1"),
-        ("architecture.name", "x", "architecture.name is 'x': input should be 'three blocks'"),
+        ("architecture.name", "x", "architecture.name is 'x': input should be 'three"),
         ("architecture.classes", 4, "classes has 3 names, but must have as many as"),
         ("preprocessing.size", [28, 28], "preprocessing.size is (28, 28), but must equal"),
         ("protocol.holdout", 2, "protocol.holdout is 2: input should be less than or equal to"),

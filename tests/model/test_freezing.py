@@ -44,6 +44,24 @@ def test_exactly_the_first_layers_stay_as_they_are(network: Network, count: int)
     assert with_gradient == {name for name, _ in network.named_parameters()} - frozen
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_statistics_of_frozen_layers_may_follow_the_batches(network: Network, fused: bool) -> None:
+    if fused:
+        network.fuse()
+    freeze(network.train(), first(3), follow=True)
+    before = {k: t.clone() for k, t in network.state_dict().items()}
+    images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    F.cross_entropy(network(images), torch.arange(8) % 3).backward()
+    after = network.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved == {name for name, _ in network.named_buffers()}
+    assert [p.grad is None for layer in network.layers for p in layer.parameters()] == (
+        [True] * 9 + [False] * 2
+    )
+    network.eval()(images)
+    assert all(torch.equal(t, after[name]) for name, t in network.state_dict().items())
+
+
 def test_a_thawed_layer_is_as_if_it_had_never_been_frozen(network: Network) -> None:
     freeze(network.train(), [True] * 5)
     freeze(network, first(1))

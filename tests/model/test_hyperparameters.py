@@ -70,7 +70,7 @@ def test_an_integer_for_a_float_is_the_same_configuration() -> None:
         ("fine_tune.dropout", 1.0),
         ("fine_tune.dropout", -0.1),
         ("fine_tune.frozen_layers", -1),
-        ("fine_tune.frozen_layers", 5),
+        ("fine_tune.frozen_layers", 6),
         ("fine_tune.augmentation.rotation", 181.0),
         ("fine_tune.augmentation.scale", 0.95),
         ("fine_tune.augmentation.translation", -1.0),
@@ -118,5 +118,7 @@ def test_a_configuration_does_not_change() -> None:
         Hyperparameters().baseline.dropout = 0.1  # type: ignore[misc]
 
 
-def test_as_many_layers_can_be_frozen_as_the_network_has() -> None:
-    assert len(Network(3, (16, 16)).layers) == LAYERS == 4
+def test_as_many_layers_can_be_frozen_as_the_deepest_network_has() -> None:
+    assert len(Network(3, (16, 16)).layers) == 4
+    deepest = Hyperparameters.from_flat({"network.name": "blocks", "network.depth": 4})
+    assert len(deepest.network.architecture.layer_names) == LAYERS == 5

@@ -63,6 +63,9 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     first, again, other = (make_network((16, 16), seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[k], again[k]) for k in first)
+    # In the order in which stored runs drew them.
+    places = [name.rpartition(".")[0] for name in first]
+    assert places == sorted(places, key=lambda name: (name == "head", name))
     drawn = [k for k in first if "normalisation" not in k]
     assert len(drawn) == 7
     assert not any(torch.equal(first[k], other[k]) for k in drawn)

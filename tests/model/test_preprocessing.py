@@ -15,6 +15,7 @@ import shiftsearch.model.prepared
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.course import preprocessed_digest
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
@@ -24,7 +25,7 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
-from shiftsearch.model.prepared import ProtocolData, prepare, preprocessed_digest
+from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.protocol import ProtocolRun, build, run_protocol
 from shiftsearch.model.report import ProtocolReport
 from shiftsearch.model.store import Store

@@ -17,6 +17,7 @@ from torch import Tensor
 import shiftsearch.model.stage
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
+from shiftsearch.model.engine import TensorSplit
 from shiftsearch.model.hyperparameters import (
     Augmentation,
     FineTuneHyperparameters,
@@ -64,14 +65,14 @@ class Graded(Recipe):
 class ZerosOnly(Recipe):
     """Only images of class 0 count."""
 
-    def weights(self, labels: Tensor) -> Tensor | None:
-        return (labels == 0).float()
+    def weights(self, train: TensorSplit) -> Tensor | None:
+        return (train.labels == 0).float()
 
 
 class Third(Recipe):
     """The first ten images."""
 
-    def order(self, labels: Tensor, epoch: int) -> Tensor:
+    def order(self, train: TensorSplit, epoch: int) -> Tensor:
         return torch.arange(10)
 
 
@@ -86,8 +87,8 @@ class WithoutDropout(Recipe):
 class Doubled(Recipe):
     """Images of an even place, twice each."""
 
-    def order(self, labels: Tensor, epoch: int) -> Tensor:
-        return torch.arange(0, len(labels), 2).repeat(2)
+    def order(self, train: TensorSplit, epoch: int) -> Tensor:
+        return torch.arange(0, len(train.labels), 2).repeat(2)
 
 
 @pytest.fixture

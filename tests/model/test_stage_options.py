@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+import shiftsearch.model.prefix
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import TensorSplit
@@ -20,9 +22,11 @@ from shiftsearch.model.hyperparameters import (
     Schedule,
     StageHyperparameters,
 )
+from shiftsearch.model.prefix import FrozenPrefix
 from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.protocol import build
 from shiftsearch.model.stage import StageResult
+from shiftsearch.model.statistics import re_estimate
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 
@@ -44,9 +48,20 @@ OPTIONS: list[dict[str, Any]] = [
     {"layer_decay": 0.5},
     {"l2_sp": 100.0},
     {"ema_decay": 0.9},
+    {"batch_norm": "adapted"},
+    {"batch_norm": "training"},
+    {"batch_norm": "adapted", "unfreezing": "gradual", "l2_sp": 10.0, "ema_decay": 0.9},
+    {"batch_norm": "training", "freeze_from": "head", "ema_decay": 0.9},
+    {"swa_from": 0.5},
+    {"swa_from": 0.0, "batch_norm": "training"},
+    {"swa_from": 0.25, "unfreezing": "gradual", "frozen_layers": 4, "l2_sp": 10.0},
     {"balance": "sampling"},
     {"balance": "weights"},
     {"balance": "weights", "augmentation": {"mixup": 0.4}},
+    {"sample_weights": "file"},
+    {"sample_weights": "file", "augmentation": {"mixup": 0.4}, "label_smoothing": 0.1},
+    {"train_share": 0.5},
+    {"train_share": 0.3, "balance": "sampling", "sample_weights": "density_ratio"},
     {"augmentation": {"erasing": 0.5}},
     {"augmentation": {"mixup": 0.4}},
     {"optimiser": "sgd", "learning_rate": 0.02},
@@ -75,17 +90,28 @@ def start(small_data: ProtocolData, device: Device, tmp_path: Path) -> Mapping[s
 def run(
     small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
 ) -> Run:
-    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name."""
-    data = small_data
-    first, second, third = ((data.test.labels == c).nonzero().flatten() for c in range(3))
-    chosen = torch.cat([first, first[:6], second, third[:4]])
-    train = TensorSplit(data.test.images[chosen], data.test.labels[chosen], "a")
+    """A fine-tune on 16, 10 and 4 images of the classes, in a store by name.
 
-    def run(course: Course, store: str, **given: Any) -> StageResult:
-        place = open_store(tmp_path / store)
-        return run_stage(course, train, data.selection, place, device, start=start, **given)
+    With `sample_weights` they have weights, and with `train_share` the first 10 are TRAIN's.
+    """
+    train, validation = fine_tuned_on(small_data), small_data.selection
+
+    def run(course: Course, store: str, place: Device = device, **given: Any) -> StageResult:
+        into, values, used = open_store(tmp_path / store), course.hyperparameters, train
+        if values.sample_weights != "none":
+            used = dataclasses.replace(used, weights=torch.linspace(0, 3, len(used.labels)))
+        if isinstance(values, FineTuneHyperparameters) and values.train_share:
+            used = dataclasses.replace(used, from_train=10)
+        return run_stage(course, used, validation, into, place, start=start, **given)
 
     return run
+
+
+def fine_tuned_on(data: ProtocolData) -> TensorSplit:
+    """16, 10 and 4 images of the classes."""
+    first, second, third = ((data.test.labels == c).nonzero().flatten() for c in range(3))
+    chosen = torch.cat([first, first[:6], second, third[:4]])
+    return TensorSplit(data.test.images[chosen], data.test.labels[chosen], "a")
 
 
 def numbers(result: StageResult) -> Any:
@@ -140,6 +166,113 @@ def test_the_average_of_the_weights_is_validated_and_kept(
         assert found.loss == pytest.approx(result.history[-1]["validation_loss"], rel=1e-5)
         best.append(result.best_epoch)
     assert best[0] == 1  # so that the comparison with the kept weights was made
+
+
+def frozen_statistics(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The running means and variances of the three frozen blocks."""
+    return {k: t for k, t in weights.items() if "running" in k}
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_adapted_statistics_are_those_of_the_baseline_s_weights_on_the_images(
+    run: Run, start: Mapping[str, Tensor], small_data: ProtocolData, device: Device, decay: float
+) -> None:
+    """The baseline's own stay as they are: other fine-tunes start from the same."""
+    given = {name: tensor.clone() for name, tensor in start.items()}
+    result = run(course_with(batch_norm="adapted", ema_decay=decay), "adapted")
+    adapted = build(start, 3, (16, 16), device)
+    re_estimate(adapted, [True] * 4, fine_tuned_on(small_data).images, device)
+    found = frozen_statistics(adapted.state_dict())
+    for name, tensor in frozen_statistics(result.weights).items():
+        assert torch.equal(tensor, found[name])
+        assert not torch.equal(tensor, start[name])
+    assert all(torch.equal(t, start[name]) for name, t in given.items())
+    assert all(
+        torch.equal(t, start[name])
+        for name, t in result.weights.items()
+        if name.startswith(("layers.0", "layers.1", "layers.2")) and name.endswith("weight")
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_outputs_kept_after_adapting_are_the_slow_ones_to_the_bit(
+    run: Run, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    course, place = course_with(batch_norm="adapted"), Device("cpu", dtype, 1, "test")
+    fast = run(course, "fast", place=place)
+    monkeypatch.setattr(shiftsearch.model.prefix, "MOST_BYTES", 0)
+    assert numbers(fast) == numbers(run(course, "slow", place=place))
+
+
+def test_statistics_of_frozen_layers_follow_the_batches(
+    run: Run, start: Mapping[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step moves them by torch's momentum, 0.1, and no output is kept."""
+    counts: list[int] = []
+    original = FrozenPrefix._compute
+    monkeypatch.setattr(
+        FrozenPrefix,
+        "_compute",
+        lambda self, *given: counts.append(self.count) or original(self, *given),
+    )
+    result = run(course_with(batch_norm="training", batch_size=30), "training", until=1)
+    assert set(counts) == {0}
+    weights = result.weights
+    for i in range(3):
+        name = f"layers.{i}.normalisation."
+        assert torch.equal(weights[f"layers.{i}.convolution.weight"],
+                           start[f"layers.{i}.convolution.weight"])  # fmt: skip
+        assert not torch.equal(weights[f"{name}running_mean"], start[f"{name}running_mean"])
+        tracked = weights[f"{name}num_batches_tracked"] - start[f"{name}num_batches_tracked"]
+        assert tracked == 1
+
+
+@pytest.mark.parametrize(("swa_from", "first"), [(0.0, 1), (0.25, 2), (0.3, 3)])
+def test_weights_at_the_end_of_epochs_are_averaged_validated_and_kept(
+    run: Run, small_data: ProtocolData, device: Device, tmp_path: Path, swa_from: float, first: int
+) -> None:
+    """After three of four epochs, because the last leaves no state."""
+    course = course_with(swa_from=swa_from, frozen_layers=1, learning_rate=1e-4)
+    ends: list[Mapping[str, Tensor]] = []
+    best: list[int] = []
+    data, images = small_data.selection, fine_tuned_on(small_data).images
+    for epoch in range(1, 4):
+        result = run(course, "averaged", until=epoch)
+        ends.append(in_training(tmp_path / "averaged", course))
+        expected = ends[-1]
+        if epoch >= first:
+            averaged = ends[first - 1 :]
+            expected = {
+                k: torch.stack([end[k].double() for end in averaged]).mean(0).to(t.dtype)
+                for k, t in ends[-1].items()
+            }
+        network = build(expected, 3, (16, 16), device)
+        if epoch >= first:
+            re_estimate(network, [False, True, True, True], images, device)
+        found = evaluate(network, data.images, data.labels)
+        assert found.loss == pytest.approx(result.history[-1]["validation_loss"], rel=1e-5)
+        kept = result.weights if result.best_epoch == epoch else {}
+        begun = in_training(tmp_path / "averaged", course, "average.") if epoch >= first else {}
+        for name, tensor in network.state_dict().items():
+            for found_there in (kept, begun):
+                torch.testing.assert_close(
+                    found_there.get(name, tensor), tensor, rtol=1e-4, atol=1e-6
+                )
+        best.append(result.best_epoch)
+    assert best[0] == 1  # so that the comparison with the kept weights was made
+
+
+def in_training(folder: Path, course: Course, group: str = "network.") -> dict[str, Tensor]:
+    """The network in training after the last epoch of an unfinished stage, or its average."""
+    entry = open_store(folder).load(course.key, "state")
+    assert entry is not None
+    given = {k: t for k, t in entry.tensors.items() if k.startswith(group)}
+    return {name.removeprefix(group): tensor for name, tensor in given.items()}
+
+
+def test_only_one_average_is_kept() -> None:
+    with pytest.raises(ValidationError, match=r"swa_from exists only when ema_decay is 0\.0"):
+        StageHyperparameters(ema_decay=0.9, swa_from=0.5)
 
 
 @pytest.mark.parametrize("values", OPTIONS, ids=str)

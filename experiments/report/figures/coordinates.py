@@ -1,4 +1,4 @@
-"""Parallel coordinates: each trial is a line over its hyperparameters and accuracy."""
+"""Parallel coordinates: each trial is a line over its hyperparameters and objective."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from shiftsearch.experiments.report.figures.style import (
 )
 from shiftsearch.experiments.wording import counted, percent
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 MAX_COORDINATES = 10
-"""Largest number of hyperparameters that fit, besides accuracy."""
+"""Largest number of hyperparameters that fit, besides the objective."""
 
 _STYLES: dict[str, dict[str, Any]] = {
     "winner": {"color": INK, "lw": 2.4, "marker": "o", "markersize": 5, "zorder": 5},
@@ -49,7 +49,7 @@ def parallel_coordinates(
     top = best_quarter(trials)
     values = [t.value or 0.0 for t in complete]
     low, high = min(values), max(values)
-    accuracy = (high - low) or 1.0
+    span, title = (high - low) or 1.0, objective_of(trials).title
     kinds = {t.number: _kind(t, top, winner) for t in complete}
     figure, axes = new_figure(max(4.6, 1.0 + 0.82 * (len(shown) + 1)), 4.0)
     for trial in complete:
@@ -59,24 +59,24 @@ def parallel_coordinates(
             else scale.spread(trial.configuration.get(name), trial.number)
             for name, scale in zip(shown, scales, strict=True)
         ]
-        heights.append(((trial.value or 0.0) - low) / accuracy)
+        heights.append(((trial.value or 0.0) - low) / span)
         axes.plot(range(len(heights)), heights, **_STYLES[kinds[trial.number]])
     for place, scale in enumerate(scales):
         for at, text in zip(*scale.ticks(6), strict=True):
             _beside(axes, place, at, text)
     for value in {low, high}:
-        _beside(axes, len(shown), (value - low) / accuracy, f"{100 * value:.1f} %")
+        _beside(axes, len(shown), (value - low) / span, f"{100 * value:.1f} %")
     for place in range(len(shown) + 1):
         axes.axvline(place, color=INK, alpha=0.4, lw=0.8, zorder=0)
     axes.set_xticks(
-        range(len(shown) + 1), [*("\n".join(n.split(".")) for n in shown), "TEST2\naccuracy"]
+        range(len(shown) + 1), [*("\n".join(n.split(".")) for n in shown), f"TEST2\n{title}"]
     )
     axes.set(xlim=(-0.15, len(shown) + 0.6), yticks=[])
     axes.tick_params(axis="x", length=0, labelsize=8)
     _legend(axes, set(kinds.values()), len(top))
     alt = (
         f"Parallel coordinates of {counted(len(complete), 'trial')} over {len(shown)} of "
-        f"{len(names)} hyperparameters and TEST2 accuracy, {percent(low)} to {percent(high)}. "
+        f"{len(names)} hyperparameters and TEST2 {title}, {percent(low)} to {percent(high)}. "
         f"The middle half of the best {len(top)} has: "
         + "; ".join(f"{name} {value_range(name, top)}" for name in shown)
         + "."

@@ -19,11 +19,11 @@ from shiftsearch.experiments.report.figures.style import (
     to_svg,
 )
 from shiftsearch.experiments.wording import counted, duration
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 
 def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
-    """Accuracy of every trial against its number, the best so far, and trials without accuracy.
+    """Objective of every trial against its number, the best so far, and trials without one.
 
     Args:
         trials: by number.
@@ -59,14 +59,15 @@ def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
         found = [(t.number, below) for t in trials if t.state == state]
         scatter(axes, found, marker, 7, MARK, label)
     axes.set_xlabel("trial")
-    axes.set_ylabel("TEST2 accuracy, %\n(selection part)")
+    title = objective_of(trials).title
+    axes.set_ylabel(f"TEST2 {title}, %\n(selection part)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     grid(axes, "y")
     legend_above(axes, 3)
     shared = sum(role == branch for *_, role in ended)
     pruned = sum(t.state == "pruned" for t in trials)
     alt = (
-        f"Search history: TEST2 accuracy of {counted(len(ended), 'trial')}, from {floor:.2f} % to "
+        f"Search history: TEST2 {title} of {counted(len(ended), 'trial')}, from {floor:.2f} % to "
         f"{best:.2f} %; "
         + (f"{shared} of them on a shared baseline; " if shared else "")
         + f"{counted(len(trials) - len(ended), 'trial')} without one"

@@ -28,7 +28,7 @@ from shiftsearch.experiments.report.figures.style import (
 from shiftsearch.experiments.wording import counted, interval, percent
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.study.records import TrialRecord
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 _FIRST = ("learning_rate", "dropout", "frozen_layers", "augmentation")
 _WIDTH = 9.2
@@ -93,7 +93,7 @@ def importance_bars(importance: Importance) -> str:
 
 
 def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int) -> str:
-    """Accuracy of every trial against each hyperparameter, one small plot for each.
+    """Objective of every trial against each hyperparameter, one small plot for each.
 
     Trials with the same value are spread a little. Lines are the ends of the domain. Trials that
     do not have the hyperparameter are outside of them.
@@ -120,7 +120,8 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         axes.locator_params(axis="y", nbins=4)
         if place % _COLUMNS:
             axes.set_yticklabels([])
-    figure.supylabel("TEST2 accuracy, % (selection part)", color=INK, size=9)
+    title = objective_of(trials).title
+    figure.supylabel(f"TEST2 {title}, % (selection part)", color=INK, size=9)
     _legend_of_all(figure)
     top = best_quarter(trials)
     chosen = [t for t in complete if t.number == winner]
@@ -130,7 +131,7 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         for name in names
     ]
     alt = (
-        f"TEST2 accuracy of {counted(len(complete), 'trial')}, {floor:.2f} % to {best:.2f} %, "
+        f"TEST2 {title} of {counted(len(complete), 'trial')}, {floor:.2f} % to {best:.2f} %, "
         f"against {len(names)} hyperparameters. The middle half of the best {len(top)} has: "
         f"{'; '.join(words)}."
     )

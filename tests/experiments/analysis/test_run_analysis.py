@@ -188,6 +188,19 @@ def test_numbers_are_json(analysis: Analysis) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert [layer["cka"] for layer in found["layers"]][:2] == [1, 1]
     assert (found["n"], found["classes"]) == (18, ["a", "b", "c"])
+    assert found["probes"]["suggested"] is None  # too few images
+
+
+def test_layers_are_probed_as_they_would_be_frozen(dataset: Dataset, analysis: Analysis) -> None:
+    """With the batch statistics that the winner's frozen layers have."""
+    probes = analysis.probes
+    assert (probes.trained_on, probes.n) == (36, 18)
+    assert [p.name for p in probes.layers] == ["block 1", "block 2", "block 3", "dense 512"]
+    assert [p.after - p.before for p in probes.layers[:2]] == [0, 0]  # frozen
+    adapted = Hyperparameters.from_flat(WINNER.to_flat() | {"fine_tune.batch_norm": "adapted"})
+    found = explain(dataset, hyperparameters=adapted)
+    assert found.layers == analysis.layers
+    assert found.probes != probes
 
 
 @pytest.fixture

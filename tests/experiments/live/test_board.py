@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from shiftsearch.experiments.live.board import Board
+from shiftsearch.experiments.live.view import best_line
+from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.search.executing.jobs import Job
 from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import (
@@ -20,6 +22,7 @@ from tests.experiments.protocol_results import (
     pruned,
     waiting,
 )
+from tests.made_results import with_scores
 
 pytestmark = pytest.mark.unit
 
@@ -35,6 +38,23 @@ def run(told: Board, clock: Clock, done: Job, after: float, seconds: float = 30.
     told.started(done)
     clock.now += seconds
     told.ended(done, "complete", "", protocol_result(0.1735, after))
+
+
+def test_the_best_is_that_of_the_objective(clock: Clock) -> None:
+    made = Board("tests", 4, {}, objective=BALANCED_ACCURACY)
+    made.enter("search", 4)
+    for number, (accuracy, balanced) in enumerate(((0.9, 0.5), (0.6, 0.75), (0.8, 0.625))):
+        made.started(job(number))
+        result = with_scores(protocol_result(0.1, accuracy), balanced)
+        made.ended(job(number), "complete", "", result)
+    snapshot = made.snapshot()
+    assert snapshot["objective"] == "balanced_accuracy"
+    assert (snapshot["best"]["trial"], snapshot["best"]["after"]) == (1, 0.75)
+    assert snapshot["best"]["before"] == 0.375
+    assert "balanced accuracy 37.50 % -> 75.00 %" in best_line(snapshot)
+    plain = {**snapshot, "objective": "accuracy"}
+    del plain["objective"]  # as an earlier version wrote it
+    assert "accuracy" not in best_line(plain)
 
 
 def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -> None:

@@ -15,15 +15,13 @@ import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
 from shiftsearch.experiments.outcome.kept import weights_kept, weights_of
+from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.result_rows import rows_of
 from shiftsearch.experiments.outcome.results import (
     Part,
     Scored,
     compare,
     confusion_of,
-    count_looks,
-    looks_so_far,
-    note_looks,
     part_rows,
     parts_of,
     score,
@@ -34,6 +32,7 @@ from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
 from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
@@ -224,6 +223,48 @@ def test_table_rows_average_replicates_on_every_part(
     written = [row.to_json() for row in rows]
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert rows_of({"table": written}) == rows
+
+
+def test_other_scores_stand_beside_the_accuracy(scored: Scored, parts: list[Part]) -> None:
+    plain = table_rows(scored, parts)
+    assert all("scores" not in row.to_json() for row in plain)
+    rows = table_rows(scored, parts, [BALANCED_ACCURACY])
+    for row, part in zip(rows, [*parts, *parts], strict=True):
+        found = row.scores["balanced_accuracy"]
+        # Each network predicts one class of three, which is right in one class of three.
+        assert found["replicates"] == pytest.approx([1 / 3, 1 / 3])
+        assert found["value"] == pytest.approx(1 / 3)
+        assert found["interval"][0] < 1 / 3 < found["interval"][1]
+        assert row.n == len(part.labels)
+        assert len(row.beside()) == 1
+    written = [row.to_json() for row in rows]
+    assert rows_of({"table": json.loads(json.dumps(written))}) == rows
+
+
+def test_the_objective_is_what_is_compared_and_chooses_the_replicate(
+    dataset: Dataset, store: Store, parts: list[Part]
+) -> None:
+    """Always a against always c: right on 9 and on 3 of 17 images, but on one class each."""
+    scored = {}
+    for number, weights in ((1, A), (2, C)):
+        stored = retrained(store, {1: (B, weights), 2: (B, weights)}, number)
+        candidate = replace(stored, objective=BALANCED_ACCURACY)
+        scored[number] = score("winner", candidate, parts, store, dataset, CPU)
+    found = compare(scored[1], scored[2], parts)
+    assert found["score"] == "balanced_accuracy"
+    assert [found["difference"], *found["interval"]] == pytest.approx([0.0, 0.0, 0.0])
+    by_accuracy = [
+        replace(s, candidate=replace(s.candidate, objective=ACCURACY)) for s in scored.values()
+    ]
+    plain = compare(by_accuracy[0], by_accuracy[1], parts)
+    assert "score" not in plain
+    assert plain["difference"] > 0.2
+    one = Evaluation(10, 0.9, 1.0, (), ((9, 0), (1, 0)))
+    two = Evaluation(10, 0.8, 1.0, (), ((7, 2), (0, 1)))
+    both = {("after", 1, 1): one, ("after", 1, 2): two}
+    chosen = replace(scored[1], evaluations=both)
+    assert chosen.best_replicate(1) == 2
+    assert replace(chosen, candidate=by_accuracy[0].candidate).best_replicate(1) == 1
 
 
 def test_part_rows_are_one_replicate_s(

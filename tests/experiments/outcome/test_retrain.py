@@ -7,6 +7,7 @@ import math
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining, Training
 from shiftsearch.experiments.run_folder import NotARun
 from shiftsearch.model.hyperparameters import Protocol, Value
+from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy
@@ -23,7 +25,7 @@ from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.budget import Budget, FailurePolicy
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.study import MAX_LOSSES, Study
-from tests.made_results import made_result
+from tests.made_results import made_result, with_scores
 
 pytestmark = pytest.mark.unit
 
@@ -68,6 +70,25 @@ def retraining(
     return Retraining(
         study.trials(), settings, Protocol(fine_tune_on=main), also, path / "retrain.json", kept
     )
+
+
+def test_the_winner_has_the_best_mean_objective(study: Study, tmp_path: Path) -> None:
+    trials = [replace(t, objective=BALANCED_ACCURACY) for t in study.trials()]
+    source = Retraining(
+        trials,
+        Retrain(top_k=2, replicates=2),
+        Protocol(),
+        None,
+        tmp_path / "r.json",
+        lambda _: True,
+    )
+    while (job := source.ask()) is not None:
+        balanced = 0.75 if job.number == 2 else 0.5
+        source.finish(job, with_scores(made_result(1 - balanced), balanced))
+    winner = source.winner()
+    assert winner is not None
+    assert (winner.number, winner.mean, winner.values) == (2, 0.75, [0.75, 0.75])
+    assert {c.mean for c in source.candidates()} == {0.5, 0.75}
 
 
 def do_all(source: Retraining, accuracies: Mapping[int, Sequence[float]]) -> list[Job]:

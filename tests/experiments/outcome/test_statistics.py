@@ -7,9 +7,16 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from numpy.typing import NDArray
+from scipy.stats import beta, binomtest
 
-from shiftsearch.experiments.outcome.statistics import paired_bootstrap, wilson
+from shiftsearch.experiments.outcome.statistics import (
+    paired_bootstrap,
+    paired_scores,
+    score_interval,
+    wilson,
+)
+from shiftsearch.model.objective import Score, accuracy, balanced_accuracy, f1_macro
 
 pytestmark = pytest.mark.unit
 
@@ -109,3 +116,67 @@ def test_bootstrap_refuses_unlike_shapes_and_no_images() -> None:
         paired_bootstrap(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="n >= 1"):
         paired_bootstrap(np.ones(0), np.ones(0))
+
+
+def test_the_interval_of_balanced_accuracy_is_that_of_the_mean_of_its_classes() -> None:
+    """The slow twin draws the share of each class from its own beta distribution."""
+    matrix = np.array([[80.0, 10, 10], [2, 15, 3], [0, 1, 4]])
+    rng = np.random.default_rng(1)
+    shares = [rng.beta(r + 0.5, n - r + 0.5, 40_000) for r, n in ((80, 100), (15, 20), (4, 5))]
+    expected = np.quantile(np.mean(shares, axis=0), [0.025, 0.975])
+    assert score_interval(balanced_accuracy, matrix) == pytest.approx(expected, abs=0.005)
+    # accuracy of two classes of which one is empty: Jeffreys' interval of a proportion
+    low, high = score_interval(accuracy, np.array([[45.0, 5.0], [0.0, 0.0]]))
+    assert (low, high) == pytest.approx(beta(45.5, 5.5).interval(0.95), abs=0.005)
+
+
+@pytest.mark.parametrize("score", [balanced_accuracy, f1_macro])
+def test_a_perfect_score_is_not_certain(score: Score) -> None:
+    low, high = score_interval(score, np.diag([40.0, 5.0, 0.0]))
+    assert low < 0.95
+    assert high == 1.0
+    assert score_interval(score, np.diag([40.0, 5.0, 0.0])) == (low, high)  # seeded
+
+
+def test_paired_scores_agree_with_drawing_images_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, size=200, p=[0.7, 0.2, 0.1])
+
+    def guesses(right: float) -> NDArray[np.int64]:
+        wrong = rng.integers(3, size=(2, 200))
+        return np.where(rng.random((2, 200)) < right, labels, wrong)
+
+    winner, reference = guesses(0.8), guesses(0.5)
+
+    def mean_score(rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> float:
+        scores = []
+        for row in rows:
+            matrix = np.zeros((3, 3))
+            np.add.at(matrix, (labels[drawn], row[drawn]), 1)
+            scores.append(float(balanced_accuracy(matrix)))
+        return float(np.mean(scores))
+
+    everything = np.arange(200)
+    difference, low, high = paired_scores(balanced_accuracy, labels, winner, reference)
+    assert difference == pytest.approx(
+        mean_score(winner, everything) - mean_score(reference, everything)
+    )
+    own = [np.flatnonzero(labels == label) for label in range(3)]
+    draws = [np.concatenate([rng.choice(o, len(o)) for o in own]) for _ in range(1500)]
+    slow = [mean_score(winner, d) - mean_score(reference, d) for d in draws]
+    assert [low, high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.015)
+    assert high - low > 0.1
+    same = paired_scores(balanced_accuracy, labels, winner, winner, resamples=100)
+    assert same == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+
+
+def test_paired_scores_of_accuracy_are_the_paired_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(4, size=150)
+    wrong = (labels + 1) % 4
+    winner, reference = (
+        np.where(rng.random((2, 150)) < share, labels, wrong) for share in (0.9, 0.6)
+    )
+    found = paired_scores(accuracy, labels, winner, reference)
+    rights = [(rows == labels).mean(0) for rows in (winner, reference)]
+    assert found == pytest.approx(paired_bootstrap(*rights), abs=0.01)

@@ -13,7 +13,9 @@ from rich.console import Console
 from shiftsearch.experiments.live.trials_view import arranged, column_of, trials_table
 from shiftsearch.experiments.outcome.trials_table import trials_frame, write_trials_csv
 from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.objective import BALANCED_ACCURACY
 from tests.experiments.protocol_results import branch, complete, failed, pruned, waiting
+from tests.made_results import made_result, with_scores
 from tests.search.conditional import AUGMENTED, FIELDS, ROTATION, SPACE, THAW_EVERY, UNFREEZING
 
 pytestmark = pytest.mark.unit
@@ -65,6 +67,26 @@ def test_only_what_some_trial_has_gets_a_column_besides_the_reference_s() -> Non
     frame = trials_frame([complete(0, 0.5), averaged])
     assert set(frame.columns) - set(plain) == {"fine_tune.ema_decay"}
     assert list(frame["fine_tune.ema_decay"].isna()) == [True, False]
+
+
+def test_another_objective_has_its_own_columns() -> None:
+    result = with_scores(complete(0, 0.9).result or made_result(0.9), 0.5)
+    trials = [
+        replace(complete(0, 0.5), result=result, objective=BALANCED_ACCURACY),
+        replace(waiting(1), objective=BALANCED_ACCURACY),
+        replace(complete(2, 0.75), result=with_scores(result, 0.75), objective=BALANCED_ACCURACY),
+    ]
+    frame = trials_frame(trials)
+    assert "test2_accuracy" not in frame
+    assert list(frame["test2_balanced_accuracy"].dropna()) == [0.5, 0.75]
+    assert list(frame["test2_balanced_accuracy_before"].dropna()) == [0.25, 0.375]
+    assert list(frame["test2_accuracy_after"].dropna()) == [0.9, 0.9]
+    assert column_of(frame, "after") == "test2_balanced_accuracy_after"
+    assert list(arranged(frame, None, 2)["number"]) == [2, 0]
+    assert list(arranged(frame, "test2_balanced_accuracy_before", None)["number"]) == [2, 0, 1]
+    shown = io.StringIO()
+    Console(file=shown, width=300).print(trials_table(frame, 300))
+    assert {"balanced", "75.00", "37.50"} <= set(shown.getvalue().split())
 
 
 def test_texts_switches_and_what_does_not_exist() -> None:

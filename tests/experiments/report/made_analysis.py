@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shiftsearch.experiments.analysis.answers import Mistake, Predictions
 from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps, LayerChange
+from shiftsearch.experiments.analysis.probes import LayerProbe, Probes
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.analysis.split_summary import Sample, Shift, SplitSummary
 from shiftsearch.model.evaluation import Evaluation
@@ -58,6 +59,21 @@ def made_analysis(classes: Sequence[str], mistakes: int = 2) -> Analysis:
             LayerChange("head", False, None, None, None),
         ),
         541,
+        made_probes(),
+    )
+
+
+def made_probes(n: int = 541) -> Probes:
+    """The last layer that fine-tuning did not clearly improve is the second."""
+    return Probes(
+        (
+            LayerProbe("block 1", 0.875, 0.9, (0.0125, 0.0375)),
+            LayerProbe("block 2", 0.9375, 0.9453125, (-0.0125, 0.03)),
+            LayerProbe("block 3", 0.9, 0.95, (0.02, 0.08)),
+            LayerProbe("dense 512", 0.5, 0.96, (0.4, 0.5)),
+        ),
+        trained_on=600,
+        n=n,
     )
 
 

@@ -58,3 +58,10 @@ def test_neither_if_most_trials_were_longer_or_had_smaller_batches() -> None:
     assert list(few_updates(result_with(320), [*SHORT, *SHORT[3:] * 2])) == []
     smaller = [ended_after(n, 7, **{"fine_tune.batch_size": 16}) for n in range(4)]
     assert list(few_updates(result_with(320), smaller)) == []
+
+
+def test_a_batch_filled_up_from_train_makes_more_steps() -> None:
+    """Half of 64 images are TEST's, so an epoch of 320 has ten steps."""
+    shared = [ended_after(n, 6 + n, **{"fine_tune.train_share": 0.5}) for n in range(4)]
+    (said,) = few_updates(result_with(320), shared)
+    assert said.endswith("only 10.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,14 @@ from shiftsearch.experiments.report.explanations import (
     layer_lines,
     protocol_lines,
 )
-from tests.experiments.protocol_results import complete, failed, finished_run, pruned, waiting
+from shiftsearch.model.hyperparameters import Hyperparameters
+from tests.experiments.protocol_results import (
+    complete,
+    failed,
+    finished_run,
+    pruned,
+    waiting,
+)
 from tests.experiments.report.made_analysis import made_analysis
 
 pytestmark = pytest.mark.unit
@@ -72,3 +80,21 @@ def test_folds_are_explained_with_their_number() -> None:
     assert "3 folds" in line
     earlier = {k: v for k, v in result["protocol"].items() if k != "folds"}
     assert protocol_lines({**result, "protocol": earlier}) == plain
+
+
+def test_the_protocol_says_what_is_trained_on_and_how_it_is_weighted() -> None:
+    def lines(**values: Any) -> str:
+        result, _ = finished_run()
+        flat = Hyperparameters.from_flat(values).to_flat()
+        result["winner"] = {"number": 17, "configuration": flat}
+        return "\n".join(protocol_lines(result))
+
+    assert "the 1080 images of TEST," in lines()
+    assert "weighted" not in lines()
+    share = lines(**{"fine_tune.train_share": 0.25})
+    assert "the 1080 images of TEST, with 16 of 64 images of each batch from TRAIN" in share
+    both = lines(
+        **{"baseline.sample_weights": "file", "fine_tune.sample_weights": "density_ratio"}
+    )
+    assert both.count("weighted") == 2
+    assert "the 5880 images of TRAIN+TEST" in lines(**{"fine_tune.train_on": "TRAIN+TEST"})

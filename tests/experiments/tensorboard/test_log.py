@@ -19,6 +19,7 @@ from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, Store, open_store
 from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study.goals import COSTS
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import (
     EPOCH,
@@ -153,7 +154,7 @@ def test_the_experiment_declares_every_column_and_is_written_once(tmp_path: Path
     assert set(infos) == {*SPACE.distributions, "role", "branch_of"}
     # Every metric is a column of trials.csv, and says what it is.
     names = {info.display_name for info in found.metric_infos}
-    assert names < set(trials_frame([]).columns)
+    assert names < {*trials_frame([]).columns, *COSTS}
     assert all(info.description for info in found.metric_infos)
 
 

@@ -15,6 +15,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from shiftsearch.experiments.analysis.answers import Mistake, Predictions
 from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps, LayerChange
+from shiftsearch.experiments.analysis.probes import LayerProbe, Probes
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.analysis.split_summary import Sample, SplitSummary
 from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
@@ -56,6 +57,7 @@ def analysis() -> Analysis:
             LayerChange("head", False, 0.125, 0.5, None),
         ),
         2,
+        Probes((LayerProbe("block 1", 0.5, 0.5, (0.0, 0.0)),), trained_on=2, n=2),
     )
 
 

@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from ray import cloudpickle, tune
 
 from shiftsearch.data.cache import save_pack
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
-from shiftsearch.model.hyperparameters import Protocol, Schedule
+from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from shiftsearch.model.objective import BALANCED_ACCURACY
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun
+from shiftsearch.model.store import open_store
 from shiftsearch.search.executing import trainable
 from shiftsearch.search.executing.jobs import Job, Phase
 from shiftsearch.search.executing.resources import Resources
@@ -43,7 +49,8 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     assert all(isinstance(value, str) for value in config.values())  # Ray neither flattens these
     assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
-        *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype")
+        *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype", "objective"),
+        *("network", "sources"),
     }
 
 
@@ -125,6 +132,40 @@ def test_only_a_replicate_gets_a_model_besides_its_folds(
         sent[-1]["result"]["test2_accuracy"]
         == sent[-1]["result"]["fine_tune"]["test2"]["accuracy"]
     )
+
+
+def test_intermediate_values_are_the_objective(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    test2 = tiny_dataset.splits["TEST2"]
+    unequal = test2.take(np.flatnonzero((test2.labels < 2) | (np.arange(len(test2)) % 3 == 0)))
+    dataset = Dataset(tiny_dataset.classes, {**tiny_dataset.splits, "TEST2": unequal})
+    save_pack(dataset, tmp_path / "pack")
+    schedule = Schedule(max_epochs=2)
+    protocol = Protocol(baseline=schedule, fine_tune=schedule)
+    context = replace(
+        CONTEXT,
+        pack=str(tmp_path / "pack"),
+        digest=dataset.digest,
+        store=str(tmp_path / "store"),
+        protocol=protocol.model_dump_json(),
+        gpus=0.0,
+    )
+    job = replace(JOB, report_at={"rung_1": 1})
+    values = {}
+    for name in ("accuracy", "balanced_accuracy"):
+        run_job(encode(replace(context, objective=name), job))
+        (values[name],) = (r["value"] for r in sent if r["event"] == "intermediate")
+        sent.clear()
+    device = choose_device(1.0, 0.0, "float32")
+    data, store = prepare(dataset, protocol, device), open_store(context.store)
+    run = ProtocolRun(Hyperparameters(), data, protocol, store, device, seed=7, replicate=3)
+    found = run.report(run.fine_tune(run.baseline(until=1), "rung_1")).test2
+    assert values["accuracy"] == found.accuracy
+    assert values["balanced_accuracy"] == BALANCED_ACCURACY.of_confusion(found.confusion)
+    assert values["accuracy"] != values["balanced_accuracy"]
 
 
 def test_a_real_search_with_rungs_and_shared_baselines(

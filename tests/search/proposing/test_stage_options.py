@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from shiftsearch.model.hyperparameters import Hyperparameters
-from shiftsearch.search.proposing.space import FIELDS, Space
+from shiftsearch.search.proposing.space import FIELDS, Space, SpaceError
 
 pytestmark = pytest.mark.unit
 
@@ -19,19 +19,43 @@ STAGE: dict[str, Any] = {
     "momentum": {"low": 0.5, "high": 0.95},
     "balance": {"choices": ["none", "sampling", "weights"]},
     "ema_decay": {"choices": [0.0, 0.9, 0.99]},
-    "augmentation": {"erasing": {"low": 0, "high": 0.5}, "mixup": {"low": 0, "high": 0.4}},
+    "swa_from": {"low": 0.2, "high": 1},
+    "sample_weights": {"choices": ["none", "file", "density_ratio"]},
+    "augmentation": {
+        "outside": {"choices": ["zeros", "border", "reflection"]},
+        "erasing": {"low": 0, "high": 0.5},
+        "mixup": {"low": 0, "high": 0.4},
+    },
 }
 FINE_TUNE: dict[str, Any] = {
     "freeze_from": {"choices": ["input", "head"]},
     "unfreezing": {"choices": ["none", "gradual", "linear probe"]},
+    "batch_norm": {"choices": ["kept", "adapted", "training"]},
     "thaw_every": {"low": 1, "high": 3},
     "probe_epochs": {"low": 1, "high": 3},
     "layer_decay": {"low": 0.3, "high": 1},
     "l2_sp": {"choices": [0.0, 1.0, 10.0, 100.0]},
     "train_on": {"choices": ["TEST", "TRAIN+TEST"]},
+    "train_share": {"low": 0, "high": 0.9},
 }
 NEEDS = {"momentum": ("optimiser", "sgd"), "thaw_every": ("unfreezing", "gradual")}
+NEEDS |= {"swa_from": ("ema_decay", 0.0), "train_share": ("train_on", "TEST")}
 NEEDS |= {"probe_epochs": ("unfreezing", "linear probe")}
+
+
+@pytest.mark.parametrize(
+    ("decay", "problem"),
+    [
+        (0.9, r"it needs fine_tune\.ema_decay at \(0\.0,\)$"),
+        ({"low": 0.0, "high": 0.99}, "ema_decay .*drawn from a range"),
+        ({"choices": [0.9, 0.99]}, "it needs fine_tune.ema_decay"),
+    ],
+)
+def test_two_averages_of_the_weights_are_refused(decay: Any, problem: str) -> None:
+    for swa_from in (0.5, {"low": 0.5, "high": 1.0}):
+        with pytest.raises(SpaceError, match=problem) as caught:
+            Space.parse({"fine_tune": {"ema_decay": decay, "swa_from": swa_from}})
+        assert len(caught.value.problems) == 1
 
 
 def test_all_of_them_are_searched_together() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shiftsearch.model.hyperparameters import Value
+from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.rehearsing.recording import (
@@ -411,3 +412,12 @@ def test_recorded_lines_are_plain_json(tmp_path: Path) -> None:
     (line,) = path.read_text().splitlines()
     raw: Mapping[str, object] = json.loads(line)
     assert raw["looks"] == {"1": 0.3, "0": 0.5}
+
+
+def test_a_run_of_another_objective_is_replayed_by_its_recorded_values(
+    surrogate: Surrogate,
+) -> None:
+    plain = replay(surrogate, SPACE, settings(), Workers())
+    other = replace(settings(), objective=BALANCED_ACCURACY)
+    assert replay(surrogate, SPACE, other, Workers()) == plain
+    assert plain

@@ -1,0 +1,87 @@
+"""A real search with a constraint and two objectives, from the file to an exported point."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shiftsearch.model.bundle import load_bundle
+
+pytestmark = pytest.mark.integration
+
+EXPERIMENT = """
+name: tradeoff
+synthetic: {size: 16}
+trials: 5
+start_up: 5
+seed: 0
+policy: {branches: 2, first_baselines: 2}
+protocol:
+  baseline: {max_epochs: 1}
+  fine_tune: {max_epochs: 1}
+space:
+  baseline: {learning_rate: {low: 1e-4, high: 1e-2, log: true}}
+  network:
+    name: blocks
+    depth: {choices: [2, 3]}
+    width: {choices: [0.25, 0.5, 1.0]}
+  fine_tune: {learning_rate: {low: 1e-4, high: 1e-2, log: true}}
+objectives: [test2_accuracy, parameters]
+constraints: {max_parameters: MOST}
+retrain: {top_k: 2, replicates: 1}
+"""
+MOST = 160_000
+
+
+def shiftsearch(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shiftsearch.experiments.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_a_search_weighs_accuracy_against_size(tmp_path: Path) -> None:
+    file, run = tmp_path / "tradeoff.yaml", tmp_path / "run"
+    file.write_text(EXPERIMENT.replace("MOST", "1000"))
+    (line,) = shiftsearch("search", file, "--run", run, code=2).stderr.splitlines()
+    assert "constraints.max_parameters: 1,000" in line
+    assert not run.exists()
+
+    file.write_text(EXPERIMENT.replace("MOST", str(MOST)))
+    said = shiftsearch("search", file, "--run", run).stdout
+    rows = list(csv.DictReader((run / "trials.csv").open(encoding="utf-8")))
+    refused = [row for row in rows if row["state"] == "refused"]
+    assert [row["state"] for row in rows].count("complete") == 5
+    assert refused
+    assert all(int(row["parameters"]) > MOST and row["reason"] for row in refused)
+    assert all(int(row["parameters"]) <= MOST for row in rows[1:] if row["state"] == "complete")
+    result = json.loads((run / "result.json").read_text())
+    assert result["search"]["refused"] == len(refused) == result["constraints"]["refused"]
+    points = result["front"]["points"]
+    assert points[0]["mean"] is not None
+    assert f"{points[0]['parameters']:,}" in said
+    assert result["winner"]["costs"]["parameters"] <= MOST
+    assert "Pareto front" in (run / "report.html").read_text()
+
+    listed = shiftsearch("trials", run, "--pareto", "--csv").stdout.splitlines()
+    assert sorted(int(row["number"]) for row in csv.DictReader(listed)) == sorted(
+        point["number"] for point in points
+    )
+    number, model = points[-1]["number"], tmp_path / "model"
+    shiftsearch("export", run, "--trial", number, "--to", model)
+    record = load_bundle(model).record
+    assert (record.study.number, record.study.replicate) == (number, 0)
+    assert {row["part"] for row in record.metrics} == {"all", "selection"}
+    after = next(r for r in record.metrics if (r["stage"], r["part"]) == ("after", "selection"))
+    assert after["accuracy"] == pytest.approx(points[-1]["test2_accuracy"], abs=0.02)
+
+    looks = (run / "looks.json").read_bytes()
+    shiftsearch("search", "--run", run)  # continued: the same trials, the same result
+    assert list(csv.DictReader((run / "trials.csv").open(encoding="utf-8"))) == rows
+    assert json.loads((run / "result.json").read_text())["front"] == result["front"]
+    assert (run / "looks.json").read_bytes() == looks
