@@ -202,12 +202,18 @@ def test_folds_have_names_of_their_own_at_a_rung() -> None:
 
 
 @pytest.mark.parametrize("best_epochs", [(5, 1, 3), (1, 2, 9), (4, 4, 4), (2, 7)])
-def test_a_trial_stands_for_its_fold_with_the_median_epoch(
+def test_each_fold_has_its_own_fine_tune_and_the_median_stands_for_all(
     best_epochs: tuple[int, ...], start: Callable[..., ProtocolRun], store: Store
 ) -> None:
+    """The fine-tune of the first fold says the first class for every image, and so on."""
     real = start(FOLDED.model_copy(update={"folds": len(best_epochs)}))
     first = real.baseline()
-    waiting = [replace(first, course=f"{i:032}", best_epoch=e) for i, e in enumerate(best_epochs)]
+    sure = [{**first.weights, "head.bias": 1000 * torch.eye(3)[i]} for i in range(3)]
+    made = [
+        replace(first, course=f"{i:032}", best_epoch=epoch, weights=sure[i])
+        for i, epoch in enumerate(best_epochs)
+    ]
+    waiting = list(made)
 
     def fine_tune(*_: object) -> StageResult:
         return waiting.pop(0)
@@ -216,8 +222,13 @@ def test_a_trial_stands_for_its_fold_with_the_median_epoch(
         data=real.data, store=store, network=real.network, fine_tune=fine_tune
     )
     report = cross_fitted(run, first, "fine_tune", with_model=False)
+    assert list(report.folds) == made
     assert report.result.best_epoch == median_high(best_epochs)
-    assert report.result in report.folds
+    assert report.result in made
+    stored = stored_out_of_fold(store, report.summary)
+    assert stored is not None
+    for number, fold in enumerate(real.data.folds):
+        assert (stored[fold.positions].argmax(1) == number).all()
 
 
 def test_one_fold_is_no_cross_fitting(start: Callable[..., ProtocolRun]) -> None:
