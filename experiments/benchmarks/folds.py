@@ -154,7 +154,7 @@ class Results:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known: dict[tuple[int, ...], Outcome | None] = {}
-        for line in file.read_text().splitlines() if file.exists() else []:
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
             *key, raw = json.loads(line)
             self._known[tuple(key)] = raw and Outcome(**{**raw, "seconds": tuple(raw["seconds"])})
 
@@ -163,7 +163,7 @@ class Results:
         if key not in self._known:
             _, number, replicate, folded = key
             self._known[key] = found = trainer.train(number, replicate, folded=bool(folded))
-            with self._file.open("a") as lines:
+            with self._file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps([*key, found and asdict(found)]) + "\n")
             print(*key, "diverged" if found is None else f"{found.truth:.2%}", flush=True)
         return self._known[key]
