@@ -36,7 +36,7 @@ from shiftsearch.experiments.outcome.tradeoff import tradeoff
 from shiftsearch.experiments.run_folder import Run, read_json
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.model.store import content_key
 from shiftsearch.search.study.records import best_trials
 from shiftsearch.search.study.study import Study
@@ -135,7 +135,7 @@ class Conclusion:
             "model": described(judged, predictor),
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
-            | {"split": "TEST2", "part": "selection"},
+            | {"split": "TEST2", "part": "selection", "label": parts[_SELECTION].label("after")},
             "exported": {
                 "number": first.number,
                 "replicate": first.replicate,

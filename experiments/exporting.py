@@ -12,7 +12,8 @@ from shiftsearch.experiments.definition import DefinitionError, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.exported import export_bundle
-from shiftsearch.experiments.outcome.results import parts_of, score, weights_kept
+from shiftsearch.experiments.outcome.kept import weights_kept
+from shiftsearch.experiments.outcome.results import parts_of, score
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
@@ -36,7 +37,8 @@ def export(options: Namespace, console: Console) -> int:
     """`shiftsearch export`.
 
     The model is scored on TEST and TEST2's selection part. The held-out part is left for
-    `shiftsearch evaluate`, which counts the look.
+    `shiftsearch evaluate`, which counts the look. Of a cross-fitted trial, the model is that of
+    the fold with the median best epoch.
     """
     run, folder = Run(options.run), options.folder
     trial = _complete(trials_of(run), options.trial)
@@ -44,7 +46,7 @@ def export(options: Namespace, console: Console) -> int:
         raise WrongOption(f"--to {folder}: exists already; --force replaces a bundle there")
     experiment = load(str(run.definition))
     assert trial.result is not None
-    if not weights_kept(run.store, trial.result):
+    if not weights_kept(run.store, trial.result, experiment.protocol):
         raise WrongOption(
             f"--trial {trial.number}: its weights are not in {run.store.address}; to train it "
             "again, start a new run that has its configuration in `points`"
@@ -70,7 +72,7 @@ def export(options: Namespace, console: Console) -> int:
     after = scored.evaluations["after", len(parts) - 1, 0]
     console.print(
         f"model: {folder} (trial {trial.number}, {percent(after.accuracy)} of {after.n} images of "
-        "TEST2's selection part, selected on; not scored on the held-out part)",
+        f"TEST2's selection part, {parts[-1].label('after')}; not scored on the held-out part)",
         soft_wrap=True,
         highlight=False,
     )

@@ -14,12 +14,13 @@ from shiftsearch.data.augmentation import max_translation
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.check import check
 from shiftsearch.data.dataset import DataError, Dataset
+from shiftsearch.data.folds import divide_into_folds
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.data.weights import WEIGHTS
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters, Value
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
 from shiftsearch.search.proposing.space import Space
 
@@ -61,12 +62,14 @@ def refuse_misfits(experiment: Experiment, dataset: Dataset) -> None:
     """Refuse an experiment that cannot run on the dataset, before anything is trained.
 
     Raises:
-        data.dataset.DataError: the selection part of TEST2 lacks a class, a translation is too
-            large for the images, or they are too small for a network, more layers may be frozen
-            than a network has, or weights are asked for that the images lack; one line each.
+        data.dataset.DataError: the selection part of TEST2 lacks a class or is too small for the
+            folds, a translation is too large for the images, or they are too small for a network,
+            more layers may be frozen than a network has, or weights are asked for that the images
+            lack; one line each.
     """
     problems = [
         *_thin_selection(experiment, dataset),
+        *_empty_folds(experiment, dataset),
         *_far_translations(experiment, dataset),
         *_small_images(experiment, dataset),
         *_many_frozen(experiment),
@@ -99,6 +102,20 @@ def _thin_selection(experiment: Experiment, dataset: Dataset) -> list[str]:
         " are); every class must have at least one there: add images, or lower protocol.holdout"
         for label, name in enumerate(dataset.classes)
         if here[label] == 0
+    ]
+
+
+def _empty_folds(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """One line if a fold of the selection part would have no image."""
+    protocol = experiment.protocol
+    selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
+    folds = divide_into_folds(selection, protocol.folds, protocol.division_seed)
+    if protocol.folds == 1 or all(map(len, folds)):
+        return []
+    return [
+        f"protocol.folds: {protocol.folds}, but the {len(selection)} images of TEST2's selection"
+        " part do not fill so many folds, class by class and with identical images together: add"
+        " images, or lower protocol.folds"
     ]
 
 

@@ -21,7 +21,7 @@ from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.findings import front_table, result_table
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.experiments.wording import one_line
+from shiftsearch.experiments.wording import counted, one_line
 
 if TYPE_CHECKING:
     from shiftsearch.search.study.study import Study
@@ -35,13 +35,27 @@ def warner(console: Console) -> Callable[[str], None]:
 def say_of_data(
     console: Console, experiment: Experiment, dataset: Dataset, warnings: Sequence[str]
 ) -> None:
-    """Which data and space a run has, warnings, and what the data's shift suggests to search."""
+    """Which data and space a run has, warnings, what the shift suggests, and what folds cost."""
     for line in about(experiment, dataset):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for warning in warnings:
         warner(console)(warning)
     if line := suggestion(dataset, experiment.protocol, experiment.search_space()):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if line := cost_of_folds(experiment):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def cost_of_folds(experiment: Experiment) -> str:
+    """What cross-fitting costs, in one line; empty without folds."""
+    folds = experiment.protocol.folds
+    if folds == 1:
+        return ""
+    return (
+        f"protocol.folds is {folds}: each of {counted(experiment.trials, 'trial')} trains {folds} "
+        f"fine-tunes of its baseline instead of 1, and each retraining {folds + 1}, the last one "
+        "for the model"
+    )
 
 
 def about(experiment: Experiment, dataset: Dataset) -> list[str]:

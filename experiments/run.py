@@ -29,7 +29,7 @@ from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.experiments.live.steering import Steering
-from shiftsearch.experiments.outcome.results import STAGES, weights_kept
+from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import found
@@ -40,6 +40,7 @@ from shiftsearch.experiments.sections import Retrain
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.result import STAGES
 from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
@@ -129,11 +130,10 @@ class _Search:
             until_converged=experiment.until_converged,
         )
         self._as_steered()
-        protocol = experiment.protocol
         self.board = Board(
             experiment.name,
             self.experiment.trials,
-            {s: getattr(protocol, s).max_epochs for s in STAGES.values()},
+            {s: getattr(experiment.protocol, s).max_epochs for s in STAGES},
             self.study.trials(),
             self.study.settings.objective,
         )
@@ -217,7 +217,7 @@ class _Search:
             experiment.protocol,
             experiment.also_fine_tune_on,
             self.run.retrained,
-            lambda result: weights_kept(self.run.store, result),
+            lambda result: weights_kept(self.run.store, result, experiment.protocol),
             experiment.objectives[1:],
         )
 

@@ -29,7 +29,7 @@ from shiftsearch.model.bundle_format import (
     publish,
 )
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.model.recorded_network import RecordedNetwork, misfits, recorded
 
 

@@ -286,7 +286,10 @@ class Protocol(Frozen):
     holdout: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Fraction of TEST2 that is held out; 0 is the published protocol."""
     division_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed that decides which images of TEST2 are held out."""
+    """Seed that decides which images of TEST2 are held out, and the folds."""
+    folds: Annotated[int, Field(ge=1, le=20), Neutral(1)] = 1
+    """Folds of TEST2's selection part: each is scored by a fine-tune that the others validated,
+    see `model.folds`; 1 is off. A trial then has as many fine-tunes."""
 
     def fine_tuned_on(self, values: FineTuneHyperparameters) -> str:
         """What a fine-tune with these values trains on: "TEST" or "TRAIN+TEST"."""

@@ -20,22 +20,25 @@ class StageReport:
         result: the trained stage.
         test, test2: evaluations on TEST and on the selection part of TEST2.
         entry: name of the store's entry with both evaluations.
+        folds: of a cross-fitted fine-tune, the fine-tune of each fold; see `model.folds`.
     """
 
     result: StageResult
     test: Evaluation
     test2: Evaluation
     entry: str
+    folds: tuple[StageResult, ...] = ()
 
     @property
     def summary(self) -> StageSummary:
         """The report without weights, history and values for each class."""
         result = self.result
+        seconds = {trained.key: trained.seconds for trained in (result, *self.folds)}
         return StageSummary(
             result.key,
             result.epochs,
             result.best_epoch,
-            result.seconds,
+            sum(seconds.values()),
             result.environment,
             _summary(self.test),
             _summary(self.test2),

@@ -53,10 +53,11 @@ class StageSummary:
         key: the stage's result key in the store.
         epochs: number of epochs trained.
         best_epoch: the epoch whose weights were kept, counted from 1.
-        seconds: time of training and validation, all epochs.
+        seconds: time of training and validation, all epochs; of a cross-fitted fine-tune, those
+            of all folds.
         environment: device, dtype, threads and versions that it was computed with.
         test: result on TEST.
-        test2: result on the selection part of TEST2.
+        test2: result on the selection part of TEST2; of a cross-fitted fine-tune, out of fold.
         report: name of the store's entry with the complete evaluations; None in results of the
             first version.
     """

@@ -34,7 +34,8 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import NetworkEngine

@@ -45,7 +45,8 @@ from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import Network
-from shiftsearch.model.protocol import build, division_of
+from shiftsearch.model.prepared import division_of
+from shiftsearch.model.protocol import build
 from shiftsearch.model.statistics import re_estimate
 from shiftsearch.model.unfreezing import always_frozen
 

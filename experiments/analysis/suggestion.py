@@ -23,7 +23,7 @@ from shiftsearch.data.preprocessing import (
 )
 from shiftsearch.data.scale import Pixels
 from shiftsearch.model.hyperparameters import Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.search.proposing.space import Space
 
 MOST = 1000

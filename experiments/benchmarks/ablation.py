@@ -42,7 +42,8 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.model.store import content_key, open_store
 
@@ -91,7 +92,8 @@ class Clock:
         """After an epoch of a stage."""
         del row
         now = time.process_time()
-        self._now[stage] += now - self._last
+        # With folds, a fine-tune has several names.
+        self._now["baseline" if stage == "baseline" else "fine_tune"] += now - self._last
         self._last = now
 
     def seconds(self, result: ProtocolResult) -> float:

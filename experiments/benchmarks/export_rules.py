@@ -29,7 +29,8 @@ from shiftsearch.experiments.definition import load
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
 from shiftsearch.experiments.outcome.choice import RULES, Candidates, Choice, choose
 from shiftsearch.experiments.outcome.judged import judge
-from shiftsearch.experiments.outcome.results import parts_of, weights_kept
+from shiftsearch.experiments.outcome.kept import weights_kept
+from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trained import Trained, trained_models
 from shiftsearch.experiments.run_folder import NotARun, Run
@@ -67,7 +68,7 @@ def exported_by_rules(run: Run, dataset: Dataset) -> dict[str, Exported]:
         experiment.protocol,
         experiment.also_fine_tune_on,
         run.retrained,
-        lambda result: weights_kept(run.store, result),
+        lambda result: weights_kept(run.store, result, experiment.protocol),
         experiment.objectives[1:],
     )
     winner = retraining.winner()

@@ -41,7 +41,8 @@ from shiftsearch.experiments.benchmarks.gpu_sharing import share
 from shiftsearch.experiments.benchmarks.gpu_table import print_table
 from shiftsearch.model.device import Device, available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolRun, prepare
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun
 from shiftsearch.model.store import open_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]

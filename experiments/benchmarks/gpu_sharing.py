@@ -14,7 +14,8 @@ import torch
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.device import Device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.store import open_store
 
 START_LIMIT = 240.0

@@ -34,7 +34,8 @@ from shiftsearch.experiments.definition import Experiment, load
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Schedule, Value
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.proposing.space import REFERENCE

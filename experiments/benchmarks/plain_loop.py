@@ -31,7 +31,7 @@ from shiftsearch.model.hyperparameters import (
     Schedule,
 )
 from shiftsearch.model.hyperparameters import StageHyperparameters as Settings
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 
 EVALUATION_BATCH = 512
 Item = tuple[Tensor, Tensor]

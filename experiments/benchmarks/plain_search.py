@@ -36,7 +36,7 @@ from shiftsearch.experiments.benchmarks.timelines import TIMELINE
 from shiftsearch.experiments.definition import load
 from shiftsearch.model.device import available_cpus
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.search.proposing.space import Space
 
 METRIC, WEIGHTS = "test2_accuracy", "weights.pt"

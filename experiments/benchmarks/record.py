@@ -28,12 +28,8 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TensorSplit
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
-from shiftsearch.model.protocol import (
-    ProtocolRun,
-    build,
-    division_of,
-    prepare,
-)
+from shiftsearch.model.prepared import division_of, prepare
+from shiftsearch.model.protocol import ProtocolRun, build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.proposing.sobol import question_seed
@@ -116,8 +112,8 @@ class Recorder:
         self, run: ProtocolRun, configuration: dict[str, Value], first: StageResult, start: int
     ) -> RecordedFineTune:
         begin = time.process_time()
-        result = run.fine_tune(first)
-        report = run.report(result)
+        report = run.fine_tuned(first)
+        result = report.result
         seconds = time.process_time() - begin
         data = self.data
         hyperparameters = Hyperparameters.from_flat(configuration)

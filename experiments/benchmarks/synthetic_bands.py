@@ -23,7 +23,8 @@ from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.benchmarks.turns import Figure, print_figures, spread
 from shiftsearch.model.device import available_cpus, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.store import open_store
 
 BANDS = {

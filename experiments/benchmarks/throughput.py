@@ -31,7 +31,8 @@ from shiftsearch.experiments.benchmarks.turns import (
 from shiftsearch.model.architecture import REFERENCE
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.store import open_store
 
 BOUND_WITH_AMX = 3.5

@@ -42,7 +42,8 @@ from shiftsearch.experiments.benchmarks.timelines import (
 )
 from shiftsearch.experiments.benchmarks.turns import Figure, print_figures, spread
 from shiftsearch.experiments.definition import load
-from shiftsearch.experiments.outcome.results import parts_of, weights_of
+from shiftsearch.experiments.outcome.kept import weights_of
+from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import evaluate
@@ -129,7 +130,7 @@ def score(run: Run, started: float) -> dict[str, Any]:
         if trial.datetime_complete is None:
             raise ValueError(f"{run.journal}: trial {trial.number} is complete without a time")
         weights = weights_of(
-            run.store, ProtocolResult.from_json(trial.user_attrs["result"]), "after"
+            run.store, ProtocolResult.from_json(trial.user_attrs["result"]), "fine_tune"
         )
         found = Hyperparameters.from_flat(trial.user_attrs["configuration"])
         size, classes = dataset.image_size, len(dataset.classes)

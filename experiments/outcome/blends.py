@@ -14,7 +14,8 @@ from torch import Tensor
 
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.tensors import changed
-from shiftsearch.experiments.outcome.results import Part, weights_of
+from shiftsearch.experiments.outcome.kept import weights_of
+from shiftsearch.experiments.outcome.results import Part
 from shiftsearch.experiments.outcome.trained import Trained
 from shiftsearch.model.combining import Score, mean_probabilities, mean_weights
 from shiftsearch.model.device import Device
@@ -117,10 +118,10 @@ class Predictor:
         Raises:
             FileNotFoundError: the store no longer holds the weights that it is made from.
         """
-        tuned = [weights_of(self.store, t.result, "after") for t in blend.of]
+        tuned = [weights_of(self.store, t.result, "fine_tune") for t in blend.of]
         state = mean_weights(tuned, [1 / len(tuned)] * len(tuned))
         if blend.share < 1:
-            start = weights_of(self.store, blend.of[0].result, "before")
+            start = weights_of(self.store, blend.of[0].result, "baseline")
             state = mean_weights([state, start], [blend.share, 1 - blend.share])
         if blend.re_estimated:
             network = self.build(state, blend)

@@ -9,17 +9,12 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.blends import Predictor
 from shiftsearch.experiments.outcome.judged import Judged, bundle_rows
-from shiftsearch.experiments.outcome.results import (
-    STAGES,
-    Part,
-    Scored,
-    part_rows,
-    versions,
-    weights_of,
-)
+from shiftsearch.experiments.outcome.kept import weights_of
+from shiftsearch.experiments.outcome.results import Part, Scored, part_rows, versions
 from shiftsearch.model.bundle_format import Origin
 from shiftsearch.model.export import Member, save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.result import STAGES
 from shiftsearch.model.store import Store
 
 
@@ -92,7 +87,7 @@ def export_model(
     save_bundle(
         folder,
         weights=predictor.weights(model.members[0]),
-        baseline_weights=weights_of(store, first.result, "before"),
+        baseline_weights=weights_of(store, first.result, "baseline"),
         dataset=predictor.dataset,
         hyperparameters=first.hyperparameters,
         protocol=experiment.protocol,

@@ -11,8 +11,9 @@ import torch
 
 from shiftsearch.experiments.outcome.blends import Blend, Predictor, Probabilities
 from shiftsearch.experiments.outcome.choice import Choice
+from shiftsearch.experiments.outcome.kept import weights_of
 from shiftsearch.experiments.outcome.result_rows import TableRow
-from shiftsearch.experiments.outcome.results import STAGES, weights_of
+from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.calibration import calibration_error, fitted_temperature, tempered
 from shiftsearch.model.combining import mean_probabilities
@@ -49,7 +50,7 @@ def judge(choice: Choice, predictor: Predictor) -> Judged:
     networks = [predictor.build(predictor.weights(m), m) for m in model.members]
     start = Blend((model.first,))
     before = predictor.build(
-        dict(weights_of(predictor.store, model.first.result, "before")), start
+        dict(weights_of(predictor.store, model.first.result, "baseline")), start
     )
     evaluations: dict[tuple[str, int], Evaluation] = {}
     found: list[Probabilities] = []

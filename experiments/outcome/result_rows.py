@@ -19,7 +19,7 @@ class TableRow:
         stage: "before" or "after".
         split: TEST or TEST2.
         part: "all", "selection" or "held-out".
-        label: what the images were used for: "held out", "selected on" or "trained on".
+        label: what the images were used for, see `experiments.outcome.results.Part.label`.
         n: number of images.
         accuracy: mean over replicates, in 0..1.
         interval: 95 % interval over images, low and high.

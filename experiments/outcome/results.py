@@ -22,6 +22,7 @@ from torch import Tensor
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.tensors import changed, to_device
+from shiftsearch.experiments.outcome.kept import out_of_fold, weights_of
 from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import (
@@ -34,8 +35,9 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, correct, predict, summarise
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, Objective
-from shiftsearch.model.protocol import build, division_of
-from shiftsearch.model.result import ProtocolResult, Stage
+from shiftsearch.model.prepared import division_of
+from shiftsearch.model.protocol import build
+from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Store
 
 STAGES: Mapping[str, Stage] = {"before": "baseline", "after": "fine_tune"}
@@ -51,18 +53,30 @@ class Part:
         name: "all", "selection" or "held-out".
         images: [N, 1, H, W] on the device, as stored.
         labels: [N] int64 on the CPU.
+        out_of_fold: whether the fine-tune is cross-fitted on these images, see `model.folds`.
     """
 
     split: str
     name: str
     images: Tensor
     labels: Tensor
+    out_of_fold: bool = False
 
     def label(self, stage: str) -> str:
-        """What this part was used for: "held out", "selected on" or "trained on"."""
+        """What this part was used for, in words.
+
+        "held out", "selected on", "trained on", or, where each image was scored by a fine-tune
+        that it did not validate, "out of fold".
+        """
         if self.name == "held-out":
             return "held out"
+        if self.is_out_of_fold(stage):
+            return "out of fold"
         return "trained on" if (self.split, stage) == ("TEST", "after") else "selected on"
+
+    def is_out_of_fold(self, stage: str) -> bool:
+        """Whether the part's scores after `stage` are those of the folds' fine-tunes."""
+        return self.out_of_fold and stage == "after"
 
 
 def parts_of(dataset: Dataset, protocol: Protocol, device: Device) -> list[Part]:
@@ -76,7 +90,8 @@ def parts_of(dataset: Dataset, protocol: Protocol, device: Device) -> list[Part]
     found = []
     for split, name, images_and_labels in wanted:
         images, labels = to_device(images_and_labels, device.torch_device)
-        found.append(Part(split, name, images, labels.cpu()))
+        folded = name == "selection" and protocol.folds > 1
+        found.append(Part(split, name, images, labels.cpu(), folded))
     return found
 
 
@@ -118,30 +133,6 @@ class Scored:
         return np.stack([self.predicted[stage, part, r] for r in self.candidate.results])
 
 
-def weights_of(store: Store, result: ProtocolResult, stage: str) -> Mapping[str, Tensor]:
-    """The final weights of a stage.
-
-    Args:
-        store: the run's store.
-        result: a result of the protocol.
-        stage: "before" or "after" fine-tuning.
-
-    Raises:
-        FileNotFoundError: the store no longer holds them.
-    """
-    trained = result.stage(STAGES[stage])
-    entry = store.load(trained.course, "final")
-    if entry is None:
-        raise FileNotFoundError(f"{store.address}: the weights of {trained.key} are missing")
-    return entry.tensors
-
-
-def weights_kept(store: Store, result: ProtocolResult) -> bool:
-    """Whether the store holds the weights of both stages, undamaged."""
-    courses = (result.baseline.course, result.fine_tune.course)
-    return all(store.load(course, "final") is not None for course in courses)
-
-
 def score(
     title: str,
     candidate: Candidate,
@@ -150,7 +141,10 @@ def score(
     dataset: Dataset,
     device: Device,
 ) -> Scored:
-    """Evaluate all finished replicates of a configuration on all parts."""
+    """Evaluate all finished replicates of a configuration on all parts.
+
+    Out of fold, the stored probabilities of the folds' fine-tunes are evaluated.
+    """
     evaluations: dict[tuple[str, int, int], Evaluation] = {}
     correctness: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
     predicted: dict[tuple[str, int, int], NDArray[np.int64]] = {}
@@ -160,10 +154,13 @@ def score(
     images = [changed(part.images, hyperparameters.preprocessing.apply) for part in parts]
     for replicate, result in candidate.results.items():
         for stage in STAGES:
-            weights = weights_of(store, result, stage)
+            weights = weights_of(store, result, STAGES[stage])
             network = build(weights, classes, size, device, architecture)
             for i, part in enumerate(parts):
-                probabilities = predict(network, images[i])
+                if part.is_out_of_fold(stage):
+                    probabilities = out_of_fold(store, result)
+                else:
+                    probabilities = predict(network, images[i])
                 evaluations[stage, i, replicate] = summarise(probabilities, part.labels)
                 correctness[stage, i, replicate] = correct(probabilities, part.labels)
                 predicted[stage, i, replicate] = probabilities.argmax(1).numpy()

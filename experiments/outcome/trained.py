@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shiftsearch.experiments.outcome.results import weights_kept
+from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.model.combining import Score
 from shiftsearch.model.hyperparameters import Hyperparameters, Value

@@ -180,7 +180,7 @@ def weakest_class(result: Mapping[str, Any]) -> Iterator[str]:
         f"is right on {right} of {n} of them, {percent(right / n)} {interval(bounds)} (interval "
         f"for the worst of {len(scored)} classes), against {percent(overall)} of all images; "
         f"{rows[worst][mistaken]} were predicted as {classes[mistaken]} ({confusion['split']}, "
-        f"{confusion['part']} part, selected on, one replicate)."
+        f"{confusion['part']} part, {confusion.get('label', 'selected on')}, one replicate)."
     )
 
 

@@ -60,6 +60,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         *_weights(winner),
         f"TEST2 is divided once, class by class (seed {division['seed']}): "
         f"{division['selection_n']} images are the selection part; {held_out}.",
+        *_cross_fitted(protocol.get("folds", 1)),
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
         f"{objective} on the selection part. The best and the reference configuration are "
         f"retrained with {counted(result['retrain']['replicates'], 'new replicate')} each, and "
@@ -93,6 +94,17 @@ def _weights(winner: Hyperparameters) -> list[str]:
         f"Images are weighted in the {' and the '.join(own)} by {text}."
         for source, text in sources.items()
         if (own := [name for name, values in stages.items() if values.sample_weights == source])
+    ]
+
+
+def _cross_fitted(folds: int) -> list[str]:
+    if folds == 1:
+        return []
+    return [
+        f"Cross-fitting: the selection part is divided into {folds} folds. Each is scored by a "
+        "fine-tune that the others validated, so its images chose neither the best epoch nor the "
+        "reductions of the learning rate. These scores rank the trials, and are called out of "
+        "fold. The exported model is one more fine-tune, validated on the whole selection part."
     ]
 
 

@@ -13,6 +13,7 @@ in the run's store.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -129,7 +130,7 @@ class TensorBoardLog:
         values = Hyperparameters.from_flat(job.configuration).fine_tune
         about = {
             "trained": "TRAIN" if is_baseline else self._protocol.fine_tuned_on(values),
-            "validated": "TEST" if is_baseline else "TEST2's selection part",
+            "validated": "TEST" if is_baseline else self._validated(stage),
         }
         points = [
             # TensorBoard uses only the first description, and every byte costs time.
@@ -153,6 +154,11 @@ class TensorBoardLog:
             trial = self._trial(job.number)
             if trial.has_ended:
                 self._end(trial)
+
+    def _validated(self, stage: str) -> str:
+        """What validates a fine-tune; with folds, that of the model has no fold in its name."""
+        fold = re.search(r"fold_(\d+)$", stage)
+        return "TEST2's selection part" + (f" without fold {fold[1]}" if fold else "")
 
     # ---- files
 

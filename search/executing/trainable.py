@@ -24,7 +24,8 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import find
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, prepare, run_protocol
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.report import StageReport
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
@@ -124,7 +125,9 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         replicate=job.replicate,
         on_epoch=on_epoch,
     )
-    report = run_protocol(run, job.report_at, on_report, on_baseline)
+    # A replicate may be exported.
+    with_model = job.phase == "retrain"
+    report = run_protocol(run, job.report_at, on_report, on_baseline, with_model=with_model)
     return {"event": "result", "result": report.result}
 
 

@@ -65,10 +65,10 @@ POINTS = {
     "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
     "retrained": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish"),
     "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),
-    "exporting": Point("shiftsearch.experiments.conclusion", "save_bundle"),
+    "exporting": Point("shiftsearch.experiments.outcome.exported", "save_bundle"),
     "writing": Point("shiftsearch.model.bundle_format", "write_atomically", after=True),
     "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),
-    "exported": Point("shiftsearch.experiments.conclusion", "save_bundle", after=True),
+    "exported": Point("shiftsearch.experiments.outcome.exported", "save_bundle", after=True),
     "concluded": Point("shiftsearch.experiments.adornments", "write_report"),
 }
 

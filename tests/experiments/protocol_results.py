@@ -214,6 +214,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "winner": {**matrices, "after": confusion(6, 87)},
             "split": "TEST2",
             "part": "selection",
+            "label": "selected on",
         },
         "exported": {"number": 17, "replicate": 2, "bundle": "best"},
         "analysis": None,

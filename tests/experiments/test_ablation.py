@@ -71,6 +71,14 @@ def test_what_is_stored_is_read_and_only_new_options_are_trained(
     assert found == compare(options, images, tmp_path / "copy", [1, 2])
 
 
+def test_the_seconds_of_all_folds_count(tmp_path: Path) -> None:
+    options = [variant(BASE, []), variant(BASE, ["protocol.folds=2", "protocol.holdout=0"])]
+    found = compare(options, dataset((4, 4), (16, 16)), tmp_path, [1])
+    lines = (tmp_path / "seconds.jsonl").read_text().splitlines()
+    assert len(lines) == 3  # the baseline is shared
+    assert set(found) == {(0, 1), (1, 1)}
+
+
 def test_all_listed_options_are_valid_and_change_something() -> None:
     found = tables(Namespace(all=True))
     assert [title.split(": ")[1] for title in found] == ["reference", "good"]

@@ -436,6 +436,7 @@ def test_the_identity_names_what_must_not_change() -> None:
         "seed": load("demo", ["seed=1"]).identity("digest-1"),
         "protocol.holdout": load("demo", ["protocol.holdout=0.4"]).identity("digest-1"),
         "protocol.division_seed": load("demo", ["protocol.division_seed=1"]).identity("digest-1"),
+        "protocol.folds": load("demo", ["protocol.folds=3"]).identity("digest-1"),
         "protocol.baseline.patience": load("demo", ["protocol.baseline.patience=9"]).identity(
             "digest-1"
         ),
@@ -445,6 +446,12 @@ def test_the_identity_names_what_must_not_change() -> None:
     }
     for field, other in changes.items():
         assert {key for key in one | other if one.get(key) != other.get(key)} == {field}
+
+
+def test_one_fold_is_in_no_identity() -> None:
+    assert "protocol.folds" not in load("demo", ["protocol.folds=1"]).identity("digest")
+    with pytest.raises(DefinitionError, match=r"protocol\.folds: .*0"):
+        load("demo", ["protocol.folds=0"])
 
 
 def test_what_may_change_over_a_run_s_life_is_not_in_the_identity() -> None:

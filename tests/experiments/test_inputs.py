@@ -46,6 +46,15 @@ def test_a_selection_part_that_lacks_classes_is_refused_class_by_class(seed: int
     assert problems_of({"protocol": {**protocol, "holdout": 0}}, data) == ()
 
 
+def test_folds_that_the_selection_part_cannot_fill_are_refused() -> None:
+    data = dataset((6, 6))
+    for folds, holdout, count in ((3, 0.5, 0), (6, 0, 0), (12, 0.5, 1), (20, 0, 1)):
+        found = problems_of({"protocol": {"folds": folds, "holdout": holdout}}, data)
+        assert len(found) == count
+        images = 6 if holdout else 12
+        assert all(f"protocol.folds: {folds}, but the {images} images" in line for line in found)
+
+
 def test_an_empty_selection_part_is_refused() -> None:
     seeds = range(20)
     found = [problems_of({"protocol": {"division_seed": s}}, dataset((1, 1))) for s in seeds]

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from shiftsearch.experiments.definition import DefinitionError, Experiment, build
-from shiftsearch.experiments.last_words import say_next, say_why
+from shiftsearch.experiments.last_words import cost_of_folds, say_next, say_why
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.search.study import ending
 from shiftsearch.search.study.study import Study
@@ -54,6 +54,13 @@ def test_paths_are_quoted_in_the_commands_that_are_printed(name: str, tmp_path: 
         ],
         ["shiftsearch", "evaluate", bundle, made],
     ]
+
+
+def test_folds_say_what_they_cost() -> None:
+    assert cost_of_folds(build({"trials": 24}, "tests")) == ""
+    said = cost_of_folds(build({"trials": 24, "protocol": {"folds": 3}}, "tests"))
+    assert "24 trials trains 3 fine-tunes" in said
+    assert "retraining 4" in said
 
 
 class _Large:

@@ -10,7 +10,7 @@ import pytest
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
 from shiftsearch.model.device import Device
 from shiftsearch.model.hyperparameters import Protocol
-from shiftsearch.model.protocol import ProtocolData, prepare
+from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.store import Store, open_store
 
 

@@ -23,7 +23,8 @@ from shiftsearch.model.hyperparameters import (
 )
 from shiftsearch.model.network import Block, Network, allocate, initialise
 from shiftsearch.model.prefix import FrozenPrefix
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, run_protocol
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.size import network_size
 from shiftsearch.model.store import Store, open_store
 from tests.model.test_golden import REFERENCE_COURSES

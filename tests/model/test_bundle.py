@@ -23,7 +23,8 @@ from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import allocate, initialise
-from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import build
 
 pytestmark = pytest.mark.unit
 

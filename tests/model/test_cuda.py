@@ -16,7 +16,8 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
-from shiftsearch.model.protocol import ProtocolRun, build, prepare, run_protocol
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun, build, run_protocol
 from shiftsearch.model.report import ProtocolReport
 from shiftsearch.model.store import Store, open_store
 

@@ -19,7 +19,8 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.fused import normalise_pool_relu
 from shiftsearch.model.hyperparameters import Schedule, StageHyperparameters
 from shiftsearch.model.network import Network, allocate, initialise
-from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import build
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage
 

@@ -24,7 +24,8 @@ from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.own_network import OwnNetworkError, give
-from shiftsearch.model.protocol import ProtocolData, ProtocolRun, run_protocol
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.representation import layer_features, layer_names
 from shiftsearch.model.size import network_size
 from shiftsearch.model.store import Store, open_store

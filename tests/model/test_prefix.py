@@ -24,7 +24,7 @@ from shiftsearch.model.hyperparameters import (
 )
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.prefix import FrozenPrefix
-from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.model.training import run_stage

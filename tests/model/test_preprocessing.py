@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import shiftsearch.model.protocol
+import shiftsearch.model.prepared
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
 from shiftsearch.model.bundle import load_bundle
@@ -26,13 +26,8 @@ from shiftsearch.model.hyperparameters import (
     Schedule,
 )
 from shiftsearch.model.predictions import Remarks, predictions
-from shiftsearch.model.protocol import (
-    ProtocolData,
-    ProtocolRun,
-    build,
-    prepare,
-    run_protocol,
-)
+from shiftsearch.model.prepared import ProtocolData, prepare
+from shiftsearch.model.protocol import ProtocolRun, build, run_protocol
 from shiftsearch.model.report import ProtocolReport
 from shiftsearch.model.store import Store
 
@@ -125,7 +120,7 @@ def test_trials_that_share_it_pay_once_and_the_copies_are_bounded(
     small_dataset: Dataset, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = 4 * 16 * 16 * (2 * 41 + 2 * 30 + 15)
-    monkeypatch.setattr(shiftsearch.model.protocol, "KEPT_BYTES", 2 * copy)
+    monkeypatch.setattr(shiftsearch.model.prepared, "KEPT_BYTES", 2 * copy)
     data = prepare(small_dataset, PROTOCOL, device)
     one, two, three = (
         PreprocessingHyperparameters(intensity=name) for name in INTENSITIES if name != "none"

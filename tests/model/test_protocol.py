@@ -12,22 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import shiftsearch.model.protocol
+import shiftsearch.model.prepared
 import shiftsearch.model.training
 from shiftsearch.data.dataset import Dataset, Division, Split
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import EpochRow
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule, flatten
-from shiftsearch.model.protocol import (
-    OnReport,
-    ProtocolData,
-    ProtocolRun,
-    build,
-    division_of,
-    prepare,
-    run_protocol,
-)
+from shiftsearch.model.prepared import ProtocolData, division_of, prepare
+from shiftsearch.model.protocol import OnReport, ProtocolRun, build, run_protocol
 from shiftsearch.model.recipe import training_splits
 from shiftsearch.model.report import ProtocolReport, StageReport, stored_confusions
 from shiftsearch.model.result import StageSummary
@@ -101,7 +94,7 @@ def poison(dataset: Dataset, places: np.ndarray, images: bool = True) -> Dataset
 def fix_division(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Division:
     """Let every dataset be divided as this one is."""
     division = division_of(dataset, PROTOCOL)
-    monkeypatch.setattr(shiftsearch.model.protocol, "divide", lambda *_: division)
+    monkeypatch.setattr(shiftsearch.model.prepared, "divide", lambda *_: division)
     return division
 
 

@@ -24,7 +24,7 @@ from shiftsearch.model.hyperparameters import (
     Schedule,
     StageHyperparameters,
 )
-from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store

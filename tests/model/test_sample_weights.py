@@ -24,7 +24,8 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
-from shiftsearch.model.protocol import ProtocolRun, division_of, prepare
+from shiftsearch.model.prepared import division_of, prepare
+from shiftsearch.model.protocol import ProtocolRun
 from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.store import Store
 

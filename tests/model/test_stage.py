@@ -33,7 +33,8 @@ from shiftsearch.model.hyperparameters import (
     StageHyperparameters,
 )
 from shiftsearch.model.network import Network, initialise
-from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.stopping import Decisions
 from shiftsearch.model.store import FileStore, Store, open_store

@@ -23,7 +23,8 @@ from shiftsearch.model.hyperparameters import (
     StageHyperparameters,
 )
 from shiftsearch.model.prefix import FrozenPrefix
-from shiftsearch.model.protocol import ProtocolData, build
+from shiftsearch.model.prepared import ProtocolData
+from shiftsearch.model.protocol import build
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.statistics import re_estimate
 from shiftsearch.model.store import open_store

@@ -11,7 +11,7 @@ from torch import Tensor
 from shiftsearch.model import statistics
 from shiftsearch.model.device import Device
 from shiftsearch.model.network import Network, allocate, initialise
-from shiftsearch.model.protocol import ProtocolData
+from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.statistics import re_estimate
 
 pytestmark = pytest.mark.unit

@@ -23,7 +23,8 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.protocol import build, division_of, prepare
+from shiftsearch.model.prepared import division_of, prepare
+from shiftsearch.model.protocol import build
 from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit

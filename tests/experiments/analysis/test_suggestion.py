@@ -19,7 +19,7 @@ from shiftsearch.experiments.analysis.suggestion import (
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.last_words import say_of_data
 from shiftsearch.model.hyperparameters import Protocol
-from shiftsearch.model.protocol import division_of
+from shiftsearch.model.prepared import division_of
 from shiftsearch.search.proposing.space import Space
 
 pytestmark = pytest.mark.unit
@@ -107,7 +107,7 @@ def test_the_held_out_part_is_not_looked_at() -> None:
     test2 = Split(images, data.splits["TEST2"].labels)
     division = division_of(data, protocol)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shiftsearch.model.protocol.divide", lambda *_: division)
+        patch.setattr("shiftsearch.model.prepared.divide", lambda *_: division)
         other = Dataset(data.classes, {**data.splits, "TEST2": test2})
         assert measure_splits(other, protocol) == before
 

@@ -7,12 +7,14 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.outcome.kept import weights_kept, weights_of
 from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.result_rows import rows_of
 from shiftsearch.experiments.outcome.results import (
@@ -24,8 +26,6 @@ from shiftsearch.experiments.outcome.results import (
     parts_of,
     score,
     table_rows,
-    weights_kept,
-    weights_of,
 )
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.outcome.statistics import wilson
@@ -33,9 +33,10 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import Evaluation, evaluate
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, BALANCED_ACCURACY
-from shiftsearch.model.protocol import build, division_of, prepare
+from shiftsearch.model.prepared import division_of, prepare
+from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
-from shiftsearch.model.store import Store, open_store
+from shiftsearch.model.store import Entry, Store, open_store
 from tests.experiments.stored_networks import always, random_weights, retrained
 from tests.made_results import made_result
 
@@ -112,6 +113,41 @@ def test_a_label_says_how_a_number_is_to_be_read(
 ) -> None:
     of = Part(split, part, torch.empty(0), torch.empty(0))
     assert (of.label("before"), of.label("after")) == (before, after)
+
+
+def test_an_out_of_fold_number_is_labelled(dataset: Dataset) -> None:
+    parts = parts_of(dataset, Protocol(folds=2), CPU)
+    assert [part.label("after") for part in parts] == [
+        "trained on",
+        "out of fold",
+        "held out",
+    ]
+    assert [part.label("before") for part in parts] == ["selected on", "selected on", "held out"]
+
+
+def test_the_selection_part_is_scored_by_the_folds_fine_tunes(
+    dataset: Dataset, store: Store, candidate: Candidate
+) -> None:
+    protocol = Protocol(folds=2)
+    parts = parts_of(dataset, protocol, CPU)
+    n = len(parts[1].labels)
+    perfect = torch.eye(3)[parts[1].labels]
+    half = torch.cat([perfect[: n // 2], torch.eye(3)[(parts[1].labels[n // 2 :] + 1) % 3]])
+    assert not weights_kept(store, candidate.results[1], protocol)
+    with pytest.raises(FileNotFoundError, match="out-of-fold"):
+        score("winner", candidate, parts, store, dataset, CPU)
+    for replicate, probabilities in ((1, half), (2, perfect)):
+        stage = candidate.results[replicate].fine_tune
+        assert stage.report is not None
+        store.save(stage.course, stage.report, Entry({"probabilities": probabilities}, {}))
+    assert weights_kept(store, candidate.results[1], protocol)
+    found = score("winner", candidate, parts, store, dataset, CPU)
+    plain = score("winner", candidate, parts_of(dataset, Protocol(), CPU), store, dataset, CPU)
+    assert [found.evaluations["after", 1, r].accuracy for r in (1, 2)] == [(n // 2) / n, 1.0]
+    assert found.correctness["after", 1, 1].tolist() == [i < n // 2 for i in range(n)]
+    assert found.best_replicate(1) == 2
+    for key in found.evaluations.keys() - {("after", 1, 1), ("after", 1, 2)}:
+        assert found.evaluations[key] == plain.evaluations[key]
 
 
 @pytest.mark.parametrize("holdout", [0.5, 0.0])
@@ -298,7 +334,8 @@ def test_the_weights_of_a_stage_are_found_by_its_result(
     candidate: Candidate, store: Store
 ) -> None:
     result = candidate.results[2]
-    for stage, weights in (("before", C), ("after", B)):
+    stages: list[tuple[Stage, Any]] = [("baseline", C), ("fine_tune", B)]
+    for stage, weights in stages:
         assert torch.equal(weights_of(store, result, stage)["head.bias"], weights["head.bias"])
 
 
@@ -308,7 +345,7 @@ def test_weights_that_are_damaged_are_not_kept(
     candidate: Candidate, store: Store, stage: Stage, damage: str
 ) -> None:
     result = candidate.results[1]
-    assert weights_kept(store, result)
+    assert weights_kept(store, result, Protocol())
     course = result.stage(stage).course
     content = bytearray(store._read(course, "final") or b"")
     content[len(content) // 2] ^= 1
@@ -316,8 +353,8 @@ def test_weights_that_are_damaged_are_not_kept(
         store.delete(course, "final")
     else:
         store._write(course, "final", bytes(content if damage == "a byte" else content[:-1]))
-    assert not weights_kept(store, result)
-    assert weights_kept(store, candidate.results[2])
+    assert not weights_kept(store, result, Protocol())
+    assert weights_kept(store, candidate.results[2], Protocol())
 
 
 def test_a_configuration_is_scored_on_its_own_preprocessing(

@@ -71,6 +71,17 @@ def test_rows_count_what_ended_without_a_value() -> None:
     ]
 
 
+def test_folds_are_explained_with_their_number() -> None:
+    result, _ = finished_run()
+    plain = protocol_lines(result)
+    assert not any("fold" in line for line in plain)
+    folded = protocol_lines({**result, "protocol": {**result["protocol"], "folds": 3}})
+    (line,) = set(folded) - set(plain)
+    assert "3 folds" in line
+    earlier = {k: v for k, v in result["protocol"].items() if k != "folds"}
+    assert protocol_lines({**result, "protocol": earlier}) == plain
+
+
 def test_the_protocol_says_what_is_trained_on_and_how_it_is_weighted() -> None:
     def lines(**values: Any) -> str:
         result, _ = finished_run()

@@ -120,15 +120,19 @@ def test_epochs_are_readable_while_the_job_runs(tmp_path: Path) -> None:
             )
         log.epoch(job(3), "rung_2", {**EPOCH, "train_loss": 0.5})
         assert curve(tmp_path / "trial-0003", "rung_2/train_loss") == [(1, 0.5)]
+        log.epoch(job(3), "rung_2_fold_1", EPOCH)
+        log.epoch(job(3), "fold_3", EPOCH)
         log.epoch(job(3), "fine_tune", EPOCH)
         assert curve(tmp_path / "trial-0003", "fine_tune/learning_rate") == [(1, 0.001)]
         assert curve(tmp_path / "trial-0003", "baseline/images_per_second")[0] == (1, 2900.0)
         found = read(tmp_path / "trial-0003")
     said = {
         stage: found.SummaryMetadata(f"{stage}/validation_accuracy").summary_description
-        for stage in ("baseline", "rung_2", "fine_tune")
+        for stage in ("baseline", "rung_2", "rung_2_fold_1", "fold_3", "fine_tune")
     }
     assert said["baseline"].endswith("on TEST")
+    for stage, number in (("rung_2_fold_1", 1), ("fold_3", 3)):
+        assert said[stage] == f"{said['fine_tune']} without fold {number}"
     assert (
         said["rung_2"] == said["fine_tune"] == "after the epoch, 0 to 1, on TEST2's selection part"
     )

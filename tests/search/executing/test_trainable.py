@@ -22,10 +22,11 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from shiftsearch.model.objective import BALANCED_ACCURACY
-from shiftsearch.model.protocol import ProtocolRun, prepare
+from shiftsearch.model.prepared import prepare
+from shiftsearch.model.protocol import ProtocolRun
 from shiftsearch.model.store import open_store
 from shiftsearch.search.executing import trainable
-from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.jobs import Job, Phase
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode, run_job
 from shiftsearch.search.executing.tune import run_jobs
@@ -104,6 +105,33 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     assert (report["event"], report["kind"]) == ("failed", kind)
     assert reason in report["reason"]
     assert (platform.node() in report["reason"]) is (kind == "environment")
+
+
+@pytest.mark.parametrize("phase", ["search", "retrain"])
+def test_only_a_replicate_gets_a_model_besides_its_folds(
+    phase: Phase, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pack(tiny_dataset, tmp_path / "pack")
+    protocol = Protocol(
+        baseline=Schedule(max_epochs=1), fine_tune=Schedule(max_epochs=1), folds=2, holdout=0
+    )
+    context = WorkerContext(
+        str(tmp_path / "pack"),
+        tiny_dataset.digest,
+        str(tmp_path / "store"),
+        protocol.model_dump_json(),
+        *(0, 1.0, 0.0, "float32"),
+    )
+    sent: list[Any] = []
+    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    run_job(encode(context, replace(JOB, phase=phase, report_at={})))
+    stages = [report["stage"] for report in sent if report["event"] == "epoch"]
+    model = ["fine_tune"] if phase == "retrain" else []
+    assert stages == ["baseline", "fold_1", "fold_2", *model]
+    assert (
+        sent[-1]["result"]["test2_accuracy"]
+        == sent[-1]["result"]["fine_tune"]["test2"]["accuracy"]
+    )
 
 
 def test_intermediate_values_are_the_objective(
