@@ -6,13 +6,14 @@ result come afterwards, see `experiments.adornments`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.exported import export_bundle
+from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.results import (
@@ -131,6 +132,7 @@ class Conclusion:
             "table": [
                 r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
             ],
+            "numbers": [self._judged(title, s, parts) for title, s in scored.items()],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection"},
@@ -148,6 +150,13 @@ class Conclusion:
             "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
+
+    def _judged(self, title: str, scored: Scored, parts: Sequence[Part]) -> dict[str, Any]:
+        selection, *held_out = (
+            scored.mean_correctness("after", i) for i in range(_SELECTION, len(parts))
+        )
+        count = len(scored.candidate.results)
+        return judged(title, count, selection, held_out[0] if held_out else None).to_json()
 
     def _beside(self) -> list[Objective]:
         return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))

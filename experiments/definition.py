@@ -24,6 +24,7 @@ from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
@@ -61,13 +62,6 @@ class ResourceRequest(_Section):
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
     concurrency: Annotated[int, Field(ge=1)] | None = None
-
-
-class Retrain(_Section):
-    """How many configurations are retrained after the search, with how many new replicates."""
-
-    top_k: Annotated[int, Field(ge=1, le=100)] = 3
-    replicates: Annotated[int, Field(ge=1, le=100)] = 3
 
 
 class Failures(_Section):
@@ -264,6 +258,7 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
             problems += experiment.unnamed_network()
         except SpaceError as error:
             problems += error.found
+        problems += experiment.retrain.problems()
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
         problems += goals.problems(
             experiment.objectives,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.outlook import noise_between_seeds
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job, Phase
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
 from shiftsearch.experiments.outcome.result_rows import TableRow, final_row, rows_of, table_lines
 from shiftsearch.experiments.outcome.tradeoff import front_cells, front_titles
@@ -23,7 +24,9 @@ def result_table(result: Mapping[str, Any]) -> Table:
         pad_edge=False,
         title="Accuracy, mean over replicates, and its 95 % interval over images",
         title_justify="left",
-        caption=Text("\n".join([comparison_line(result), *outlook_lines(result)])),
+        caption=Text(
+            "\n".join([comparison_line(result), *honest_lines(result), *outlook_lines(result)])
+        ),
         caption_justify="left",
     )
     table.add_column("configuration")
@@ -91,8 +94,9 @@ def exported_alone(result: Mapping[str, Any]) -> str:
     """Accuracy of the exported replicate alone; empty if it is unknown."""
     rows = rows_of(result)
     row = final_row(rows, "winner") or final_row(rows, "reference")
-    if row is None or len(row.replicates) != result["retrain"]["replicates"]:
-        return ""  # some failed, and it is unknown to which replicate each value belongs
+    winner = next(c for c in result["retrain"]["candidates"] if c["role"] == "winner")
+    if row is None or winner["failed"]:
+        return ""  # it is unknown to which replicate each value belongs
     value = row.replicates[result["exported"]["replicate"] - 1]
     return f"{percent(value)} of {counted(row.n, 'TEST2 image')} ({row.label})"
 

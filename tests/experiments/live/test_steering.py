@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from shiftsearch.experiments.definition import DefinitionError, Retrain
+from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.experiments.live.steer import _assignments
 from shiftsearch.experiments.live.steering import Answer, Steering, send
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from shiftsearch.experiments.cli import main
-from shiftsearch.experiments.definition import Retrain, build
+from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines, tradeoff
 from shiftsearch.experiments.outcome.trials_table import trials_frame
@@ -21,6 +21,7 @@ from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.tensorboard.hparams import metrics
 from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import complete, failed
 from tests.experiments.report.test_figures import parse, texts
