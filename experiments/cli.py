@@ -11,23 +11,26 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.os_errors import in_words, is_machine
-from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted, escaped
+from shiftsearch.experiments.data_options import add_data_commands
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.search_options import add_search
 from shiftsearch.experiments.terminal import lost_output, own_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit code.
 
-    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
-    stopped by a fault of the machine: run the same command to continue.
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 4 some files could
+    not be read and the others were predicted; 75 interrupted, or stopped by a fault of the
+    machine: run the same command to continue.
     """
     own_streams()
     try:
@@ -56,6 +59,9 @@ def _run(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as error:  # after --help or argparse's message about wrong options
         return error.code if isinstance(error.code, int) else WRONG_INPUT
+    if not hasattr(options, "run_command"):
+        _parser().print_help()
+        return DONE
     # At INFO, `search.executing.cluster` also shows the messages of Ray and Optuna.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
@@ -77,6 +83,7 @@ def _run(arguments: Sequence[str]) -> int:
         soft_wrap=not sys.stdout.isatty(),
         markup=False,
         force_terminal=False if options.verbose else None,
+        quiet=options.quiet,
     )
     try:
         code: int = getattr(commands, function)(options, console)
@@ -121,49 +128,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="shiftsearch",
         description="Find the hyperparameters that adapt an image classifier to another domain.",
     )
-    parser.set_defaults(verbose=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_search(commands)
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {version('shiftsearch')}"
+    )
+    parser.set_defaults(verbose=False, quiet=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    add_search(commands)
     _add_inspection(commands)
     _add_steering(commands)
     _add_report_and_replay(commands)
     _add_bundle_commands(commands)
-    _add_data_commands(commands)
+    add_data_commands(commands)
     return parser
 
 
 _Commands = argparse._SubParsersAction  # what add_subparsers returns has no public name
-
-
-def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
-    search = commands.add_parser(
-        "search", help="check the data, search, retrain the best, export the winner, report"
-    )
-    search.add_argument("experiment", nargs="?", metavar="NAME|FILE.yaml")
-    search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
-    search.add_argument(
-        "--run", metavar="DIR", type=user_path, help="run folder; default runs/NAME"
-    )
-    search.add_argument("--trials", type=int, metavar="N", help="number of complete trials")
-    search.add_argument("--seconds", type=float, metavar="S", help="most seconds of searching")
-    search.add_argument(
-        "--trainings", type=float, metavar="X", help="most training, in whole protocols"
-    )
-    search.add_argument(
-        "--until-converged",
-        action="store_true",
-        help="stop when more trials would gain less than the noise between seeds",
-    )
-    search.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
-    search.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
-    )
-    search.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show messages of Ray, its workers and Optuna; plain lines instead of the live view",
-    )
-    search.set_defaults(run_command="commands.search")
 
 
 def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -223,6 +202,11 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
     report.set_defaults(run_command="commands.report")
     add_retrain(commands)
 
+    schema = commands.add_parser(
+        "schema", help="print the JSON schema of experiment files, for editors"
+    )
+    schema.set_defaults(run_command="commands.schema")
+
     replay = commands.add_parser(
         "replay", help="simulate searches with other settings on recorded trials"
     )
@@ -256,15 +240,31 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
+    evaluate.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="SPLIT",
+        help="evaluate only this split (repeatable); the folder may then lack the others",
+    )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     _add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")
 
-    predict = commands.add_parser("predict", help="class and probability of image files")
+    predict = commands.add_parser("predict", help="class and probability of images")
     predict.add_argument("bundle", metavar="BUNDLE", type=user_path)
-    predict.add_argument("files", nargs="+", metavar="FILE")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        metavar="PATH",
+        help=".npy, PNG, JPEG, BMP or TIFF files, or folders of them (read recursively)",
+    )
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON document")
+    form.add_argument("--csv", action="store_true", help="a header and a line for each file")
+    predict.add_argument("--all", action="store_true", help="the probability of every class")
     _add_network(predict)
-    predict.set_defaults(run_command="commands.predict")
+    predict.set_defaults(run_command="predictions.predict")
 
 
 def _add_network(command: argparse.ArgumentParser) -> None:
@@ -273,27 +273,6 @@ def _add_network(command: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         help="the function of your own network, if the model is one; this runs its code",
     )
-
-
-def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
-    data = commands.add_parser("data", help="check, make or import image folders")
-    kinds = data.add_subparsers(metavar="ACTION", required=True)
-    check = kinds.add_parser("check", help="count the images of a folder, and warn of problems")
-    check.add_argument("folder", metavar="DIR", type=user_path)
-    check.set_defaults(run_command="commands.data_check")
-    synthesize = kinds.add_parser("synthesize", help="write the synthetic set as a folder")
-    synthesize.add_argument("folder", metavar="DIR", type=user_path)
-    synthesize.add_argument("--seed", type=int, default=0)
-    synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    synthesize.add_argument("--drift", default=DEFAULT_DRIFT, help=f"one of {', '.join(DRIFTS)}")
-    synthesize.set_defaults(run_command="commands.data_synthesize")
-    imports = kinds.add_parser(
-        "import", help="make a data folder from PNG or JPEG files in SOURCE/split/class/"
-    )
-    imports.add_argument("source", metavar="SOURCE", type=user_path)
-    imports.add_argument("folder", metavar="DIR", type=user_path)
-    imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    imports.set_defaults(run_command="commands.data_import")
 
 
 if __name__ == "__main__":

@@ -158,8 +158,8 @@ class _Search:
     def _work(self) -> int:
         begin = time.monotonic()
         run, study, warn = self.run, self.study, warner(self.console)
-        self.console.print(f"run folder: {run.folder}")
         say_of_data(self.console, self.experiment, self.dataset, self.warnings)
+        self.console.print(f"run folder: {run.folder}")
         self._write_definition()
         self.precision.recall()
         run.tidy()

@@ -25,10 +25,11 @@ from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.image_folder import read_folder
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
-from shiftsearch.experiments.definition import BudgetRequest, Experiment
+from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.results import part_rows, parts_of, score
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.sections import BudgetRequest
 from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import predict
@@ -133,6 +134,30 @@ def test_evaluate_on_other_data_is_no_look(
     ]
     assert {row["label"] for row in rows} == {"other data"}
     assert looks_at(bundle) == []
+
+
+def test_evaluate_takes_a_folder_of_one_split_and_counts_its_looks(
+    bundle: Path,
+    tiny_folder: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["evaluate", str(bundle), str(tiny_folder), "--json"]
+    assert main([*command, "--split", "TEST"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row for row in rows if row["split"] == "TEST"]
+    assert looks_at(bundle) == []
+    shutil.rmtree(tiny_folder / "TRAIN")
+    shutil.rmtree(tiny_folder / "TEST")
+    assert main([*command, "--split", "TEST2"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row for row in rows if row["split"] == "TEST2"]
+    assert looks_at(bundle) == ONE_LOOK_A_STAGE
+    for wrong, line in (
+        ([], f"{tiny_folder / 'TRAIN'}: missing"),
+        (["--split", "TEST"], f"{tiny_folder / 'TEST'}: missing"),
+        (["--split", "TEST3"], "--split TEST3: must be TRAIN, TEST, TEST2"),
+    ):
+        assert main([*command, *wrong]) == WRONG_INPUT
+        assert capsys.readouterr().err.startswith(line)
 
 
 def test_evaluate_s_table_holds_every_row_and_says_that_it_looked(

@@ -10,7 +10,9 @@ from typing import Literal
 
 import pytest
 
+from shiftsearch.experiments.outcome.repeats import Repeats
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.outcome.trainings import Trainings
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.judging.racing import Retrain
@@ -268,3 +270,19 @@ def test_a_reference_that_breaks_a_constraint_gets_its_replicates_alone(tmp_path
     winner = source.winner()
     assert winner is not None
     assert winner.number != 0
+
+
+def test_what_a_person_asked_for_is_used_but_changes_no_decision(tmp_path: Path) -> None:
+    """`shiftsearch retrain` trained trial 3 ten times."""
+    whole = race(tmp_path / "whole")
+    drive(whole)
+    path = tmp_path / "asked" / "retrain.json"
+    trainings = Trainings(path, Protocol(), lambda _: True)
+    jobs = [Job("retrain", 3, r, TRIALS[3].configuration) for r in range(1, 11)]
+    asked = Repeats(trainings, jobs, asked=True)
+    while (job := asked.ask()) is not None:
+        asked.finish(job, made_result(value(job)))
+    source = race(tmp_path / "asked")
+    assert not any(name.startswith("retrain-0003") for name in drive(source))
+    assert source.candidates() == whole.candidates()
+    assert race(tmp_path / "asked").fingerprint() == source.fingerprint()
