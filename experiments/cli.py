@@ -19,6 +19,7 @@ from rich.console import Console
 from shiftsearch.data.os_errors import in_words, is_machine
 from shiftsearch.experiments.data_options import add_data_commands
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
+from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.experiments.search_options import add_search
 from shiftsearch.experiments.terminal import lost_output, own_streams
@@ -181,9 +182,7 @@ def _add_steering(commands: _Commands[argparse.ArgumentParser]) -> None:
 
     extend = commands.add_parser("extend", help="let a running search continue to more trials")
     extend.add_argument("run", metavar="RUN", type=user_path)
-    extend.add_argument(
-        "--trials", type=int, required=True, metavar="N", help="number of complete trials in total"
-    )
+    extend.add_argument("--trials", type=int, required=True, metavar="N", help="trials in total")
     extend.set_defaults(run_command="live.steer.extend")
 
     stop = commands.add_parser(
@@ -201,6 +200,7 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
     report.add_argument("run", metavar="RUN", type=user_path)
     _add_network(report)
     report.set_defaults(run_command="commands.report")
+    add_retrain(commands)
 
     schema = commands.add_parser(
         "schema", help="print the JSON schema of experiment files, for editors"

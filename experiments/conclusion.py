@@ -16,6 +16,7 @@ from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.outcome.blends import Predictor
 from shiftsearch.experiments.outcome.choice import chosen_model
 from shiftsearch.experiments.outcome.exported import export_model
+from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.judged import Judged, described, judge, model_rows
 from shiftsearch.experiments.outcome.looks import count_looks, count_model_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
@@ -111,9 +112,9 @@ class Conclusion:
         comparison = None
         if "winner" in scored and "reference" in scored:
             comparison = compare(scored["winner"], scored["reference"], parts)
-        judged, predictor = self._judge(best, titled, parts)
-        export_model(self.run.bundle, judged, predictor, self.experiment)
-        first = judged.choice.model.first
+        model, predictor = self._judge(best, titled, parts)
+        export_model(self.run.bundle, model, predictor, self.experiment)
+        first = model.choice.model.first
         environment = first.result.fine_tune.environment
         return {
             **self._description(),
@@ -131,8 +132,9 @@ class Conclusion:
             "table": [
                 r.to_json() for s in scored.values() for r in table_rows(s, parts, self._beside())
             ]
-            + [r.to_json() for r in model_rows(judged, predictor)],
-            "model": described(judged, predictor),
+            + [r.to_json() for r in model_rows(model, predictor)],
+            "model": described(model, predictor),
+            "numbers": [self._judged(title, s, parts) for title, s in scored.items()],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
             | {"split": "TEST2", "part": "selection", "label": parts[_SELECTION].label("after")},
@@ -150,6 +152,13 @@ class Conclusion:
             "warnings": self.circumstances["warnings"],
             "seconds": {"this_call": self.circumstances["seconds"]},
         }
+
+    def _judged(self, title: str, scored: Scored, parts: Sequence[Part]) -> dict[str, Any]:
+        selection, *held_out = (
+            scored.mean_correctness("after", i) for i in range(_SELECTION, len(parts))
+        )
+        count = len(scored.candidate.results)
+        return judged(title, count, selection, held_out[0] if held_out else None).to_json()
 
     def _beside(self) -> list[Objective]:
         return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))

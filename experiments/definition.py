@@ -25,7 +25,6 @@ from shiftsearch.experiments.sections import (
     BudgetRequest,
     Failures,
     ResourceRequest,
-    Retrain,
     Section,
     Synthetic,
 )
@@ -33,6 +32,7 @@ from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
 from shiftsearch.search.proposing.policy import Policy
@@ -271,6 +271,7 @@ def build(
             problems += experiment.unnamed_network()
         except SpaceError as error:
             problems += error.found
+        problems += experiment.retrain.problems()
         problems += experiment.policy.problems(experiment.protocol.baseline.max_epochs)
         problems += goals.problems(
             experiment.objectives,

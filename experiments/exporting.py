@@ -41,7 +41,7 @@ def export(options: Namespace, console: Console) -> int:
     the fold with the median best epoch.
     """
     run, folder = Run(options.run), options.folder
-    trial = _complete(trials_of(run), options.trial)
+    trial = complete_trial(trials_of(run), options.trial)
     if folder.exists() and not options.force:
         raise WrongOption(f"--to {folder}: exists already; --force replaces a bundle there")
     experiment = load(str(run.definition))
@@ -79,7 +79,12 @@ def export(options: Namespace, console: Console) -> int:
     return DONE
 
 
-def _complete(trials: list[TrialRecord], number: int) -> TrialRecord:
+def complete_trial(trials: list[TrialRecord], number: int) -> TrialRecord:
+    """The trial of this number, which has a result.
+
+    Raises:
+        WrongOption: there is no such trial, or it is not complete.
+    """
     if not 0 <= number < len(trials):
         raise WrongOption(f"--trial {number}: must be from 0 to {len(trials) - 1}, the run's last")
     trial = trials[number]

@@ -36,8 +36,8 @@ from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
+from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.result import STAGES
@@ -45,8 +45,8 @@ from shiftsearch.search.executing.cluster import check_address, cluster, cluster
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
 from shiftsearch.search.executing.resources import Resources, this_machine
-from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
@@ -219,6 +219,7 @@ class _Search:
             self.run.retrained,
             lambda result: weights_kept(self.run.store, result, experiment.protocol),
             experiment.objectives[1:],
+            lambda: self.board.concurrency,
         )
 
     def _execute(self, log: TensorBoardLog) -> None:
@@ -226,19 +227,7 @@ class _Search:
         experiment = self.experiment
         with cluster(self.address, self.run.ray):
             resources = fit(experiment, cluster_nodes())
-            context = WorkerContext(
-                pack=str(self.run.pack),
-                digest=self.dataset.digest,
-                store=self.run.store.address,
-                protocol=experiment.protocol.model_dump_json(),
-                seed=experiment.seed,
-                cpus=resources.cpus_per_trial,
-                gpus=resources.gpus_per_trial,
-                dtype=experiment.dtype,
-                objective=experiment.objective,
-                network=experiment.network or "",
-                sources=str(self.run.network),
-            )
+            context = context_of(experiment, self.run, self.dataset.digest, resources)
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             progress = Progress(self.console, self.board)

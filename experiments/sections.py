@@ -33,13 +33,6 @@ class ResourceRequest(Section):
     concurrency: Annotated[int, Field(ge=1)] | None = None
 
 
-class Retrain(Section):
-    """How many configurations are retrained after the search, with how many new replicates."""
-
-    top_k: Annotated[int, Field(ge=1, le=100)] = 3
-    replicates: Annotated[int, Field(ge=1, le=100)] = 3
-
-
 class Failures(Section):
     """When failed trials end the search."""
 

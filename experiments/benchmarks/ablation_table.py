@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from shiftsearch.experiments.benchmarks.turns import mean_interval
+from shiftsearch.experiments.outcome.statistics import mean_interval
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, Objective
 

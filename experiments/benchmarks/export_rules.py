@@ -24,7 +24,6 @@ import numpy as np
 from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.synthetic import synthesize
-from shiftsearch.experiments.benchmarks.turns import mean_interval
 from shiftsearch.experiments.definition import load
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
 from shiftsearch.experiments.outcome.choice import RULES, Candidates, Choice, choose
@@ -32,6 +31,7 @@ from shiftsearch.experiments.outcome.judged import judge
 from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.outcome.statistics import mean_interval
 from shiftsearch.experiments.outcome.trained import Trained, trained_models
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.model.device import choose_device

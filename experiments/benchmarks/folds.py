@@ -35,8 +35,9 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.data.tensors import changed, to_device
-from shiftsearch.experiments.benchmarks.turns import circumstances, mean_interval
+from shiftsearch.experiments.benchmarks.turns import circumstances
 from shiftsearch.experiments.definition import load
+from shiftsearch.experiments.outcome.statistics import mean_interval
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TensorSplit, TrialDiverged
 from shiftsearch.model.evaluation import evaluate

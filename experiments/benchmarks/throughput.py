@@ -24,10 +24,10 @@ from shiftsearch.experiments.benchmarks.plain_loop import run_plain
 from shiftsearch.experiments.benchmarks.turns import (
     Figure,
     in_turns,
-    mean_interval,
     print_figures,
     spread,
 )
+from shiftsearch.experiments.outcome.statistics import mean_interval
 from shiftsearch.model.architecture import REFERENCE
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import median
 from typing import TypeVar
-
-from scipy.stats import t as student
 
 from shiftsearch.model.latency import processor
 
@@ -60,16 +58,6 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     """Median and range, as text."""
     low, high = min(values), max(values)
     return f"{median(values):{form}} ({low:{form}} to {high:{form}})"
-
-
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """The mean with its interval (Student's t), from at least two values."""
-    if len(values) < 2:
-        raise ValueError(f"got {len(values)} values, but an interval needs at least 2")
-    centre = fmean(values)
-    half = float(student.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values)
-    half /= len(values) ** 0.5
-    return centre, centre - half, centre + half
 
 
 def print_figures(figures: Sequence[Figure]) -> int:

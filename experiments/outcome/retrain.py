@@ -1,83 +1,40 @@
 """Retraining: the best configurations are trained again with new seeds, and one wins.
 
 The best values of the search are partly luck, so they do not count. The winner is the
-configuration with the best mean over replicates 1, 2, ..., none of which was selected. The
-reference configuration gets the same replicates. Results are kept in `RUN/retrain.json`, by
-configuration, replicate and protocol, and are used again when the run is continued or extended.
-They are not part of the study.
+configuration with the best mean over replicates 1, 2, ..., none of which was selected. Which
+configuration gets how many is decided in rounds, see `search.judging.racing`; the reference gets
+at least `replicates`, because the winner is compared with it.
+
+Results are kept in `RUN/retrain.json` and are used again when the run is continued or extended.
+They are not part of the study. A training keeps the round that gave it out, so a continued run
+makes the decisions of one that was never stopped.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-from shiftsearch.data.publishing import write_atomically
-from shiftsearch.experiments.run_folder import NotARun, read_json
-from shiftsearch.experiments.sections import Retrain
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
+from shiftsearch.experiments.outcome.repeats import Repeats
+from shiftsearch.experiments.outcome.trainings import (
+    TRAIN_ON,
+    Round,
+    Training,
+    Trainings,
+    fine_tuned_on,
+    training_key,
+)
+from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.judging.front import chosen
-from shiftsearch.search.study.records import LOST_BEFORE, TrialRecord, objective_of
-from shiftsearch.search.study.study import MAX_LOSSES
-
-_Wanted = tuple[int, dict[str, Value], float | None, bool]
-_TRAIN_ON = "fine_tune.train_on"
-
-
-@dataclass(frozen=True)
-class Training:
-    """One ended training, as `retrain.json` keeps it: either it has a result or it failed.
-
-    Attributes:
-        result: the protocol's result; None if it failed.
-        reason: why it failed; empty otherwise.
-        lost: whether it failed because its worker was lost too often.
-
-    Raises:
-        ValueError: it has both a result and a reason, or neither.
-    """
-
-    result: ProtocolResult | None = None
-    reason: str = ""
-    lost: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.result is None) == (self.reason == ""):
-            raise ValueError("a training needs either a result or a reason why it failed")
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Training:
-        """The inverse of `to_json`.
-
-        The first version did not write `lost`; it is recognised by the reason.
-
-        Raises:
-            ValueError: `raw` is not a training.
-        """
-        try:
-            result, reason = raw.get("result"), raw.get("reason", "")
-            return cls(
-                None if result is None else ProtocolResult.from_json(result),
-                reason,
-                raw.get("lost", bool(LOST_BEFORE.match(reason))),
-            )
-        except (AttributeError, TypeError) as error:
-            raise ValueError(f"is not a training ({type(error).__name__}: {error})") from None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        if self.result is not None:
-            return {"result": self.result.to_json()}
-        return {"reason": self.reason} | ({"lost": True} if self.lost else {})
+from shiftsearch.search.judging.racing import LEAST_ROUND, Retrain, next_replicates
+from shiftsearch.search.study.records import TrialRecord, objective_of
 
 
 @dataclass(frozen=True)
@@ -117,8 +74,22 @@ class Candidate:
         return fmean(self.values)
 
 
-class Retraining:
+class _Wanted(NamedTuple):
+    """A configuration to retrain; the fields are those of `Candidate`."""
+
+    number: int
+    configuration: Mapping[str, Value]
+    search_value: float | None
+    competes: bool = True
+
+
+class Retraining(Repeats):
     """A `search.executing.jobs.JobSource` of the trainings to do, the reference's first.
+
+    First each configuration gets two replicates (one if `replicates` is 1), and the reference
+    `replicates`. What an earlier retraining stored is counted too. Then rounds follow, each
+    decided when all trainings before it have ended. A configuration that
+    failed gets no more, and one that is left alone only `replicates`.
 
     Args:
         trials: the study's trials, all ended.
@@ -130,6 +101,7 @@ class Retraining:
             repeated.
         costs: costs that the search minimises; with any, trials that represent the Pareto front
             are retrained.
+        concurrency: returns the number of jobs at once, which a round has, but at least two.
 
     Raises:
         experiments.run_folder.NotARun: the file is damaged.
@@ -144,108 +116,54 @@ class Retraining:
         path: Path,
         kept: Callable[[ProtocolResult], bool],
         costs: Sequence[str] = (),
+        concurrency: Callable[[], int] = lambda: LEAST_ROUND,
     ) -> None:
+        self._settings, self._protocol, self._concurrency = settings, protocol, concurrency
         self._unable = {t.number for t in trials if t.infeasible}
-        self._path, self._replicates, self._protocol = path, settings.replicates, protocol
-        self._ended, self._objective = _read(path), objective_of(trials)
-        self._losses: Counter[str] = Counter()
-        top = [
-            (t.number, dict(t.configuration), t.value, True)
-            for t in chosen(trials, costs, settings.top_k)
-        ]
-        reference = next(t for t in trials if t.role == "reference")
-        own = dict(reference.configuration)
-        wanted: list[_Wanted] = [(reference.number, own, reference.value, True)]
-        wanted += top
-        if also is not None:
-            wanted.append((reference.number, own | {_TRAIN_ON: also}, reference.value, False))
-        distinct: dict[str, _Wanted] = {}
-        for one in wanted:
-            distinct.setdefault(training_key(one[1], 1, protocol), one)
-        self._wanted = list(distinct.values())
-        self._ended = {
-            key: training
-            for key, training in self._ended.items()
-            if not training.lost and (training.result is None or kept(training.result))
-        }
-        self._queue = deque(job for job in self._jobs() if self._key(job) not in self._ended)
-        self._open: set[str] = set()
+        self._objective = objective_of(trials)
+        top = chosen(trials, costs, settings.top_k)
+        self._wanted = _distinct(_wanted(trials, top, also), protocol)
+        self._rivals = sum(w.competes for w in self._wanted)
+        self._budget = settings.trainings(self._rivals)
+        keys = [training_key(w.configuration, 1, protocol) for w in self._wanted]
+        self._race = content_key([keys, settings.replicates, self._budget])
+        trainings = Trainings(path, protocol, kept)
+        self._counts = [self._first(i, trainings) for i in range(len(self._wanted))]
+        first = [self._job(i, r + 1) for i, n in enumerate(self._counts) for r in range(n)]
+        super().__init__(trainings, first)
+        self._recall()
 
     @property
     def total(self) -> int:
-        """Number of all trainings, including those that are done."""
-        return len(self._wanted) * self._replicates
-
-    @property
-    def done(self) -> int:
-        """Number of ended trainings, including those that failed."""
-        return self.total - len(self._queue) - len(self._open)
+        """Number of all trainings, including those that are done and those not yet decided."""
+        return super().total + (0 if self.finished else max(0, self._left))
 
     @property
     def finished(self) -> bool:
-        """Whether every training has ended."""
-        return not self._queue and not self._open
-
-    @property
-    def lost(self) -> bool:
-        """Whether a training failed because its worker was lost; the next call tries it again."""
-        ended = (self._ended.get(self._key(job)) for job in self._jobs())
-        return any(training is not None and training.lost for training in ended)
+        """Whether every training has ended, and no more are needed."""
+        return super().finished and not self._more()
 
     def ask(self) -> Job | None:
-        """The next training, or None."""
-        if not self._queue:
-            return None
-        job = self._queue.popleft()
-        self._open.add(job.name)
-        return job
-
-    def finish(self, job: Job, result: ProtocolResult) -> None:
-        """Record the result."""
-        self._record(job, Training(result))
-
-    def fail(self, job: Job, reason: str) -> None:
-        """Record the reason; the configuration cannot win any more."""
-        self._record(job, Training(reason=reason))
-
-    def report(self, job: Job, epochs: int, value: float) -> bool:
-        """Never stop a training; replicates have no intermediate values."""
-        return False
-
-    def share(self, job: Job) -> None:
-        """Do nothing; every replicate trains its own baseline."""
-
-    def give_back(self, job: Job, reason: str) -> None:
-        """Queue the training again, at most `MAX_LOSSES` times; then it fails for this call."""
-        self._losses[job.name] += 1
-        if self._losses[job.name] > MAX_LOSSES:
-            text = f"lost its worker {self._losses[job.name]} times; last: {reason}"
-            self._record(job, Training(reason=text, lost=True))
-            return
-        self._open.discard(job.name)
-        self._queue.append(job)
+        """The next training, or None while the decision about further ones has to wait."""
+        while super().finished and (more := self._more()):
+            self._next_round(min(more, max(LEAST_ROUND, self._concurrency())))
+        return super().ask()
 
     def candidates(self) -> list[Candidate]:
         """All retrained configurations with their results so far, the reference first."""
-        candidates = []
-        for wanted in self._wanted:
-            number, configuration, value, competes = wanted
-            jobs = self._jobs(wanted)
-            found = {job.replicate: self._ended.get(self._key(job)) for job in jobs}
-            ended = {r: training for r, training in found.items() if training is not None}
-            candidates.append(
-                Candidate(
-                    number,
-                    configuration,
-                    value,
-                    _fine_tuned_on(configuration, self._protocol),
-                    {r: t.result for r, t in ended.items() if t.result is not None},
-                    {r: t.reason for r, t in ended.items() if t.result is None},
-                    competes,
-                    self._objective,
-                )
+        return [
+            Candidate(
+                wanted.number,
+                wanted.configuration,
+                wanted.search_value,
+                fine_tuned_on(wanted.configuration, self._protocol),
+                {r: t.result for r, t in self._ended(i).items() if t.result is not None},
+                {r: t.reason for r, t in self._ended(i).items() if t.result is None},
+                wanted.competes,
+                self._objective,
             )
-        return candidates
+            for i, wanted in enumerate(self._wanted)
+        ]
 
     def winner(self) -> Candidate | None:
         """The configuration with the best mean over replicates; None if all failed.
@@ -258,43 +176,104 @@ class Retraining:
 
     def fingerprint(self) -> str:
         """A digest of all trainings and their results."""
-        found = [(key, self._ended.get(key)) for key in map(self._key, self._jobs())]
+        jobs = [self._job(i, r + 1) for i, n in enumerate(self._counts) for r in range(n)]
+        found = [(self._trainings.key(job), self._trainings.of(job)) for job in jobs]
         return content_key([[key, t and t.to_json()] for key, t in found])
 
-    def _jobs(self, *wanted: _Wanted) -> list[Job]:
+    # ---- the race
+
+    @property
+    def _left(self) -> int:
+        """Trainings that are not given out yet; negative if an earlier retraining had more."""
+        counts = zip(self._wanted, self._counts, strict=True)
+        return self._budget - sum(n for wanted, n in counts if wanted.competes)
+
+    def _first(self, index: int, trainings: Trainings) -> int:
+        """Number of replicates before the first decision, with those stored by other races."""
+        wanted, settings = self._wanted[index], self._settings
+        is_rival = index > 0 and wanted.competes
+        count = settings.first(self._rivals) if is_rival else settings.replicates
+        replicate = 0
+        while wanted.competes and replicate < count + settings.replicates:  # some may be missing
+            replicate += 1
+            found = trainings.written.get(trainings.key(self._job(index, replicate)))
+            if found is not None and self._is_other(found):
+                count = max(count, replicate)
+        return count
+
+    def _is_other(self, training: Training) -> bool:
+        """Whether another retraining, not this race or a person, gave the training out."""
+        given = training.round
+        return not training.asked and (given is None or given.race != self._race)
+
+    @property
+    def _able(self) -> list[int]:
+        """The configurations that may get more replicates, by index."""
         return [
-            Job("retrain", number, replicate, configuration)
-            for number, configuration, _, _ in wanted or self._wanted
-            for replicate in range(1, self._replicates + 1)
+            i
+            for i, wanted in enumerate(self._wanted)
+            if wanted.competes
+            and wanted.number not in self._unable
+            and all(training.result is not None for training in self._ended(i).values())
         ]
 
-    def _record(self, job: Job, training: Training) -> None:
-        self._ended[self._key(job)] = training
-        written = {key: training.to_json() for key, training in self._ended.items()}
-        text = json.dumps(written, indent=1, allow_nan=False)
-        write_atomically(self._path, text.encode())
-        self._open.discard(job.name)
+    def _more(self) -> int:
+        """Number of trainings that further rounds may give out, once all others have ended."""
+        able = self._able
+        if not able or self.lost:
+            return 0
+        alone = self._settings.replicates - self._counts[able[0]]
+        return max(0, min(self._left, alone) if len(able) == 1 else self._left)
 
-    def _key(self, job: Job) -> str:
-        return training_key(job.configuration, job.replicate, self._protocol)
+    def _next_round(self, size: int) -> None:
+        """Decide which configurations get the next trainings."""
+        able = self._able
+        number = 1 if self._round is None else self._round.number + 1
+        self._round = Round(self._race, number, size)
+        ended = [self._ended(i).values() for i in able]
+        values = [[self._objective.of(t.result) for t in own if t.result] for own in ended]
+        jobs = []
+        for pick in next_replicates(values, size):
+            self._counts[able[pick]] += 1
+            jobs.append(self._job(able[pick], self._counts[able[pick]]))
+        self._give(jobs)
+
+    def _recall(self) -> None:
+        """Give out the rounds that the file knows already."""
+        written = [t.round for t in self._trainings.written.values() if t.round is not None]
+        sizes = {r.number: r.size for r in written if r.race == self._race}
+        for number in sorted(sizes):
+            if super().finished and self._more():
+                self._next_round(sizes[number])
+
+    def _ended(self, index: int) -> dict[int, Training]:
+        """The ended trainings of a configuration, by replicate."""
+        replicates = range(1, self._counts[index] + 1)
+        found = {r: self._trainings.of(self._job(index, r)) for r in replicates}
+        return {r: training for r, training in found.items() if training is not None}
+
+    def _job(self, index: int, replicate: int) -> Job:
+        wanted = self._wanted[index]
+        return Job("retrain", wanted.number, replicate, wanted.configuration)
 
 
-def training_key(configuration: Mapping[str, Value], replicate: int, protocol: Protocol) -> str:
-    """The key of a training in `retrain.json`: 32 hex digits."""
-    content = Hyperparameters.flat_content(configuration)
-    content.pop(_TRAIN_ON, None)
-    return content_key([content, replicate, _fine_tuned_on(configuration, protocol)])
+def _wanted(
+    trials: Sequence[TrialRecord],
+    top: Sequence[TrialRecord],
+    also: Literal["TRAIN+TEST"] | None,
+) -> list[_Wanted]:
+    """The reference, the top, and the second reading of the protocol if there is one."""
+    reference = next(t for t in trials if t.role == "reference")
+    found = [_Wanted(t.number, dict(t.configuration), t.value) for t in (reference, *top)]
+    if also is not None:
+        other = {**reference.configuration, TRAIN_ON: also}
+        found.append(_Wanted(reference.number, other, reference.value, competes=False))
+    return found
 
 
-def _fine_tuned_on(configuration: Mapping[str, Value], protocol: Protocol) -> str:
-    return protocol.fine_tuned_on(Hyperparameters.from_flat(configuration).fine_tune)
-
-
-def _read(path: Path) -> dict[str, Training]:
-    raw = read_json(path) if path.exists() else {}
-    if not isinstance(raw, dict):
-        raise NotARun(f"{path}: is damaged, it holds no trainings by key")
-    try:
-        return {key: Training.from_json(training) for key, training in raw.items()}
-    except ValueError as error:
-        raise NotARun(f"{path}: is damaged: {error}") from None
+def _distinct(found: Sequence[_Wanted], protocol: Protocol) -> list[_Wanted]:
+    """The first of all that train the same."""
+    by_key: dict[str, _Wanted] = {}
+    for one in found:
+        by_key.setdefault(training_key(one.configuration, 1, protocol), one)
+    return list(by_key.values())

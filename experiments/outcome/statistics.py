@@ -1,13 +1,16 @@
-"""Intervals for accuracies and other scores; they cover the choice of images, not of seeds."""
+"""Intervals for accuracies and other scores over images, and of means over seeds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from shiftsearch.model.objective import Score
 
@@ -36,6 +39,20 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
     # The exact interval contains the accuracy, but rounding can exclude it at 0 and 1.
     return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean with its interval, low and high (Student's t).
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    if len(values) < 2:
+        raise ValueError(f"got {len(values)} values, but an interval needs at least 2")
+    centre = fmean(values)
+    half = float(student.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values)
+    half /= len(values) ** 0.5
+    return centre, centre - half, centre + half
 
 
 def paired_bootstrap(

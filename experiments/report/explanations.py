@@ -63,9 +63,20 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         *_cross_fitted(protocol.get("folds", 1)),
         f"Search: every trial puts one configuration through both stages, and is ranked by its "
         f"{objective} on the selection part. The best and the reference configuration are "
-        f"retrained with {counted(result['retrain']['replicates'], 'new replicate')} each, and "
-        "the best mean over these wins.",
+        f"retrained with new seeds, {_retrained(result)}, and the best mean over these wins.",
     ]
+
+
+def _retrained(result: Mapping[str, Any]) -> str:
+    """How many new replicates the configurations got."""
+    counts = [len(c["replicates"]) + len(c["failed"]) for c in result["retrain"]["candidates"]]
+    least, most = min(counts), max(counts)
+    if least == most:
+        return f"{counted(least, 'replicate')} each"
+    return (
+        f"{least} to {most} replicates each: more for the best and for those that are hard to "
+        "tell from it"
+    )
 
 
 def _fine_tuned_on(

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import beyond_seeds, outlook_lines
 from shiftsearch.experiments.outcome.result_rows import (
     TableRow,
@@ -30,7 +31,14 @@ def result_table(result: Mapping[str, Any]) -> Table:
         title="Accuracy, mean over replicates, and its 95 % interval over images",
         title_justify="left",
         caption=Text(
-            "\n".join([comparison_line(result), *outlook_lines(result), *model_lines(result)])
+            "\n".join(
+                [
+                    comparison_line(result),
+                    *honest_lines(result),
+                    *outlook_lines(result),
+                    *model_lines(result),
+                ]
+            )
         ),
         caption_justify="left",
     )
@@ -101,8 +109,9 @@ def exported_alone(result: Mapping[str, Any]) -> str:
         return ""
     rows = rows_of(result)
     row = final_row(rows, "winner") or final_row(rows, "reference")
-    if row is None or len(row.replicates) != result["retrain"]["replicates"]:
-        return ""  # some failed, and it is unknown to which replicate each value belongs
+    winner = next(c for c in result["retrain"]["candidates"] if c["role"] == "winner")
+    if row is None or winner["failed"]:
+        return ""  # it is unknown to which replicate each value belongs
     value = row.replicates[result["exported"]["replicate"] - 1]
     return f"{percent(value)} of {counted(row.n, 'TEST2 image')} ({row.label})"
 

@@ -13,6 +13,7 @@ import jinja2
 
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import outlook_lines
 from shiftsearch.experiments.outcome.result_rows import model_lines, rows_of, table_lines
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
@@ -72,7 +73,11 @@ def _protocol(m: _Material) -> dict[str, Any]:
 
 def _results(m: _Material) -> dict[str, Any]:
     rows = rows_of(m.result)
-    return {"lines": table_lines(rows), "intervals": accuracy_intervals(rows)}
+    return {
+        "lines": table_lines(rows),
+        "intervals": accuracy_intervals(rows),
+        "honest": honest_lines(m.result),
+    }
 
 
 def _features(m: _Material) -> dict[str, Any]:

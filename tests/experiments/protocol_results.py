@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.result import ProtocolResult
@@ -97,6 +100,13 @@ def rows(configuration: str, before: float, after: float, held_out: int) -> list
     return found
 
 
+def numbers(title: str, after: float, held_out: int) -> dict[str, Any]:
+    """A row of `result.json`'s numbers, with about these accuracies."""
+    selection = np.arange(541) < round(541 * after)
+    other = np.arange(held_out) < round(held_out * (after - 0.005)) if held_out else None
+    return judged(title, 3, selection, other).to_json()
+
+
 def confusion(classes: int, right: int) -> list[list[int]]:
     """90 images of each class, `right` of them on the diagonal, the rest predicted as the next."""
     matrix = [[0] * classes for _ in range(classes)]
@@ -153,6 +163,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
         "retrain": {
             "top_k": 1,
             "replicates": 3,
+            "budget": None,
             "candidates": [
                 {
                     "role": "reference",
@@ -202,6 +213,10 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
                 for name in ("selection", "held-out")[: 2 if held_out else 1]
             },
         },
+        "numbers": [
+            numbers("reference", 0.8185, held_out),
+            numbers("winner", 0.9617, held_out),
+        ],
         "comparison": {
             "part": part,
             "n": held_out or 541,

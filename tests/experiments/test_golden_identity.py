@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from shiftsearch.experiments.definition import build, load
-from shiftsearch.experiments.outcome.retrain import training_key
+from shiftsearch.experiments.outcome.trainings import training_key
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.store import content_key
 from shiftsearch.search.proposing.space import REFERENCE

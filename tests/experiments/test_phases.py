@@ -14,9 +14,9 @@ import pytest
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import NOISE_AFTER, Phases
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget

@@ -11,8 +11,8 @@ import pytest
 from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.run_folder import NotARun, read_json
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.search.judging.racing import Retrain
 from tests.experiments.protocol_results import finished_run
 
 pytestmark = pytest.mark.unit

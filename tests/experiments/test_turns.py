@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shiftsearch.experiments.benchmarks.synthetic_bands import gain
-from shiftsearch.experiments.benchmarks.turns import Figure, in_turns, mean_interval, print_figures
+from shiftsearch.experiments.benchmarks.turns import Figure, in_turns, print_figures
+from shiftsearch.experiments.outcome.statistics import mean_interval
 
 pytestmark = pytest.mark.unit
 

@@ -18,8 +18,8 @@ from shiftsearch.experiments.live.steer import _assignments
 from shiftsearch.experiments.live.steering import Answer, Steering, send
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import Phases
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord

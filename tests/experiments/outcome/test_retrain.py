@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import pytest
 
-from shiftsearch.experiments.outcome.retrain import Candidate, Retraining, Training
+from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
+from shiftsearch.experiments.outcome.trainings import Training
 from shiftsearch.experiments.run_folder import NotARun
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import REFERENCE, Space
 from shiftsearch.search.study.budget import Budget, FailurePolicy
@@ -107,18 +108,22 @@ def asked(source: Retraining) -> list[tuple[int, int]]:
     return jobs
 
 
-def test_the_reference_and_the_top_get_the_same_replicates(study: Study, tmp_path: Path) -> None:
+def test_where_all_values_are_equal_all_get_the_same_replicates(
+    study: Study, tmp_path: Path
+) -> None:
     source = retraining(study, tmp_path, top_k=2, replicates=3)
     assert source.total == 9
     jobs = do_all(source, dict.fromkeys(range(4), [0.9] * 3))
     assert [(j.number, j.replicate) for j in jobs] == [
         *((0, r) for r in (1, 2, 3)),
-        *((1, r) for r in (1, 2, 3)),
-        *((2, r) for r in (1, 2, 3)),
+        *((1, r) for r in (1, 2)),
+        *((2, r) for r in (1, 2)),
+        (1, 3),
+        (2, 3),
     ]
     assert {j.phase for j in jobs} == {"retrain"}
     assert dict(jobs[0].configuration) == dict(REFERENCE)
-    assert [j.configuration["baseline.dropout"] for j in jobs[3::3]] == [0.1, 0.2]
+    assert [j.configuration["baseline.dropout"] for j in jobs[3::2]] == [0.1, 0.2, 0.1]
     assert source.finished
     assert (source.done, source.total) == (9, 9)
 

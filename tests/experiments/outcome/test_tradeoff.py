@@ -19,9 +19,9 @@ from shiftsearch.experiments.report.figures.front import cost_against_accuracy
 from shiftsearch.experiments.report.findings import front_table
 from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.experiments.tensorboard.hparams import metrics
 from shiftsearch.model.hyperparameters import Protocol
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.protocol_results import complete, failed
 from tests.experiments.report.test_figures import parse, texts

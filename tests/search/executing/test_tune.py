@@ -20,11 +20,11 @@ import pytest
 from ray._private import worker
 
 from shiftsearch.experiments.outcome.retrain import Retraining
-from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import FailurePolicy

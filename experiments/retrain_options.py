@@ -1,0 +1,31 @@
+"""The options of `shiftsearch retrain`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, _SubParsersAction
+
+from shiftsearch.experiments.run_folder import user_path
+
+
+def add_retrain(commands: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command to those of `shiftsearch`."""
+    retrain = commands.add_parser(
+        "retrain", help="train any complete trial again with new seeds, to see how it varies"
+    )
+    retrain.add_argument("run", metavar="RUN", type=user_path)
+    retrain.add_argument(
+        "--trial", type=int, required=True, metavar="N", help="the trial's number"
+    )
+    retrain.add_argument("--seeds", type=int, metavar="N", help="number of new seeds in all")
+    retrain.add_argument(
+        "--own-seed",
+        action="store_true",
+        help="train it with the search's seed too, and compare the weights with the stored ones",
+    )
+    retrain.add_argument(
+        "--held-out",
+        action="store_true",
+        help="score the replicates on the held-out part; each look is counted",
+    )
+    retrain.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
+    retrain.set_defaults(run_command="retraining.retrain")

@@ -1,0 +1,35 @@
+"""What workers need to train for a run."""
+
+from __future__ import annotations
+
+from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.run_folder import Run
+from shiftsearch.search.executing.resources import Resources
+from shiftsearch.search.executing.trainable import WorkerContext
+
+
+def context_of(
+    experiment: Experiment, run: Run, digest: str, resources: Resources, store: str = ""
+) -> WorkerContext:
+    """The context of a run's workers.
+
+    Args:
+        experiment: the run's experiment.
+        run: the run's folder, which holds the packed dataset.
+        digest: digest of the dataset.
+        resources: resources of one trial.
+        store: address of the store to train into; default: the run's own.
+    """
+    return WorkerContext(
+        pack=str(run.pack),
+        digest=digest,
+        store=store or run.store.address,
+        protocol=experiment.protocol.model_dump_json(),
+        seed=experiment.seed,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial,
+        dtype=experiment.dtype,
+        objective=experiment.objective,
+        network=experiment.network or "",
+        sources=str(run.network),
+    )
