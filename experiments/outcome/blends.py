@@ -103,7 +103,9 @@ class Predictor:
         device: Device,
         objective: Objective,
     ) -> None:
-        self.store, self.dataset, self.parts = store, dataset, parts
+        self.store, self.dataset = store, dataset
+        # A network is scored on the whole selection part, also where trials are cross-fitted.
+        self.parts = [replace(part, out_of_fold=False) for part in parts]
         self.device, self.objective = replace(device, dtype="float32"), objective
         self.labels = parts[self.SELECTION].labels
         self._images = lru_cache(maxsize=8)(self._preprocessed)

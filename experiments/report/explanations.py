@@ -115,7 +115,7 @@ def _cross_fitted(folds: int) -> list[str]:
         f"Cross-fitting: the selection part is divided into {folds} folds. Each is scored by a "
         "fine-tune that the others validated, so its images chose neither the best epoch nor the "
         "reductions of the learning rate. These scores rank the trials, and are called out of "
-        "fold. The exported model is one more fine-tune, validated on the whole selection part."
+        "fold. A replicate has one more fine-tune, validated on the whole selection part."
     ]
 
 

@@ -125,9 +125,8 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
         replicate=job.replicate,
         on_epoch=on_epoch,
     )
-    # A replicate may be exported.
-    with_model = job.phase == "retrain"
-    report = run_protocol(run, job.report_at, on_report, on_baseline, with_model=with_model)
+    # A new replicate may be exported. Replicate 0 is the search's, also when it is repeated.
+    report = run_protocol(run, job.report_at, on_report, on_baseline, with_model=job.replicate > 0)
     return {"event": "result", "result": report.result}
 
 

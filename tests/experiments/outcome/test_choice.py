@@ -36,6 +36,15 @@ def predictor(tiny_dataset: Dataset, tmp_path: Path) -> Predictor:
     return Predictor(open_store(tmp_path), tiny_dataset, parts, device, ACCURACY)
 
 
+def test_a_network_is_scored_on_the_selection_part_itself_though_trials_are_cross_fitted(
+    tiny_dataset: Dataset, predictor: Predictor
+) -> None:
+    parts = parts_of(tiny_dataset, Protocol(folds=2), predictor.device)
+    found = Predictor(predictor.store, tiny_dataset, parts, predictor.device, ACCURACY)
+    assert parts[1].label("after") == "out of fold"
+    assert [p.label("after") for p in found.parts] == ["trained on", "selected on", "held out"]
+
+
 @pytest.fixture
 def trained(predictor: Predictor) -> list[Trained]:
     """Two fine-tunes of one baseline, A and B, and one of another, C."""

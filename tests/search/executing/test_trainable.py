@@ -107,9 +107,13 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     assert (platform.node() in report["reason"]) is (kind == "environment")
 
 
-@pytest.mark.parametrize("phase", ["search", "retrain"])
-def test_only_a_replicate_gets_a_model_besides_its_folds(
-    phase: Phase, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("phase", "replicate"), [("search", 0), ("retrain", 0), ("retrain", 3)])
+def test_only_a_new_replicate_gets_a_model_besides_its_folds(
+    phase: Phase,
+    replicate: int,
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save_pack(tiny_dataset, tmp_path / "pack")
     protocol = Protocol(
@@ -124,9 +128,9 @@ def test_only_a_replicate_gets_a_model_besides_its_folds(
     )
     sent: list[Any] = []
     monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
-    run_job(encode(context, replace(JOB, phase=phase, report_at={})))
+    run_job(encode(context, replace(JOB, phase=phase, replicate=replicate, report_at={})))
     stages = [report["stage"] for report in sent if report["event"] == "epoch"]
-    model = ["fine_tune"] if phase == "retrain" else []
+    model = ["fine_tune"] if replicate else []
     assert stages == ["baseline", "fold_1", "fold_2", *model]
     assert (
         sent[-1]["result"]["test2_accuracy"]
