@@ -38,11 +38,12 @@ from shiftsearch.model.bundle_format import (
     present,
     read_record,
 )
+from shiftsearch.model.classifier import Classifier, Member
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.network import Network
 from shiftsearch.model.own_network import Function, give, is_given
-from shiftsearch.model.protocol import build
+from shiftsearch.model.protocol import build, plain
 
 _LOG = logging.getLogger(__name__)
 
@@ -120,8 +121,19 @@ class Bundle:
     record: Record[RecordedNetwork]
     weights: Mapping[Stage, Mapping[str, Tensor]]
 
-    def network(self, stage: Stage, device: Device) -> Network:
-        """The network before or after fine-tuning, on the device, in evaluation mode."""
+    def classifier(self) -> Classifier:
+        """The model as one plain torch module, on the CPU, in evaluation mode.
+
+        It takes raw images on the scale of the training images and gives probabilities. It has
+        gradients, and can be traced and exported.
+        """
+        a, how = self.record.architecture, self.record.preprocessing
+        steps = {"polarity": how.polarity, "centre": how.centre, "intensity": how.intensity}
+        network = plain(self.weights["after"], a.classes, a.image_size, a, a.dropout)
+        return Classifier([Member(network, how.scale, **steps)]).eval()
+
+    def _network(self, stage: Stage, device: Device) -> Network:
+        """The network before or after fine-tuning, for our own evaluations, see `build`."""
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 
@@ -141,7 +153,7 @@ class Bundle:
         self._check_fits(dataset)
         rows = []
         for stage in WEIGHTS:
-            network = self.network(stage, device)
+            network = self._network(stage, device)
             for name, part, label, split in self._parts(dataset, stage):
                 read = Split(self.record.preprocessing.apply(split.images), split.labels)
                 evaluation = evaluate(network, *to_device(read, device.torch_device))
@@ -206,7 +218,7 @@ class Bundle:
         if not len(pixels):
             return np.empty((0, len(self.record.classes)), np.float32)
         batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
-        found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
+        found: NDArray[np.float32] = predict(self._network("after", device), batch).numpy()
         return found
 
     def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
@@ -251,6 +263,6 @@ class Bundle:
                 named(dark),
             )
         batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
-        best = predict(self.network("after", device), batch).max(dim=1)
+        best = predict(self._network("after", device), batch).max(dim=1)
         names = [self.record.classes[i] for i in best.indices.tolist()]
         return list(zip(files, names, best.values.tolist(), strict=True))

@@ -133,7 +133,7 @@ def test_the_networks_are_the_saved_ones(
 ) -> None:
     images = small_data.test.images
     for stage, weights in (("before", BEFORE), ("after", AFTER)):
-        network = bundle.network(stage, device)  # type: ignore[arg-type]
+        network = bundle._network(stage, device)  # type: ignore[arg-type]
         assert not network.training
         assert network.dropout.probability == 0.25
         expected = build(weights, 3, (16, 16), device)
@@ -174,7 +174,7 @@ def test_the_held_out_part_is_the_rest_of_test2(
     bundle: Bundle, small_dataset: Dataset, device: Device
 ) -> None:
     whole = evaluate(
-        bundle.network("after", device),
+        bundle._network("after", device),
         torch.from_numpy(small_dataset.splits["TEST2"].images.copy()).unsqueeze(1),
         torch.from_numpy(small_dataset.splits["TEST2"].labels.copy()),
     )
@@ -230,7 +230,7 @@ def test_predictions_of_files(
     Image.fromarray(images[3].astype(np.uint16) * 257).save(files[3])
     Image.fromarray(images[0]).resize((40, 50)).convert("RGB").save(files[4])
     found = bundle.predict(files, device)
-    expected = predict(bundle.network("after", device), torch.from_numpy(images).unsqueeze(1))
+    expected = predict(bundle._network("after", device), torch.from_numpy(images).unsqueeze(1))
     assert [file for file, _, _ in found] == files
     for (_, name, probability), row in zip(found, expected, strict=False):
         assert name == small_dataset.classes[int(row.argmax())]
@@ -273,7 +273,7 @@ def test_a_file_of_floats_is_predicted_as_it_was_trained(
         np.save(file, value)
     found = [probability for _, _, probability in bundle.predict(files, device)]
     trained = torch.tensor(np.stack(values) / white, dtype=torch.float32).unsqueeze(1)
-    expected = predict(bundle.network("after", device), trained).max(dim=1).values
+    expected = predict(bundle._network("after", device), trained).max(dim=1).values
     assert found == pytest.approx(expected.tolist(), rel=1e-5)
     dark = [str(files[0]) in line and str(files[1]) not in line for line in caplog.messages]
     assert dark == [True] * (white == 255)
