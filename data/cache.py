@@ -37,7 +37,9 @@ FORMAT = 1
 _RECORD = "pack.json"
 
 
-def open_dataset(path: Path, cache: Path | None = None) -> tuple[Dataset, list[str]]:
+def open_dataset(
+    path: Path, cache: Path | None = None, splits: tuple[str, ...] = SPLITS
+) -> tuple[Dataset, list[str]]:
     """Read a dataset folder, or open the pack of an earlier read if nothing changed since.
 
     If the cache cannot be read or written, there is a warning and no error. The pack of an earlier
@@ -46,6 +48,8 @@ def open_dataset(path: Path, cache: Path | None = None) -> tuple[Dataset, list[s
     Args:
         path: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
         cache: folder for packs, instead of the one that the environment names.
+        splits: the splits that are needed. If the folder lacks another one, only these are read,
+            and not packed.
 
     Returns:
         The dataset, memory-mapped if it was packed, and a line for each thing the user should
@@ -54,6 +58,8 @@ def open_dataset(path: Path, cache: Path | None = None) -> tuple[Dataset, list[s
     Raises:
         DataError: `path` holds no valid dataset.
     """
+    if not all((path / name).is_dir() for name in SPLITS):
+        return read_scan(scan_folder(path, splits=splits))
     scan = scan_folder(path)
     key = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=8).hexdigest()
     try:

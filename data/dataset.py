@@ -77,7 +77,7 @@ def content_digest(*arrays: NDArray[np.generic], names: Sequence[str] = ()) -> s
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits over the same classes.
+    """Splits over the same classes: all three, or some of them if it is only evaluated.
 
     Attributes:
         classes: sorted class names.
@@ -97,10 +97,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.scale is None:
-            is_byte = self.splits["TRAIN"].images.dtype == np.uint8
+            is_byte = next(iter(self.splits.values())).images.dtype == np.uint8
             object.__setattr__(self, "scale", "uint8" if is_byte else "float 0..1")
         if not self.digest:
-            digests = [self.splits[name].digest() for name in SPLITS]
+            digests = [self.splits[name].digest() for name in SPLITS if name in self.splits]
             object.__setattr__(
                 self, "digest", content_digest(names=(*self.classes, "/", *digests))
             )
@@ -108,7 +108,7 @@ class Dataset:
     @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        _, height, width = self.splits["TRAIN"].images.shape
+        _, height, width = next(iter(self.splits.values())).images.shape
         return height, width
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split, blank_images
+from shiftsearch.data.dataset import DataError, Dataset, Split, blank_images
 from shiftsearch.data.npy_image import Image, read_file
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import LEAST_WIDE, Scale, misfit, scale_of, to_unit
@@ -56,7 +56,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
     """
     places = [
         (split, label, f"{scan.folder}/{file}")
-        for split in SPLITS
+        for split in scan.splits
         for label, name in enumerate(scan.classes)
         for file in scan.files.get(split, {}).get(name, [])
     ]
@@ -81,7 +81,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
 
     splits, warnings = {}, [*scan.warnings, *_on_scale(scan.folder, images, scale)]
     blank: list[str] = []
-    for name in SPLITS:
+    for name in scan.splits:
         own = [placed for placed in images if placed.split == name]
         pixels: Any = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
         blank += [own[index].path for index in blank_images(pixels)]
@@ -100,7 +100,8 @@ def _off_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[st
             for p in images
             if (wrong := misfit(scale, p.image.dtype, p.image.highest))
         ]
-    highest = {split: max(p.image.highest for p in images if p.split == split) for split in SPLITS}
+    splits = dict.fromkeys(placed.split for placed in images)
+    highest = {split: max(p.image.highest for p in images if p.split == split) for split in splits}
     top = max(highest.values())
     if top < LEAST_WIDE:
         return [

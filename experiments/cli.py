@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.os_errors import in_words, is_machine
+from shiftsearch.experiments.data_options import add_data_commands
 from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.experiments.terminal import lost_output, own_streams
@@ -25,8 +25,9 @@ from shiftsearch.experiments.terminal import lost_output, own_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit code.
 
-    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 75 interrupted, or
-    stopped by a fault of the machine: run the same command to continue.
+    0 done; 2 the input is wrong (nothing is written); 3 too many trials failed; 4 some files could
+    not be read and the others were predicted; 75 interrupted, or stopped by a fault of the
+    machine: run the same command to continue.
     """
     own_streams()
     try:
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_steering(commands)
     _add_report_and_replay(commands)
     _add_bundle_commands(commands)
-    _add_data_commands(commands)
+    add_data_commands(commands)
     return parser
 
 
@@ -256,15 +257,31 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "data", metavar="DATA", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
+    evaluate.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="SPLIT",
+        help="evaluate only this split (repeatable); the folder may then lack the others",
+    )
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     _add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")
 
-    predict = commands.add_parser("predict", help="class and probability of image files")
+    predict = commands.add_parser("predict", help="class and probability of images")
     predict.add_argument("bundle", metavar="BUNDLE", type=user_path)
-    predict.add_argument("files", nargs="+", metavar="FILE")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        metavar="PATH",
+        help=".npy, PNG, JPEG, BMP or TIFF files, or folders of them (read recursively)",
+    )
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON document")
+    form.add_argument("--csv", action="store_true", help="a header and a line for each file")
+    predict.add_argument("--all", action="store_true", help="the probability of every class")
     _add_network(predict)
-    predict.set_defaults(run_command="commands.predict")
+    predict.set_defaults(run_command="predictions.predict")
 
 
 def _add_network(command: argparse.ArgumentParser) -> None:
@@ -273,27 +290,6 @@ def _add_network(command: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         help="the function of your own network, if the model is one; this runs its code",
     )
-
-
-def _add_data_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
-    data = commands.add_parser("data", help="check, make or import image folders")
-    kinds = data.add_subparsers(metavar="ACTION", required=True)
-    check = kinds.add_parser("check", help="count the images of a folder, and warn of problems")
-    check.add_argument("folder", metavar="DIR", type=user_path)
-    check.set_defaults(run_command="commands.data_check")
-    synthesize = kinds.add_parser("synthesize", help="write the synthetic set as a folder")
-    synthesize.add_argument("folder", metavar="DIR", type=user_path)
-    synthesize.add_argument("--seed", type=int, default=0)
-    synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    synthesize.add_argument("--drift", default=DEFAULT_DRIFT, help=f"one of {', '.join(DRIFTS)}")
-    synthesize.set_defaults(run_command="commands.data_synthesize")
-    imports = kinds.add_parser(
-        "import", help="make a data folder from PNG or JPEG files in SOURCE/split/class/"
-    )
-    imports.add_argument("source", metavar="SOURCE", type=user_path)
-    imports.add_argument("folder", metavar="DIR", type=user_path)
-    imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
-    imports.set_defaults(run_command="commands.data_import")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rich.table import Table
 from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.check import check
 from shiftsearch.data.convert import import_images, write_folder
-from shiftsearch.data.dataset import DataError
+from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
 from shiftsearch.experiments.definition import DefinitionError, load
@@ -36,7 +36,7 @@ from shiftsearch.experiments.rehearsal import (
     rehearse,
 )
 from shiftsearch.experiments.report.findings import result_table
-from shiftsearch.experiments.run_folder import NotARun, Run, read_json, user_path
+from shiftsearch.experiments.run_folder import NotARun, Run, read_json
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
@@ -161,17 +161,20 @@ def replay(options: Namespace, console: Console) -> int:
 def evaluate(options: Namespace, console: Console) -> int:
     """`shiftsearch evaluate`."""
     bundle = load_with(options.bundle, options.network)
-    dataset, warnings = open_dataset(options.data)
+    if wrong := [name for name in options.split if name not in SPLITS]:
+        raise DataError([f"--split {name}: must be {', '.join(SPLITS)}" for name in wrong])
+    splits = tuple(name for name in SPLITS if name in options.split)
+    dataset, warnings = open_dataset(options.data, splits=splits or SPLITS)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
     device.apply()
     record, run = bundle.record, Run(options.bundle.parent)
-    looked = record.dataset_digest == dataset.digest and len(record.division.held_out) > 0
+    looked = any(part == "held-out" for _, part, *_ in bundle.parts(dataset, "after", splits))
     if looked and run.looks.exists():
         of = {"configuration": f"trial {record.study.number}", "replicate": record.study.replicate}
         note_looks(run.looks, [{**of, "stage": s, "purpose": "evaluate"} for s in STAGES])
-    rows = bundle.evaluate(dataset, device)
+    rows = bundle.evaluate(dataset, device, splits)
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return DONE
@@ -183,17 +186,6 @@ def evaluate(options: Namespace, console: Console) -> int:
     console.print(table)
     if looked:
         console.print("this was one more look at the held-out part of TEST2")
-    return DONE
-
-
-def predict(options: Namespace, console: Console) -> int:
-    """`shiftsearch predict`."""
-    bundle = load_with(options.bundle, options.network)
-    device = choose_device()
-    device.apply()
-    found = bundle.predict([user_path(file) for file in options.files], device)
-    for file, (_, name, probability) in zip(options.files, found, strict=True):
-        print(f"{file}\t{name}\t{probability:.4f}")
     return DONE
 
 
@@ -228,7 +220,8 @@ def data_synthesize(options: Namespace, console: Console) -> int:
 def data_import(options: Namespace, console: Console) -> int:
     """`shiftsearch data import`."""
     size = (options.size, options.size)
-    done, warnings = import_images(options.source, options.folder, size)
+    classes = [name.strip() for name in options.classes.split(",")] if options.classes else []
+    done, warnings = import_images(options.source, options.folder, size, classes)
     console.print(done)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")

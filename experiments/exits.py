@@ -1,6 +1,8 @@
 """Exit codes.
 
 Exit code 2 means wrong input: something that the user named is missing or cannot be used.
+Exit code 4 means that some of the files to predict could not be read, and the others were
+predicted.
 Exit code 75 means an interruption: the same command continues when the machine is ready again.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-DONE, WRONG_INPUT, TOO_MANY_FAILURES, INTERRUPTED = 0, 2, 3, 75
+DONE, WRONG_INPUT, TOO_MANY_FAILURES, SOME_UNREADABLE, INTERRUPTED = 0, 2, 3, 4, 75
 
 
 class Interrupted(Exception):  # noqa: N818, named by its cause

@@ -63,6 +63,7 @@ def export(options: Namespace, console: Console) -> int:
         experiment.protocol.fine_tuned_on(fine_tune),
         {0: trial.result},
         {},
+        objective=trial.objective,
     )
     scored = score(f"trial {trial.number}", candidate, parts, run.store, dataset, device)
     export_bundle(folder, scored, 0, parts, run.store, dataset, experiment)

@@ -21,7 +21,6 @@ from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters, Value
 from shiftsearch.model.protocol import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
-from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.space import Space
 
 _TRANSLATION = ".translation"
@@ -181,13 +180,12 @@ def _missing_weights(experiment: Experiment, dataset: Dataset) -> list[str]:
 
 
 def _values(experiment: Experiment, name: str) -> list[Value]:
-    """The values that a hyperparameter may have; of a range without steps its ends."""
+    """The values that a hyperparameter may have; of a range its ends."""
     space = experiment.search_space()
     domain = space.distributions.get(name)
     if domain is None:
         return [space.fixed.get(name, Hyperparameters.defaults()[name])]
-    values = domain_values(domain)
-    return list(values) if values is not None else [domain.low, domain.high]  # type: ignore[attr-defined]
+    return list(_ends(domain))
 
 
 def _largest(distribution: BaseDistribution) -> float:

@@ -20,9 +20,7 @@ from torch import Tensor
 
 from shiftsearch.data.arrays import checked_images
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
-from shiftsearch.data.image_file import read_image
-from shiftsearch.data.problems import named
-from shiftsearch.data.tensors import normalise, to_device
+from shiftsearch.data.tensors import to_device
 from shiftsearch.model.architecture import Own
 from shiftsearch.model.bundle_format import (
     RECORD,
@@ -46,6 +44,11 @@ from shiftsearch.model.own_network import Function, give, is_given
 from shiftsearch.model.protocol import build, plain
 
 _LOG = logging.getLogger(__name__)
+
+UNKNOWN_SCALE = (
+    "this bundle, of an earlier version, does not record the scale of its images: floats up to 1"
+    " were taken as they are, others divided by 255"
+)
 
 
 def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
@@ -80,11 +83,15 @@ def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
         if checksum(content) != wanted:
             problems.append(
                 f"{folder / name}: is damaged: checksum {checksum(content)}, but {RECORD} has"
-                f" {wanted}"
+                f" {str(wanted)[:64]}"
             )
-        else:
+            continue
+        try:
             weights[stage] = safetensors.torch.load(content)
             problems += misfits(str(folder / name), weights[stage], record.architecture)
+        except Exception as error:  # made so on purpose: the checksum is right
+            reason = " ".join(str(error).split())[:200]
+            problems.append(f"{folder / name}: cannot be read: {type(error).__name__}: {reason}")
     if problems:
         raise BundleError(problems)
     return Bundle(record, weights)
@@ -137,24 +144,21 @@ class Bundle:
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 
-    def evaluate(self, dataset: Dataset, device: Device) -> list[Row]:
-        """Evaluate a dataset before and after fine-tuning, in float32.
-
-        The dataset that the bundle was made from is recognised by its digest and evaluated as in
-        the run: on TEST, on the selection part of TEST2 and, if there is one, on its held-out
-        part. Any other dataset is evaluated on all of its three splits, labelled "other data".
+    def evaluate(self, dataset: Dataset, device: Device, splits: Sequence[str] = ()) -> list[Row]:
+        """Evaluate a dataset before and after fine-tuning, in float32; see `parts`.
 
         Returns:
             Rows of stage, split, part and label, with `Evaluation.to_json`'s fields.
 
         Raises:
             DataError: the dataset has other classes, another image size or another scale.
+            BundleError: a held-out position is not in the dataset.
         """
         self._check_fits(dataset)
         rows = []
         for stage in WEIGHTS:
             network = self._network(stage, device)
-            for name, part, label, split in self._parts(dataset, stage):
+            for name, part, label, split in self.parts(dataset, stage, splits):
                 read = Split(self.record.preprocessing.apply(split.images), split.labels)
                 evaluation = evaluate(network, *to_device(read, device.torch_device))
                 place = {"stage": stage, "split": name, "part": part, "label": label}
@@ -171,30 +175,61 @@ class Bundle:
             )
         scale = record.preprocessing.scale
         if scale is None:
-            self._warn_of_unknown_scale(dataset.scale != "uint8")
+            if dataset.scale != "uint8":
+                _LOG.warning("warning: %s", UNKNOWN_SCALE)
         elif dataset.scale not in (scale, "uint8"):
             problems.append(f"images are {dataset.scale}, but must be the bundle's: {scale}")
         if problems:
             raise DataError(problems)
 
-    def _warn_of_unknown_scale(self, has_floats: bool) -> None:
-        if has_floats:
-            _LOG.warning(
-                "warning: this bundle, of an earlier version, does not record the scale of its"
-                " images: floats up to 1 were taken as they are, others divided by 255"
-            )
+    def parts(
+        self, dataset: Dataset, stage: Stage, splits: Sequence[str] = ()
+    ) -> list[tuple[str, str, str, Split]]:
+        """The parts of a dataset to evaluate, each as split, part, label and images.
 
-    def _parts(self, dataset: Dataset, stage: Stage) -> list[tuple[str, str, str, Split]]:
-        """The parts to evaluate, each as split, part, label and images."""
-        if dataset.digest != self.record.dataset_digest:
-            return [(name, "all", "other data", dataset.splits[name]) for name in SPLITS]
-        test, test2 = dataset.splits["TEST"], dataset.splits["TEST2"]
+        The dataset that the bundle was made from is recognised by its digest. Its TEST2 has a
+        selection part and, unless nothing was held out, a held-out part. Any other dataset is
+        "other data". If the dataset lacks a split, its TEST2 is recognised by itself, but TRAIN
+        and TEST are not: they "may be trained on".
+
+        Args:
+            dataset: all three splits, or those that are evaluated.
+            stage: before or after fine-tuning.
+            splits: those to evaluate; none: TEST and TEST2 of the bundle's own dataset, all splits
+                of another.
+        """
+        is_whole = len(dataset.splits) == len(SPLITS)
+        is_own = dataset.digest == self.record.dataset_digest
+        wanted = splits or (("TEST", "TEST2") if is_own else SPLITS)
+        parts = []
+        for name in [name for name in SPLITS if name in wanted]:
+            split, known = dataset.splits[name], is_own
+            if name == "TEST2" and not is_whole:
+                known = split.digest() == self.record.division.test2_digest
+            if known and name == "TEST2":
+                parts += self._divided(split)
+            elif known:
+                is_trained = name == "TRAIN" or stage == "after"
+                parts.append((name, "all", "trained on" if is_trained else "selected on", split))
+            else:
+                is_other = is_whole or name == "TEST2"
+                parts.append(
+                    (name, "all", "other data" if is_other else "may be trained on", split)
+                )
+        return parts
+
+    def _divided(self, test2: Split) -> list[tuple[str, str, str, Split]]:
+        """The parts of the TEST2 that the bundle was made from."""
         held_out = np.array(self.record.division.held_out, dtype=np.int64)
+        if len(held_out) and held_out.max() >= len(test2):
+            raise BundleError(
+                [
+                    f"{RECORD}: division.held_out has position {held_out.max()}, but TEST2 has"
+                    f" {len(test2)} images"
+                ]
+            )
         selection = np.setdiff1d(np.arange(len(test2)), held_out)
-        parts = [
-            ("TEST", "all", "trained on" if stage == "after" else "selected on", test),
-            ("TEST2", "selection", "selected on", test2.take(selection)),
-        ]
+        parts = [("TEST2", "selection", "selected on", test2.take(selection))]
         if len(held_out):
             parts.append(("TEST2", "held-out", "held out", test2.take(held_out)))
         return parts
@@ -220,49 +255,3 @@ class Bundle:
         batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
         found: NDArray[np.float32] = predict(self._network("after", device), batch).numpy()
         return found
-
-    def predict(self, files: Sequence[Path], device: Device) -> list[tuple[Path, str, float]]:
-        """The most probable class of each image, and its probability in 0..1.
-
-        Files are read on the scale of the training images.
-
-        Args:
-            files: .npy of the bundle's image size; .png and .jpg of any, made grayscale and
-                resized.
-            device: where to compute, in float32.
-
-        Raises:
-            DataError: a line for each file that does not hold an image of this size and scale.
-        """
-        how = self.record.preprocessing
-        images: list[Tensor] = []
-        problems: list[str] = []
-        dark: list[str] = []
-        has_floats = False
-        for file in files:
-            try:
-                pixels = read_image(file, how.size, how.scale, how.bits)
-            except DataError as error:
-                problems += error.problems
-            else:
-                images.append(normalise(torch.tensor(how.apply(pixels[None])[0])))
-                has_floats |= pixels.dtype != np.uint8
-                if how.scale == "float 0..255" and 0 < pixels.max() <= np.float32(1 / 255):
-                    dark.append(str(file))
-        if problems:
-            raise DataError(problems)
-        if not images:
-            return []
-        if how.scale is None:
-            self._warn_of_unknown_scale(has_floats)
-        if dark:
-            _LOG.warning(
-                "warning: files without a value above 1, which is almost black on the model's"
-                " scale, 0..255: %d: %s",
-                len(dark),
-                named(dark),
-            )
-        batch = torch.stack(images).unsqueeze(1).to(device.torch_device)
-        best = predict(self._network("after", device), batch).max(dim=1)
-        names = [self.record.classes[i] for i in best.indices.tolist()]
-        return list(zip(files, names, best.values.tolist(), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,17 @@ from shiftsearch.model.network import sketch
 
 SCHEMA = 1
 RECORD = "bundle.json"
+MAX_RECORD = 32_000_000
+"""Most bytes of `bundle.json`; JSON takes up to 30 times its size in memory. The positions of a
+million held-out images take 12 MB."""
+MAX_SIDE = 2048
+"""Most pixels of an image's side; memory is taken for images of this size."""
 WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.safetensors"}
 
 Stage = Literal["before", "after"]
 Row = dict[str, Any]
 Count = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 class BundleError(ProblemsError):
@@ -103,7 +109,7 @@ class DivisionRecord(Frozen):
     holdout: float
     seed: Count
     test2_digest: str
-    held_out: tuple[Count, ...]
+    held_out: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
     """Positions in TEST2, ascending."""
 
 
@@ -230,30 +236,38 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
     Raises:
         BundleError: a line for each field that is wrong.
     """
+    size = path.stat().st_size
+    if size > MAX_RECORD:
+        raise BundleError([f"{path}: has {size} bytes, but may have {MAX_RECORD} at most"])
+    raw = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:  # lists in lists in lists
         raise BundleError([f"{path}: is not JSON: {error}"]) from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise BundleError([f"{path}: schema is {schema!r}, but this version reads {SCHEMA}"])
+        raise BundleError(
+            [f"{path}: schema is {reprlib.repr(schema)}, but this version reads {SCHEMA}"]
+        )
     network = content.get("architecture")
     name = network.get("name") if isinstance(network, dict) else None
     kind = RECORDED.get(str(name or REFERENCE.name))
     if kind is None:
         names = " or ".join(map(repr, RECORDED))
-        raise BundleError([f"{path}: architecture.name is {name!r}: input should be {names}"])
+        raise BundleError(
+            [f"{path}: architecture.name is {reprlib.repr(name)}: input should be {names}"]
+        )
     try:
-        return Record[kind].model_validate_json(path.read_bytes())  # type: ignore[valid-type]
+        return Record[kind].model_validate_json(raw)  # type: ignore[valid-type]
     except ValidationError as error:
         raise BundleError([f"{path}: {_line(problem)}" for problem in error.errors()]) from None
 
 
 def _line(problem: Any) -> str:
-    """One problem found by pydantic as a line: field, value and rule."""
-    field = ".".join(str(part) for part in problem["loc"])
+    """One problem found by pydantic as a line: field, value and rule, each shortened."""
+    field = ".".join(str(part) for part in problem["loc"])[:200]
     if problem["type"] == "missing":
         return f"{field} is missing, but is required"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    return f"{field} is {problem['input']!r}: {problem['msg'].lower()}"
+    return f"{field} is {reprlib.repr(problem['input'])}: {problem['msg'].lower()}"

@@ -97,7 +97,8 @@ class NetworkEngine:
         if device.fuses:
             self.network.fuse()
         if recipe.adapts:
-            re_estimate(self.network, [True] * len(self.network.layers), train.images, device)
+            own = train.images[train.from_train :]  # TEST's, if batches are filled up from TRAIN
+            re_estimate(self.network, [True] * len(self.network.layers), own, device)
         share = recipe.average
         self.average = None if share is None else AveragedNetwork(self.network, share)
         self._epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]

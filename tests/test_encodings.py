@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FLOORS = ("data", "model", "search", "experiments")
 ENCODING_AT = {"read_text": 0, "write_text": 1, "open": 3}
 """Where the encoding stands among the positional arguments."""
-ON_A_DESCRIPTOR = {"os", "tarfile", "zipfile", "Image"}
-"""Modules and classes whose `open` is another."""
+ON_A_DESCRIPTOR = {"os", "tarfile", "zipfile", "archive", "Image"}
+"""Modules and objects whose `open` is another; `archive` is a `ZipFile`."""
 
 
 def without_encoding(source: str) -> Iterator[int]:

@@ -135,6 +135,30 @@ def test_evaluate_on_other_data_is_no_look(
     assert looks_at(bundle) == []
 
 
+def test_evaluate_takes_a_folder_of_one_split_and_counts_its_looks(
+    bundle: Path,
+    tiny_folder: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["evaluate", str(bundle), str(tiny_folder), "--json"]
+    assert main([*command, "--split", "TEST"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row for row in rows if row["split"] == "TEST"]
+    assert looks_at(bundle) == []
+    shutil.rmtree(tiny_folder / "TRAIN")
+    shutil.rmtree(tiny_folder / "TEST")
+    assert main([*command, "--split", "TEST2"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row for row in rows if row["split"] == "TEST2"]
+    assert looks_at(bundle) == ONE_LOOK_A_STAGE
+    for wrong, line in (
+        ([], f"{tiny_folder / 'TRAIN'}: missing"),
+        (["--split", "TEST"], f"{tiny_folder / 'TEST'}: missing"),
+        (["--split", "TEST3"], "--split TEST3: must be TRAIN, TEST, TEST2"),
+    ):
+        assert main([*command, *wrong]) == WRONG_INPUT
+        assert capsys.readouterr().err.startswith(line)
+
+
 def test_evaluate_s_table_holds_every_row_and_says_that_it_looked(
     bundle: Path,
     tiny_folder: Path,

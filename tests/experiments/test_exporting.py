@@ -11,7 +11,7 @@ import torch
 from shiftsearch.data.cache import keep_pack
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.cli import main
-from shiftsearch.experiments.outcome.results import looks_so_far
+from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.store import Entry

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from shiftsearch.data.dataset import DataError, Dataset, Split
 from shiftsearch.data.scale import Scale
 from shiftsearch.model import bundle_format
-from shiftsearch.model.bundle import Bundle, load_bundle
+from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle, load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
@@ -206,6 +205,37 @@ def test_other_data_is_evaluated_whole_and_labelled_so(
     assert places == [("TRAIN", "all", 41), ("TEST", "all", 29), ("TEST2", "all", 30)] * 2
 
 
+def test_chosen_splits_are_labelled_by_what_they_were_used_for(
+    bundle: Bundle, small_dataset: Dataset, device: Device
+) -> None:
+    def labels(dataset: Dataset, *splits: str) -> list[tuple[str, ...]]:
+        rows = bundle.evaluate(dataset, device, splits)
+        return [tuple(row[key] for key in ("stage", "split", "part", "label")) for row in rows]
+
+    def only(*names: str) -> Dataset:
+        return Dataset(small_dataset.classes, {n: small_dataset.splits[n] for n in names})
+
+    divided = [("selection", "selected on"), ("held-out", "held out")]
+    test2 = [(stage, "TEST2", *part) for stage in ("before", "after") for part in divided]
+    assert labels(small_dataset, "TEST2") == test2
+    assert labels(only("TEST2"), "TEST2") == test2
+    assert labels(small_dataset, "TRAIN", "TEST") == [
+        ("before", "TRAIN", "all", "trained on"),
+        ("before", "TEST", "all", "selected on"),
+        ("after", "TRAIN", "all", "trained on"),
+        ("after", "TEST", "all", "trained on"),
+    ]
+    # Whether TEST is the one of the run cannot be told from it alone.
+    assert {label for *_, label in labels(only("TEST"), "TEST")} == {"may be trained on"}
+    other = small_dataset.splits["TEST"]
+    found = labels(Dataset(small_dataset.classes, {"TEST2": other}), "TEST2")
+    assert {label for *_, label in found} == {"other data"}
+    whole = bundle.evaluate(small_dataset, device)
+    assert bundle.evaluate(only("TEST2"), device, ("TEST2",)) == [
+        row for row in whole if row["split"] == "TEST2"
+    ]
+
+
 def test_data_that_does_not_fit_is_refused(
     bundle: Bundle, small_dataset: Dataset, tiny_dataset: Dataset, device: Device
 ) -> None:
@@ -219,30 +249,6 @@ def test_data_that_does_not_fit_is_refused(
         bundle.evaluate(Dataset(small_dataset.classes[::-1], small_dataset.splits), device)
 
 
-def test_predictions_of_files(
-    bundle: Bundle, small_dataset: Dataset, device: Device, tmp_path: Path
-) -> None:
-    images = small_dataset.splits["TEST"].images[:4].copy()
-    files = [tmp_path / name for name in ("a.npy", "b.png", "c.npy", "d.PNG", "e.jpg")]
-    np.save(files[0], images[0])
-    Image.fromarray(images[1]).save(files[1])
-    np.save(files[2], images[2][None])
-    Image.fromarray(images[3].astype(np.uint16) * 257).save(files[3])
-    Image.fromarray(images[0]).resize((40, 50)).convert("RGB").save(files[4])
-    found = bundle.predict(files, device)
-    expected = predict(bundle._network("after", device), torch.from_numpy(images).unsqueeze(1))
-    assert [file for file, _, _ in found] == files
-    for (_, name, probability), row in zip(found, expected, strict=False):
-        assert name == small_dataset.classes[int(row.argmax())]
-        assert probability == pytest.approx(row.max().item(), rel=1e-5)
-    assert found[4][1] in small_dataset.classes
-    assert 1 / 3 <= found[4][2] <= 1
-    assert bundle.predict([], device) == []
-
-
-SCALES: dict[Scale, float] = {"float 0..1": 1, "float 0..255": 255}
-
-
 def with_scale(dataset: Dataset, scale: Scale) -> Dataset:
     """The dataset as if it had been read from floats on the scale."""
     splits = {
@@ -250,65 +256,6 @@ def with_scale(dataset: Dataset, scale: Scale) -> Dataset:
         for name, split in dataset.splits.items()
     }
     return dataset if scale == "uint8" else Dataset(dataset.classes, splits, scale=scale)
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_a_file_of_floats_is_predicted_as_it_was_trained(
-    save: Save,
-    folder: Path,
-    small_dataset: Dataset,
-    device: Device,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    scale: Scale,
-) -> None:
-    """Alone in its file, a constant image of 1.0 does not say what white is."""
-    dataset = with_scale(small_dataset, scale)
-    save(dataset=dataset)
-    bundle = load_bundle(folder)
-    white = SCALES[scale]
-    values = [np.full((16, 16), 1.0), small_dataset.splits["TEST"].images[0] / 255 * white]
-    files = [tmp_path / "constant.npy", tmp_path / "image.npy"]
-    for file, value in zip(files, values, strict=True):
-        np.save(file, value)
-    found = [probability for _, _, probability in bundle.predict(files, device)]
-    trained = torch.tensor(np.stack(values) / white, dtype=torch.float32).unsqueeze(1)
-    expected = predict(bundle._network("after", device), trained).max(dim=1).values
-    assert found == pytest.approx(expected.tolist(), rel=1e-5)
-    dark = [str(files[0]) in line and str(files[1]) not in line for line in caplog.messages]
-    assert dark == [True] * (white == 255)
-    assert bundle.evaluate(dataset, device)[0]["label"] == "selected on"
-    assert {row["label"] for row in bundle.evaluate(small_dataset, device)} == {"other data"}
-
-
-@pytest.mark.parametrize(
-    ("trained", "wrong", "rule"),
-    [
-        ("uint8", 1.0, "holds float64, but must hold uint8"),
-        ("uint8", 255.0, "holds float64, but must hold uint8"),
-        ("float 0..1", 1.15, "largest value 1.15, but floats must be in 0..1"),
-        ("float 0..1", 255.0, "largest value 255, but floats must be in 0..1"),
-        ("float 0..255", 300.0, "values in 300..300, but floats must be in"),
-    ],
-)
-def test_a_file_on_another_scale_is_refused_by_name(
-    save: Save,
-    folder: Path,
-    small_dataset: Dataset,
-    device: Device,
-    tmp_path: Path,
-    trained: Scale,
-    wrong: float,
-    rule: str,
-) -> None:
-    save(dataset=with_scale(small_dataset, trained))
-    files = [tmp_path / "a.npy", tmp_path / "b.npy"]
-    for file in files:
-        np.save(file, np.full((16, 16), wrong))
-    with pytest.raises(DataError) as caught:
-        load_bundle(folder).predict(files, device)
-    for file, line in zip(files, caught.value.problems, strict=True):
-        assert line.startswith(f"{file}: {rule}")
 
 
 @pytest.mark.parametrize(
@@ -329,43 +276,25 @@ def test_a_set_on_another_scale_is_not_evaluated(
     assert caught.value.problems == (f"images are {other}, but must be the bundle's: {trained}",)
 
 
-def test_a_bundle_without_a_scale_reads_floats_as_it_always_did_and_says_so(
-    bundle: Bundle,
+def test_a_set_of_floats_is_evaluated_on_the_scale_of_the_bundle(
+    save: Save,
     folder: Path,
     small_dataset: Dataset,
     device: Device,
-    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    dataset = with_scale(small_dataset, "float 0..255")
+    save(dataset=dataset)
+    assert load_bundle(folder).evaluate(dataset, device)[0]["label"] == "selected on"
+    rows = load_bundle(folder).evaluate(small_dataset, device)
+    assert {row["label"] for row in rows} == {"other data"}
+    assert caplog.messages == []
     edit(folder, "preprocessing.scale", None)
     edit(folder, "preprocessing.bits", None)
     old = load_bundle(folder)
     assert (old.record.preprocessing.scale, old.record.preprocessing.bits) == (None, 16)
-    image = small_dataset.splits["TEST"].images[0]
-    files = [tmp_path / name for name in ("a.npy", "b.npy", "c.npy")]
-    np.save(files[0], image)
-    assert old.predict(files[:1], device) == bundle.predict(files[:1], device)
-    assert caplog.messages == []
-    np.save(files[1], image / 255)
-    np.save(files[2], image.astype(np.float32))
-    one, *others = [probability for *_, probability in old.predict(files, device)]
-    assert others == pytest.approx([one, one], rel=1e-5)
-    assert len(caplog.messages) == 1
     old.evaluate(with_scale(small_dataset, "float 0..1"), device)
-    assert len(caplog.messages) == 2
-
-
-def test_deep_png_files_are_read_with_the_bits_of_the_training_images(
-    save: Save, folder: Path, small_dataset: Dataset, device: Device, tmp_path: Path
-) -> None:
-    splits = small_dataset.splits
-    save(dataset=Dataset(small_dataset.classes, splits, bits=12))
-    image = splits["TEST"].images[0]
-    files = [tmp_path / "a.npy", tmp_path / "b.png"]
-    np.save(files[0], image)
-    Image.fromarray(np.round(image / 255 * 4095).astype(np.uint16)).save(files[1])
-    one, other = load_bundle(folder).predict(files, device)
-    assert one[1:] == other[1:]
+    assert caplog.messages == [f"warning: {UNKNOWN_SCALE}"]
 
 
 def test_class_names_in_another_unicode_form_are_the_same(
@@ -379,21 +308,6 @@ def test_class_names_in_another_unicode_form_are_the_same(
     assert bundle.evaluate(named("left", "m\u00edddle", "right"), device)
     with pytest.raises(DataError, match="Unicode form"):
         bundle.evaluate(named("left", "right", "m\u00edddle"), device)
-
-
-def test_every_file_that_cannot_be_read_is_named(
-    bundle: Bundle, device: Device, tmp_path: Path
-) -> None:
-    files = [tmp_path / name for name in ("absent.npy", "wide.npy", "text.png", "right.npy")]
-    np.save(files[1], np.zeros((16, 20), dtype=np.uint8))
-    files[2].write_text("no image")
-    np.save(files[3], np.zeros((16, 16), dtype=np.uint8))
-    with pytest.raises(DataError) as caught:
-        bundle.predict(files, device)
-    problems = caught.value.problems
-    assert len(problems) == 3
-    assert all(str(file) in line for file, line in zip(files, problems, strict=False))
-    assert "(16, 20), but must be (16, 16)" in problems[1]
 
 
 def edit(folder: Path, path: str, value: Any) -> None:
@@ -457,7 +371,7 @@ def test_missing_files_are_named(bundle: Bundle, folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\N{SNOWMAN}"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\N{SNOWMAN}", "[" * 100_000])
 def test_a_record_that_is_no_json_object_is_refused(
     bundle: Bundle, folder: Path, text: str
 ) -> None:
@@ -477,6 +391,44 @@ def test_damaged_weights_are_named(bundle: Bundle, folder: Path) -> None:
         [str(folder / "baseline.safetensors"), "is damaged"],
         [str(folder / "model.safetensors"), "is damaged"],
     ]
+
+
+def test_weights_that_only_have_the_right_checksum_are_named(bundle: Bundle, folder: Path) -> None:
+    good = (folder / "model.safetensors").read_bytes()
+    for content in (b"", good[:100], b"\xff" * 8 + good[8:], good[:8] + b"[" + good[9:]):
+        (folder / "model.safetensors").write_bytes(content)
+        record = json.loads((folder / "bundle.json").read_text())
+        record["checksums"]["model.safetensors"] = bundle_format.checksum(content)
+        (folder / "bundle.json").write_text(json.dumps(record))
+        with pytest.raises(BundleError) as caught:
+            load_bundle(folder)
+        (line,) = caught.value.problems
+        assert line.startswith(f"{folder / 'model.safetensors'}: cannot be read: ")
+
+
+def test_a_record_larger_than_any_is_not_read(bundle: Bundle, folder: Path) -> None:
+    with (folder / "bundle.json").open("r+b") as file:
+        file.truncate(bundle_format.MAX_RECORD + 1)  # a sparse file
+    with pytest.raises(BundleError, match=r"bundle\.json: has 32000001 bytes"):
+        load_bundle(folder)
+
+
+def test_a_long_value_is_shortened_and_a_network_of_giant_images_refused(
+    bundle: Bundle, folder: Path, small_dataset: Dataset, device: Device
+) -> None:
+    edit(folder, "study.number", "x" * 10_000)
+    edit(folder, "architecture.image_size", [10**9, 10**9])
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert len(caught.value.problems) == 3
+    assert all(len(line) < 400 for line in caught.value.problems)
+    edit(folder, "study.number", 1)
+    edit(folder, "architecture.image_size", [16, 16])
+    edit(folder, "division.held_out", [0, 999])
+    with pytest.raises(
+        BundleError, match=r"division\.held_out has position 999, but TEST2 has 30"
+    ):
+        load_bundle(folder).evaluate(small_dataset, device)
 
 
 def test_weights_of_another_shape_are_named(bundle: Bundle, folder: Path) -> None:

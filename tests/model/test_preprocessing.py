@@ -25,6 +25,7 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
+from shiftsearch.model.predictions import Remarks, predictions
 from shiftsearch.model.protocol import (
     ProtocolData,
     ProtocolRun,
@@ -176,10 +177,8 @@ def test_a_bundle_serves_what_was_trained(
     files = [tmp_path / f"{i}.npy" for i in range(30)]
     for file, image in zip(files, dataset.splits["TEST"].images, strict=True):
         np.save(file, image)
-    answers = bundle.predict(files, device)
-    best = trained.max(dim=1)
-    assert [name for _, name, _ in answers] == [dataset.classes[i] for i in best.indices]
-    assert [p for *_, p in answers] == best.values.tolist()
+    answers = [one.probabilities for one in predictions(bundle, files, device, Remarks())]
+    np.testing.assert_array_equal(np.stack(answers), trained.numpy())
     assert evaluate(network, test.images, test.labels) == result.fine_tune.test
 
 

@@ -482,6 +482,7 @@ def test_the_horizon_alone_does_not_change_an_epoch(course: Course, run: Run) ->
         ("replicate", {"replicate": 1}),
         ("parents", {"parents": ("a-0001",)}),
         ("architecture", {"architecture": ThreeBlocks(dense=256)}),
+        ("target", {"target": "0" * 32}),
     ],
 )
 def test_the_key_changes_with_whatever_changes_the_course(
@@ -495,7 +496,7 @@ def test_the_key_names_every_field(course: Course) -> None:
     """A field added to `Course` needs a case above."""
     assert {field.name for field in dataclasses.fields(Course)} == {
         *("stage", "hyperparameters", "schedule", "train", "validation", "classes"),
-        *("image_size", "seed", "replicate", "parents", "architecture"),
+        *("image_size", "seed", "replicate", "parents", "architecture", "target"),
     }
 
 

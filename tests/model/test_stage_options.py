@@ -290,3 +290,19 @@ def test_an_option_changes_the_key_and_the_losses(run: Run, values: dict[str, An
     assert course.key != COURSE.key
     on, off = run(course, "on").history, run(COURSE, "off").history
     assert [row["validation_loss"] for row in on] != [row["validation_loss"] for row in off]
+
+
+def test_statistics_adapt_to_test_alone_if_batches_are_filled_up_from_train(
+    small_data: ProtocolData, device: Device, tmp_path: Path, start: Mapping[str, Tensor]
+) -> None:
+    course = course_with(batch_norm="adapted", train_share=0.5)
+    train = dataclasses.replace(fine_tuned_on(small_data), from_train=16)
+    place = open_store(tmp_path / "shared")
+    result = run_stage(course, train, small_data.selection, place, device, start=start)
+    adapted = build(start, 3, (16, 16), device)
+    re_estimate(adapted, [True] * 4, train.images[16:], device)
+    found, expected = (frozen_statistics(s) for s in (result.weights, adapted.state_dict()))
+    assert found.keys() == expected.keys()
+    assert found
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name])
