@@ -139,7 +139,7 @@ class Bundle:
         network = plain(self.weights["after"], a.classes, a.image_size, a, a.dropout)
         return Classifier([Member(network, how.scale, **steps)]).eval()
 
-    def _network(self, stage: Stage, device: Device) -> Network:
+    def network(self, stage: Stage, device: Device) -> Network:
         """The network before or after fine-tuning, for our own evaluations, see `build`."""
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
@@ -157,7 +157,7 @@ class Bundle:
         self._check_fits(dataset)
         rows = []
         for stage in WEIGHTS:
-            network = self._network(stage, device)
+            network = self.network(stage, device)
             for name, part, label, split in self.parts(dataset, stage, splits):
                 read = Split(self.record.preprocessing.apply(split.images), split.labels)
                 evaluation = evaluate(network, *to_device(read, device.torch_device))
@@ -253,5 +253,5 @@ class Bundle:
         if not len(pixels):
             return np.empty((0, len(self.record.classes)), np.float32)
         batch = torch.tensor(how.apply(pixels)).unsqueeze(1).to(device.torch_device)
-        found: NDArray[np.float32] = predict(self._network("after", device), batch).numpy()
+        found: NDArray[np.float32] = predict(self.network("after", device), batch).numpy()
         return found

@@ -128,9 +128,13 @@ def raw_images(images: NDArray[Any], scale: str | None) -> NDArray[Any]:
         scale: that of the bundle.
     """
     if scale in (None, "uint8"):
-        return images if images.dtype == np.uint8 else np.uint8(np.rint(images * 255))
-    unit = np.float32(images) / 255 if images.dtype == np.uint8 else images
-    return unit * np.float32(255) if scale == "float 0..255" else unit
+        return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
+    floats: NDArray[np.float32] = images.astype(np.float32)
+    if images.dtype == np.uint8:
+        floats /= np.float32(255)
+    if scale == "float 0..255":
+        floats *= np.float32(255)
+    return floats
 
 
 def some_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:

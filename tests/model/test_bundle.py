@@ -132,7 +132,7 @@ def test_the_networks_are_the_saved_ones(
 ) -> None:
     images = small_data.test.images
     for stage, weights in (("before", BEFORE), ("after", AFTER)):
-        network = bundle._network(stage, device)  # type: ignore[arg-type]
+        network = bundle.network(stage, device)  # type: ignore[arg-type]
         assert not network.training
         assert network.dropout.probability == 0.25
         expected = build(weights, 3, (16, 16), device)
@@ -173,7 +173,7 @@ def test_the_held_out_part_is_the_rest_of_test2(
     bundle: Bundle, small_dataset: Dataset, device: Device
 ) -> None:
     whole = evaluate(
-        bundle._network("after", device),
+        bundle.network("after", device),
         torch.from_numpy(small_dataset.splits["TEST2"].images.copy()).unsqueeze(1),
         torch.from_numpy(small_dataset.splits["TEST2"].labels.copy()),
     )
