@@ -11,14 +11,16 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words, is_machine
 from shiftsearch.experiments.data_options import add_data_commands
-from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted, escaped
+from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.search_options import add_search
 from shiftsearch.experiments.terminal import lost_output, own_streams
 
 
@@ -56,6 +58,9 @@ def _run(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as error:  # after --help or argparse's message about wrong options
         return error.code if isinstance(error.code, int) else WRONG_INPUT
+    if not hasattr(options, "run_command"):
+        _parser().print_help()
+        return DONE
     # At INFO, `search.executing.cluster` also shows the messages of Ray and Optuna.
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s"
@@ -77,6 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
         soft_wrap=not sys.stdout.isatty(),
         markup=False,
         force_terminal=False if options.verbose else None,
+        quiet=options.quiet,
     )
     try:
         code: int = getattr(commands, function)(options, console)
@@ -121,9 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="shiftsearch",
         description="Find the hyperparameters that adapt an image classifier to another domain.",
     )
-    parser.set_defaults(verbose=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_search(commands)
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {version('shiftsearch')}"
+    )
+    parser.set_defaults(verbose=False, quiet=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    add_search(commands)
     _add_inspection(commands)
     _add_steering(commands)
     _add_report_and_replay(commands)
@@ -133,37 +142,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _Commands = argparse._SubParsersAction  # what add_subparsers returns has no public name
-
-
-def _add_search(commands: _Commands[argparse.ArgumentParser]) -> None:
-    search = commands.add_parser(
-        "search", help="check the data, search, retrain the best, export the winner, report"
-    )
-    search.add_argument("experiment", nargs="?", metavar="NAME|FILE.yaml")
-    search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
-    search.add_argument(
-        "--run", metavar="DIR", type=user_path, help="run folder; default runs/NAME"
-    )
-    search.add_argument("--trials", type=int, metavar="N", help="number of complete trials")
-    search.add_argument("--seconds", type=float, metavar="S", help="most seconds of searching")
-    search.add_argument(
-        "--trainings", type=float, metavar="X", help="most training, in whole protocols"
-    )
-    search.add_argument(
-        "--until-converged",
-        action="store_true",
-        help="stop when more trials would gain less than the noise between seeds",
-    )
-    search.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
-    search.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
-    )
-    search.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show messages of Ray, its workers and Optuna; plain lines instead of the live view",
-    )
-    search.set_defaults(run_command="commands.search")
 
 
 def _add_inspection(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -223,6 +201,11 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
     report.add_argument("run", metavar="RUN", type=user_path)
     _add_network(report)
     report.set_defaults(run_command="commands.report")
+
+    schema = commands.add_parser(
+        "schema", help="print the JSON schema of experiment files, for editors"
+    )
+    schema.set_defaults(run_command="commands.schema")
 
     replay = commands.add_parser(
         "replay", help="simulate searches with other settings on recorded trials"

@@ -18,7 +18,7 @@ from shiftsearch.data.convert import import_images, write_folder
 from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
-from shiftsearch.experiments.definition import DefinitionError, load
+from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
 from shiftsearch.experiments.launch import resolve
@@ -37,6 +37,7 @@ from shiftsearch.experiments.rehearsal import (
 )
 from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run, read_json
+from shiftsearch.experiments.schema import experiment_schema
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
@@ -64,21 +65,31 @@ INPUT_ERRORS = (
 
 def search(options: Namespace, console: Console) -> int:
     """`shiftsearch search`."""
-    overrides = list(options.overrides)
+    flags = {}
     for key in ("trials", "budget.seconds", "budget.trainings"):
-        value = getattr(options, key.split(".")[-1])
-        if value is not None:
-            overrides.append(f"{key}={value}")
+        flag = key.split(".")[-1]
+        if (value := getattr(options, flag)) is not None:
+            flags[f"{key}={value}"] = f"--{flag} {value}"
     if options.until_converged:
-        overrides.append("until_converged=true")
+        flags["until_converged=true"] = "--until-converged"
+    overrides = [*options.overrides, *flags]
     experiment, folder = resolve(
-        options.experiment, data=options.data, run=options.run, overrides=overrides
+        options.experiment, data=options.data, run=options.run, overrides=overrides, flags=flags
     )
+    if options.print_config:
+        print(dump(experiment), end="")
+        return DONE
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
     return run_search(
         experiment, folder, console, address=options.address, command=options.command
     )
+
+
+def schema(options: Namespace, console: Console) -> int:
+    """`shiftsearch schema`."""
+    print(json.dumps(experiment_schema(), indent=1))
+    return DONE
 
 
 def report(options: Namespace, console: Console) -> int:

@@ -49,10 +49,25 @@ def problem_line(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
     path = ".".join(location)
     if error["type"] == "extra_forbidden":
+        elsewhere = [key for key in keys_of(model) if key.rpartition(".")[2] == location[-1]]
+        if elsewhere:
+            return f"{path}: unknown key; it may be {' or '.join(elsewhere)}"
         return f"{path}: unknown key{nearest(location[-1], _names_at(model, location[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"{path}: {error['input']!r}, but {message}"
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """The dotted keys of a model's values, in declared order."""
+    found = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += keys_of(kind, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
 
 
 def _names_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -13,13 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
+from shiftsearch.experiments.overrides import cause
 from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.sections import (
+    BudgetRequest,
+    Failures,
+    ResourceRequest,
+    Retrain,
+    Section,
+    Synthetic,
+)
 from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
@@ -35,6 +43,9 @@ from shiftsearch.search.study.goals import Limits
 from shiftsearch.search.study.settings import Settings
 
 SHIPPED = Path(__file__).parent
+DEFAULT_SPACE = "digits6"
+REQUIRED = "required"
+"""The value of `data` in an experiment that is for the user's own images."""
 MAX_TRIALS = 100_000
 
 
@@ -42,56 +53,13 @@ class DefinitionError(ProblemsError):
     """The experiment is wrong; each problem names file, key path, value and rule."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class Synthetic(_Section):
-    """The built-in default data, see `data.synthetic`."""
-
-    seed: Annotated[int, Field(ge=0)] = 0
-    size: Annotated[int, Field(ge=16, le=256)] = 28
-    drift: Annotated[str, OneOf(DRIFTS)] = DEFAULT_DRIFT
-    """A name in `data.drifts`; each has its own number of images."""
-
-
-class ResourceRequest(_Section):
-    """Resources of a trial; values that are left out are fitted to the machine."""
-
-    cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
-    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
-    concurrency: Annotated[int, Field(ge=1)] | None = None
-
-
-class Retrain(_Section):
-    """How many configurations are retrained after the search, with how many new replicates."""
-
-    top_k: Annotated[int, Field(ge=1, le=100)] = 3
-    replicates: Annotated[int, Field(ge=1, le=100)] = 3
-
-
-class Failures(_Section):
-    """When failed trials end the search."""
-
-    max_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    min_ended: Annotated[int, Field(ge=1)] = 5
-
-
-class BudgetRequest(_Section):
-    """When to stop asking, besides the number of trials."""
-
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    """Seconds of searching, summed over all calls on the run."""
-    trainings: Annotated[float, Field(gt=0)] | None = None
-    """Multiples of one whole protocol."""
-
-
-class Experiment(_Section):
+class Experiment(Section):
     """One experiment; the fields are the keys of the file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
     data: str = "synthetic"
-    """A folder in the layout of `data.image_folder`, or `synthetic`."""
+    """A folder in the layout of `data.image_folder`, `synthetic`, or `required`: `--data` gives
+    the folder."""
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Number of complete or pruned trials to reach; the first is the reference configuration."""
@@ -222,8 +190,17 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
+def load(
+    name: str, overrides: Sequence[str] = (), flags: Mapping[str, str] | None = None
+) -> Experiment:
     """A shipped experiment by name, or a file by path, with `KEY=VALUE` overrides.
+
+    A file without the key `space` has the space of the shipped experiment `DEFAULT_SPACE`.
+
+    Args:
+        name: a name in `shipped()`, or a path.
+        overrides: texts `KEY=VALUE`; later ones win.
+        flags: how the user wrote an override, if not as `--set KEY=VALUE`.
 
     Raises:
         DefinitionError: unknown name, unreadable file, or any problem of its content.
@@ -239,15 +216,43 @@ def load(name: str, overrides: Sequence[str] = ()) -> Experiment:
     try:
         raw = read_mapping(path, texts)
         raw.setdefault("name", path.stem)
+        if "space" not in raw:
+            raw["space"] = default_space()
+        if isinstance(raw.get("data"), str) and path.parent != SHIPPED:
+            raw["data"] = _beside(path, raw["data"])
         for override in overrides:
             set_value(raw, override, texts)
     except MappingError as error:
         raise DefinitionError([str(error)]) from None
-    return build(raw, str(path))
+    return build(raw, str(path), {o: (flags or {}).get(o, f"--set {o}") for o in overrides})
 
 
-def build(raw: Mapping[str, Any], origin: str) -> Experiment:
-    """The experiment described by a mapping; `origin` names its file in problems.
+def _beside(path: Path, data: str) -> str:
+    """The `data` of a file; a relative folder lies beside it, else in the current folder.
+
+    Earlier versions looked only in the current folder.
+    """
+    if data in ("synthetic", REQUIRED) or user_path(data) == Path(data):
+        return data
+    own = path.parent / data
+    return data if user_path(data).exists() and not own.exists() else str(own)
+
+
+def default_space() -> dict[str, Any]:
+    """The space of an experiment file that has none."""
+    space: dict[str, Any] = read_mapping(SHIPPED / f"{DEFAULT_SPACE}.yaml")["space"]
+    return space
+
+
+def build(
+    raw: Mapping[str, Any], origin: str, overrides: Mapping[str, str] | None = None
+) -> Experiment:
+    """The experiment described by a mapping.
+
+    Args:
+        raw: the mapping, with overrides.
+        origin: names the file in problems.
+        overrides: texts `KEY=VALUE` and what names them in problems; later ones win.
 
     Raises:
         DefinitionError: one line per problem.
@@ -273,7 +278,8 @@ def build(raw: Mapping[str, Any], origin: str) -> Experiment:
             experiment.policy.rungs,
         )
     if problems:
-        raise DefinitionError([f"{origin}: {problem}" for problem in problems])
+        causes = overrides or {}
+        raise DefinitionError([f"{cause(p, causes) or origin}: {p}" for p in problems])
     return experiment
 
 

@@ -11,7 +11,12 @@ from rich.text import Text
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.analysis.suggestion import suggestion
-from shiftsearch.experiments.definition import DefinitionError, Experiment
+from shiftsearch.experiments.definition import (
+    DEFAULT_SPACE,
+    DefinitionError,
+    Experiment,
+    default_space,
+)
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
 from shiftsearch.experiments.report.findings import front_table, result_table
@@ -30,11 +35,31 @@ def warner(console: Console) -> Callable[[str], None]:
 def say_of_data(
     console: Console, experiment: Experiment, dataset: Dataset, warnings: Sequence[str]
 ) -> None:
-    """Warnings about the data, and what its shift suggests to search, as one line."""
+    """Which data and space a run has, warnings, and what the data's shift suggests to search."""
+    for line in about(experiment, dataset):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     for warning in warnings:
         warner(console)(warning)
     if line := suggestion(dataset, experiment.protocol, experiment.search_space()):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def about(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """Which data a run has, and the space if it is the default one."""
+    made, counts = (
+        experiment.synthetic,
+        ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items()),
+    )
+    source = experiment.data
+    if source == "synthetic":
+        source = f"synthetic images, drift {made.drift}, seed {made.seed}"
+    height, width = dataset.image_size
+    lines = [f"data: {source}; {len(dataset.classes)} classes, {height}x{width}; {counts}"]
+    if experiment.space == default_space() and experiment.name != DEFAULT_SPACE:
+        lines.append(f"space: that of the shipped experiment {DEFAULT_SPACE}")
+    if experiment.trials == 1 and experiment.search_space().distributions:
+        lines.append("trials: 1, so only the reference configuration is trained; see --trials")
+    return lines
 
 
 def say_why(console: Console, study: Study, max_share: float) -> None:

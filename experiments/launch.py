@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shiftsearch.experiments.definition import DefinitionError, Experiment, load
+from shiftsearch.experiments.definition import REQUIRED, DefinitionError, Experiment, load
 from shiftsearch.experiments.run_folder import Run, user_path
 
 DEFAULT, DEFAULT_WITH_DATA = "demo", "digits6"
@@ -18,6 +18,7 @@ def resolve(
     data: str | None = None,
     run: Path | None = None,
     overrides: Sequence[str] = (),
+    flags: Mapping[str, str] | None = None,
 ) -> tuple[Experiment, Path]:
     """The experiment with absolute `data`, and the absolute folder of its run.
 
@@ -27,9 +28,11 @@ def resolve(
         data: a folder that replaces the experiment's data.
         run: the run's folder; None: `runs/` and the experiment's name.
         overrides: texts `KEY=VALUE`; later ones win.
+        flags: how the user wrote an override, if not as `--set KEY=VALUE`.
 
     Raises:
-        DefinitionError: the experiment is wrong, or Ray cannot use a path.
+        DefinitionError: the experiment is wrong, it lacks the data it needs, or Ray cannot use a
+            path.
         model.own_network.OwnNetworkError: there is no source of the own network, or it is not the
             run's.
     """
@@ -44,8 +47,12 @@ def resolve(
     ]:
         raise DefinitionError(problems)
     if data is not None:
-        overrides = [*overrides, f"data={json.dumps(data, ensure_ascii=False)}"]
-    experiment = load(name, overrides)
+        given = f"data={json.dumps(data, ensure_ascii=False)}"
+        overrides, flags = [*overrides, given], {**(flags or {}), given: f"--data {data}"}
+    experiment = load(name, overrides, flags)
+    if experiment.data == REQUIRED:
+        rule = "this experiment is for your own images; name their folder with --data DIR"
+        raise DefinitionError([f"{name}: {rule}"])
     if experiment.data != "synthetic":
         # Absolute, because Ray's workers have another current folder.
         absolute = str(user_path(experiment.data))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.outlook import noise_between_seeds
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job, Phase
 from shiftsearch.search.study.records import TrialRecord

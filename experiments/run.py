@@ -20,7 +20,7 @@ from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
-from shiftsearch.experiments.definition import Experiment, Retrain, dump
+from shiftsearch.experiments.definition import Experiment, dump
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
@@ -36,6 +36,7 @@ from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
@@ -157,8 +158,8 @@ class _Search:
     def _work(self) -> int:
         begin = time.monotonic()
         run, study, warn = self.run, self.study, warner(self.console)
-        self.console.print(f"run folder: {run.folder}")
         say_of_data(self.console, self.experiment, self.dataset, self.warnings)
+        self.console.print(f"run folder: {run.folder}")
         self._write_definition()
         self.precision.recall()
         run.tidy()

@@ -18,8 +18,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from shiftsearch.data.publishing import write_atomically
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.run_folder import NotARun, read_json
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Value
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult

@@ -114,8 +114,15 @@ class Fields:
 def nearest(name: str, valid: Mapping[str, Any] | Sequence[str]) -> str:
     """`; nearest is ...`, or an empty text if no valid name is near.
 
-    Names with the same last part come before all others.
+    Names with the same last part come before all others, then those with its letters as initials:
+    `lr` stands for `learning_rate`.
     """
-    alike = [v for v in valid if v.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = difflib.get_close_matches(name, alike or list(valid), n=1, cutoff=0.4)
+    last = name.rpartition(".")[2]
+    alike = [v for v in valid if v.rpartition(".")[2] == last]
+    alike = alike or [v for v in valid if _initials(v.rpartition(".")[2]) == last]
+    close = difflib.get_close_matches(name, alike or list(valid), n=1, cutoff=0 if alike else 0.4)
     return f"; nearest is {close[0]}" if close else ""
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.split("_"))

@@ -25,10 +25,11 @@ from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.image_folder import read_folder
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
-from shiftsearch.experiments.definition import BudgetRequest, Experiment
+from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.results import part_rows, parts_of, score
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.sections import BudgetRequest
 from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import predict

@@ -9,13 +9,16 @@ import pytest
 import yaml
 
 from shiftsearch.experiments.definition import (
+    REQUIRED,
     DefinitionError,
     Experiment,
     build,
+    default_space,
     dump,
     load,
     shipped,
 )
+from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import REFERENCE
 from shiftsearch.search.study.budget import Budget
@@ -93,7 +96,29 @@ def test_reference_runs_the_reference_configuration_alone_on_both_readings() -> 
 
 def test_an_empty_file_is_the_default_under_the_name_of_the_file(file: Path) -> None:
     file.write_text("")
+    assert load(str(file)) == Experiment(name="mine", space=default_space())
+    digits6 = load("digits6").search_space()
+    assert load(str(file)).search_space().distributions == digits6.distributions
+    file.write_text("space: {}")
     assert load(str(file)) == Experiment(name="mine")
+
+
+def test_a_relative_folder_of_data_lies_beside_the_file_else_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "experiments" / "mine.yaml"
+    file.write_text("data: images")
+    assert user_path(load(str(file)).data) == tmp_path / "images"
+    (tmp_path / "experiments" / "images").mkdir()
+    assert load(str(file)).data == str(tmp_path / "experiments" / "images")
+    assert load(str(file), ["data=images"]).data == "images"
+    file.write_text("data: missing")
+    assert load(str(file)).data == str(tmp_path / "experiments" / "missing")
+    assert load("demo").data == "synthetic"
+    assert load("digits6").data == REQUIRED
 
 
 def test_numbers_as_people_write_them(file: Path) -> None:
@@ -172,7 +197,13 @@ def test_a_text_means_the_same_in_the_file_and_on_the_command_line(
     of_file = f"{parents}: {{{leaf}: {text}}}" if parents else f"{leaf}: {text}"
     if value is None:
         assert problems_of(of_file, file)[0].startswith(f"{file}: {key}: ")
-        assert problems_of("", file, f"{key}={text}")[0].startswith(f"{file}: {key}: ")
+        assert problems_of("", file, f"{key}={text}")[0].startswith(f"--set {key}={text}: {key}: ")
+        return
+    if key == "data":  # a relative one lies beside the file
+        file.write_text(of_file)
+        assert load(str(file)).data == str(file.parent / str(value))
+        file.write_text("")
+        assert load(str(file), [f"data={text}"]).data == value
         return
     found = []
     for content, overrides in ((of_file, []), ("", [f"{key}={text}"])):
@@ -270,7 +301,7 @@ def test_log_may_be_a_word(file: Path) -> None:
             "space.baseline.dropout: low 0.5 must be below high 0.2",
         ),
         (
-            "points: [{}, {baseline: {dropout: 0.1}}]",
+            "{space: {}, points: [{}, {baseline: {dropout: 0.1}}]}",
             "points[1].baseline.dropout: 0.1, but the space fixes it at 0.5",
         ),
         ("a: [1", "is not valid YAML: "),
@@ -379,7 +410,13 @@ def test_set_of_one_stage_leaves_the_other_where_both_come_from_one_anchor() -> 
         ("=3", "--set =3: must have the form KEY=VALUE"),
         ("trials=[1", "--set trials=[1: '[1' is not a YAML value"),
         ("trials.many=1", "--set trials.many=1: trials is not a mapping"),
-        ("trails=1", "mine.yaml: trails: unknown key; nearest is trials"),
+        ("trails=1", "--set trails=1: trails: unknown key; nearest is trials"),
+        ("space.baseline.lr=1", "hyperparameter; nearest is baseline.learning_rate"),
+        (
+            "max_epochs=2",
+            "be protocol.baseline.max_epochs or protocol.fine_tune.max_epochs",
+        ),
+        ("space.baseline.dropout.low=2", "--set space.baseline.dropout.low=2: space.baseline."),
         ("space.baseline.dropot=1", "space.baseline.dropot: is not a hyperparameter; nearest is"),
         ("retrain={top_k: 1, top_k: 2}", "--set retrain={top_k: 1, top_k: 2}: "),
     ],

@@ -11,10 +11,10 @@ from typing import Literal
 
 import pytest
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.outlook import outlook
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import NOISE_AFTER, Phases
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.policy import Policy

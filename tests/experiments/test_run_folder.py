@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.run_folder import NotARun, read_json
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from tests.experiments.protocol_results import finished_run
 

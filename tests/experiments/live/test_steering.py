@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from shiftsearch.experiments.definition import DefinitionError, Retrain
+from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.experiments.live.steer import _assignments
 from shiftsearch.experiments.live.steering import Answer, Steering, send
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.phases import Phases
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.budget import Budget

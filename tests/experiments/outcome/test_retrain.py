@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import pytest
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining, Training
 from shiftsearch.experiments.run_folder import NotARun
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.model.result import ProtocolResult

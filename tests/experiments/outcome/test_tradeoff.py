@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from shiftsearch.experiments.cli import main
-from shiftsearch.experiments.definition import Retrain, build
+from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines, tradeoff
 from shiftsearch.experiments.outcome.trials_table import trials_frame
@@ -19,6 +19,7 @@ from shiftsearch.experiments.report.figures.front import cost_against_accuracy
 from shiftsearch.experiments.report.findings import front_table
 from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.experiments.tensorboard.hparams import metrics
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.study.records import TrialRecord

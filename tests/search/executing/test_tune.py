@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from ray._private import worker
 
-from shiftsearch.experiments.definition import Retrain
 from shiftsearch.experiments.outcome.retrain import Retraining
+from shiftsearch.experiments.sections import Retrain
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
