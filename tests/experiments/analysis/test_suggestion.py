@@ -118,7 +118,8 @@ def test_a_search_says_its_data_first_and_this_as_one_line_after_the_warnings() 
     say_of_data(console, build({}, "tests"), drifting(figure=0, outside=250), ["a warning"])
     lines = said.getvalue().splitlines()
     assert lines[0] == (
-        "data: synthetic images, drift camera, seed 0; 2 classes, 20x20; TRAIN 20, TEST 20, TEST2 20"
+        "data: synthetic images, drift camera, seed 0; 2 classes, 20x20; "
+        "TRAIN 20, TEST 20, TEST2 20"
     )
     assert lines[1] == "warning: a warning"
     assert len(lines) == 3
