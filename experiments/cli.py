@@ -226,13 +226,29 @@ def _add_report_and_replay(commands: _Commands[argparse.ArgumentParser]) -> None
 
 
 def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
-    export = commands.add_parser("export", help="export the model of any complete trial of a run")
-    export.add_argument("run", metavar="RUN", type=user_path)
-    export.add_argument("--trial", type=int, required=True, metavar="N", help="the trial's number")
+    export = commands.add_parser(
+        "export", help="write a model in other formats, or the model of any complete trial"
+    )
+    export.add_argument("source", metavar="RUN|BUNDLE", type=user_path)
     export.add_argument(
-        "--to", type=user_path, required=True, metavar="DIR", dest="folder", help="a new folder"
+        "--trial", type=int, metavar="N", help="the trial's number; default: the chosen model"
+    )
+    export.add_argument(
+        "--to",
+        type=user_path,
+        metavar="DIR",
+        dest="folder",
+        help="a new folder; default: in place",
     )
     export.add_argument("--force", action="store_true", help="replace a bundle in DIR")
+    export.add_argument(
+        "--format",
+        default="onnx,pt2",
+        dest="formats",
+        metavar="NAME,...",
+        help="onnx, pt2; none for none; default: both",
+    )
+    _add_network(export)
     export.set_defaults(run_command="exporting.export")
 
     evaluate = commands.add_parser("evaluate", help="score an exported model on a data folder")

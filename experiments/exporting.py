@@ -1,8 +1,9 @@
-"""The command `export`: the model of any complete trial, as the search trained it."""
+"""The command `export`: the chosen model of a run or any complete trial's, and its formats."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -15,11 +16,12 @@ from shiftsearch.experiments.outcome.exported import export_bundle
 from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.results import parts_of, score
 from shiftsearch.experiments.outcome.retrain import Candidate
-from shiftsearch.experiments.own_network import prepare_own
+from shiftsearch.experiments.own_network import load_with, prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import percent
-from shiftsearch.model.bundle_format import BundleError
+from shiftsearch.model.bundle_format import RECORD, BundleError, is_replaceable
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.study.records import TrialRecord, stored_identity
@@ -36,14 +38,63 @@ INPUT_ERRORS = (NotARun, DataError, DefinitionError, BundleError, OwnNetworkErro
 def export(options: Namespace, console: Console) -> int:
     """`shiftsearch export`.
 
-    The model is scored on TEST and TEST2's selection part. The held-out part is left for
+    A trial's model is scored on TEST and TEST2's selection part. The held-out part is left for
     `shiftsearch evaluate`, which counts the look. Of a cross-fitted trial, the model is that of
     the fold with the median best epoch.
     """
-    run, folder = Run(options.run), options.folder
-    trial = complete_trial(trials_of(run), options.trial)
-    if folder.exists() and not options.force:
+    folder, formats = options.folder, _wanted(options.formats)
+    if folder is not None and folder.exists() and not options.force:
         raise WrongOption(f"--to {folder}: exists already; --force replaces a bundle there")
+    if options.trial is not None:
+        _export_trial(Run(options.source), options.trial, folder, console)
+        source = folder
+    else:
+        source = options.source
+        source = source if (source / RECORD).is_file() else Run(source).bundle
+    # The data of the run that the model is of: the chosen model lies in the run's folder.
+    run = Run(options.source if options.trial is not None else source.parent)
+    if not formats and folder in (None, source):
+        return DONE
+    _write_formats(run, source, folder or source, formats, options.network, console)
+    return DONE
+
+
+def _wanted(text: str) -> list[str]:
+    """The formats named by `--format`, all of which can be made here."""
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    offered = ", ".join([*FORMATS, "none"])
+    for name in names:
+        if name not in FORMATS:
+            raise WrongOption(f"--format {name}: must be of {offered}")
+    return list(dict.fromkeys(names))
+
+
+def _write_formats(
+    run: Run,
+    source: Path,
+    target: Path,
+    formats: list[str],
+    network: str | None,
+    console: Console,
+) -> None:
+    if not is_replaceable(target):
+        raise BundleError([f"{target}: is not a bundle, so it is not replaced"])
+    bundle = load_with(source, network)  # checks it, and gives this process an own network
+    dataset = open_pack(run.pack, bundle.record.dataset_digest)
+    test = dataset.splits["TEST"]
+    images = test.images[some_of_each_class(test.labels)]
+    images = raw_images(images, bundle.record.preprocessing.scale)
+    for outcome in add_formats(source, formats, images, target=target):
+        console.print(outcome.line, soft_wrap=True, highlight=False)
+    if target != source:
+        console.print(f"model: {target}", soft_wrap=True, highlight=False)
+
+
+def _export_trial(run: Run, number: int, folder: Path | None, console: Console) -> None:
+    """Export a trial's model, without formats."""
+    if folder is None:
+        raise WrongOption(f"--trial {number}: needs a folder, --to DIR")
+    trial = complete_trial(trials_of(run), number)
     experiment = load(str(run.definition))
     assert trial.result is not None
     if not weights_kept(run.store, trial.result, experiment.protocol):
@@ -76,7 +127,6 @@ def export(options: Namespace, console: Console) -> int:
         soft_wrap=True,
         highlight=False,
     )
-    return DONE
 
 
 def complete_trial(trials: list[TrialRecord], number: int) -> TrialRecord:

@@ -37,13 +37,14 @@ from shiftsearch.model.bundle_format import (
     read_record,
 )
 from shiftsearch.model.calibration import tempered
+from shiftsearch.model.classifier import Classifier, Member
 from shiftsearch.model.combining import mean_probabilities
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict, summarise
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters
 from shiftsearch.model.network import Network
 from shiftsearch.model.own_network import Function, give, is_given
-from shiftsearch.model.protocol import build
+from shiftsearch.model.protocol import build, plain
 from shiftsearch.model.recorded_network import RecordedNetwork, misfits
 
 _LOG = logging.getLogger(__name__)
@@ -148,8 +149,29 @@ class Bundle:
     weights: Mapping[Stage, Mapping[str, Tensor]]
     further: tuple[Mapping[str, Tensor], ...] = ()
 
+    def classifier(self) -> Classifier:
+        """The model as one plain torch module, on the CPU, in evaluation mode.
+
+        It takes raw images on the scale of the training images and gives probabilities. It has
+        gradients, and can be traced and exported.
+        """
+        record = self.record
+        of_first = (record.architecture, record.preprocessing, self.weights["after"])
+        further = zip(record.members, self.further, strict=True)
+        each = [of_first, *((m.architecture, m.preprocessing, state) for m, state in further)]
+        members = [
+            Member(
+                plain(state, a.classes, a.image_size, a, a.dropout),
+                record.preprocessing.scale,
+                **{name: getattr(how, name) for name in _STEPS},
+            )
+            for a, how, state in each
+        ]
+        shares = [m.share for m in record.members]
+        return Classifier(members, [1 - sum(shares), *shares], record.temperature).eval()
+
     def network(self, stage: Stage, device: Device) -> Network:
-        """The first network before or after fine-tuning, on the device, in evaluation mode."""
+        """The first network before or after fine-tuning, for our own evaluations, see `build`."""
         a = self.record.architecture
         return build(self.weights[stage], a.classes, a.image_size, device, a, a.dropout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.model import alone, classifier
 from shiftsearch.model.bundle_format import (
     RECORD,
     SCHEMA,
@@ -158,7 +160,14 @@ def save_bundle(
         if written[name] == absent:
             del written[name]
     text = json.dumps(written, indent=1, allow_nan=False)
-    publish(folder, {**contents, RECORD: text.encode()})
+    publish(folder, {**contents, **_sources(), RECORD: text.encode()})
+
+
+def _sources() -> dict[str, bytes]:
+    """`load.py` and what it imports, which need torch and safetensors alone."""
+    package = "from shiftsearch.model.classifier import"
+    loads = inspect.getsource(alone).replace(package, "from classifier import")
+    return {"load.py": loads.encode(), "classifier.py": inspect.getsource(classifier).encode()}
 
 
 def _check_savable(

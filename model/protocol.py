@@ -215,11 +215,27 @@ def build(
     architecture: Architecture = REFERENCE,
     dropout: float = 0.5,
 ) -> Network:
-    """The network with these weights, on the device, in evaluation mode."""
-    network = allocate(classes, image_size, dropout, architecture)
-    network.load_state_dict(dict(weights))
+    """The network with these weights, on the device, in evaluation mode.
+
+    It runs the fused kernels where the device does. They are for our own evaluations: they have no
+    gradients, and other programs cannot trace or export them. `plain` has none.
+    """
+    network = plain(weights, classes, image_size, architecture, dropout)
     network.to(device.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.fuses:
         network.fuse()
+    return network
+
+
+def plain(
+    weights: Mapping[str, Tensor],
+    classes: int,
+    image_size: tuple[int, int],
+    architecture: Architecture,
+    dropout: float,
+) -> Network:
+    """The network with these weights as torch knows it, on the CPU, in evaluation mode."""
+    network = allocate(classes, image_size, dropout, architecture)
+    network.load_state_dict(dict(weights))
     network.eval()
     return network

@@ -68,6 +68,19 @@ class Model:
         """(H, W) in pixels."""
         return self._bundle.record.preprocessing.size
 
+    @property
+    def network(self) -> Module:
+        """The model as a plain torch module on the CPU, a new one each time.
+
+        It takes raw [N, H, W] images of `image_size`, uint8 in 0..255 or floating on the scale of
+        the training images, and gives [N, classes] float32 probabilities. It is in evaluation
+        mode, has gradients, and works with `torch.jit.trace` and `torch.export`. Values are not
+        checked. `members[i](images)` gives the logits of a member; `members[i].network` is its
+        network, from [N, 1, H, W] float32 in 0..1 after preprocessing to logits, whose `layers`
+        hold the blocks.
+        """
+        return self._bundle.classifier()
+
     def predict_proba(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The probability of each class for each image.
 

@@ -122,3 +122,26 @@ def test_trials_are_those_of_the_table(finished: Path) -> None:
     frame = shiftsearch.Run(finished).trials()
     assert frame.to_csv(index=False) == (finished / "trials.csv").read_text(encoding="utf-8")
     assert len(frame) == 2
+
+
+@pytest.mark.slow(reason="imports torch's compiler")
+def test_the_network_is_plain_torch(finished: Path) -> None:
+    import torch
+
+    model, images = shiftsearch.load(finished / "best"), images_of(finished)
+    raw = torch.from_numpy(images)
+    network = model.network
+    expected = network(raw)
+    np.testing.assert_allclose(expected.detach().numpy(), model.predict_proba(images), atol=1e-6)
+    # As Grad-CAM needs them: gradients of an inner layer's output and of the pixels.
+    pixels = (raw / 255).requires_grad_()
+    seen: list[torch.Tensor] = []
+    block = network.get_submodule("members.0.network.layers.1")
+    block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network(pixels)[:, 0].sum().backward(inputs=[pixels, *seen])
+    assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in (pixels, *seen))
+    network = model.network
+    exported = torch.export.export(network, (raw,)).module()
+    traced = torch.jit.trace(network, raw)
+    for made in (exported, traced):
+        torch.testing.assert_close(made(raw), expected, rtol=0, atol=1e-6)

@@ -120,7 +120,7 @@ def paths_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ac
         if isinstance(action, argparse._SubParsersAction):
             for of_command in action.choices.values():
                 yield from paths_of(of_command)
-        elif action.metavar in {"RUN", "DIR", "BUNDLE", "SOURCE", "DATA"}:
+        elif action.metavar in {"RUN", "RUN|BUNDLE", "DIR", "BUNDLE", "SOURCE", "DATA"}:
             yield f"{parser.prog} {action.dest}", action
 
 

@@ -40,7 +40,7 @@ def run(tiny_dataset: Dataset, tmp_path: Path) -> Run:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main(["export", *map(str, arguments)]) == 2
+    assert main(["export", *map(str, arguments), "--format", "none"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -50,7 +50,10 @@ def test_a_trial_is_exported_with_its_own_weights_and_without_a_look(
 ) -> None:
     threads = torch.get_num_threads()
     folder = tmp_path / "models" / "five"
-    assert main(["export", str(run.folder), "--trial", "5", "--to", str(folder)]) == 0
+    assert (
+        main(["export", str(run.folder), "--trial", "5", "--to", str(folder), "--format", "none"])
+        == 0
+    )
     torch.set_num_threads(threads)
     assert str(folder) in capsys.readouterr().out
     bundle = load_bundle(folder)
@@ -89,7 +92,30 @@ def test_a_folder_in_use_is_replaced_only_if_it_is_a_bundle_and_wanted(
     assert "is not a bundle" in refused(capsys, *arguments, "--force")
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     (folder / "notes.txt").unlink()
-    command = ["export", *map(str, arguments), "--force"]
+    command = ["export", *map(str, arguments), "--force", "--format", "none"]
     assert main(command) == 0
     assert main([*command[:3], "2", *command[4:]]) == 0
     assert load_bundle(folder).record.study.number == 2
+
+
+def test_the_chosen_model_is_exported_in_a_format_in_place_and_elsewhere(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = ["export", str(run.folder)]
+    chosen = str(run.bundle)
+    assert main([*source, "--trial", "1", "--to", chosen, "--format", "none"]) == 0
+    assert not (run.bundle / "model.pt2").exists()
+    assert main([*source, "--format", "pt2"]) == 0
+    assert "all classes equal" in capsys.readouterr().out
+    assert (run.bundle / "model.pt2").is_file()
+    other = tmp_path / "other"
+    assert main(["export", chosen, "--to", str(other), "--format", "none"]) == 0
+    names = sorted(path.name for path in run.bundle.iterdir())
+    assert sorted(path.name for path in other.iterdir()) == names
+    assert load_bundle(other).record == load_bundle(run.bundle).record
+    for wrong in (["--format", "tflite"], ["--trial", "1"], ["--to", str(other)]):
+        assert main([*source, *wrong]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(wrong[0])
+    assert main(["export", str(other), "--format", "pt2"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

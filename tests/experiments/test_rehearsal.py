@@ -39,10 +39,10 @@ def recorded_values(recording: list[RecordedBaseline]) -> list[float]:
 def test_runs_that_agree_are_read_together_whatever_their_folder_seed_and_name(
     tmp_path: Path,
 ) -> None:
-    one = stored_run(tmp_path / "one", data="images/mine")
+    one = stored_run(tmp_path / "one", data="/images/mine")
     two = stored_run(tmp_path / "two", data="images/moved", seed=1, name="again", dtype="float32")
     experiment, recording = past([one.folder, two.folder])
-    assert (experiment.data, experiment.seed) == ("images/mine", 0)
+    assert (experiment.data, experiment.seed) == ("/images/mine", 0)
     trials = [t for run in (one, two) for t in stored_trials(run.journal)]
     assert recorded_values(recording) == sorted(t.value for t in trials if t.value is not None)
     assert len(recording) == sum(t.branch_of is None for t in trials) < len(trials) == 16

@@ -87,6 +87,8 @@ def test_all_that_was_saved_comes_back(
     assert sorted(path.name for path in folder.iterdir()) == [
         "baseline.safetensors",
         "bundle.json",
+        "classifier.py",
+        "load.py",
         "model.safetensors",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
@@ -523,12 +525,12 @@ def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(place, name, dying(getattr(place, name)))
 
 
-@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("step", range(9))
 @pytest.mark.parametrize("crashes", [1, 2])
 def test_a_crash_leaves_the_old_bundle_or_the_new_one(
     save: Save, folder: Path, step: int, crashes: int
 ) -> None:
-    """Steps 0 to 2 write the files, 3 and 4 rename, 5 removes the old one, 6 is past the end."""
+    """Steps 0 to 4 write the files, 5 and 6 rename, 7 removes the old one, 8 is past the end."""
     save()
     for _ in range(crashes):
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Crash):
@@ -537,7 +539,7 @@ def test_a_crash_leaves_the_old_bundle_or_the_new_one(
     found = load_bundle(folder)
     assert same(found.weights["before"], BEFORE)
     if crashes == 1:
-        assert same(found.weights["after"], AFTER if step < 5 else NEWER)
+        assert same(found.weights["after"], AFTER if step < 7 else NEWER)
     else:
         assert same(found.weights["after"], AFTER) or same(found.weights["after"], NEWER)
     save(weights=NEWER)
@@ -545,7 +547,7 @@ def test_a_crash_leaves_the_old_bundle_or_the_new_one(
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
 
 
-@pytest.mark.parametrize("step", range(4))
+@pytest.mark.parametrize("step", range(6))
 def test_a_crash_in_the_first_export_leaves_no_half_bundle(
     save: Save, folder: Path, step: int
 ) -> None:

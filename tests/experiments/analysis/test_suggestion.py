@@ -112,11 +112,15 @@ def test_the_held_out_part_is_not_looked_at() -> None:
         assert measure_splits(other, protocol) == before
 
 
-def test_a_search_says_it_as_one_line_after_the_warnings() -> None:
+def test_a_search_says_its_data_first_and_this_as_one_line_after_the_warnings() -> None:
     said = io.StringIO()
     console = Console(file=said, width=40)
     say_of_data(console, build({}, "tests"), drifting(figure=0, outside=250), ["a warning"])
     lines = said.getvalue().splitlines()
-    assert lines[0] == "warning: a warning"
-    assert len(lines) == 2
-    assert lines[1].endswith("preprocessing.polarity: {choices: [none, bright_on_dark]}")
+    assert lines[0] == (
+        "data: synthetic images, drift camera, seed 0; 2 classes, 20x20; "
+        "TRAIN 20, TEST 20, TEST2 20"
+    )
+    assert lines[1] == "warning: a warning"
+    assert len(lines) == 3
+    assert lines[2].endswith("preprocessing.polarity: {choices: [none, bright_on_dark]}")
