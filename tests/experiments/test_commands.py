@@ -368,8 +368,14 @@ def test_replay_prints_a_row_for_each_policy_and_writes_nothing(
             "search demo --run {at}/new --seconds 0",
             ["--seconds 0.0: budget.seconds: 0.0,"],
         ),
-        ("search demo --run {at}/new --seconds nan", ["--seconds nan: budget.seconds: 'nan', but"]),
-        ("search demo --run {at}/new --trainings -1", ["--trainings -1.0: budget.trainings: -1.0, but"]),
+        (
+            "search demo --run {at}/new --seconds nan",
+            ["--seconds nan: budget.seconds: 'nan', but"],
+        ),
+        (
+            "search demo --run {at}/new --trainings -1",
+            ["--trainings -1.0: budget.trainings: -1.0, but"],
+        ),
         (
             "search demo --run {at}/new --set policy.rungs=[12]",
             ["--set policy.rungs=[12]: policy.rungs: 12, but"],
