@@ -20,7 +20,7 @@ from shiftsearch.experiments.declared import as_declared, problem_line, with_boo
 from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.overrides import cause
-from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.run_folder import beside, user_path
 from shiftsearch.experiments.sections import (
     BudgetRequest,
     Failures,
@@ -220,24 +220,14 @@ def load(
         raw.setdefault("name", path.stem)
         if "space" not in raw:
             raw["space"] = default_space()
-        if isinstance(raw.get("data"), str) and path.parent != SHIPPED:
-            raw["data"] = _beside(path, raw["data"])
+        data = raw.get("data", "synthetic")
+        if isinstance(data, str) and data not in ("synthetic", REQUIRED):
+            raw["data"] = beside(path, data)
         for override in overrides:
             set_value(raw, override, texts)
     except MappingError as error:
         raise DefinitionError([str(error)]) from None
     return build(raw, str(path), {o: (flags or {}).get(o, f"--set {o}") for o in overrides})
-
-
-def _beside(path: Path, data: str) -> str:
-    """The `data` of a file; a relative folder lies beside it, else in the current folder.
-
-    Earlier versions looked only in the current folder.
-    """
-    if data in ("synthetic", REQUIRED) or user_path(data) == Path(data):
-        return data
-    own = path.parent / data
-    return data if user_path(data).exists() and not own.exists() else str(own)
 
 
 def default_space() -> dict[str, Any]:

@@ -22,6 +22,15 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
 
 
+def beside(file: Path, folder: str) -> str:
+    """The path of a folder that a file names; a relative one lies beside the file.
+
+    If it is only in the current folder, that one is meant: earlier versions looked nowhere else.
+    """
+    own, here = file.parent / folder, user_path(folder)
+    return folder if here == Path(folder) or (here.exists() and not own.exists()) else str(own)
+
+
 class NotARun(ValueError):  # noqa: N818, named by its cause
     """The folder is not a run, or an unfinished one; the message says which."""
 

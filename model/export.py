@@ -152,6 +152,11 @@ def save_bundle(
         model=dict(model or {}),
         members=members,
     )
+    publish(folder, {**contents, **_sources(), RECORD: _text(record).encode()})
+
+
+def _text(record: Record[Any]) -> str:
+    """The content of `bundle.json`."""
     # Not pydantic's own JSON, which turns NaN into null without a word.
     written = record.model_dump(by_alias=True)
     written["preprocessing"] = record.preprocessing.content()
@@ -159,8 +164,7 @@ def save_bundle(
     for name, absent in (("temperature", 1.0), ("model", {}), ("members", ())):
         if written[name] == absent:
             del written[name]
-    text = json.dumps(written, indent=1, allow_nan=False)
-    publish(folder, {**contents, **_sources(), RECORD: text.encode()})
+    return json.dumps(written, indent=1, allow_nan=False)
 
 
 def _sources() -> dict[str, bytes]:

@@ -15,8 +15,7 @@ from shiftsearch.model.store import Store
 from shiftsearch.search.study.records import TrialRecord
 
 MAX_MODELS = 50
-"""Most trainings that a combination is made from, the best ones. The predictions of 50 reference
-networks on 540 images take 6 s of processor time, once for each run."""
+"""Most trainings that a combination is made from, the best ones."""
 
 
 @dataclass(frozen=True, eq=False)

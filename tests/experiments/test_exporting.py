@@ -14,9 +14,8 @@ from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle import load_bundle
-from shiftsearch.model.store import Entry
 from shiftsearch.search.study.records import stored_trials
-from tests.experiments.stored_networks import always, random_weights
+from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = [
@@ -34,8 +33,7 @@ def run(tiny_dataset: Dataset, tmp_path: Path) -> Run:
     keep_pack(tiny_dataset, run.pack)
     result = stored_trials(run.journal)[0].result
     assert result is not None
-    run.store.save(result.baseline.course, "final", Entry(random_weights(0, CLASSES, SIZE), {}))
-    run.store.save(result.fine_tune.course, "final", Entry(always(2, CLASSES, SIZE), {}))
+    keep_two(run.store, result)
     return run
 
 

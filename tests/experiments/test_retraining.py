@@ -21,7 +21,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, open_store
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import stored_trials
-from tests.experiments.stored_networks import always, random_weights
+from tests.experiments.stored_networks import always, keep_two, random_weights
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = [
@@ -39,10 +39,7 @@ def run(tiny_dataset: Dataset, tmp_path: Path) -> Run:
     keep_pack(tiny_dataset, run.pack)
     trial = stored_trials(run.journal)[5]
     assert trial.result is not None
-    run.store.save(
-        trial.result.baseline.course, "final", Entry(random_weights(0, CLASSES, SIZE), {})
-    )
-    run.store.save(trial.result.fine_tune.course, "final", Entry(always(2, CLASSES, SIZE), {}))
+    keep_two(run.store, trial.result)
     written = {
         training_key(trial.configuration, r, Protocol()): Training(trial.result).to_json()
         for r in (1, 2)
