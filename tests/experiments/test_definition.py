@@ -40,7 +40,7 @@ def problems_of(text: str, file: Path, *overrides: str) -> list[str]:
 
 
 def test_the_shipped_experiments_are_those_that_are_promised() -> None:
-    assert {"demo", "digits6", "full", "reference"} <= set(shipped())
+    assert {"demo", "digits6", "full", "recommended", "reference"} <= set(shipped())
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -349,7 +349,7 @@ def test_an_unknown_name_says_which_are_shipped() -> None:
     with pytest.raises(DefinitionError) as caught:
         load("digit6")
     assert "digit6: neither a file nor" in str(caught.value)
-    assert "demo, digits6, full, reference" in str(caught.value)
+    assert "demo, digits6, full, recommended, reference" in str(caught.value)
     assert "nearest is digits6" in str(caught.value)
 
 
