@@ -159,12 +159,13 @@ def replay(options: Namespace, console: Console) -> int:
             row.name, middle, f"{low} to {high}", f"{row.reached:.0%}", percent(row.best)
         )
     console.print(table)
+    ranks = errors["rank_correlation"]
     console.print(
         f"{OBJECTIVES[experiment.objective].title} on the selection part; the surrogate's error "
         "out of sample is "
         f"{percent(errors['rmse'])} (root mean square), the standard deviation of the recorded "
         f"values is {percent(errors['recorded_sd'])}, the rank correlation is "
-        f"{errors['rank_correlation']:.2f}"
+        + (f"{ranks:.2f}" if math.isfinite(ranks) else "unknown, for all its predictions are equal")
     )
     return DONE
 
