@@ -165,7 +165,7 @@ def replay(options: Namespace, console: Console) -> int:
         "out of sample is "
         f"{percent(errors['rmse'])} (root mean square), the standard deviation of the recorded "
         f"values is {percent(errors['recorded_sd'])}, the rank correlation is "
-        + (f"{ranks:.2f}" if math.isfinite(ranks) else "unknown, for all its predictions are equal")
+        + (f"{ranks:.2f}" if math.isfinite(ranks) else "unknown: all predictions are equal")
     )
     return DONE
 
