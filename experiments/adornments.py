@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from shiftsearch.experiments.analysis.learning import learning_curves
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse_run
 from shiftsearch.experiments.outcome.results import write_result
 from shiftsearch.experiments.report.page import write_report
@@ -60,8 +61,12 @@ def write_page(
     tell: Callable[[str], None],
 ) -> None:
     """Write `report.html`; see `write_report`."""
+    winner = result["winner"]["number"]
+    curves = attempt("learning curves", lambda: learning_curves(run.store, trials, winner), tell)
     failures = attempt(
-        run.report.name, lambda: write_report(result, trials, space, analysis, run.report), tell
+        run.report.name,
+        lambda: write_report(result, trials, space, analysis, run.report, curves),
+        tell,
     )
     for failure in failures or []:
         tell(f"{run.report.name}: {failure}")
