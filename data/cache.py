@@ -125,6 +125,10 @@ def keep_pack(dataset: Dataset, folder: Path) -> None:
 
 
 def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
+    optional = {
+        listed: [name for name in SPLITS if getattr(dataset.splits[name], kind) is not None]
+        for kind, listed in _OPTIONAL.items()
+    }
     record = {
         "format": FORMAT,
         "digest": dataset.digest,
@@ -132,17 +136,14 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
         "scale": dataset.scale,
         "bits": dataset.bits,
         "warnings": warnings,
-        **{
-            list_: [name for name in SPLITS if getattr(dataset.splits[name], kind) is not None]
-            for kind, list_ in _OPTIONAL.items()
-        },
+        **optional,
     }
     with written_beside(folder) as beside:
         for name in SPLITS:
             save_array(beside / f"{name}.images.npy", dataset.splits[name].images)
             save_array(beside / f"{name}.labels.npy", dataset.splits[name].labels)
-            for kind, list_ in _OPTIONAL.items():
-                if name in record[list_]:
+            for kind, listed in _OPTIONAL.items():
+                if name in optional[listed]:
                     save_array(beside / f"{name}.{kind}.npy", getattr(dataset.splits[name], kind))
         (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         for path in beside.iterdir():
@@ -188,8 +189,8 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
                 # A list is absent in the pack of an older run.
                 **{
                     kind: part(name, kind)
-                    for kind, list_ in _OPTIONAL.items()
-                    if name in record.get(list_, ())
+                    for kind, listed in _OPTIONAL.items()
+                    if name in record.get(listed, ())
                 },
             )
             for name in SPLITS

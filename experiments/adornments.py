@@ -15,6 +15,7 @@ from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse_run
 from shiftsearch.experiments.outcome.results import write_result
 from shiftsearch.experiments.report.page import write_report
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.tensorboard.places import mark_winner
 from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
 from shiftsearch.experiments.wording import in_one_line
 from shiftsearch.search.proposing.space import Space
@@ -89,6 +90,8 @@ def adorn(
         space: the searched space.
         tell: called with one line for each thing that failed.
     """
+    winner = result["winner"]["number"]
+    attempt("the mark in TensorBoard", lambda: mark_winner(run.tensorboard, winner, trials), tell)
     analysis = explained(run, tell)
     if analysis is not None:
         is_new = result.get("analysis") is None
