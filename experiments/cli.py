@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words, is_machine
-from shiftsearch.experiments.data_options import add_data_commands
+from shiftsearch.experiments.data_options import add_data_commands, add_names
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_folder import user_path
@@ -263,6 +263,7 @@ def _add_bundle_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
         metavar="SPLIT",
         help="evaluate only this split (repeatable); the folder may then lack the others",
     )
+    add_names(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     _add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")
