@@ -19,7 +19,6 @@ from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.reading import Reading
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
-from shiftsearch.experiments.data_options import reading_of
 from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
@@ -30,6 +29,7 @@ from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import load_with
+from shiftsearch.experiments.reading_options import reading_of
 from shiftsearch.experiments.rehearsal import (
     not_recorded,
     past,
