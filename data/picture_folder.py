@@ -82,7 +82,8 @@ def _read_pictures(scan: Scan, how: Reading) -> tuple[Dataset, list[str]]:
         images: Any = np.stack([read.images[file] for _, file in files])
         blank += [str(places[files[index][1]]) for index in blank_images(images)]
         labels = np.array([label for label, _ in files], dtype=np.int64)
-        splits[split] = Split(images, labels, weights.get(split))
+        names = np.array([os.fsencode(file) for _, file in files])
+        splits[split] = Split(images, labels, weights.get(split), names)
     if blank:
         warnings.append(f"blank images (a single value): {len(blank)}: {named(blank)}")
     bits = read.bits or FULL_BITS

@@ -24,7 +24,7 @@ from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
 from shiftsearch.data.weights import WEIGHTED, WEIGHTS, Weights, read_weights
 
-_RULES = "2"
+_RULES = "3"
 """Raised when the same files are read in another way, so that older packs are not used."""
 
 

@@ -50,6 +50,10 @@ def test_it_is_the_dataset_that_an_import_makes(
     direct, _ = open_dataset(pictures, cache, how=how)
     again, _ = open_dataset(pictures, cache, how=how)
     assert direct.digest == again.digest == imported.digest
+    for found in (direct, again):
+        names = found.splits["TEST2"].files
+        assert names is not None
+        assert names[3] == b"test/dog/0.png"
     assert direct.aspect == again.aspect == imported.aspect == how.aspect
     assert direct.image_size == (how.size or (20, 17))
 
