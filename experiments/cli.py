@@ -18,6 +18,7 @@ from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words, is_machine
 from shiftsearch.experiments.data_options import add_data_commands
+from shiftsearch.experiments.doctor_options import add_doctor
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_folder import user_path
@@ -134,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(verbose=False, quiet=False)
     commands = parser.add_subparsers(metavar="COMMAND")
     add_search(commands)
+    add_doctor(commands)
     _add_inspection(commands)
     _add_steering(commands)
     _add_report_and_replay(commands)

@@ -21,6 +21,7 @@ from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
+from shiftsearch.experiments.doctor.preflight import preflight
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
@@ -91,12 +92,15 @@ def search(
         fit(experiment, [this_machine()])
     else:
         check_address(address)
+    unsound = preflight(folder, address)
     dataset, warnings = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
+        return _Search(
+            experiment, run, dataset, meter, console, address, command, [*unsound, *warnings]
+        )()
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
