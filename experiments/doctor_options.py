@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-
+from shiftsearch.experiments.common_options import Commands, add_address
 from shiftsearch.experiments.run_folder import user_path
 
 
-def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_doctor(commands: Commands) -> None:
     """Add `doctor` to the command line; see `experiments.cli`."""
     doctor = commands.add_parser(
         "doctor", help="check this machine, or a cluster, before a search"
     )
-    doctor.add_argument(
-        "--address", metavar="ADDRESS", help="address of a Ray cluster; default: this machine"
-    )
+    add_address(doctor)
     doctor.add_argument(
         "--data", metavar="DIR", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
