@@ -15,7 +15,8 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.architecture import Own
-from shiftsearch.model.bundle import Bundle, load_bundle
+from shiftsearch.model.bundle import Bundle
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import OwnSource, find
 

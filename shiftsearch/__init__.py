@@ -47,7 +47,7 @@ def load(
         ValueError: the folder is not a complete bundle; `problems` has a line for each fault.
     """
     from shiftsearch.experiments.run_folder import user_path
-    from shiftsearch.model.bundle import load_bundle
+    from shiftsearch.model.loading import load_bundle
 
     return Model(load_bundle(user_path(os.fspath(bundle)), network))
 

@@ -25,9 +25,9 @@ from shiftsearch.data.image_file import read_image
 from shiftsearch.data.import_sources import find_images
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import WEIGHTS, checksum
 from shiftsearch.model.device import Device
+from shiftsearch.model.loading import load_bundle
 
 SIZE = (28, 28)
 _EXTREMES = (

@@ -18,8 +18,8 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.exits import DONE, SOME_UNREADABLE, WRONG_INPUT
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.loading import load_bundle
 
 pytestmark = pytest.mark.unit
 

@@ -13,11 +13,11 @@ import torch
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import random_weights, save_untrained
 from shiftsearch.model import alone
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import Origin
 from shiftsearch.model.device import Device
 from shiftsearch.model.export import Member
 from shiftsearch.model.hyperparameters import Hyperparameters, Value
+from shiftsearch.model.loading import load_bundle
 
 pytestmark = pytest.mark.unit
 

@@ -14,9 +14,9 @@ import pytest
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model import formats
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
+from shiftsearch.model.loading import load_bundle
 
 SLOW = "torch's exporters take seconds to import, and seconds for each model"
 pytestmark = [pytest.mark.unit, pytest.mark.slow(reason=SLOW)]

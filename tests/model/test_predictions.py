@@ -16,9 +16,10 @@ from PIL import Image
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.scale import Scale
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
-from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle, load_bundle
+from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.predictions import Prediction, Remarks, predictions
 
 pytestmark = pytest.mark.unit

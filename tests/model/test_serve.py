@@ -12,8 +12,8 @@ from PIL import Image
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.formats import add_formats
+from shiftsearch.model.loading import load_bundle
 from tests.model.test_formats import CPU
 
 pytestmark = [
