@@ -84,12 +84,14 @@ class Experiment(Section):
     """A person's own network: `MODULE:FUNCTION`, see `experiments.own_network`; with a digest of
     its source in a run's file."""
     space: Annotated[dict[str, Any], Field(default_factory=dict)]
-    points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple)]
+    points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple, strict=False)]
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
     export: Export = Export()
-    objectives: tuple[str, ...] = ()
+    licence: Annotated[str, Field(max_length=200)] = ""
+    """The licence of the exported model, in one line, such as CC-BY-4.0."""
+    objectives: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """The objective, maximised, chooses the winner; the costs after it are minimised."""
     constraints: Limits = Limits()
     """Bounds on the costs of a network; a configuration that breaks one is not trained."""
@@ -101,6 +103,13 @@ class Experiment(Section):
         if name is not None and re.fullmatch(OWN_NAME, name) is None:
             raise ValueError("must be MODULE:FUNCTION, as in my_package.my_module:build")
         return name
+
+    @field_validator("licence")
+    @classmethod
+    def _is_one_line(cls, text: str) -> str:
+        if not text.isprintable():
+            raise ValueError("must be one line of printable text")
+        return text
 
     def search_space(self) -> Space:
         """The parsed `space`, with the own network if there is one."""
@@ -286,7 +295,4 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    for key in ("points", "objectives"):
-        if isinstance(prepared.get(key), list):
-            prepared[key] = tuple(prepared[key])
     return prepared

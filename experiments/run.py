@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
@@ -205,6 +207,9 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        tell = partial(self.console.print, soft_wrap=True, highlight=False, markup=False)
+        finish = partial(finish_bundle, self.experiment, run, self.dataset, tell)
+        attempt("formats of the model", finish, warn)
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
         return DONE

@@ -78,6 +78,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+NO_FORMATS = ("--set", "export.formats=[]")
+"""They take seconds."""
+
+
 def search_on(runs: Path, name: str, *options: str) -> Run:
     """Call `search` on the run as a person would who has moved it."""
     folder = runs / name
@@ -96,7 +100,7 @@ def test_an_interrupted_run_is_continued_with_what_was_missing(
 ) -> None:
     stored = entries(Run(runs / "interrupted"))
     assert sorted(Path(name).name for name in stored) == ["final", "final", "state"]
-    run = search_on(runs, "interrupted")
+    run = search_on(runs, "interrupted", *NO_FORMATS)
     # Trial 1's fine-tune, from its stored epoch; then the reference's retraining and the winner's.
     assert computed[0] == ("fine_tune", 2)
     assert computed.count(("baseline", 1)) == 1
@@ -120,7 +124,7 @@ def test_a_finished_run_is_found_finished(runs: Path, computed: list[tuple[str, 
 def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
     runs: Path, computed: list[tuple[str, int]]
 ) -> None:
-    run = search_on(runs, "finished", "--trials", "3")
+    run = search_on(runs, "finished", "--trials", "3", *NO_FORMATS)
     assert "baseline" not in {stage for stage, _ in computed}
     assert computed[:2] == [("fine_tune", 1), ("fine_tune", 2)]
     assert len(run.trials.read_text().splitlines()) == 1 + 3
