@@ -17,7 +17,7 @@ import torch
 
 import shiftsearch.experiments.run
 import shiftsearch.search.executing.trainable
-from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.cli import WRONG_INPUT, main
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest
 from shiftsearch.model.training import NetworkEngine
@@ -124,7 +124,11 @@ def test_a_finished_run_is_found_finished(runs: Path, computed: list[tuple[str, 
 def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
     runs: Path, computed: list[tuple[str, int]]
 ) -> None:
-    run = search_on(runs, "finished", "--trials", "3", *NO_FORMATS)
+    run = search_on(runs, "finished", *NO_FORMATS)  # notes where the data lies now
+    assert main(["extend", str(run.folder), "--trials", "2"]) == WRONG_INPUT  # it has two
+    assert main(["extend", str(run.folder), "--trials", "3", "--address", "auto:1"]) != 0
+    assert computed == []
+    assert main(["extend", str(run.folder), "--trials", "3"]) == 0
     assert "baseline" not in {stage for stage, _ in computed}
     assert computed[:2] == [("fine_tune", 1), ("fine_tune", 2)]
     assert len(run.trials.read_text().splitlines()) == 1 + 3
