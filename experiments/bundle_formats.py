@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.adornments import attempt
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.card import card
 from shiftsearch.experiments.run_folder import Run
@@ -85,7 +88,11 @@ def write_formats(
 
 
 def finish_bundle(
-    experiment: Experiment, run: Run, dataset: Dataset, tell: Callable[[str], None]
+    experiment: Experiment,
+    run: Run,
+    dataset: Dataset,
+    console: Console,
+    warn: Callable[[str], None],
 ) -> None:
     """Bring the bundle of a finished run up to date with its experiment: formats and licence.
 
@@ -93,17 +100,28 @@ def finish_bundle(
         experiment: the run's experiment.
         run: the run's folder, with a bundle.
         dataset: the run's dataset.
-        tell: called with a line for each format that was made, or cannot be.
+        console: gets a line for each format that was made, or cannot be.
+        warn: called with one line if it fails.
     """
+
+    def finish() -> None:
+        for line in _finish(experiment, run, dataset):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    attempt("formats of the model", finish, warn)
+
+
+def _finish(experiment: Experiment, run: Run, dataset: Dataset) -> list[str]:
     bundle = load_bundle(run.bundle)
     names = [name for name in _wanted(experiment, bundle) if not _has(bundle, name)]
+    lines = []
     if names:
         test = dataset.splits["TEST"]
         checks = real_images(test.images, test.labels, bundle.record.preprocessing.scale)
-        for line in write_formats(run.bundle, run.bundle, bundle, names, checks):
-            tell(line)
+        lines = write_formats(run.bundle, run.bundle, bundle, names, checks)
     if facts_of(bundle.record).licence != experiment.licence:
         rewrite(run.bundle, run.bundle, {}, {"licence": experiment.licence}, card)
+    return lines
 
 
 def _wanted(experiment: Experiment, bundle: Bundle) -> Sequence[str]:

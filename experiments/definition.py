@@ -16,8 +16,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.experiments.callbacks.named import CallbackName
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
-from shiftsearch.experiments.export_settings import Export
+from shiftsearch.experiments.export_settings import Export, Licence
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.overrides import cause
 from shiftsearch.experiments.run_folder import beside, user_path
@@ -89,13 +90,15 @@ class Experiment(Section):
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
     export: Export = Export()
-    licence: Annotated[str, Field(max_length=200)] = ""
+    licence: Licence = ""
     """The licence of the exported model, in one line, such as CC-BY-4.0."""
     objectives: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """The objective, maximised, chooses the winner; the costs after it are minimised."""
     constraints: Limits = Limits()
     """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
+    callbacks: Annotated[tuple[CallbackName, ...], Field(strict=False)] = ()
+    """Classes that hear what happens in the search."""
 
     @field_validator("network")
     @classmethod
@@ -103,13 +106,6 @@ class Experiment(Section):
         if name is not None and re.fullmatch(OWN_NAME, name) is None:
             raise ValueError("must be MODULE:FUNCTION, as in my_package.my_module:build")
         return name
-
-    @field_validator("licence")
-    @classmethod
-    def _is_one_line(cls, text: str) -> str:
-        if not text.isprintable():
-            raise ValueError("must be one line of printable text")
-        return text
 
     def search_space(self) -> Space:
         """The parsed `space`, with the own network if there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shiftsearch.experiments.sections import Section
 from shiftsearch.model.frozen import OneOf
@@ -16,6 +16,15 @@ MODELS = ("auto", "replicate", "single", "soup", "interpolation", "ensemble")
 
 FORMATS = ("onnx", "pt2")
 """Those of `model.formats`."""
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Licence = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 
 
 class Export(Section):

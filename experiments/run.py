@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +19,8 @@ from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.bundle_formats import finish_bundle
+from shiftsearch.experiments.callbacks.hearing import Hearing
+from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
@@ -93,12 +94,15 @@ def search(
         fit(experiment, [this_machine()])
     else:
         check_address(address)
+    callbacks = made(experiment.callbacks)
     dataset, warnings = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
+        found = _Search(experiment, run, dataset, meter, console, address, command, warnings)
+        with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
+            return found(hearing)
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -124,12 +128,10 @@ class _Search:
         self.reasons, self.warnings = list[str](), list(warnings)
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
-        self.precision = Precision(self.study.formats, self._warn)
+        self.precision = Precision(self.study.formats, self.warn)
+        until = experiment.until_converged
         self.phases = Phases(
-            self.study,
-            self._retraining,
-            experiment.retrain,
-            until_converged=experiment.until_converged,
+            self.study, self._retraining, experiment.retrain, until_converged=until
         )
         self._as_steered()
         self.board = Board(
@@ -142,7 +144,8 @@ class _Search:
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
-    def __call__(self) -> int:
+    def __call__(self, hearing: Hearing) -> int:
+        self.hearing = hearing
         with Heartbeat(self.run.status, self.board):
             try:
                 code = self._work()
@@ -166,6 +169,7 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        self.hearing.begun(run.folder, self.experiment.model_dump(mode="json"))
         if self.experiment.network is not None:
             found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
@@ -207,11 +211,10 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
-        tell = partial(self.console.print, soft_wrap=True, highlight=False, markup=False)
-        finish = partial(finish_bundle, self.experiment, run, self.dataset, tell)
-        attempt("formats of the model", finish, warn)
+        finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
+        self.hearing.concluded(run.folder, result)
         return DONE
 
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
@@ -244,7 +247,7 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                heard: list[Listener] = [progress, log, self.precision]
+                heard: list[Listener] = [progress, log, self.precision, self.hearing]
                 run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
                 self.precision.settle()
 
@@ -278,7 +281,7 @@ class _Search:
             self.board.want(self.experiment.trials)
             self.board.stopping(self.study.ending.reason)
 
-    def _warn(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
         """Print a warning now, and keep it for `result.json`."""
         self.warnings.append(warning)
         warner(self.console)(warning)

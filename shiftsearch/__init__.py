@@ -21,6 +21,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from shiftsearch.experiments.callbacks.callback import Callback
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from shiftsearch.model.bundle import Bundle
 
-__all__ = ["Model", "Run", "SearchEnded", "load", "run_search"]
+__all__ = ["Callback", "Model", "Run", "SearchEnded", "load", "run_search"]
 
 
 def load(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.bundle_formats import finish_bundle
@@ -70,9 +72,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def finish(run: Run, dataset: Dataset, **raw: Any) -> list[str]:
-    told: list[str] = []
-    finish_bundle(build(raw, "tests"), run, dataset, told.append)
-    return told
+    console, warned = Console(file=StringIO(), width=200), list[str]()
+    finish_bundle(build(raw, "tests"), run, dataset, console, warned.append)
+    assert isinstance(console.file, StringIO)
+    return [*console.file.getvalue().splitlines(), *warned]
 
 
 def test_every_format_can_be_asked_for() -> None:
@@ -116,3 +119,14 @@ def test_another_licence_gets_into_bundle_and_card(
     record = json.loads((run.bundle / "bundle.json").read_text())
     assert record["model"]["licence"] == "Our own, 2026"
     assert "| licence | Our own, 2026 |" in (run.bundle / "README.md").read_text()
+
+
+def test_a_failure_is_one_line_and_costs_nothing(
+    run: Run, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError("no\nspace")
+
+    monkeypatch.setattr("shiftsearch.experiments.bundle_formats.made_formats", failing)
+    (line,) = finish(run, tiny_dataset, export={"formats": ["onnx"]})
+    assert line.endswith("OSError: no space")
