@@ -11,17 +11,15 @@ import pytest
 from rich.console import Console
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.export_settings import FORMATS as NAMES
 from shiftsearch.experiments.outcome.card import card
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle_facts import Parity
-from shiftsearch.model.export import save_bundle
 from shiftsearch.model.formats import FORMATS
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.parity import Outcome
-from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit
 
@@ -33,22 +31,7 @@ def run(tiny_dataset: Dataset, tmp_path: Path) -> Run:
 
 
 def save(run: Run, dataset: Dataset, model: dict[str, Any]) -> None:
-    weights = random_weights(0, len(dataset.classes), dataset.image_size)
-    save_bundle(
-        run.bundle,
-        weights=weights,
-        baseline_weights=weights,
-        dataset=dataset,
-        hyperparameters=Hyperparameters(),
-        protocol=Protocol(),
-        metrics=[],
-        versions={},
-        seed=0,
-        number=0,
-        replicate=0,
-        model=model,
-        card=card,
-    )
+    save_untrained(run.bundle, dataset, model=model, card=card)
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model import parity
 from shiftsearch.model.device import Device
-from shiftsearch.model.export import rewrite, save_bundle
+from shiftsearch.model.export import rewrite
 from shiftsearch.model.formats import FORMATS
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.parity import (
     PER_CLASS,
@@ -26,7 +26,6 @@ from shiftsearch.model.parity import (
     real_images,
     written,
 )
-from tests.experiments.stored_networks import random_weights
 
 SLOW = "torch's exporters take seconds to import, and seconds for each model"
 pytestmark = [pytest.mark.unit, pytest.mark.slow(reason=SLOW)]
@@ -47,29 +46,11 @@ print(json.dumps(session.get_modelmeta().custom_metadata_map))
 """
 
 
-def made(folder: Path, dataset: Dataset, **values: str | bool) -> Path:
-    weights = random_weights(1, len(dataset.classes), dataset.image_size)
-    save_bundle(
-        folder,
-        weights=weights,
-        baseline_weights=weights,
-        dataset=dataset,
-        hyperparameters=Hyperparameters.from_flat(dict(values)),
-        protocol=Protocol(),
-        metrics=[],
-        versions={"torch": "2"},
-        seed=0,
-        number=0,
-        replicate=0,
-    )
-    return folder
-
-
 def test_formats_give_the_probabilities_of_the_bundle(
     small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    folder = made(tmp_path / "best", small_dataset, **STEPS)
+    folder = save_untrained(tmp_path / "best", small_dataset, STEPS)
     test = small_dataset.splits["TEST"]
     raw = raw_images(test.images, "uint8")
     bundle = load_bundle(folder)
@@ -104,7 +85,7 @@ def test_formats_give_the_probabilities_of_the_bundle(
 def test_a_format_that_differs_is_not_used(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = load_bundle(made(tmp_path / "best", small_dataset))
+    bundle = load_bundle(save_untrained(tmp_path / "best", small_dataset))
     pt2 = FORMATS["pt2"]
     wrong = replace(pt2, run=lambda c, i: pt2.run(c, i) + np.float32(2e-4))
     fails = replace(pt2, make=lambda *_: pt2.make(None, None, {}))  # type: ignore[arg-type]
@@ -132,7 +113,7 @@ def test_images_are_given_on_the_scale_of_the_model(scale: str) -> None:
 def test_images_are_made_for_a_bundle_without_its_data(
     small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    checks = made_images(load_bundle(made(tmp_path / "best", small_dataset)))
+    checks = made_images(load_bundle(save_untrained(tmp_path / "best", small_dataset)))
     assert (checks.images.shape, checks.images.dtype) == ((3 * PER_CLASS, 16, 16), np.uint8)
     assert not checks.real
     assert len(np.unique(checks.images, axis=0)) == 3 * PER_CLASS
