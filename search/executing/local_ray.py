@@ -13,6 +13,7 @@ import os
 import resource
 import secrets
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from shiftsearch.search.executing.faults import EnvironmentFault, first_line
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % of the memory
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MiB
-_SOCKET_BYTES = 107
+_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _FEW_FILES = 1024
 _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
@@ -112,7 +113,9 @@ def _folder(environment: Mapping[str, str]) -> Path:
     for parent in map(Path, _SHORT_FOLDERS):
         folder = parent / "ray"
         if os.access(folder if folder.exists() else parent, os.W_OK | os.X_OK):
-            _LOG.warning("%s; using %s instead", problem, folder)
+            # TMPDIR is as long on every Mac, so this is no news to its owner.
+            level = logging.WARNING if name == "RAY_TMPDIR" else logging.INFO
+            _LOG.log(level, "%s; using %s instead", problem, folder)
             return folder
     raise EnvironmentFault(f"{problem}; set RAY_TMPDIR to a path of at most {most - 4} bytes")
 
