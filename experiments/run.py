@@ -23,6 +23,7 @@ from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
+from shiftsearch.experiments.doctor.preflight import preflight
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
@@ -77,15 +78,13 @@ def search(
         The exit code.
 
     Raises:
-        data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
-            written.
+        data.dataset.DataError: the data is wrong or does not fit; nothing is written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
-        search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
-        search.study.stored_study.StudyDamaged: the study's journal cannot be read.
+        search.study.stored_study.StudyMismatch, StudyDamaged: another identity; damaged journal.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
-        experiments.exits.Interrupted: the machine stopped a begun run; the command continues it.
+        experiments.exits.Interrupted: the machine cannot do it now; the command continues the run.
     """
     run = Run(folder)
     run.refuse_other_content()
@@ -93,13 +92,14 @@ def search(
         fit(experiment, [this_machine()])
     else:
         check_address(address)
+    first = preflight(folder, address)
     callbacks = made(experiment.callbacks)
-    dataset, warnings = load_data(experiment)
+    dataset, said = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        found = _Search(experiment, run, dataset, meter, console, address, command, warnings)
+        found = _Search(experiment, run, dataset, meter, console, address, command, first + said)
         with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
             return found(hearing)
     except OSError as error:

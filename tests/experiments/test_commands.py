@@ -24,6 +24,7 @@ from shiftsearch.data.dataset import SPLITS, Dataset
 from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.image_folder import read_folder
 from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
@@ -39,7 +40,7 @@ from shiftsearch.model.protocol import build
 from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
-from tests.experiments.stored_networks import random_weights, retrained
+from tests.experiments.stored_networks import retrained
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = pytest.mark.integration

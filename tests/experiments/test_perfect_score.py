@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.results import STAGES
@@ -23,7 +24,7 @@ from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.search.executing.jobs import Job
-from tests.experiments.stored_networks import always, random_weights
+from tests.experiments.stored_networks import always
 
 pytestmark = pytest.mark.integration
 

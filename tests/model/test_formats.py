@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model import formats
 from shiftsearch.model.device import Device
-from shiftsearch.model.export import save_bundle
 from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
-from tests.experiments.stored_networks import random_weights
 
 SLOW = "torch's exporters take seconds to import, and seconds for each model"
 pytestmark = [pytest.mark.unit, pytest.mark.slow(reason=SLOW)]
@@ -39,29 +37,11 @@ print(json.dumps(session.get_modelmeta().custom_metadata_map))
 """
 
 
-def made(folder: Path, dataset: Dataset, **values: str | bool) -> Path:
-    weights = random_weights(1, len(dataset.classes), dataset.image_size)
-    save_bundle(
-        folder,
-        weights=weights,
-        baseline_weights=weights,
-        dataset=dataset,
-        hyperparameters=Hyperparameters.from_flat(dict(values)),
-        protocol=Protocol(),
-        metrics=[],
-        versions={"torch": "2"},
-        seed=0,
-        number=0,
-        replicate=0,
-    )
-    return folder
-
-
 def test_formats_give_the_probabilities_of_the_bundle(
     small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    folder = made(tmp_path / "best", small_dataset, **STEPS)
+    folder = save_untrained(tmp_path / "best", small_dataset, STEPS)
     test = small_dataset.splits["TEST"]
     chosen = some_of_each_class(test.labels)
     raw = raw_images(test.images, "uint8")
@@ -90,7 +70,7 @@ def test_formats_give_the_probabilities_of_the_bundle(
 def test_a_format_that_differs_is_not_written(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made(tmp_path / "best", small_dataset)
+    folder = save_untrained(tmp_path / "best", small_dataset)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     test = small_dataset.splits["TEST"]
     images = raw_images(test.images, "uint8")[some_of_each_class(test.labels)]

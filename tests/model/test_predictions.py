@@ -15,13 +15,11 @@ from PIL import Image
 
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.scale import Scale
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
-from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.predictions import Prediction, Remarks, predictions
 
 pytestmark = pytest.mark.unit
@@ -32,25 +30,9 @@ Save = Callable[..., Bundle]
 @pytest.fixture
 def save(tmp_path: Path, small_dataset: Dataset) -> Save:
     """Saves and loads a bundle with random weights for `small_dataset` or another of 16x16."""
-    network = allocate(3, (16, 16))
-    initialise(network, torch.Generator().manual_seed(1))
-    weights = network.state_dict()
 
     def save(dataset: Dataset = small_dataset, **values: Any) -> Bundle:
-        save_bundle(
-            tmp_path / "best",
-            weights=weights,
-            baseline_weights=weights,
-            dataset=dataset,
-            hyperparameters=Hyperparameters.from_flat(values),
-            protocol=Protocol(),
-            metrics=[],
-            versions={},
-            seed=0,
-            number=0,
-            replicate=0,
-        )
-        return load_bundle(tmp_path / "best")
+        return load_bundle(save_untrained(tmp_path / "best", dataset, values))
 
     return save
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.outcome.kept import weights_kept, weights_of
 from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.result_rows import rows_of
@@ -37,7 +38,7 @@ from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Entry, Store, open_store
-from tests.experiments.stored_networks import always, random_weights, retrained
+from tests.experiments.stored_networks import always, retrained
 from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
