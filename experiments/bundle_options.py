@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shiftsearch.experiments.common_options import Commands, add_bundle, add_network
+from shiftsearch.experiments.reading_options import add_names
 from shiftsearch.experiments.run_folder import user_path
 
 
@@ -59,6 +60,7 @@ def add_bundle_commands(commands: Commands) -> None:
         metavar="SPLIT",
         help="evaluate only this split (repeatable); the folder may then lack the others",
     )
+    add_names(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")

@@ -25,6 +25,7 @@ from shiftsearch.experiments.run_folder import beside, user_path
 from shiftsearch.experiments.sections import (
     BudgetRequest,
     Failures,
+    Images,
     ResourceRequest,
     Section,
     Synthetic,
@@ -60,8 +61,8 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
     data: str = "synthetic"
-    """A folder in the layout of `data.image_folder`, `synthetic`, or `required`: `--data` gives
-    the folder."""
+    """A folder as `data.cache` opens it, `synthetic`, or `required`: `--data` gives the folder."""
+    images: Images = Images()
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Number of complete or pruned trials to reach; the first is the reference configuration."""

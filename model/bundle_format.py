@@ -13,11 +13,12 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
+from shiftsearch.data.fitting import Aspect
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.scale import Bits, Scale
 from shiftsearch.model.architecture import REFERENCE
-from shiftsearch.model.frozen import Frozen
+from shiftsearch.model.frozen import Frozen, Neutral
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol, Value
 from shiftsearch.model.recorded_network import RECORDED, RecordedNetwork, Side, of_its_kind
 
@@ -60,6 +61,8 @@ class Preprocessing(PreprocessingHyperparameters):
     by 255 if it holds a value above 1."""
     bits: Bits = 16
     """Significant bits of 16-bit gray PNG files."""
+    aspect: Annotated[Aspect, Neutral("stretch")] = "stretch"
+    """What is done to images of another aspect ratio; bundles of earlier versions distort them."""
 
 
 class DivisionRecord(Frozen):

@@ -121,6 +121,7 @@ def save_bundle(
             size=dataset.image_size,
             scale=dataset.scale,
             bits=dataset.bits,
+            aspect=dataset.aspect,
             **hyperparameters.preprocessing.content(),
         ),
         classes=dataset.classes,

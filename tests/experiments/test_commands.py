@@ -164,6 +164,28 @@ def test_evaluate_takes_a_folder_of_one_split_and_counts_its_looks(
         assert capsys.readouterr().err.startswith(line)
 
 
+def test_evaluate_reads_pictures_in_folders_of_other_names(
+    bundle: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the images that the model was trained on, so the numbers are the run's own."""
+    others = dict(zip(SPLITS, ("day", "dusk", "night"), strict=True))
+    for path in tiny_folder.rglob("*.npy"):
+        split, label, name = path.relative_to(tiny_folder).parts
+        picture = tmp_path / "pictures" / others[split] / label / f"{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.load(path)).save(picture)
+    command = ["evaluate", str(bundle), str(tmp_path / "pictures"), "--json"]
+    assert main(command) == WRONG_INPUT
+    assert "--train NAME --tune NAME --target NAME" in capsys.readouterr().err
+    names = ["--train", "day", "--tune", "dusk", "--target", "night"]
+    assert main([*command, *names]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+
+
 def test_evaluate_s_table_holds_every_row_and_says_that_it_looked(
     bundle: Path,
     tiny_folder: Path,
@@ -244,7 +266,9 @@ def test_data_import_makes_a_folder_of_the_pictures(
             Image.fromarray(image).save(picture)
     source, target = str(tmp_path / "pictures"), str(tmp_path / "images")
     Image.new("L", (20, 20)).save(tmp_path / "pictures" / "TRAIN" / "dog" / "two.png")
-    assert main(["data", "import", source, target, "--size", "20"]) == 0
+    assert main(["data", "check", source]) == 0
+    assert "20x20 pixels" in capsys.readouterr().out
+    assert main(["data", "import", source, target]) == 0
     done, warning = capsys.readouterr().out.splitlines()
     assert done.startswith(f"{target}: 7 images of 20x20 pixels in 2 classes")
     assert warning.startswith("warning: blank images (a single value): 1: ")
