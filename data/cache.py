@@ -1,9 +1,9 @@
 """Packs: a dataset in a few plain .npy files that memory-map, so small files are read once.
 
-A pack is a folder with `pack.json` and two .npy files for each split, three if its images have
-weights; nothing in it is pickled. `open_dataset` keeps one for each dataset folder in
-$SHIFTSEARCH_CACHE, else in $XDG_CACHE_HOME/shiftsearch, else in ~/.cache/shiftsearch. Runs keep
-their own for their workers.
+A pack is a folder with `pack.json` and two to four .npy files for each split: images and labels,
+and weights and names of files if there are any. Nothing in it is pickled. `open_dataset` keeps one
+for each dataset folder in $SHIFTSEARCH_CACHE, else in $XDG_CACHE_HOME/shiftsearch, else in
+~/.cache/shiftsearch. Runs keep their own for their workers.
 
 `open_dataset` compares the relative path, size and modification time (ns) of every entry of the
 dataset folder, so it notices a changed, added or removed file. It does not notice a change that
@@ -27,29 +27,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
-from shiftsearch.data.image_folder import read_scan
+from shiftsearch.data.fitting import DEFAULT_ASPECT
+from shiftsearch.data.image_file import SUFFIXES
 from shiftsearch.data.os_errors import said
+from shiftsearch.data.picture_folder import read_any, suffixes_in
 from shiftsearch.data.publishing import save_array, written_beside
+from shiftsearch.data.reading import AS_IT_IS, Reading, split_folders
 from shiftsearch.data.scale import FULL_BITS, SCALES
 from shiftsearch.data.scan import scan_folder
 
 FORMAT = 1
 _RECORD = "pack.json"
+_OPTIONAL = {"weights": "weighted", "files": "with_files"}
+"""Fields of a split that it may lack, and the lists in the record of the splits that have them."""
 
 
 def open_dataset(
-    path: Path, cache: Path | None = None, splits: tuple[str, ...] = SPLITS
+    path: Path,
+    cache: Path | None = None,
+    splits: tuple[str, ...] = SPLITS,
+    how: Reading = AS_IT_IS,
 ) -> tuple[Dataset, list[str]]:
     """Read a dataset folder, or open the pack of an earlier read if nothing changed since.
+
+    A folder without any .npy file is read as one of pictures, see `data.picture_folder`.
 
     If the cache cannot be read or written, there is a warning and no error. The pack of an earlier
     state of the folder is removed.
 
     Args:
-        path: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
+        path: DIR/{TRAIN,TEST,TEST2}/<class>/*, of .npy files or of pictures.
         cache: folder for packs, instead of the one that the environment names.
         splits: the splits that are needed. If the folder lacks another one, only these are read,
             and not packed.
+        how: the names of the splits, and how pictures are read.
 
     Returns:
         The dataset, memory-mapped if it was packed, and a line for each thing the user should
@@ -58,14 +69,30 @@ def open_dataset(
     Raises:
         DataError: `path` holds no valid dataset.
     """
-    if not all((path / name).is_dir() for name in SPLITS):
-        return read_scan(scan_folder(path, splits=splits))
-    scan = scan_folder(path)
-    key = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=8).hexdigest()
+    dataset, warnings = _open(path, cache, splits, how)
+    if how.size not in (None, dataset.image_size):
+        wanted, found = ("x".join(map(str, size)) for size in (how.size, dataset.image_size))
+        rule = f"which are read as they are, but the size {wanted} is asked for"
+        raise DataError([f"{path}: holds .npy files of {found} pixels, {rule}"])
+    return dataset, warnings
+
+
+def _open(
+    path: Path, cache: Path | None, splits: tuple[str, ...], how: Reading
+) -> tuple[Dataset, list[str]]:
+    names = split_folders(path, how, splits)
+    suffixes = suffixes_in(path, names)
+    if not all((path / name).is_dir() for name in names.values()):
+        return read_any(scan_folder(path, suffixes, splits, names), how)
+    scan = scan_folder(path, suffixes, names=names)
+    place = os.fsencode(path.resolve())
+    if suffixes == SUFFIXES:  # read in another way, it is another dataset
+        place += repr((how.size, how.aspect, how.bits)).encode()
+    key = hashlib.blake2b(place, digest_size=8).hexdigest()
     try:
         folder = cache or _cache_folder()
     except RuntimeError as error:
-        dataset, warnings = read_scan(scan)
+        dataset, warnings = read_any(scan, how)
         return dataset, [*warnings, f"no cache, so every start reads all files: {error}"]
     pack = folder / f"{key}-{scan.signature}"
     try:
@@ -74,7 +101,7 @@ def open_dataset(
             return dataset, warnings
     except DataError:
         pass  # no pack yet, or a damaged one: it is made anew
-    dataset, warnings = read_scan(scan)
+    dataset, warnings = read_any(scan, how)
     try:
         _write_pack(dataset, pack, warnings)
         for old in folder.glob(f"{key}-*"):
@@ -123,21 +150,27 @@ def keep_pack(dataset: Dataset, folder: Path) -> None:
 
 
 def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
+    optional = {
+        listed: [name for name in SPLITS if getattr(dataset.splits[name], kind) is not None]
+        for kind, listed in _OPTIONAL.items()
+    }
     record = {
         "format": FORMAT,
         "digest": dataset.digest,
         "classes": dataset.classes,
         "scale": dataset.scale,
         "bits": dataset.bits,
+        "aspect": dataset.aspect,
         "warnings": warnings,
-        "weighted": [name for name in SPLITS if dataset.splits[name].weights is not None],
+        **optional,
     }
     with written_beside(folder) as beside:
         for name in SPLITS:
             save_array(beside / f"{name}.images.npy", dataset.splits[name].images)
             save_array(beside / f"{name}.labels.npy", dataset.splits[name].labels)
-            if (weights := dataset.splits[name].weights) is not None:
-                save_array(beside / f"{name}.weights.npy", weights)
+            for kind, listed in _OPTIONAL.items():
+                if name in optional[listed]:
+                    save_array(beside / f"{name}.{kind}.npy", getattr(dataset.splits[name], kind))
         (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             with path.open("rb") as file:
@@ -169,7 +202,6 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             raise DataError(
                 [f"{folder}: is a pack of format {record['format']}, but must be of {FORMAT}"]
             )
-        weighted = record.get("weighted", ())  # absent in the pack of an older run
 
         def part(name: str, kind: str) -> NDArray[Any]:
             file = folder / f"{name}.{kind}.npy"
@@ -180,7 +212,12 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             name: Split(
                 part(name, "images"),
                 part(name, "labels"),
-                part(name, "weights") if name in weighted else None,
+                # A list is absent in the pack of an older run.
+                **{
+                    kind: part(name, kind)
+                    for kind, listed in _OPTIONAL.items()
+                    if name in record.get(listed, ())
+                },
             )
             for name in SPLITS
         }
@@ -188,7 +225,8 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
         if scale not in (None, *SCALES):
             raise ValueError(f"scale is {scale!r}, but must be one of {SCALES}")
         bits = record.get("bits", FULL_BITS)
-        dataset = Dataset(tuple(record["classes"]), splits, record["digest"], scale, bits)
+        aspect = record.get("aspect", DEFAULT_ASPECT)
+        dataset = Dataset(tuple(record["classes"]), splits, record["digest"], scale, bits, aspect)
         return dataset, list(record["warnings"])
     except DataError:
         raise

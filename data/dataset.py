@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.scale import FULL_BITS, Bits, Scale
 from shiftsearch.data.weights import mean_one
@@ -30,19 +31,23 @@ class Split:
         images: [N, H, W] uint8 in 0..255 or float32 in 0..1; may be memory-mapped, read-only.
         labels: [N] int64, positions in the dataset's `classes`.
         weights: [N] float64 >= 0, weights of the images in training; None if they have none.
+        files: [N] bytes, names of the images' files in the dataset's folder, as the file system
+            has them; None if they are not known. They are not part of the digest.
     """
 
     images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     weights: NDArray[np.float64] | None = None
+    files: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The images, labels and weights at `indices` ([n] int64), in that order."""
+        """The images at `indices` ([n] int64), in that order, with all that is known of them."""
         weights = None if self.weights is None else self.weights[indices]
-        return Split(self.images[indices], self.labels[indices], weights)
+        files = None if self.files is None else self.files[indices]
+        return Split(self.images[indices], self.labels[indices], weights, files)
 
     def digest(self) -> str:
         """Hex digest over dtype, shape, images, labels and weights; 32 characters."""
@@ -87,6 +92,8 @@ class Dataset:
             themselves. It is not part of the digest.
         bits: significant bits of the 16-bit PNG files that the images were imported from. It is
             not part of the digest.
+        aspect: what is done to images of another aspect ratio, see `data.fitting`. It is not part
+            of the digest.
     """
 
     classes: tuple[str, ...]
@@ -94,6 +101,7 @@ class Dataset:
     digest: str = field(default="")
     scale: Scale | None = None
     bits: Bits = FULL_BITS
+    aspect: Aspect = DEFAULT_ASPECT
 
     def __post_init__(self) -> None:
         if self.scale is None:

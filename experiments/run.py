@@ -18,9 +18,13 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.bundle_formats import finish_bundle
+from shiftsearch.experiments.callbacks.hearing import Hearing
+from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
+from shiftsearch.experiments.doctor.preflight import preflight
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
@@ -75,15 +79,13 @@ def search(
         The exit code.
 
     Raises:
-        data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
-            written.
+        data.dataset.DataError: the data is wrong or does not fit; nothing is written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
-        search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
-        search.study.stored_study.StudyDamaged: the study's journal cannot be read.
+        search.study.stored_study.StudyMismatch, StudyDamaged: another identity; damaged journal.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
-        experiments.exits.Interrupted: the machine stopped a begun run; the command continues it.
+        experiments.exits.Interrupted: the machine cannot do it now; the command continues the run.
     """
     run = Run(folder)
     run.refuse_other_content()
@@ -91,12 +93,16 @@ def search(
         fit(experiment, [this_machine()])
     else:
         check_address(address)
-    dataset, warnings = load_data(experiment)
+    first = preflight(folder, address)
+    callbacks = made(experiment.callbacks)
+    dataset, said = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
+        found = _Search(experiment, run, dataset, meter, console, address, command, first + said)
+        with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
+            return found(hearing)
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -122,12 +128,10 @@ class _Search:
         self.reasons, self.warnings = list[str](), list(warnings)
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
-        self.precision = Precision(self.study.formats, self._warn)
+        self.precision = Precision(self.study.formats, self.warn)
+        until = experiment.until_converged
         self.phases = Phases(
-            self.study,
-            self._retraining,
-            experiment.retrain,
-            until_converged=experiment.until_converged,
+            self.study, self._retraining, experiment.retrain, until_converged=until
         )
         self._as_steered()
         self.board = Board(
@@ -140,7 +144,8 @@ class _Search:
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
-    def __call__(self) -> int:
+    def __call__(self, hearing: Hearing) -> int:
+        self.hearing = hearing
         with Heartbeat(self.run.status, self.board):
             try:
                 code = self._work()
@@ -164,6 +169,7 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        self.hearing.begun(run.folder, self.experiment.model_dump(mode="json"))
         if self.experiment.network is not None:
             found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
@@ -205,8 +211,10 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
+        self.hearing.concluded(run.folder, result)
         return DONE
 
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
@@ -239,7 +247,7 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                heard: list[Listener] = [progress, log, self.precision]
+                heard: list[Listener] = [progress, log, self.precision, self.hearing]
                 run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
                 self.precision.settle()
 
@@ -273,7 +281,7 @@ class _Search:
             self.board.want(self.experiment.trials)
             self.board.stopping(self.study.ending.reason)
 
-    def _warn(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
         """Print a warning now, and keep it for `result.json`."""
         self.warnings.append(warning)
         warner(self.console)(warning)

@@ -94,6 +94,10 @@ class Run:
         """The exported model."""
         return self.folder / "best"
 
+    def exported(self, number: int) -> Path:
+        """Where `export --trial NUMBER` writes unless another folder is given."""
+        return self.folder / f"trial-{number}"
+
     @property
     def looks(self) -> Path:
         """The list of all looks at the held-out part."""
@@ -116,8 +120,13 @@ class Run:
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard's event files, one folder per job."""
+        """TensorBoard's event files, one folder per job: those that are shown first."""
         return self.folder / "tensorboard"
+
+    @property
+    def every_tensorboard(self) -> Path:
+        """The other folders of event files, and a link to those that are shown first."""
+        return self.folder / "tensorboard-all"
 
     @property
     def commands(self) -> Path:
