@@ -19,7 +19,7 @@ from shiftsearch.data.problems import named
 from shiftsearch.data.reading import Reading, split_folders
 from shiftsearch.data.scan import scan_folder
 from shiftsearch.experiments.analysis.suggestion import Measures, measure_splits, suggested
-from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.inputs import refuse_misfits
 from shiftsearch.model.hyperparameters import Protocol
 
@@ -76,7 +76,7 @@ def survey(folder: Path, how: Reading) -> Survey:
         size, why_size = chosen_size(_sizes(folder, names))
         how = replace(how, size=size)
     dataset, warnings = open_dataset(folder, how=how)
-    refuse_misfits(Experiment(), dataset)  # such as a TEST2 of one image, which has no two parts
+    refuse_misfits(build({}, "defaults"), dataset)  # a TEST2 of one image has no two parts
     counts = check(dataset)
     found = [*warnings, *counts.warnings]
     measures = measure_splits(dataset, Protocol())
