@@ -19,6 +19,7 @@ from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.reading import Reading
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
+from shiftsearch.experiments.counts_view import say_counts
 from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
@@ -210,16 +211,7 @@ def data_check(options: Namespace, console: Console) -> int:
     """`shiftsearch data check`."""
     dataset, warnings = open_dataset(options.folder, how=reading_of(options))
     found = check(dataset)
-    table = Table("split", *dataset.classes, "all", title="images per class")
-    for split, counts in found.counts.items():
-        table.add_row(split, *map(str, counts), str(sum(counts)))
-    console.print(table)
-    console.print(found.summary)
-    for split, (low, high, effective) in found.weights.items():
-        console.print(
-            f"{split}: weights from {low:.3g} to {high:.3g} times their mean; they tell as much"
-            f" as {effective:.0f} of {sum(found.counts[split])} images of equal weight"
-        )
+    say_counts(console, found)
     for warning in [*warnings, *found.warnings]:
         console.print(f"warning: {warning}", style="yellow")
     return DONE

@@ -9,6 +9,7 @@ from shiftsearch.experiments.bundle_options import add_bundle_commands
 from shiftsearch.experiments.common_options import Commands
 from shiftsearch.experiments.data_options import add_data_commands
 from shiftsearch.experiments.doctor_options import add_doctor
+from shiftsearch.experiments.init_options import add_init
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_options import (
     add_inspection,
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         metavar="COMMAND", help="`shiftsearch COMMAND --help` has its options"
     )
+    add_init(commands)
     add_search(commands)
     add_doctor(commands)
     add_inspection(commands)

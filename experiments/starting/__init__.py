@@ -1,0 +1,1 @@
+"""`shiftsearch init`: an experiment file that fits a person's own images."""
