@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-_SOCKET_BYTES = 107
+_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 class SessionFolder(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from shiftsearch.data.dataset import Dataset, Split
+from shiftsearch.data.fitting import ASPECTS, Aspect, fitted
 from shiftsearch.data.scale import Scale
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
@@ -117,14 +119,16 @@ def test_a_bad_file_does_not_keep_others_from_being_predicted(
     assert remarks.read == 3
 
 
+@pytest.mark.parametrize("aspect", ASPECTS)
 def test_another_size_is_resized_alike_in_every_format_and_told(
-    save: Save, device: Device, tmp_path: Path
+    save: Save, device: Device, tmp_path: Path, small_dataset: Dataset, aspect: Aspect
 ) -> None:
-    bundle = save()
+    """As the images that the model was trained on were."""
+    bundle = save(replace(small_dataset, aspect=aspect))
     image = np.random.default_rng(0).integers(256, size=(40, 24), dtype=np.uint8)
     np.save(tmp_path / "a.npy", image)
     Image.fromarray(image).save(tmp_path / "b.png")
-    small = np.asarray(Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR))
+    small = fitted(image, (16, 16), aspect)
     np.save(tmp_path / "c.npy", small)
     Image.fromarray(small[:6, :5]).save(tmp_path / "d.png")
     np.save(tmp_path / "e.npy", small[:6, :5])
@@ -134,8 +138,20 @@ def test_another_size_is_resized_alike_in_every_format_and_told(
     np.testing.assert_allclose([a, b, d], [c, c, e], rtol=1e-5, atol=1e-7)
     assert np.abs(c - d).max() > 1e-4
     (line,) = remarks.lines(bundle)
-    assert "16x16" in line
-    assert f"4 of 5: {files[0]}, {files[1]}, {files[3]} and 1 more" in line
+    assert f"16x16: 4 of 5: {files[0]}, {files[1]}, {files[3]} and 1 more; of another" in line
+    assert f"(aspect {aspect};" in line
+
+
+def test_a_bundle_of_an_earlier_version_distorts(
+    save: Save, device: Device, tmp_path: Path
+) -> None:
+    save()
+    record = tmp_path / "best" / "bundle.json"
+    content = json.loads(record.read_text())
+    del content["preprocessing"]["aspect"]
+    record.write_text(json.dumps(content))
+    bundle = load_bundle(tmp_path / "best")
+    assert bundle.record.preprocessing.aspect == "stretch"
 
 
 def test_transparent_pictures_are_told(save: Save, device: Device, tmp_path: Path) -> None:
