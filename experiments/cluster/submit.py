@@ -1,6 +1,6 @@
-"""Submit a command to a Ray cluster, show its output, and end with its exit code.
+r"""Submit a command to a Ray cluster, show its output, and end with its exit code.
 
-    python experiments/cluster/submit.py --address http://HEAD:8265 -- \\
+    python experiments/cluster/submit.py --address http://HEAD:8265 -- \
         shiftsearch search mine.yaml --data /shared/images --run /shared/runs/mine --address auto
 
 `ray job submit` itself ends with 0 or 1, and with 0 if the job was stopped. This script ends with
