@@ -69,6 +69,12 @@ await() {
   return "$code"
 }
 
+# Out of time, or stopped by a fault of a machine (75): the run goes on in the job's next turn.
+finish() {
+  [ "$1" -ne 75 ] || scontrol requeue "$SLURM_JOB_ID" || true
+  exit "$1"
+}
+
 if [ "${SYMMETRIC:-0}" = 1 ]; then
   # One command on all nodes; Ray waits for the others. It ends with `ray stop`, which also ends
   # your other Rays on these nodes: ask for whole nodes (--exclusive).
@@ -92,7 +98,7 @@ else
     rays+=($!)
   fi
   trap 'kill "${rays[@]}" 2>/dev/null || true; wait' EXIT
-  timeout 300 python3 - "$address" "$SLURM_JOB_NUM_NODES" <<'PYTHON'
+  timeout 300 python3 - "$address" "$SLURM_JOB_NUM_NODES" <<'PYTHON' &
 import logging
 import sys
 import time
@@ -108,14 +114,20 @@ while True:
 while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
     time.sleep(1)
 PYTHON
+  ready=$!
+  ended=0
+  wait -n "${rays[@]}" "$ready" || ended=$?
+  if [ "$signalled" = 1 ]; then
+    finish 75
+  elif [ "$ended" -ne 0 ] || kill -0 "$ready" 2>/dev/null; then
+    echo "Ray did not start on all $SLURM_JOB_NUM_NODES nodes within 300 s; see above" >&2
+    kill "$ready" 2>/dev/null || true
+    exit 1
+  fi
   "${search[@]}" &
   driver=$!
 fi
 
 code=0
 await || code=$?
-if [ "$code" -eq 75 ]; then
-  # Out of time, or stopped by a fault of a machine: the run goes on in the next turn.
-  scontrol requeue "$SLURM_JOB_ID" || true
-fi
-exit "$code"
+finish "$code"

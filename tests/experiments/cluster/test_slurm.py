@@ -20,9 +20,10 @@ STANDS_IN = {
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": '[ "$1" = show ] && printf "node-%s\\n" 1 2 || echo "scontrol $*" >> "$LOG"',
     "hostname": "echo 10.0.0.7 172.17.0.1",
-    "python3": "cat > /dev/null",  # waits for the nodes
+    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60',  # waits for the nodes
     "ray": """
         echo "ray $*" >> "$LOG"
+        [ "$CODE" != no-ray ] || exit 9
         trap 'kill $!; exit 0' TERM
         sleep 60 & wait""",
     "shiftsearch": """
@@ -101,6 +102,14 @@ def test_at_the_end_of_its_time_the_search_ends_in_order_and_is_queued_again(
     job.process.send_signal(signal.SIGTERM)  # as Slurm does with --signal=B:TERM
     assert job.end() == 75
     assert job.lines("scontrol") == ["scontrol requeue 4194303"]
+
+
+def test_without_ray_it_ends_and_is_not_queued_again(tmp_path: Path) -> None:
+    job = Job(tmp_path, "no-ray")
+    assert job.end() == 1
+    assert job.process.stderr is not None
+    assert b"Ray did not start on all 2 nodes" in job.process.stderr.read()
+    assert job.lines("shiftsearch") + job.lines("scontrol") == []
 
 
 def test_ports_of_jobs_do_not_meet_and_sockets_are_short(tmp_path: Path) -> None:
