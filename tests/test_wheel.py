@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.integration
 
 FLOORS = ("data", "model", "search", "experiments")
-LEFT_OUT = ("experiments/benchmarks", "experiments/examples")
+LEFT_OUT = ("experiments/benchmarks", "experiments/cluster", "experiments/examples")
 """Run from a checkout only."""
 
 
