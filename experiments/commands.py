@@ -6,9 +6,10 @@ import json
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -26,8 +27,8 @@ from shiftsearch.experiments.last_words import warner
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
-from shiftsearch.experiments.outcome.results import STAGES
-from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.outcome.results import STAGES, counts_of
+from shiftsearch.experiments.outcome.statistics import score_interval, wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import load_with
 from shiftsearch.experiments.reading_options import reading_of
@@ -42,9 +43,10 @@ from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run, read_json
 from shiftsearch.experiments.schema import experiment_schema
 from shiftsearch.experiments.wording import interval, percent
+from shiftsearch.model.bundle_facts import facts_of
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.objective import OBJECTIVES
+from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
@@ -193,18 +195,33 @@ def evaluate(options: Namespace, console: Console) -> int:
         of = {"configuration": f"trial {record.study.number}", "replicate": record.study.replicate}
         note_looks(run.looks, [{**of, "stage": s, "purpose": "evaluate"} for s in STAGES])
     rows = bundle.evaluate(dataset, device, splits)
+    beside = beside_accuracy(OBJECTIVES[facts_of(record).objective], counts_of(dataset))
+    for row in rows if beside else ():
+        row["scores"] = {score.name: _scored(score, row["confusion"]) for score in beside}
     if options.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return DONE
-    table = Table("fine-tuning", "split", "part", "n", "accuracy", "95 % interval", "reads as")
+    header = ("fine-tuning", "split", "part", "n", "accuracy", "95 % interval", "reads as")
+    table = Table(*header, *(score.title for score in beside))
     for row in rows:
         bounds = interval(wilson(row["accuracy"], row["n"]))
         cells = (str(row["n"]), percent(row["accuracy"]), bounds, row["label"])
-        table.add_row(row["stage"], row["split"], row["part"], *cells)
+        scores = row.get("scores", {}).values()
+        more = (f"{percent(s['value'])} {interval(s['interval'])}" for s in scores)
+        table.add_row(row["stage"], row["split"], row["part"], *cells, *more)
     console.print(table)
     if looked:
         console.print("this was one more look at the held-out part of TEST2")
     return DONE
+
+
+def _scored(score: Objective, confusion: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """A score of a confusion matrix, with its 95 % interval."""
+    matrix = np.array(confusion)
+    return {
+        "value": score.of_confusion(matrix),
+        "interval": list(score_interval(score.score, matrix)),
+    }
 
 
 def data_check(options: Namespace, console: Console) -> int:

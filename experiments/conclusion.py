@@ -156,8 +156,9 @@ class Conclusion:
         selection, *held_out = (
             scored.mean_correctness("after", i) for i in range(_SELECTION, len(parts))
         )
-        count = len(scored.candidate.results)
-        return judged(title, count, selection, held_out[0] if held_out else None).to_json()
+        count, label = len(scored.candidate.results), parts[_SELECTION].label("after")
+        there = held_out[0] if held_out else None
+        return judged(title, count, selection, there, label).to_json()
 
     def _beside(self) -> list[Objective]:
         return beside_accuracy(OBJECTIVES[self.experiment.objective], counts_of(self.dataset))

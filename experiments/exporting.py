@@ -10,6 +10,7 @@ from rich.console import Console
 
 from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.dataset import DataError
+from shiftsearch.data.reading import Reading
 from shiftsearch.experiments.bundle_formats import WrongFormat, wanted_formats, write_formats
 from shiftsearch.experiments.definition import DefinitionError, load
 from shiftsearch.experiments.exits import DONE
@@ -128,7 +129,9 @@ def _add(
 def _checks(bundle: Bundle, run: Run, data: Path | None) -> Checks:
     """Images for the comparison: of the given data, of the run's, or made ones."""
     if data is not None:
-        dataset, _ = open_dataset(data, splits=("TEST",))
+        how = bundle.record.preprocessing
+        reading = Reading(size=how.size, aspect=how.aspect, bits=how.bits)
+        dataset, _ = open_dataset(data, splits=("TEST",), how=reading)
         bundle.check_fits(dataset)
     elif run.pack.is_dir():
         dataset = open_pack(run.pack, bundle.record.dataset_digest)

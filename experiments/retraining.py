@@ -27,6 +27,7 @@ from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import counted, interval, one_line, percent
 from shiftsearch.model.device import choose_device
+from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.result import ProtocolResult
@@ -161,7 +162,7 @@ class _Again:
             self._say(f"replicate {replicate} failed: {one_line(reason)}")
         if not results:
             return True
-        self._say(f"trial {self.trial.number}, {_spread(candidate)}")
+        self._say(f"trial {self.trial.number}, {_spread(candidate, experiment.protocol)}")
         if self.options.held_out:
             self._say_held_out(experiment, dataset, candidate)
         return False
@@ -180,7 +181,8 @@ class _Again:
         parts = parts_of(dataset, experiment.protocol, device)
         scored = score(title, candidate, parts, self.run.store, dataset, device)
         selection, held_out = (scored.mean_correctness("after", i) for i in (1, 2))
-        row = judged(title, len(candidate.results), selection, held_out)
+        label = parts[1].label("after")
+        row = judged(title, len(candidate.results), selection, held_out, label)
         for line in honest_lines({"numbers": [row.to_json()]}):
             self._say(line)
         self._say(f"these were {len(looks)} more looks at the held-out part of TEST2")
@@ -226,14 +228,15 @@ def equal_weights(
     return True
 
 
-def _spread(candidate: Candidate) -> str:
+def _spread(candidate: Candidate, protocol: Protocol) -> str:
     """Mean, standard deviation and interval over the replicates, in words."""
     values, score = candidate.values, candidate.objective
     n = next(iter(candidate.results.values())).fine_tune.test2.n
     mean = sum(values) / len(values)
+    label = "selected on" if protocol.folds == 1 else "out of fold"
     text = (
         f"{counted(len(values), 'new replicate')}: {score.title} on TEST2's selection part "
-        f"(n = {n}, selected on) {percent(mean)}"
+        f"(n = {n}, {label}) {percent(mean)}"
     )
     if len(values) > 1:
         _, low, high = mean_interval(values)

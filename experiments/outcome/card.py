@@ -164,7 +164,9 @@ def _size(count: int) -> str:
 def _preprocessing(record: Record[Any]) -> list[str]:
     how = record.preprocessing
     taken = SCALES.get(how.scale, "floats in 0..255")
-    lines = [f"- Images are {taken}; `predict` resizes those of another size."]
+    lines = [
+        f"- Images are {taken}; `predict` fits those of another size (aspect ratio: {how.aspect})."
+    ]
     each = [how, *(member.preprocessing for member in record.members)]
     found = [
         [

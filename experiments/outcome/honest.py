@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from shiftsearch.experiments.outcome.statistics import difference_of, wilson
 from shiftsearch.experiments.wording import interval, percent, points
 
+SELECTED_ON = "selected on"
+
 
 @dataclass(frozen=True)
 class Share:
@@ -50,6 +52,7 @@ class Judged:
         all: on all images of TEST2.
         optimism: selected-on minus held-out accuracy, with its 95 % interval over images; None if
             nothing is held out.
+        label: what the images of `selected_on` were used for, "selected on" or "out of fold".
     """
 
     title: str
@@ -58,17 +61,27 @@ class Judged:
     held_out: Share | None
     all: Share
     optimism: tuple[float, Sequence[float]] | None
+    label: str = SELECTED_ON
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `optimism` has `value` and `interval`."""
+        """The fields as JSON values; `optimism` has `value` and `interval`.
+
+        `label` is left out if it is "selected on", as in results of earlier versions.
+        """
         found = asdict(self)
+        if self.label == SELECTED_ON:
+            del found["label"]
         if self.optimism is not None:
             found["optimism"] = {"value": self.optimism[0], "interval": list(self.optimism[1])}
         return found
 
 
 def judged(
-    title: str, replicates: int, selection: NDArray[Any], held_out: NDArray[Any] | None
+    title: str,
+    replicates: int,
+    selection: NDArray[Any],
+    held_out: NDArray[Any] | None,
+    label: str = SELECTED_ON,
 ) -> Judged:
     """Judge by the correctness of each image, averaged over replicates.
 
@@ -77,13 +90,14 @@ def judged(
         replicates: number of models that are averaged, at least 1.
         selection: [n] bool or floating in 0..1, on TEST2's selection part.
         held_out: the same on the held-out part; None if nothing is held out.
+        label: of the selection part, see `experiments.outcome.results.Part.label`.
     """
     here = Share.of(selection)
     if held_out is None:
-        return Judged(title, replicates, here, None, here, None)
+        return Judged(title, replicates, here, None, here, None, label)
     there = Share.of(held_out)
     every = Share.of(np.concatenate([selection, held_out]))
-    return Judged(title, replicates, here, there, every, _difference(here, there))
+    return Judged(title, replicates, here, there, every, _difference(here, there), label)
 
 
 def _difference(one: Share, other: Share) -> tuple[float, Sequence[float]]:
@@ -98,13 +112,13 @@ def honest_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    count = row["replicates"]
+    count, label = row["replicates"], row.get("label", SELECTED_ON)
     of = f" (mean of {count} replicates)" if count > 1 else ""
     if row["held_out"] is None:
-        return f"{row['title']}{of} on TEST2: selected on {_share(row['selected_on'])}."
+        return f"{row['title']}{of} on TEST2: {label} {_share(row['selected_on'])}."
     optimism = row["optimism"]
     return (
-        f"{row['title']}{of} on TEST2: selected on {_share(row['selected_on'])}, held out "
+        f"{row['title']}{of} on TEST2: {label} {_share(row['selected_on'])}, held out "
         f"{_share(row['held_out'])}, all {_share(row['all'])}; optimism "
         f"{points(optimism['value'], optimism['interval'])}."
     )

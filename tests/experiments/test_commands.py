@@ -36,6 +36,7 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.objective import F1_MACRO
 from shiftsearch.model.protocol import build
 from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
@@ -112,6 +113,23 @@ def test_evaluate_reproduces_the_run_s_numbers_exactly_and_counts_its_looks(
         assert main(["evaluate", str(bundle), str(tiny_folder), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == rows
         assert looks_at(bundle) == ONE_LOOK_A_STAGE * times
+
+
+def test_evaluate_shows_the_objective_of_the_run_beside_the_accuracy(
+    bundle: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((bundle / "bundle.json").read_text())
+    record["model"] = {"objective": "f1_macro"}
+    (bundle / "bundle.json").write_text(json.dumps(record))
+    assert main(["evaluate", str(bundle), str(tiny_folder), "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out):
+        (found,) = row["scores"].items()
+        assert found[0] == "f1_macro"
+        assert found[1]["value"] == pytest.approx(F1_MACRO.of_confusion(row["confusion"]))
+        low, high = found[1]["interval"]
+        assert low <= found[1]["value"] <= high
+    assert main(["evaluate", str(bundle), str(tiny_folder)]) == 0
+    assert "macro F1" in capsys.readouterr().out
 
 
 def test_evaluate_counts_its_looks_before_it_takes_them(

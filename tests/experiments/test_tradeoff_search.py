@@ -86,6 +86,10 @@ def test_a_search_weighs_accuracy_against_size(tmp_path: Path) -> None:
     after = next(r for r in record.metrics if (r["stage"], r["part"]) == ("after", "selection"))
     assert after["accuracy"] == pytest.approx(points[-1]["test2_accuracy"], abs=0.02)
 
+    told = shiftsearch("retrain", run, "--trial", number, "--seeds", 1, "--own-seed").stdout
+    assert f"trial {number}, 1 new replicate: " in told
+    assert "the weights of both stages are equal, bit for bit, to those in the run's store" in told
+
     looks = (run / "looks.json").read_bytes()
     shiftsearch("search", "--run", run)  # continued: the same trials, the same result
     assert list(csv.DictReader((run / "trials.csv").open(encoding="utf-8"))) == rows

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.export_settings import AUTO, MODELS
 from shiftsearch.experiments.outcome import choice
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
@@ -90,6 +91,36 @@ def test_a_blend_s_weights_are_the_mean_with_its_baseline_s_share(
     assert torch.allclose(found.double(), mean)
     part = predictor.weights(Blend((trained[0],), 0.75))["head.bias"]
     assert torch.allclose(part, 0.75 * A["head.bias"] + 0.25 * C["head.bias"])
+
+
+def test_a_soup_s_batch_statistics_are_those_of_test_under_its_mean_weights(
+    predictor: Predictor,
+) -> None:
+    """By hand in the first layer, whose input does not depend on other statistics."""
+    start, one, two = (random_weights(seed, 6, (28, 28)) for seed in range(3))
+    found = retrained(predictor.store, {1: (start, one), 2: (start, two)})
+    first, second = trained_models([], [found], predictor.store)
+    of = (
+        first,
+        replace(second, result=ProtocolResult(first.result.baseline, second.result.fine_tune)),
+    )
+    plain, blend = predictor.weights(Blend(of)), Blend(of, re_estimated=True)
+    state = predictor.weights(blend)
+    changed = {name for name in plain if not torch.equal(plain[name], state[name])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert changed == {name for name in plain if name.endswith(statistics)}
+    layer = "layers.0"
+    convolved = torch.nn.functional.conv2d(
+        predictor.parts[0].images.float() / 255, state[f"{layer}.convolution.weight"], padding=1
+    )
+    for name, expected in (
+        ("mean", convolved.mean((0, 2, 3))),
+        ("var", convolved.var((0, 2, 3))),
+    ):
+        torch.testing.assert_close(
+            state[f"{layer}.normalisation.running_{name}"], expected, rtol=1e-3, atol=1e-5
+        )
+    assert predictor.build(state, blend).training is False
 
 
 def test_predictions_on_the_selection_part_are_kept_in_the_store(

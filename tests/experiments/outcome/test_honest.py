@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from shiftsearch.experiments.outcome.honest import honest_lines, judged
+from shiftsearch.experiments.outcome.judged import optimism
 from shiftsearch.search.study.records import best_trials
 from tests.experiments.protocol_results import complete
 
@@ -54,6 +55,24 @@ def test_the_lines_have_all_numbers() -> None:
     [line] = honest_lines({"numbers": [row]})
     for number in ("90.00 %", "of 100", "80.00 %", "of 200", "83.33 %", "of 300", "+10.00 points"):
         assert number in line
+
+
+def test_what_was_scored_out_of_fold_is_named_so() -> None:
+    row = judged("winner", 3, images(90, 100), images(160, 200), "out of fold").to_json()
+    assert row["label"] == "out of fold"
+    [line] = honest_lines({"numbers": [row]})
+    assert "out of fold 90.00 %" in line
+    assert "selected on" not in line
+    assert "label" not in judged("winner", 3, images(90, 100), None).to_json()
+
+
+def test_the_optimism_of_a_model_is_that_of_the_same_numbers() -> None:
+    row = judged("model", 1, images(90, 100), images(160, 200)).to_json()
+    found = optimism(row["selected_on"], row["held_out"])
+    assert found == {
+        "difference": row["optimism"]["value"],
+        "interval": row["optimism"]["interval"],
+    }
 
 
 def test_the_best_of_100_equal_ones_is_flattered_where_it_was_selected_and_not_held_out() -> None:

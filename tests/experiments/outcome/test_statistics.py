@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binomtest
 
 from shiftsearch.experiments.outcome.statistics import (
+    difference_of,
     paired_bootstrap,
     paired_scores,
     score_interval,
@@ -19,6 +20,26 @@ from shiftsearch.experiments.outcome.statistics import (
 from shiftsearch.model.objective import Score, accuracy, balanced_accuracy, f1_macro
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+    ],
+)
+def test_the_interval_of_a_difference_is_the_published_one(
+    one: tuple[int, int], other: tuple[int, int], low: float, high: float
+) -> None:
+    shares = [right / n for right, n in (one, other)]
+    bounds = [wilson(share, n) for share, (_, n) in zip(shares, (one, other), strict=True)]
+    found = difference_of(shares[0], bounds[0], shares[1], bounds[1])
+    assert found == pytest.approx((shares[0] - shares[1], low, high), abs=6e-5)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (1, 2), (441, 542), (525, 542)])
