@@ -18,6 +18,7 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
@@ -128,11 +129,9 @@ class _Search:
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         self.precision = Precision(self.study.formats, self.warn)
+        until = experiment.until_converged
         self.phases = Phases(
-            self.study,
-            self._retraining,
-            experiment.retrain,
-            until_converged=experiment.until_converged,
+            self.study, self._retraining, experiment.retrain, until_converged=until
         )
         self._as_steered()
         self.board = Board(
@@ -212,6 +211,7 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
         self.hearing.concluded(run.folder, result)

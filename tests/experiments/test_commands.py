@@ -28,19 +28,17 @@ from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
-from shiftsearch.experiments.outcome.results import part_rows, parts_of, score
+from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.sections import BudgetRequest
 from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.evaluation import predict
+from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build
-from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
-from tests.experiments.stored_networks import retrained
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = pytest.mark.integration
@@ -59,13 +57,18 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def rows(tiny_dataset: Dataset, tmp_path: Path) -> list[dict[str, Any]]:
+def rows(tiny_dataset: Dataset) -> list[dict[str, Any]]:
     """What a run would measure for replicate 2."""
-    device, store = choose_device(), open_store(tmp_path / "store")
+    device = choose_device()
     device.apply()
-    parts = parts_of(tiny_dataset, Protocol(), device)
-    candidate = retrained(store, {2: (BEFORE, AFTER)}, number=17)
-    return part_rows(score("winner", candidate, parts, store, tiny_dataset, device), parts, 2)
+    found = []
+    for stage, weights in (("before", BEFORE), ("after", AFTER)):
+        network = build(weights, 6, (28, 28), device)
+        for part in parts_of(tiny_dataset, Protocol(), device):
+            place = {"stage": stage, "split": part.split, "part": part.name}
+            scores = evaluate(network, part.images, part.labels).to_json()
+            found.append({**place, "label": part.label(stage), **scores})
+    return found
 
 
 @pytest.fixture

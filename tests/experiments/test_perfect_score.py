@@ -104,7 +104,7 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     run = tmp_path / "run"
     command = ["search", "demo", "--data", str(data), "--run", str(run), "--trials", "2"]
-    command += ["--set", "retrain={top_k: 1, replicates: 1}"]
+    command += ["--set", "retrain={top_k: 1, replicates: 1}", "--set", "export.formats=[]"]
     with monkeypatch.context() as broken:  # what explains the result costs nobody the result
         broken.setattr("shiftsearch.experiments.adornments.analyse_run", failing)
         assert main(command) == 0
