@@ -43,8 +43,8 @@ links:
 unit: $(STAMP) ## tests without Ray, seconds
 	@$(PY) -m pytest -q -m unit -n auto --timeout=120
 
-integration: $(STAMP) ## tests on two local Rays, minutes
-	@$(PY) -m pytest -q -m integration -n 2 --dist loadfile --timeout=300
+integration: $(STAMP) ## tests on local Rays, minutes
+	@$(PY) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=300
 
 campaigns: $(STAMP) ## kills and search quality, in full
 	@$(PY) -m pytest -q -m campaign --full --timeout=3600

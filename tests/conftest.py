@@ -78,8 +78,23 @@ def pytest_make_collect_report(
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def share_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups for `--dist loadgroup`: the tests on the shared Ray, which come first; each module.
+
+    So only one process starts that Ray, and the longest group does not begin last.
+    """
+    items.sort(key=lambda item: "local_ray" not in getattr(item, "fixturenames", ()))
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        on_ray = "local_ray" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("local_ray" if on_ray else item.path.stem))
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test without exactly one tier, and a `slow` without a reason."""
+    share_out(config, items)
     problems = []
     for item in items:
         tiers = sorted({mark.name for mark in item.iter_markers() if mark.name in TIERS})

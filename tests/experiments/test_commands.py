@@ -57,7 +57,7 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(tiny_dataset: Dataset) -> list[dict[str, Any]]:
     """What a run would measure for replicate 2."""
     device = choose_device()
@@ -475,6 +475,7 @@ def test_the_budget_flags_are_keys_of_the_experiment(
 )
 def test_a_file_that_fails_during_a_search_is_an_interruption(
     error: OSError,
+    tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -485,31 +486,39 @@ def test_a_file_that_fails_during_a_search_is_an_interruption(
         raise error
 
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    command = ["search", "demo", "--data", str(tiny_folder), "--run", str(tmp_path / "run")]
     for _ in range(2):
-        assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
+        assert main(command) == INTERRUPTED
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith(f"interrupted: /run/study.journal: {error.strerror}; ")
 
 
 def test_a_search_on_a_damaged_journal_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def execute(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
-    assert main(["search", "demo", "--run", str(tmp_path / "run")]) == INTERRUPTED
+    command = ["search", "demo", "--data", str(tiny_folder), "--run", str(tmp_path / "run")]
+    assert main(command) == INTERRUPTED
     journal = tmp_path / "run/study.journal"
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join([lines[0], "{no JSON\n", *lines[1:]]))
     capfd.readouterr()
-    assert main(["search", "demo", "--run", str(tmp_path / "run")]) == WRONG_INPUT
+    assert main(command) == WRONG_INPUT
     (line,) = capfd.readouterr().err.splitlines()
     assert f"{journal}: is damaged" in line
 
 
 def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
 
@@ -518,7 +527,8 @@ def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(
         driver.phases.ask()
 
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
-    assert main(["search", "demo", "--run", str(folder)]) == INTERRUPTED
+    command = ["search", "demo", "--data", str(tiny_folder), "--run", str(folder)]
+    assert main(command) == INTERRUPTED
     line = capfd.readouterr().err.splitlines()[-1]
     assert line.startswith(f"interrupted: {folder}/study.journal: No such file or directory; ")
     assert not folder.exists()

@@ -1,12 +1,12 @@
 """Run a stage in child processes that kill themselves with SIGKILL at named points.
 
-    python dying_stages.py DTYPE STAGE:STORE[:POINT,...]...
+    python dying_stages.py DTYPE:STAGE:STORE[:POINT,...]...
 
 POINT is a name and a number: `epoch-2` (after the second epoch's row), `half-3` (the third file
 is half written), `synced-3` (it is written and not published), `published-3` (it is published) or
 `random-7` (after a time drawn from seed 7). For each STORE one child after the
 other runs the stage on it and dies at its point; a last one runs to the end. The parent imports
-torch once and computes nothing itself, so that children start by fork.
+torch and Numba once and computes nothing itself, so that children start by fork.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+import shiftsearch.model.fused  # imports Numba
 import shiftsearch.model.stage
 import shiftsearch.model.store
 from shiftsearch.model.course import Course
@@ -122,10 +123,10 @@ def write_half(path: Path, content: bytes) -> None:
     die()
 
 
-def main(dtype: str, *runs: str) -> None:
+def main(*runs: str) -> None:
     shiftsearch.model.stage.SAVE_EVERY = 0.0
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports for 1.4 s, once for all
-    for stage, store, *points in (r.replace(",", ":").split(":") for r in runs):
+    for dtype, stage, store, *points in (r.replace(",", ":").split(":") for r in runs):
         for point in [*points, None]:
             child = os.fork()
             if child == 0:

@@ -29,17 +29,34 @@ POINTS = [
 CHAIN = ["synced-1", "epoch-2", "published-1", "half-2"]
 
 
-def run(root: Path, dtype: str, stage: str, lives: list[list[str]]) -> list[Any]:
-    """Run a stage on one store for each list of points; all of the results that is not time."""
-    stores = [root / stage / f"{number}" for number in range(len(lives))]
-    runs = [f"{stage}:{s}:{','.join(p)}".rstrip(":") for s, p in zip(stores, lives, strict=True)]
+Case = tuple[str, str, tuple[str, ...]]
+"""A stage's dtype and name, and the points at which its attempts die."""
+DTYPES, STAGES = ("float32", "bfloat16"), ("baseline", "fine_tune")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, full_campaign: bool) -> dict[Case, Any]:
+    """All of the results that is not time, of stages undisturbed and killed.
+
+    In short form four kills in a row and a few at random times; in full each kill alone as well.
+    """
+    draws = random.Random(0)
+    lives: list[tuple[str, ...]] = [(), tuple(CHAIN)]
+    lives += [(point,) for point in POINTS] if full_campaign else []
+    cases = [(d, s, points) for d in DTYPES for s in STAGES for points in lives]
+    for _ in range(20 if full_campaign else 3):
+        at_random = tuple(f"random-{draws.randrange(10**6)}" for _ in range(4))
+        cases.append(("float32", "fine_tune", at_random))
+    root = tmp_path_factory.mktemp("stages")
+    stores = {case: root / str(number) for number, case in enumerate(cases)}
+    runs = [f"{d}:{s}:{at}:{','.join(p)}".rstrip(":") for (d, s, p), at in stores.items()]
     subprocess.run(
-        [sys.executable, SCRIPT, dtype, *runs],
+        [sys.executable, SCRIPT, *runs],
         check=True,
-        timeout=600,
+        timeout=2400,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
-    return [result_in(store) for store in stores]
+    return {case: result_in(store) for case, store in stores.items()}
 
 
 def result_in(store: Path) -> Any:
@@ -57,25 +74,14 @@ def result_in(store: Path) -> Any:
     return course, entry.record["decisions"], rows, weights
 
 
-@pytest.mark.parametrize("stage", ["baseline", "fine_tune"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_killed_stages_end_with_the_same_bits(
-    tmp_path: Path, full_campaign: bool, dtype: str, stage: str
+    results: dict[Case, Any], dtype: str, stage: str
 ) -> None:
-    """In short form four kills in a row of one stage; in full each kill alone as well."""
-    lives = [[], CHAIN, *([[point] for point in POINTS] if full_campaign else [])]
-    undisturbed, *killed = run(tmp_path, dtype, stage, lives)
-    for points, result in zip(lives[1:], killed, strict=True):
-        assert result == undisturbed, points
-
-
-def test_stages_killed_at_random_times_end_with_the_same_bits(
-    tmp_path: Path, full_campaign: bool
-) -> None:
-    draws = random.Random(0)
-    lives: list[list[str]] = [[]]
-    for _ in range(20 if full_campaign else 3):
-        lives.append([f"random-{draws.randrange(10**6)}" for _ in range(4)])
-    undisturbed, *killed = run(tmp_path, "float32", "fine_tune", lives)
-    for points, result in zip(lives[1:], killed, strict=True):
+    """Wherever they were killed; of one stage also at random times."""
+    found = {points: result for (*of, points), result in results.items() if of == [dtype, stage]}
+    undisturbed = found.pop(())
+    assert tuple(CHAIN) in found
+    for points, result in found.items():
         assert result == undisturbed, points
