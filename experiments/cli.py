@@ -18,7 +18,14 @@ from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words, is_machine
 from shiftsearch.experiments.data_options import add_data_commands
-from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
+from shiftsearch.experiments.exits import (
+    DONE,
+    INTERRUPTED,
+    WRONG_INPUT,
+    Interrupted,
+    escaped,
+    interruption,
+)
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.experiments.search_options import add_search
@@ -36,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print(interruption(), file=sys.stderr)
         code = INTERRUPTED
     except Interrupted as error:
         code = _interrupted(str(error))
@@ -68,8 +75,11 @@ def _run(arguments: Sequence[str]) -> int:
     )
     if not options.verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries, for programmers; ours are logged
-    # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
+    # Job stop, Slurm and Kubernetes send SIGTERM, a terminal that is closed SIGHUP: they interrupt
+    # like Ctrl+C. Under nohup, SIGHUP stays ignored.
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     _ensure_home()
     # For files in UTF-8; an argument may hold other bytes.
     command = shlex.join(["shiftsearch", *arguments])
@@ -118,7 +128,7 @@ def _refused(problems: Sequence[str]) -> int:
 
 
 def _interrupted(why: str) -> int:
-    print(f"interrupted: {escaped(why)}; the same command continues", file=sys.stderr)
+    print(interruption(why), file=sys.stderr)
     return INTERRUPTED
 
 

@@ -82,7 +82,10 @@ def search(options: Namespace, console: Console) -> int:
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
     return run_search(
-        experiment, folder, console, address=options.address, command=options.command
+        *(experiment, folder, console),
+        address=options.address,
+        command=options.command,
+        own_process=True,
     )
 
 

@@ -41,9 +41,10 @@ from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.result import STAGES
-from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
+from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
+from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.judging.racing import Retrain
@@ -59,6 +60,7 @@ def search(
     *,
     address: str | None = None,
     command: str = "",
+    own_process: bool = False,
 ) -> int:
     """The whole job: check the data, search, retrain, choose, export, report.
 
@@ -70,6 +72,7 @@ def search(
         console: for progress and the table.
         address: address of a Ray cluster to join; None starts a local one.
         command: the command line, which `result.json` keeps.
+        own_process: whether this process may be ended, at a second signal or if Ray hangs.
 
     Returns:
         The exit code.
@@ -96,7 +99,8 @@ def search(
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        return _Search(experiment, run, dataset, meter, console, address, command, warnings)()
+        search = _Search(experiment, run, dataset, meter, console, address, command, warnings)
+        return search(own_process)
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -140,8 +144,9 @@ class _Search:
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
-    def __call__(self) -> int:
-        with Heartbeat(self.run.status, self.board):
+    def __call__(self, own_process: bool) -> int:
+        with Heartbeat(self.run.status, self.board) as heartbeat:
+            self._end = heartbeat.end_at_once if own_process else None
             try:
                 code = self._work()
             except (EnvironmentFault, OSError) as error:
@@ -225,7 +230,7 @@ class _Search:
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
         experiment = self.experiment
-        with cluster(self.address, self.run.ray):
+        with cluster(self.address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
             context = context_of(experiment, self.run, self.dataset.digest, resources)
             self._say_choices(resources)
