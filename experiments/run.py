@@ -36,6 +36,7 @@ from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.soundness import mend
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.costs import Meter
@@ -82,7 +83,7 @@ def search(
             written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
         search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
-        search.study.stored_study.StudyDamaged: the study's journal cannot be read.
+        search.study.journal.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
@@ -126,6 +127,7 @@ class _Search:
         self.reasons, self.warnings = list[str](), list(warnings)
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
+        mend(run, self.warnings.append)
         self.precision = Precision(self.study.formats, self._warn)
         self.phases = Phases(
             self.study,

@@ -130,15 +130,15 @@ class Run:
         """The content of `result.json`, described in experiments/FORMATS.md.
 
         Raises:
-            ValueError: there is no result yet.
+            ValueError: there is no result yet, or it is damaged.
         """
+        from shiftsearch.experiments.outcome.result_rows import read_result
         from shiftsearch.experiments.run_folder import NotARun
 
         path = self._paths.result
         if not path.exists():
             raise NotARun(f"{path}: does not exist; the search is not finished")
-        result: Mapping[str, Any] = json.loads(path.read_bytes())
-        return result
+        return read_result(path)
 
     @property
     def best(self) -> Model:
