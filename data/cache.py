@@ -1,9 +1,9 @@
 """Packs: a dataset in a few plain .npy files that memory-map, so small files are read once.
 
-A pack is a folder with `pack.json` and two .npy files for each split, three if its images have
-weights; nothing in it is pickled. `open_dataset` keeps one for each dataset folder in
-$SHIFTSEARCH_CACHE, else in $XDG_CACHE_HOME/shiftsearch, else in ~/.cache/shiftsearch. Runs keep
-their own for their workers.
+A pack is a folder with `pack.json` and two to four .npy files for each split: images and labels,
+and weights and names of files if there are any. Nothing in it is pickled. `open_dataset` keeps one
+for each dataset folder in $SHIFTSEARCH_CACHE, else in $XDG_CACHE_HOME/shiftsearch, else in
+~/.cache/shiftsearch. Runs keep their own for their workers.
 
 `open_dataset` compares the relative path, size and modification time (ns) of every entry of the
 dataset folder, so it notices a changed, added or removed file. It does not notice a change that
@@ -35,6 +35,8 @@ from shiftsearch.data.scan import scan_folder
 
 FORMAT = 1
 _RECORD = "pack.json"
+_OPTIONAL = {"weights": "weighted", "files": "with_files"}
+"""Fields of a split that it may lack, and the lists in the record of the splits that have them."""
 
 
 def open_dataset(
@@ -123,6 +125,10 @@ def keep_pack(dataset: Dataset, folder: Path) -> None:
 
 
 def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
+    optional = {
+        listed: [name for name in SPLITS if getattr(dataset.splits[name], kind) is not None]
+        for kind, listed in _OPTIONAL.items()
+    }
     record = {
         "format": FORMAT,
         "digest": dataset.digest,
@@ -130,14 +136,15 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
         "scale": dataset.scale,
         "bits": dataset.bits,
         "warnings": warnings,
-        "weighted": [name for name in SPLITS if dataset.splits[name].weights is not None],
+        **optional,
     }
     with written_beside(folder) as beside:
         for name in SPLITS:
             save_array(beside / f"{name}.images.npy", dataset.splits[name].images)
             save_array(beside / f"{name}.labels.npy", dataset.splits[name].labels)
-            if (weights := dataset.splits[name].weights) is not None:
-                save_array(beside / f"{name}.weights.npy", weights)
+            for kind, listed in _OPTIONAL.items():
+                if name in optional[listed]:
+                    save_array(beside / f"{name}.{kind}.npy", getattr(dataset.splits[name], kind))
         (beside / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             with path.open("rb") as file:
@@ -169,7 +176,6 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             raise DataError(
                 [f"{folder}: is a pack of format {record['format']}, but must be of {FORMAT}"]
             )
-        weighted = record.get("weighted", ())  # absent in the pack of an older run
 
         def part(name: str, kind: str) -> NDArray[Any]:
             file = folder / f"{name}.{kind}.npy"
@@ -180,7 +186,12 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
             name: Split(
                 part(name, "images"),
                 part(name, "labels"),
-                part(name, "weights") if name in weighted else None,
+                # A list is absent in the pack of an older run.
+                **{
+                    kind: part(name, kind)
+                    for kind, listed in _OPTIONAL.items()
+                    if name in record.get(listed, ())
+                },
             )
             for name in SPLITS
         }

@@ -30,19 +30,23 @@ class Split:
         images: [N, H, W] uint8 in 0..255 or float32 in 0..1; may be memory-mapped, read-only.
         labels: [N] int64, positions in the dataset's `classes`.
         weights: [N] float64 >= 0, weights of the images in training; None if they have none.
+        files: [N] bytes, names of the images' files in the dataset's folder, as the file system
+            has them; None if they are not known. They are not part of the digest.
     """
 
     images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     weights: NDArray[np.float64] | None = None
+    files: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The images, labels and weights at `indices` ([n] int64), in that order."""
+        """The images at `indices` ([n] int64), in that order, with all that is known of them."""
         weights = None if self.weights is None else self.weights[indices]
-        return Split(self.images[indices], self.labels[indices], weights)
+        files = None if self.files is None else self.files[indices]
+        return Split(self.images[indices], self.labels[indices], weights, files)
 
     def digest(self) -> str:
         """Hex digest over dtype, shape, images, labels and weights; 32 characters."""

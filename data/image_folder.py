@@ -86,7 +86,8 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         pixels: Any = np.stack([to_unit(placed.image.pixels, scale) for placed in own])
         blank += [own[index].path for index in blank_images(pixels)]
         labels = np.array([p.label for p in own], dtype=np.int64)
-        splits[name] = Split(pixels, labels, weights.get(name))
+        files = np.array([os.fsencode(p.path.removeprefix(f"{scan.folder}/")) for p in own])
+        splits[name] = Split(pixels, labels, weights.get(name), files)
     if blank:
         warnings.append(f"blank images (a single value): {len(blank)}: {named(blank)}")
     return Dataset(tuple(scan.classes), splits, scale=scale, bits=scan.bits), warnings

@@ -23,7 +23,7 @@ from shiftsearch.data.weights import WEIGHTED, WEIGHTS, Weights, read_weights
 IMPORT_RECORD = "imported.json"
 """The record that `data import` writes about its source, beside the splits."""
 
-_RULES = "2"
+_RULES = "3"
 """Raised when the same files are read in another way, so that older packs are not used."""
 
 

@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from shiftsearch.experiments.analysis.learning import learning_curves
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse_run
 from shiftsearch.experiments.outcome.results import write_result
 from shiftsearch.experiments.report.page import write_report
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.tensorboard.places import mark_winner
 from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
 from shiftsearch.experiments.wording import in_one_line
 from shiftsearch.search.proposing.space import Space
@@ -60,8 +62,12 @@ def write_page(
     tell: Callable[[str], None],
 ) -> None:
     """Write `report.html`; see `write_report`."""
+    winner = result["winner"]["number"]
+    curves = attempt("learning curves", lambda: learning_curves(run.store, trials, winner), tell)
     failures = attempt(
-        run.report.name, lambda: write_report(result, trials, space, analysis, run.report), tell
+        run.report.name,
+        lambda: write_report(result, trials, space, analysis, run.report, curves),
+        tell,
     )
     for failure in failures or []:
         tell(f"{run.report.name}: {failure}")
@@ -84,6 +90,8 @@ def adorn(
         space: the searched space.
         tell: called with one line for each thing that failed.
     """
+    winner = result["winner"]["number"]
+    attempt("the mark in TensorBoard", lambda: mark_winner(run.tensorboard, winner, trials), tell)
     analysis = explained(run, tell)
     if analysis is not None:
         is_new = result.get("analysis") is None

@@ -18,6 +18,7 @@ from shiftsearch.data.convert import import_images, write_folder
 from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
+from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.last_words import warner
@@ -82,12 +83,8 @@ def search(options: Namespace, console: Console) -> int:
         return DONE
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
-    return run_search(
-        *(experiment, folder, console),
-        address=options.address,
-        command=options.command,
-        own_process=True,
-    )
+    call = Call(options.address, options.command, own_process=True)
+    return run_search(experiment, folder, console, call)
 
 
 def schema(options: Namespace, console: Console) -> int:

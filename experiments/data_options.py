@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
+from shiftsearch.experiments.common_options import Commands
 from shiftsearch.experiments.run_folder import user_path
 
 
-def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `data check`, `synthesize` and `import` to the command line; see `experiments.cli`."""
+def add_data_commands(commands: Commands) -> None:
+    """Add `data check`, `synthesize` and `import` to the command line."""
     data = commands.add_parser("data", help="check, make or import image folders")
-    kinds = data.add_subparsers(metavar="ACTION", required=True)
+    kinds = data.add_subparsers(metavar="ACTION", required=True, help="what to do")
     check = kinds.add_parser("check", help="count the images of a folder, and warn of problems")
-    check.add_argument("folder", metavar="DIR", type=user_path)
+    check.add_argument(
+        "folder", metavar="DIR", type=user_path, help="folder with TRAIN, TEST and TEST2"
+    )
     check.set_defaults(run_command="commands.data_check")
     synthesize = kinds.add_parser("synthesize", help="write the synthetic set as a folder")
-    synthesize.add_argument("folder", metavar="DIR", type=user_path)
-    synthesize.add_argument("--seed", type=int, default=0)
+    synthesize.add_argument("folder", metavar="DIR", type=user_path, help="a new or empty folder")
+    synthesize.add_argument("--seed", type=int, default=0, help="another seed, other images")
     synthesize.add_argument("--size", type=int, default=28, help="height and width in pixels")
     synthesize.add_argument("--drift", default=DEFAULT_DRIFT, help=f"one of {', '.join(DRIFTS)}")
     synthesize.set_defaults(run_command="commands.data_synthesize")
@@ -31,7 +32,9 @@ def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="folder of split/class/*.png; or with IDX files, as TRAIN-images*, TRAIN-labels*; or"
         " an .npz or .csv file, or a folder with one for each split",
     )
-    imports.add_argument("folder", metavar="DIR", type=user_path)
+    imports.add_argument(
+        "folder", metavar="DIR", type=user_path, help="a new or empty folder for the data"
+    )
     imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
     imports.add_argument(
         "--classes",

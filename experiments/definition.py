@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.experiments.callbacks.named import CallbackName
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
 from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
@@ -94,6 +95,8 @@ class Experiment(Section):
     constraints: Limits = Limits()
     """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
+    callbacks: tuple[CallbackName, ...] = ()
+    """Classes that hear what happens in the search."""
 
     @field_validator("network")
     @classmethod
@@ -286,7 +289,7 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    for key in ("points", "objectives"):
+    for key in ("points", "objectives", "callbacks"):
         if isinstance(prepared.get(key), list):
             prepared[key] = tuple(prepared[key])
     return prepared

@@ -119,6 +119,7 @@ def say_next(console: Console, experiment: Experiment, run: Run) -> None:
     lines = [
         f"model:  {run.bundle}",
         f"report: {run.report}",
+        f"curves of every trial and replicate, for TensorBoard: {run.every_tensorboard}",
         "next:",
         f"  tensorboard --logdir {quote(str(run.tensorboard))}",
         f"  {made}shiftsearch evaluate {bundle} {data}",

@@ -15,20 +15,21 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.architecture import Own
-from shiftsearch.model.bundle import Bundle, load_bundle
+from shiftsearch.model.bundle import Bundle
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import OwnSource, find
 
 _LOG = logging.getLogger(__name__)
 
 
-def found(name: str) -> OwnSource:
-    """The source of `MODULE:FUNCTION`, with a digest or without.
+def found(name: str, key: str = "network") -> OwnSource:
+    """The source of `MODULE:FUNCTION`, with a digest or without; `key` names it in problems.
 
     Raises:
         model.own_network.OwnNetworkError: there is none, or it has another digest.
     """
-    return find(name, [user_path("."), *(Path(place) for place in sys.path if place)])
+    return find(name, [user_path("."), *(Path(place) for place in sys.path if place)], key)
 
 
 def prepare_own(experiment: Experiment, dataset: Dataset) -> OwnSource | None:

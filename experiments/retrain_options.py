@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, _SubParsersAction
-
-from shiftsearch.experiments.run_folder import user_path
+from shiftsearch.experiments.common_options import Commands, add_address, add_run
 
 
-def add_retrain(commands: _SubParsersAction[ArgumentParser]) -> None:
+def add_retrain(commands: Commands) -> None:
     """Add the command to those of `shiftsearch`."""
     retrain = commands.add_parser(
         "retrain", help="train any complete trial again with new seeds, to see how it varies"
     )
-    retrain.add_argument("run", metavar="RUN", type=user_path)
+    add_run(retrain)
     retrain.add_argument(
         "--trial", type=int, required=True, metavar="N", help="the trial's number"
     )
@@ -27,5 +25,5 @@ def add_retrain(commands: _SubParsersAction[ArgumentParser]) -> None:
         action="store_true",
         help="score the replicates on the held-out part; each look is counted",
     )
-    retrain.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
+    add_address(retrain)
     retrain.set_defaults(run_command="retraining.retrain")

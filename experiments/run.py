@@ -18,6 +18,9 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.call import Call
+from shiftsearch.experiments.callbacks.hearing import Hearing
+from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
@@ -58,10 +61,7 @@ def search(
     experiment: Experiment,
     folder: Path,
     console: Console,
-    *,
-    address: str | None = None,
-    command: str = "",
-    own_process: bool = False,
+    call: Call,
 ) -> int:
     """The whole job: check the data, search, retrain, choose, export, report.
 
@@ -71,9 +71,7 @@ def search(
         experiment: the experiment, with absolute `data`.
         folder: the run's folder, absolute.
         console: for progress and the table.
-        address: address of a Ray cluster to join; None starts a local one.
-        command: the command line, which `result.json` keeps.
-        own_process: whether this process may be ended, at a second signal or if Ray hangs.
+        call: what is not part of the experiment.
 
     Returns:
         The exit code.
@@ -91,17 +89,19 @@ def search(
     """
     run = Run(folder)
     run.refuse_other_content()
-    if address is None:  # the resources of a cluster are known only once it is joined
+    if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
-        check_address(address)
+        check_address(call.address)
+    callbacks = made(experiment.callbacks)
     dataset, warnings = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        search = _Search(experiment, run, dataset, meter, console, address, command, warnings)
-        return search(own_process)
+        found = _Search(experiment, run, dataset, meter, console, call, warnings)
+        with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
+            return found(hearing)
     except OSError as error:
         raise Interrupted(in_words(error)) from error
     finally:
@@ -118,17 +118,16 @@ class _Search:
         dataset: Dataset,
         meter: Meter,
         console: Console,
-        address: str | None,
-        command: str,
+        call: Call,
         warnings: Sequence[str],
     ) -> None:
         self.experiment, self.run, self.dataset = experiment, run, dataset
-        self.console, self.address, self.command = console, address, command
+        self.console, self.call = console, call
         self.reasons, self.warnings = list[str](), list(warnings)
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         mend(run, self.warnings.append)
-        self.precision = Precision(self.study.formats, self._warn)
+        self.precision = Precision(self.study.formats, self.warn)
         self.phases = Phases(
             self.study,
             self._retraining,
@@ -146,9 +145,10 @@ class _Search:
         # Made before the heartbeat starts: requests that arrive while Ray starts must be kept.
         self.steering = Steering(run.commands, self.phases, self.study.space, self._say_steered)
 
-    def __call__(self, own_process: bool) -> int:
+    def __call__(self, hearing: Hearing) -> int:
+        self.hearing = hearing
         with Heartbeat(self.run.status, self.board) as heartbeat:
-            self._end = heartbeat.end_at_once if own_process else None
+            self._end = heartbeat.end_at_once if self.call.own_process else None
             try:
                 code = self._work()
             except (EnvironmentFault, OSError) as error:
@@ -171,6 +171,7 @@ class _Search:
         self.precision.recall()
         run.tidy()
         keep_pack(self.dataset, run.pack)
+        self.hearing.begun(run.folder, self.experiment.model_dump(mode="json"))
         if self.experiment.network is not None:
             found(self.experiment.network).keep(run.network)
         classes, protocol = self.dataset.classes, self.experiment.protocol
@@ -199,7 +200,7 @@ class _Search:
         if retraining.lost:  # else the machine would decide which configuration wins
             raise EnvironmentFault("replicates failed because their workers were lost")
         circumstances = {
-            "command": self.command,
+            "command": self.call.command,
             "reasons": self.reasons,
             "warnings": self.warnings,
             "seconds": time.monotonic() - begin,
@@ -214,6 +215,7 @@ class _Search:
             return TOO_MANY_FAILURES
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
+        self.hearing.concluded(run.folder, result)
         return DONE
 
     def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
@@ -232,7 +234,7 @@ class _Search:
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
         experiment = self.experiment
-        with cluster(self.address, self.run.ray, self._end):
+        with cluster(self.call.address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
             context = context_of(experiment, self.run, self.dataset.digest, resources)
             self._say_choices(resources)
@@ -246,7 +248,7 @@ class _Search:
                 else:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
-                heard: list[Listener] = [progress, log, self.precision]
+                heard: list[Listener] = [progress, log, self.precision, self.hearing]
                 run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
                 self.precision.settle()
 
@@ -280,7 +282,7 @@ class _Search:
             self.board.want(self.experiment.trials)
             self.board.stopping(self.study.ending.reason)
 
-    def _warn(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
         """Print a warning now, and keep it for `result.json`."""
         self.warnings.append(warning)
         warner(self.console)(warning)
@@ -288,12 +290,11 @@ class _Search:
     def _say_choices(self, resources: Resources) -> None:
         """Print every automatic choice once, with its reason."""
         self.reasons.append(resources.reason)
-        if self.address is None:
+        if self.call.address is None:
             cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
             device = choose_device(cpus, gpus, self.experiment.dtype)
             self.reasons.append(device.reason)
             self.precision.chosen(device.dtype)
         else:
-            self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
-        for reason in self.reasons:
-            self.console.print(reason)
+            self.reasons.append(f"{self.call.address}: each worker chooses its device and dtype")
+        self.console.print("\n".join(self.reasons))

@@ -116,8 +116,13 @@ class Run:
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard's event files, one folder per job."""
+        """TensorBoard's event files, one folder per job: those that are shown first."""
         return self.folder / "tensorboard"
+
+    @property
+    def every_tensorboard(self) -> Path:
+        """The other folders of event files, and a link to those that are shown first."""
+        return self.folder / "tensorboard-all"
 
     @property
     def commands(self) -> Path:

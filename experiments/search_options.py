@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-
+from shiftsearch.experiments.common_options import Commands, add_address
 from shiftsearch.experiments.run_folder import user_path
 
 
-def add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `search` to the command line; see `experiments.cli`."""
+def add_search(commands: Commands) -> None:
+    """Add `search` to the command line."""
     search = commands.add_parser(
         "search", help="check the data, search, retrain the best, export the winner, report"
     )
@@ -33,7 +32,7 @@ def add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="stop when more trials would gain less than the noise between seeds",
     )
-    search.add_argument("--address", metavar="ADDRESS", help="address of a Ray cluster to join")
+    add_address(search)
     search.add_argument(
         "--set",
         action="append",

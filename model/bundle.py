@@ -11,11 +11,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,7 +21,6 @@ from torch import Tensor
 from shiftsearch.data.arrays import checked_images
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.tensors import changed, to_device
-from shiftsearch.model.architecture import Own
 from shiftsearch.model.bundle_format import (
     RECORD,
     WEIGHTS,
@@ -31,10 +28,7 @@ from shiftsearch.model.bundle_format import (
     Record,
     Row,
     Stage,
-    checksum,
     other_classes,
-    present,
-    read_record,
 )
 from shiftsearch.model.calibration import tempered
 from shiftsearch.model.classifier import Classifier, Member
@@ -43,9 +37,8 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict, summarise
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters
 from shiftsearch.model.network import Network
-from shiftsearch.model.own_network import Function, give, is_given
 from shiftsearch.model.protocol import build, plain
-from shiftsearch.model.recorded_network import RecordedNetwork, misfits
+from shiftsearch.model.recorded_network import RecordedNetwork
 
 _LOG = logging.getLogger(__name__)
 _STEPS = tuple(PreprocessingHyperparameters.model_fields)
@@ -57,82 +50,6 @@ UNKNOWN_SCALE = (
     "this bundle, of an earlier version, does not record the scale of its images: floats up to 1"
     " were taken as they are, others divided by 255"
 )
-
-
-def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
-    """Read a bundle and check all of it; nothing is unpickled, and no code of it is run.
-
-    Args:
-        folder: the bundle's folder.
-        network: the function of the person's own network that the bundle holds the weights of; a
-            process that was given it already needs none.
-
-    Raises:
-        BundleError: a line for each problem: a file that is missing or damaged, a schema that this
-            version does not read, a field or tensor that is wrong, an own network without its
-            function.
-        model.own_network.OwnNetworkError: the function cannot be used.
-    """
-    folder = present(folder)
-    missing = [
-        f"{folder / name}: is missing, but every bundle has it"
-        for name in (RECORD, *WEIGHTS.values())
-        if not (folder / name).is_file()
-    ]
-    if missing:
-        raise BundleError(missing)
-    record = read_record(folder / RECORD)
-    architectures = [record.architecture, *(m.architecture for m in record.members)]
-    own = (a for a in architectures if isinstance(a, Own))
-    _give(folder / RECORD, next(own, record.architecture), network)
-    weights: dict[str, Mapping[str, Tensor]] = {}
-    problems = []
-    wanted_files = dict.fromkeys(WEIGHTS.values(), record.architecture)
-    wanted_files |= {member.file: member.architecture for member in record.members}
-    for name, architecture in wanted_files.items():
-        if not (folder / name).is_file():
-            problems.append(f"{folder / name}: is missing, but {RECORD} names it")
-            continue
-        content = (folder / name).read_bytes()
-        wanted = record.checksums.get(name)
-        if checksum(content) != wanted:
-            problems.append(
-                f"{folder / name}: is damaged: checksum {checksum(content)}, but {RECORD} has"
-                f" {str(wanted)[:64]}"
-            )
-            continue
-        try:
-            weights[name] = safetensors.torch.load(content)
-            problems += misfits(str(folder / name), weights[name], architecture)
-        except Exception as error:  # made so on purpose: the checksum is right
-            reason = " ".join(str(error).split())[:200]
-            problems.append(f"{folder / name}: cannot be read: {type(error).__name__}: {reason}")
-    if problems:
-        raise BundleError(problems)
-    return Bundle(
-        record,
-        {stage: weights[name] for stage, name in WEIGHTS.items()},
-        tuple(weights[member.file] for member in record.members),
-    )
-
-
-def _give(file: Path, architecture: RecordedNetwork, network: Function | None) -> None:
-    """Give this process the function of a bundle's own network."""
-    source = architecture.source if isinstance(architecture, Own) else ""
-    if network is not None and source:
-        give(source, network, architecture.classes, architecture.image_size)
-    elif network is not None:
-        raise BundleError(
-            [f"{file}: holds {architecture.name!r}, so no function of an own network is used"]
-        )
-    elif isinstance(architecture, Own) and not is_given(source):
-        name = source.partition("@")[0]
-        raise BundleError(
-            [
-                f"{file}: holds weights of an own network, and no code: give its function with"
-                f" --network {name}, or in Python with load(..., network=FUNCTION)"
-            ]
-        )
 
 
 @dataclass(frozen=True)

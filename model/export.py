@@ -88,7 +88,7 @@ def save_bundle(
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
-    After a crash at any point, `model.bundle.load_bundle` finds either the old bundle or the new
+    After a crash at any point, `model.loading.load_bundle` finds either the old bundle or the new
     one, complete.
 
     Args:

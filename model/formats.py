@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import RECORD, checksum, publish
 from shiftsearch.model.classifier import Classifier
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.own_network import Function
 
 TOLERANCE = 1e-4

@@ -35,12 +35,14 @@ class OwnSource:
         function: the function's name.
         folder: holds the module, or its outermost package.
         files: content of each file, by its path below `folder` with `/`.
+        key: the key of the experiment file that names it; begins every problem.
     """
 
     module: str
     function: str
     folder: Path
     files: Mapping[str, bytes]
+    key: str = "network"
 
     @property
     def digest(self) -> str:
@@ -117,22 +119,20 @@ class OwnSource:
         return spec
 
     def _refused(self, problem: str) -> OwnNetworkError:
-        return OwnNetworkError([f"network: {self.module}:{self.function}: {problem}"])
+        return OwnNetworkError([f"{self.key}: {self.module}:{self.function}: {problem}"])
 
 
-def find(name: str, places: Sequence[Path]) -> OwnSource:
+def find(name: str, places: Sequence[Path], key: str = "network") -> OwnSource:
     """The source of `MODULE:FUNCTION`, or of `MODULE:FUNCTION@DIGEST`, in the first place with it.
 
-    Nothing is imported.
+    Nothing is imported. Problems begin with `key`.
 
     Raises:
         OwnNetworkError: the name has another form, no place has the module, its files are too
             large, or they have another digest.
     """
     if re.fullmatch(OWN_NAME, name) is None:
-        raise OwnNetworkError(
-            [f"network: {name!r}, but must be MODULE:FUNCTION, as in nets:build"]
-        )
+        raise OwnNetworkError([f"{key}: {name!r}, but must be MODULE:FUNCTION, as in nets:build"])
     plain, _, digest = name.partition("@")
     module, _, function = plain.partition(":")
     relative = Path(*module.split("."))
@@ -143,12 +143,12 @@ def find(name: str, places: Sequence[Path]) -> OwnSource:
             break
     else:
         where = f"{places[0]} or on Python's path" if len(places) > 1 else f"{places[0]}"
-        raise OwnNetworkError([f"network: {plain}: there is no module {module} in {where}"])
-    found = OwnSource(module, function, place, _files(plain, place, relative))
+        raise OwnNetworkError([f"{key}: {plain}: there is no module {module} in {where}"])
+    found = OwnSource(module, function, place, _files(f"{key}: {plain}", place, relative), key)
     if digest and found.digest != digest:
         raise OwnNetworkError(
             [
-                f"network: {plain}: its source has the digest {found.digest}, but had {digest}"
+                f"{key}: {plain}: its source has the digest {found.digest}, but had {digest}"
                 " when the run began; restore the source, or use another --run"
             ]
         )
@@ -165,6 +165,6 @@ def _files(name: str, place: Path, relative: Path) -> dict[str, bytes]:
     size = sum(path.stat().st_size for path in paths)
     if size > MOST_BYTES:
         raise OwnNetworkError(
-            [f"network: {name}: its source has {size} bytes, but must have at most {MOST_BYTES}"]
+            [f"{name}: its source has {size} bytes, but must have at most {MOST_BYTES}"]
         )
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}

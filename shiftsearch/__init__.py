@@ -21,6 +21,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from shiftsearch.experiments.callbacks.callback import Callback
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from shiftsearch.model.bundle import Bundle
 
-__all__ = ["Model", "Run", "SearchEnded", "load", "run_search"]
+__all__ = ["Callback", "Model", "Run", "SearchEnded", "load", "run_search"]
 
 
 def load(
@@ -47,7 +49,7 @@ def load(
         ValueError: the folder is not a complete bundle; `problems` has a line for each fault.
     """
     from shiftsearch.experiments.run_folder import user_path
-    from shiftsearch.model.bundle import load_bundle
+    from shiftsearch.model.loading import load_bundle
 
     return Model(load_bundle(user_path(os.fspath(bundle)), network))
 
@@ -194,6 +196,7 @@ def run_search(
     from rich.console import Console
 
     from shiftsearch.experiments import run as runs
+    from shiftsearch.experiments.call import Call
     from shiftsearch.experiments.exits import INTERRUPTED, Interrupted
     from shiftsearch.experiments.launch import resolve
     from shiftsearch.experiments.run_folder import user_path
@@ -208,9 +211,7 @@ def run_search(
     )
     console = Console(quiet=quiet, markup=False)
     try:
-        code = runs.search(
-            resolved, folder, console, address=address, command="shiftsearch.run_search"
-        )
+        code = runs.search(resolved, folder, console, Call(address, "shiftsearch.run_search"))
     except Interrupted as error:
         raise SearchEnded(INTERRUPTED, str(error)) from error
     if code:

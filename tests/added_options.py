@@ -22,7 +22,6 @@ from shiftsearch.experiments.analysis.run_analysis import analyse
 from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.report import page
 from shiftsearch.experiments.report.explanations import protocol_lines
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.engine import EpochRequest
@@ -34,6 +33,7 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.prepared import prepare
 from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.recipe import Recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Mistake:
         probability: probability of `predicted`, 0..1.
         before: class predicted before fine-tuning.
         before_probability: probability of `before`, 0..1.
+        file: name of its file in the dataset's folder; None if the data does not have it.
     """
 
     index: int
@@ -38,6 +40,7 @@ class Mistake:
     probability: float
     before: int
     before_probability: float
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def predictions_of(
                 probability=float(best[i]),
                 before=int(class_before[i]),
                 before_probability=float(best_before[i]),
+                file=None if part.files is None else os.fsdecode(part.files[i]),
             )
             for i in wrong
         ),

@@ -39,11 +39,11 @@ from shiftsearch.experiments.analysis.split_summary import (
     summarise_split,
 )
 from shiftsearch.experiments.run_folder import NotARun, Run
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import Network
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.protocol import build

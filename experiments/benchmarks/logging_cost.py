@@ -22,7 +22,7 @@ from shiftsearch.experiments.benchmarks.turns import Figure, spread
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.model.result import STAGES, ProtocolResult, SplitResult, StageSummary
-from shiftsearch.model.store import Entry, open_store
+from shiftsearch.model.store import Entry, Store, open_store
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -32,8 +32,7 @@ BOUND = 0.02
 MOST_BYTES = 1_000_000
 """The most bytes that a trial may leave on disk."""
 
-_REPORT = "report-1"
-_SPACE = {
+SPACE = {
     stage: {
         "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
         "dropout": {"low": 0.2, "high": 0.6, "step": 0.1},
@@ -41,6 +40,9 @@ _SPACE = {
     }
     for stage in ("baseline", "fine_tune")
 }
+
+
+_REPORT = "report-1"
 
 
 @dataclass
@@ -69,10 +71,8 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
         trials: complete trials.
         classes: number of classes of their confusion matrices.
     """
-    space, names = Space.parse(_SPACE), [f"class {i}" for i in range(classes)]
-    store = open_store(root / "store")
-    for stage in ("baseline", "fine_tune"):
-        store.save(stage, _REPORT, Entry({}, _matrices(classes)))
+    space, names = Space.parse(SPACE), [f"class {i}" for i in range(classes)]
+    store = made_store(root / "store", classes)
     log = TensorBoardLog(root / "live", space, names, store, lambda number: trials[number])
     log.mend([])
     costs = [_log_one(log, trial) for trial in trials]
@@ -84,7 +84,7 @@ def measure(root: Path, trials: Sequence[TrialRecord], classes: int) -> tuple[li
 
 def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figure]:
     """The figures of `make bench`, for a trial of 6 s."""
-    records = [_trial(n, epochs) for n in range(trials)]
+    records = [made_trial(n, epochs) for n in range(trials)]
     with tempfile.TemporaryDirectory() as folder:
         costs, _ = measure(Path(folder), records, classes)
     shares, sizes = [c.total / 6.0 for c in costs], [c.size for c in costs]
@@ -106,6 +106,14 @@ def figures(trials: int = 100, epochs: int = 30, classes: int = 10) -> list[Figu
     ]
 
 
+def made_store(folder: Path, classes: int) -> Store:
+    """A store with the matrices of every trial that `made_trial` makes."""
+    store = open_store(folder)
+    for stage in STAGES:
+        store.save(stage, _REPORT, Entry({}, _matrices(classes)))
+    return store
+
+
 def _log_one(log: TensorBoardLog, trial: TrialRecord) -> Cost:
     job = Job("search", trial.number, 0, trial.configuration)
     assert trial.result is not None
@@ -124,7 +132,7 @@ def _log_one(log: TensorBoardLog, trial: TrialRecord) -> Cost:
         "epochs": trained - started,
         "end": ended - trained,
     }
-    cost.size = sum(path.stat().st_size for path in (log.root / job.name).iterdir())
+    cost.size = sum(path.stat().st_size for path in log.places.of_trial(job.number).iterdir())
     return cost
 
 
@@ -146,8 +154,8 @@ def _matrices(classes: int) -> dict[str, Any]:
     return {split: {"confusion": rows} for split in ("test", "test2")}
 
 
-def _trial(number: int, epochs: int) -> TrialRecord:
-    """Complete; its matrices lie in the store."""
+def made_trial(number: int, epochs: int) -> TrialRecord:
+    """Complete; its matrices lie in the store of `made_store`."""
     found, half = SplitResult(90, 0.9, 0.1), epochs // 2
     stages = (
         StageSummary(f"{stage}-0009", half, half, 3.0, {}, found, found, _REPORT)
@@ -166,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=6.0, help="that a trial takes")
     options = parser.parse_args(argv)
-    trials = [_trial(n, options.epochs) for n in range(options.trials)]
+    trials = [made_trial(n, options.epochs) for n in range(options.trials)]
     with tempfile.TemporaryDirectory() as folder:
         costs, mending = measure(Path(folder), trials, options.classes)
     print(f"{options.trials} trials of {options.epochs} epochs, {options.classes} classes")

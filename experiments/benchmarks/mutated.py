@@ -25,11 +25,11 @@ from shiftsearch.data.dataset import SPLITS, Dataset, Split
 from shiftsearch.data.image_file import read_image
 from shiftsearch.data.import_sources import find_images
 from shiftsearch.data.problems import ProblemsError
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import WEIGHTS, checksum
 from shiftsearch.model.device import Device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import allocate, initialise
 
 SIZE = (28, 28)

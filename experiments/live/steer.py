@@ -1,4 +1,4 @@
-"""`shiftsearch enqueue`, `extend` and `stop`: requests to a running search."""
+"""`shiftsearch enqueue` and `stop`, and how a command asks the driver of a running search."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ WAIT = 90.0
 
 def enqueue(options: Namespace, console: Console) -> int:
     """`shiftsearch enqueue`."""
-    run = _live(options.run)
+    run = live(options.run)
     # Checked here as well as by the driver, so that problems are shown at once, one per line.
     space = load(str(run.definition)).search_space()
     base = None if options.trial is None else _of_trial(run, options.trial)
     point = space.point(_assignments(options.values), "enqueue", base)
-    return _ask(run, "enqueue", {"configuration": point}, console)
-
-
-def extend(options: Namespace, console: Console) -> int:
-    """`shiftsearch extend`."""
-    return _ask(_live(options.run), "extend", {"trials": options.trials}, console)
+    return ask(run, "enqueue", {"configuration": point}, console)
 
 
 def stop(options: Namespace, console: Console) -> int:
     """`shiftsearch stop`."""
-    return _ask(_live(options.run), "stop", {"now": options.now}, console)
+    return ask(live(options.run), "stop", {"now": options.now}, console)
 
 
-def _live(folder: Path) -> Run:
-    """The run; refused if it is known that no driver works on it."""
+def live(folder: Path) -> Run:
+    """The run.
+
+    Raises:
+        Refused: it is known that no driver works on it, or its search is over.
+        experiments.run_folder.NotARun: the folder holds no run.
+    """
     run = Run(folder)
     status = status_of(run)
     if status["driver"]["alive"] is False:
         raise Refused(
             f"{run.folder}: no search runs here ({status['driver']['text']}); "
-            f"`{continuing(run)}` continues it, and --trials N extends it"
+            f"`{continuing(run)}` continues it"
         )
     if status["phase"] == "concluding":
         raise Refused(f"{run.folder}: the search is over, its result is being written")
@@ -86,7 +86,12 @@ def _assignments(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _ask(run: Run, command: str, arguments: Mapping[str, Any], console: Console) -> int:
+def ask(run: Run, command: str, arguments: Mapping[str, Any], console: Console) -> int:
+    """Send a request, wait for the answer, and print it; returns the exit code.
+
+    Raises:
+        Refused: the driver refused the request, or did not take it in time.
+    """
     answer = send(run.commands, command, arguments, WAIT)
     if answer is None:
         raise Refused(

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, Group
 
+from shiftsearch.experiments.live.fitted_table import Column, table
 from shiftsearch.experiments.live.status import definition_of, trials_of
 from shiftsearch.experiments.outcome.trials_table import trials_frame
 from shiftsearch.experiments.run_folder import NotARun, Run
@@ -20,8 +19,6 @@ from shiftsearch.experiments.wording import duration, one_line, percent
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.search.judging.front import front
 from shiftsearch.search.study.goals import COSTS
-
-_PADDING = 2
 
 
 def _objective(frame: pd.DataFrame) -> str:
@@ -124,8 +121,11 @@ def arranged(frame: pd.DataFrame, column: str | None, top: int | None) -> pd.Dat
     return rows if top is None else rows.head(top)
 
 
-def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Table:
-    """The main columns, then as many hyperparameters that differ as fit.
+def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Group:
+    """The main columns, and all hyperparameters and costs that differ.
+
+    In a narrow terminal some of the main columns are left out, and the hyperparameters continue in
+    further tables below.
 
     Args:
         rows: from `arranged`.
@@ -137,46 +137,34 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Ta
     value = "TEST2"
     if objective != ACCURACY.column:
         value = objective.replace("_", "\n").replace("test2", "TEST2")
-    columns: dict[str, list[str]] = {
-        "trial": [str(n) for n in rows["number"]],
-        "state": list(rows["state"]),
-        "role": [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)],
-        f"{value}\nbefore": [_cell(v, before) for v in rows[before]],
-        f"{value}\nafter": [_cell(v, after) for v in rows[after]],
-        "epochs": [
-            "" if pd.isna(b) else f"{b}+{f}"
-            for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)
-        ],
-        "time": [_cell(v, "seconds") for v in rows["seconds"]],
-    }
+    epochs = [
+        "" if pd.isna(b) else f"{b}+{f}"
+        for b, f in zip(rows.baseline_epochs, rows.fine_tune_epochs, strict=True)
+    ]
+    roles = [_role(role, root) for role, root in zip(rows.role, rows.branch_of, strict=True)]
+
+    def order(otherwise: int, *names: str) -> int:
+        return 1 if first in names else otherwise
+
+    columns = [
+        Column("trial", [str(n) for n in rows["number"]], order=0),
+        Column("state", list(rows["state"]), left_aligned=True),
+        Column("role", roles, True, order(3, "role", "branch_of")),
+        Column(
+            f"{value}\nbefore", [_cell(v, before) for v in rows[before]], order=order(2, before)
+        ),
+        Column(f"{value}\nafter", [_cell(v, after) for v in rows[after]]),
+        Column("epochs", epochs, order=order(4, "baseline_epochs", "fine_tune_epochs")),
+        Column("time", [_cell(v, "seconds") for v in rows["seconds"]], order=order(5, "seconds")),
+    ]
     shown = {"number", "state", "role", "branch_of", objective, before, after, "seconds"}
     able = [name for name in rows.columns if "." in name or name in COSTS]
     more = [name for name in able if rows[name].nunique(dropna=False) > 1]
     more = [name for name in more if not rows[name].isna().all()]
     if first is not None and first not in shown:
         more = [first, *(name for name in more if name != first)]
-    left = width - sum(_width(header, cells) for header, cells in columns.items())
-    for name in more:
-        header, cells = name.replace(".", "\n"), [_cell(v, name) for v in rows[name]]
-        left -= _width(header, cells)
-        if left < 0 and name != first:
-            break
-        columns[header] = cells
-    hidden = sum(name.replace(".", "\n") not in columns for name in more)
-    caption = f"{hidden} more columns differ; a wider terminal or --csv shows them"
-    table = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, _PADDING, 0, 0),
-        caption=Text(caption) if hidden else None,
-        caption_justify="left",
-    )
-    for header in columns:
-        left_aligned = header in ("state", "role", "reason")
-        table.add_column(Text(header), no_wrap=True, justify="left" if left_aligned else "right")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, row))
-    return table
+    columns += [Column(name, [_cell(v, name) for v in rows[name]]) for name in more]
+    return table(columns, width)
 
 
 def _role(role: Any, root: Any) -> str:
@@ -197,7 +185,3 @@ def _cell(value: Any, column: str) -> str:
     if column in COSTS:
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
-
-
-def _width(header: str, cells: Sequence[str]) -> int:
-    return max(map(len, [*header.split("\n"), *cells])) + _PADDING

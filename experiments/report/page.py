@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.analysis.learning import Curves
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import outlook_lines
@@ -21,9 +20,18 @@ from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
+from shiftsearch.experiments.report.figures.curves import learning_curves
 from shiftsearch.experiments.report.figures.search import search_history, time_used
-from shiftsearch.experiments.report.findings import answer, exported_alone
+from shiftsearch.experiments.report.findings import exported_alone
 from shiftsearch.experiments.report.freezing_range import range_lines
+from shiftsearch.experiments.report.templating import template_environment
+from shiftsearch.experiments.report.top import (
+    RECOMMENDED,
+    answer_view,
+    changed,
+    model_view,
+    use_view,
+)
 from shiftsearch.experiments.report.tradeoff_view import front_view, sizes
 from shiftsearch.experiments.report.views import (
     data_view,
@@ -31,14 +39,7 @@ from shiftsearch.experiments.report.views import (
     importance_view,
     mistakes_view,
 )
-from shiftsearch.experiments.wording import (
-    duration,
-    in_one_line,
-    interval,
-    one_line,
-    percent,
-    unbroken,
-)
+from shiftsearch.experiments.wording import in_one_line, one_line
 from shiftsearch.search.judging.importance import Importance, importances
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord, objective_of
@@ -57,6 +58,7 @@ class _Material:
     trials: Sequence[TrialRecord]
     space: Space
     analysis: Analysis | None
+    curves: Curves
 
     @property
     def winner(self) -> int:
@@ -66,9 +68,17 @@ class _Material:
     def importance(self) -> Importance | None:
         return importances(self.trials, self.space, self.result["search"]["seed"])
 
+    @cached_property
+    def advice(self) -> list[str]:
+        return advice(self.result, self.trials, self.space, self.importance, self.analysis)
+
+    @cached_property
+    def configurations(self) -> dict[str, list[dict[str, Any]]]:
+        return _configurations(self.result, self.space)
+
 
 def _protocol(m: _Material) -> dict[str, Any]:
-    return {"protocol": protocol_lines(m.result), **_configurations(m.result, m.space)}
+    return {"protocol": protocol_lines(m.result), **m.configurations}
 
 
 def _results(m: _Material) -> dict[str, Any]:
@@ -109,10 +119,6 @@ def _importance(m: _Material) -> dict[str, Any]:
     return {"mattered": importance_view(m.trials, m.space, m.importance, m.winner)}
 
 
-def _advice(m: _Material) -> dict[str, Any]:
-    return {"advice": advice(m.result, m.trials, m.space, m.importance, m.analysis)}
-
-
 def _provenance(m: _Material) -> dict[str, Any]:
     looks = Counter((k["configuration"], k["purpose"]) for k in m.result["held_out_looks"])
     return {
@@ -139,11 +145,31 @@ class _Section:
     view: Callable[[_Material], dict[str, Any]] = lambda _: {}
 
 
-_ANSWER = _Section("answer", "Answer", lambda m: {"answer": answer(m.result)})
+_TOP = (
+    _Section("answer", "", lambda m: answer_view(m.result)),
+    _Section(
+        "recommendations",
+        "Recommendations",
+        lambda m: {"advice": m.advice, "most": RECOMMENDED},
+    ),
+    _Section(
+        "winner",
+        "The winner's configuration",
+        lambda m: changed([line for lines in m.configurations.values() for line in lines]),
+    ),
+    _Section("use", "Use the model", lambda m: use_view(m.result)),
+)
+"""The parts of the box at the top, in its order; without a title a part has no heading."""
 _SECTIONS = (
     _Section("data", "Data", lambda m: {"data": data_view(m.result, m.analysis)}),
     _Section("protocol", "Protocol and configuration", _protocol),
     _Section("results", "Accuracies before and after fine-tuning", _results),
+    _Section("model", "The exported model", lambda m: model_view(m.result, m.trials)),
+    _Section(
+        "curves",
+        "Learning curves",
+        lambda m: {"curves": m.curves and learning_curves(m.curves)},
+    ),
     _Section(
         "confusion", "Confusion matrices", lambda m: {"confusions": confusion_matrices(m.result)}
     ),
@@ -161,7 +187,7 @@ _SECTIONS = (
         "Retraining, noise and outlook",
         lambda m: {"outlook": outlook_lines(m.result), "sizes": sizes(m.result)},
     ),
-    _Section("advice", "What the data recommends next", _advice),
+    _Section("advice", "What the data recommends next", lambda m: {"advice": m.advice}),
     _Section("provenance", "Provenance", _provenance),
 )
 """The sections in the page's order."""
@@ -173,6 +199,7 @@ def write_report(
     space: Space,
     analysis: Analysis | None,
     path: Path,
+    curves: Curves | None = None,
 ) -> list[str]:
     """Write one self-contained HTML page without scripts.
 
@@ -184,11 +211,13 @@ def write_report(
         space: the searched space.
         analysis: analysis of the winner; None if there is none, and then the page says so.
         path: path of the page, which is replaced in one step.
+        curves: learning curves of winner and reference; None if there are none.
 
     Returns:
         One line for each section that could not be made.
     """
-    material, environment = _Material(result, trials, space, analysis), _environment()
+    material = _Material(result, trials, space, analysis, curves or {})
+    environment = template_environment()
     failures: list[str] = []
 
     def made(section: _Section) -> str:
@@ -199,36 +228,17 @@ def write_report(
             view = given | section.view(material)
             return template.render(result=result, missing=_MISSING, **view)
         except Exception as error:  # the other sections do not depend on this one
-            failures.append(f"section {section.title!r} failed: {in_one_line(error)}")
+            title = section.title or section.anchor
+            failures.append(f"section {title!r} failed: {in_one_line(error)}")
             return environment.get_template("failed.html.j2").render(failure=failures[-1])
 
-    page = environment.get_template("report.html.j2").render(
-        result=result,
-        answer=made(_ANSWER),
-        sections=[(section.anchor, section.title, made(section)) for section in _SECTIONS],
-    )
+    parts = {
+        name: [(section.anchor, section.title, made(section)) for section in sections]
+        for name, sections in (("top", _TOP), ("sections", _SECTIONS))
+    }
+    page = environment.get_template("report.html.j2").render(result=result, **parts)
     write_atomically(path, page.encode())
     return failures
-
-
-def _environment() -> jinja2.Environment:
-    """The templates and their filters; values are escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": _unbroken(percent),
-        "interval": _unbroken(interval),
-        "duration": _unbroken(duration),
-        "unbroken": unbroken,
-        "value": _value,
-        "title_case": _title_case,
-    }
-    return environment
 
 
 def _tied(search: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[int]:
@@ -251,20 +261,3 @@ def _configurations(result: Mapping[str, Any], space: Space) -> dict[str, list[d
         is_compared = name in space.distributions or line["reference"] != line["winner"]
         found["compared" if is_compared else "fixed"].append(line)
     return found
-
-
-def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
-    """The same function, with no-break spaces in its result."""
-    return lambda value: unbroken(write(value))
-
-
-def _value(value: object) -> str:
-    """A number with four significant digits, `true` or `false`; other values unchanged."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _title_case(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]

@@ -23,7 +23,7 @@ from shiftsearch.experiments.report.figures.what_mattered import (
     shown_first,
     slices,
 )
-from shiftsearch.experiments.wording import points
+from shiftsearch.experiments.wording import one_line, points
 from shiftsearch.search.judging.importance import LEAST, Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -127,7 +127,7 @@ def mistakes_view(analysis: Analysis) -> dict[str, Any]:
                 "probability": m.probability,
                 "before": classes[m.before],
                 "before_probability": m.before_probability,
-                "index": m.index,
+                "name": f"image {m.index} of TEST2" if m.file is None else one_line(m.file),
             }
         )
     right = sum(row[i] for i, row in enumerate(p.after.confusion))

@@ -1,8 +1,9 @@
 """Curves, a row of the HParams table and confusion matrices of every job, for TensorBoard.
 
 `tensorboard --logdir RUN/tensorboard` shows them within seconds. Each job has one folder, named by
-the job and never by its parameters. A worker that repeats a job reports all its epochs again, so a
-job's folder is emptied when it starts, and no step appears twice.
+the job and never by its parameters; `places` says where it lies. A worker that repeats a job
+reports all its epochs again, so a job's folder is emptied when it starts, and no step appears
+twice.
 
 The root folder holds the experiment, written once. A trial's folder holds the start of its session
 and its curves, written live, and a last file with status, metrics and confusion matrices, made
@@ -31,6 +32,7 @@ from shiftsearch.experiments.tensorboard.events import (
     write_end,
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
+from shiftsearch.experiments.tensorboard.places import REFERENCE, Places, can_win
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.report import stored_confusions
@@ -48,6 +50,9 @@ _CURVES = {
     "learning_rate": "of the epoch",
     "images_per_second": "in training, over the epoch",
 }
+_FIRST = "_accuracy"
+"""End of the names of curves that are shown first: TensorBoard sorts by tag, and theirs begin with
+`accuracy/`."""
 
 
 class TensorBoardLog:
@@ -77,6 +82,8 @@ class TensorBoardLog:
     ) -> None:
         self._objective = objective
         self.root, self._space, self._classes = root, space, classes
+        self.places = Places(root)
+        self._values: dict[int, float] = {}
         self._store, self._trial, self._protocol = store, trial, protocol
         self._open: dict[str, EventFile] = {}
 
@@ -97,9 +104,13 @@ class TensorBoardLog:
         """
         if not has_end(self.root):
             write_end(self.root, {0: [hparams.experiment(self._space, self._objective)]})
+        self._values = can_win(trials)
         for trial in trials:
-            if trial.has_ended and not has_end(self._folder(trial)):
+            if trial.role == REFERENCE:
+                self.places.marks[REFERENCE] = trial.number
+            if trial.has_ended and not has_end(self.places.of_trial(trial.number)):
                 self._end(trial)
+        self.places.arrange(self._values)
 
     # ---- Listener
 
@@ -107,10 +118,11 @@ class TensorBoardLog:
     def started(self, job: Job) -> None:
         """Empty the job's folder, open a file in it, and write the start of its session."""
         self._close(job)
-        folder = self.root / job.name
+        folder = self.places.of_job(job)
         empty(folder)
         self._open[job.name] = file = EventFile(folder)
         if job.phase == "search":
+            self.places.arrange(self._values)
             start = hparams.session_start(
                 self._space, job.configuration, job.role, job.branch_of, time.time()
             )
@@ -134,7 +146,7 @@ class TensorBoardLog:
         }
         points = [
             # TensorBoard uses only the first description, and every byte costs time.
-            scalar(f"{stage}/{name}", row[name], text.format(**about) if epoch == 1 else None)
+            scalar(_tag(stage, name), row[name], text.format(**about) if epoch == 1 else None)
             for name, text in _CURVES.items()
         ]
         file.add(points, epoch)
@@ -154,6 +166,8 @@ class TensorBoardLog:
             trial = self._trial(job.number)
             if trial.has_ended:
                 self._end(trial)
+                self._values |= can_win([trial])
+                self.places.arrange(self._values)
 
     def _validated(self, stage: str) -> str:
         """What validates a fine-tune; with folds, that of the model has no fold in its name."""
@@ -174,7 +188,7 @@ class TensorBoardLog:
         )
         end = hparams.session_end(trial.state, now)
         values = [start, end, *self._metrics(hparams.metrics(trial)), *self._confusions(trial)]
-        write_end(self._folder(trial), {1: values})
+        write_end(self.places.of_trial(trial.number), {1: values})
 
     def _confusions(self, trial: TrialRecord) -> Values:
         if trial.result is None:
@@ -194,9 +208,6 @@ class TensorBoardLog:
             if matrices is not None
         ]
 
-    def _folder(self, trial: TrialRecord) -> Path:
-        return self.root / Job("search", trial.number, 0, {}).name
-
     def _close(self, job: Job) -> None:
         file = self._open.pop(job.name, None)
         if file is not None:
@@ -205,3 +216,10 @@ class TensorBoardLog:
     def _metrics(self, values: Mapping[str, float]) -> Values:
         texts = hparams.descriptions(self._objective)
         return [scalar(tag, value, texts[tag]) for tag, value in values.items()]
+
+
+def _tag(stage: str, name: str) -> str:
+    """A curve's tag: `accuracy/fine_tune/validation`, `fine_tune/train_loss`."""
+    if name.endswith(_FIRST):
+        return f"accuracy/{stage}/{name.removesuffix(_FIRST)}"
+    return f"{stage}/{name}"

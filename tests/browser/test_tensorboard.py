@@ -32,12 +32,12 @@ STATES = {"running": 0, "complete": 1, "pruned": 2, "fail": 3}
 STATUSES = {"complete": "SUCCESS", "pruned": "SUCCESS", "fail": "FAILURE"}
 """There is no status for pruned ones: `state` tells them apart."""
 CURVES = {
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "images_per_second",
+    "accuracy/{stage}/train",
+    "accuracy/{stage}/validation",
+    "{stage}/train_loss",
+    "{stage}/validation_loss",
+    "{stage}/learning_rate",
+    "{stage}/images_per_second",
 }
 SECONDS = 5.0
 """Within which a point must be shown; TensorBoard itself looks every second here."""
@@ -160,7 +160,7 @@ def test_curves_have_every_epoch(watched: Watched) -> None:
             rung = int(row["stopped_at"])
             stages = {"baseline": rung, f"rung_{rung}": None}
         for stage, epochs in stages.items():
-            assert tags[name] >= {f"{stage}/{curve}" for curve in CURVES}, (name, stage)
+            assert tags[name] >= {curve.format(stage=stage) for curve in CURVES}, (name, stage)
             steps = [s for _, s, _ in watched.tensorboard.points(name, f"{stage}/train_loss")]
             assert steps == list(range(1, len(steps) + 1)), (name, stage)
             assert epochs in (None, len(steps)), (name, stage)

@@ -60,7 +60,7 @@ class Sight:
     Attributes:
         columns: of the HParams tab.
         metrics: of the HParams tab.
-        sessions: trial's name to status and the metric `state`, None where it has none.
+        sessions: trial's unmarked name to status and the metric `state`, None where it has none.
     """
 
     columns: tuple[str, ...]
@@ -69,7 +69,7 @@ class Sight:
 
     def is_running(self, name: str) -> bool:
         """Whether the trial is shown as one that runs."""
-        return self.sessions.get(name) == ("STATUS_UNKNOWN", 0.0)
+        return self.sessions.get(unmarked(name)) == ("STATUS_UNKNOWN", 0.0)
 
 
 @dataclass
@@ -97,7 +97,9 @@ class Watched:
         """`trials.csv`, by the trial's name in TensorBoard; a cell that is empty is not there."""
         frame = pd.read_csv(self.run.trials, dtype={"reason": "string"})
         rows = [row.dropna().to_dict() for _, row in frame.iterrows()]
-        return {f"trial-{int(row['number']):04d}": row for row in rows}
+        shown = {unmarked(path.name): path.name for path in self.run.tensorboard.glob("trial-*")}
+        names = [shown[f"trial-{int(row['number']):04d}"] for row in rows]
+        return dict(zip(names, rows, strict=True))
 
     def is_shown_whole(self) -> bool:
         """Whether TensorBoard has read all there is, by what is written last."""
@@ -111,10 +113,13 @@ class Watched:
         columns = tuple(info["name"] for info in experiment.get("hparamInfos", ()))
         metrics = tuple(info["name"]["tag"] for info in experiment.get("metricInfos", ()))
         groups = self.tensorboard.sessions(columns)
-        sessions = {name: (status_of(g), metrics_of(g).get("state")) for name, g in groups.items()}
+        sessions = {
+            unmarked(name): (status_of(g), metrics_of(g).get("state"))
+            for name, g in groups.items()
+        }
         self.sights.append(Sight(columns, metrics, sessions))
         tags = self.tensorboard.tags("scalars")
-        for name in sessions:
+        for name in groups:
             if not self.sights[-1].is_running(name):
                 continue
             for tag in sorted(t for t in tags.get(name, ()) if t.endswith("/train_loss")):
@@ -122,6 +127,11 @@ class Watched:
                 now = time.time()
                 for written, step, _ in points:
                     self.delays.setdefault((name, tag, step), now - written)
+
+
+def unmarked(name: str) -> str:
+    """A trial's name without the marks of reference and winner, which it gets later."""
+    return name[: len("trial-0000")]
 
 
 def status_of(group: Mapping[str, Any]) -> str:

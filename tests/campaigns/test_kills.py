@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.loading import load_bundle
 from tests.campaigns.conftest import Bench
 from tests.campaigns.runs import KILLED, check_whole, stored, story, trials_of
 

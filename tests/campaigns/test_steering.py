@@ -75,7 +75,7 @@ def test_steering(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (run / "result.json").exists()
     assert status_of(Run(run))["outcome"] == "interrupted"
     capsys.readouterr()
-    assert main(["extend", str(run), "--trials", "300"]) == 2  # nobody is there
+    assert main(["stop", str(run)]) == 2  # nobody is there
     assert "no search runs here" in capsys.readouterr().err
 
     driver = begin(bench, "steered")  # the same command: four trials, were it not extended

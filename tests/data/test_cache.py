@@ -72,6 +72,8 @@ def test_the_second_opening_maps_the_pack_of_the_first(
         assert np.array_equal(split.images, first.splits[name].images)
         assert np.array_equal(split.labels, first.splits[name].labels)
         assert split.labels.dtype == np.int64
+        assert split.files is not None
+        assert np.array_equal(split.files, first.splits[name].files)
         with pytest.raises(ValueError, match="read-only"):
             split.images[0] = 0
 

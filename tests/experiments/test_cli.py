@@ -15,7 +15,9 @@ import pytest
 
 from shiftsearch.experiments import cli
 from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.completion import arguments
 from shiftsearch.experiments.exits import INTERRUPTED, WRONG_INPUT, Interrupted
+from shiftsearch.experiments.parser import parser
 
 pytestmark = pytest.mark.unit
 
@@ -114,17 +116,17 @@ def test_what_the_machine_cannot_do_now_is_an_interruption(
     assert named in said
 
 
-def paths_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
+def paths_of(whole: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
     """Every option and argument of every command that takes a file or a folder."""
-    for action in parser._actions:
+    for action in whole._actions:
         if isinstance(action, argparse._SubParsersAction):
             for of_command in action.choices.values():
                 yield from paths_of(of_command)
         elif action.metavar in {"RUN", "RUN|BUNDLE", "DIR", "BUNDLE", "SOURCE", "DATA"}:
-            yield f"{parser.prog} {action.dest}", action
+            yield f"{whole.prog} {action.dest}", action
 
 
-ALL_PATHS = dict(paths_of(cli._parser()))
+ALL_PATHS = dict(paths_of(parser()))
 # A search's data may also be the word `synthetic`, so it is made absolute later.
 PATHS = {name: action for name, action in ALL_PATHS.items() if name != "shiftsearch search data"}
 
@@ -167,3 +169,9 @@ def test_what_argparse_ends_is_an_exit_code(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.startswith("usage: shiftsearch")
     assert main(["status", "--sideways"]) == WRONG_INPUT
     assert capsys.readouterr().err.startswith("usage: shiftsearch status")
+
+
+def test_every_option_and_argument_of_every_command_says_what_it_is() -> None:
+    found = list(arguments(parser()))
+    assert [a.option_strings or a.metavar or a.dest for a in found if not a.help] == []
+    assert len(found) > 60

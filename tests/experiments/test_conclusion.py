@@ -18,8 +18,8 @@ from shiftsearch.experiments.outcome.blends import Blend, Model
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry
 from shiftsearch.search.study.records import TrialRecord

@@ -17,7 +17,7 @@ import torch
 
 import shiftsearch.experiments.run
 import shiftsearch.search.executing.trainable
-from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.cli import WRONG_INPUT, main
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest
 from shiftsearch.model.training import NetworkEngine
@@ -28,6 +28,30 @@ from shiftsearch.search.executing.trainable import WorkerContext, decode, encode
 pytestmark = pytest.mark.integration
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs_of_the_first_version.tar.xz"
+
+CALLBACKS = "callbacks: ['spies:Spy', 'spies:Broken']"
+SPIES = """
+import sys
+from pathlib import Path
+import shiftsearch
+
+class Spy(shiftsearch.Callback):
+    def say(self, *words):
+        with Path("heard.txt").open("a") as file:
+            print(*words, file=file)
+    def begun(self, folder, experiment):
+        self.say("begun", folder.name)
+    def started(self, training):
+        self.say("started", training.name)
+    def ended(self, training, state, reason, scores):
+        self.say("ended", training.name, state, scores["test2_accuracy_after"])
+    def concluded(self, folder, result):
+        self.say("concluded", result["status"], (folder / "report.html").name)
+
+class Broken(shiftsearch.Callback):
+    def ended(self, training, state, reason, scores):
+        sys.exit(7)
+"""
 
 
 def work_here(
@@ -118,9 +142,26 @@ def test_a_finished_run_is_found_finished(runs: Path, computed: list[tuple[str, 
 
 
 def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
-    runs: Path, computed: list[tuple[str, int]]
+    runs: Path,
+    computed: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = search_on(runs, "finished", "--trials", "3")
+    run = search_on(runs, "finished")  # notes where the data lies now
+    assert main(["extend", str(run.folder), "--trials", "2"]) == WRONG_INPUT  # it has two
+    assert main(["extend", str(run.folder), "--trials", "3", "--address", "auto:1"]) != 0
+    assert computed == []
+    run.definition.write_text(run.definition.read_text().replace("callbacks: []", CALLBACKS))
+    (runs / "spies.py").write_text(SPIES)
+    monkeypatch.chdir(runs)
+    assert main(["extend", str(run.folder), "--trials", "3"]) == 0
+    heard = (runs / "heard.txt").read_text().splitlines()
+    assert heard[:2] == ["begun finished", "started trial-0002"]
+    assert heard[2].startswith("ended trial-0002 complete 0.")
+    assert heard[-1] == "concluded complete report.html"
+    assert "callback spies:Broken: ended failed, the run goes on: SystemExit: 7" in (
+        " ".join(capsys.readouterr().out.split())
+    )
     assert "baseline" not in {stage for stage, _ in computed}
     assert computed[:2] == [("fine_tune", 1), ("fine_tune", 2)]
     assert len(run.trials.read_text().splitlines()) == 1 + 3

@@ -13,7 +13,7 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.search.study.records import stored_trials
 from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run

@@ -17,10 +17,10 @@ from PIL import Image
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.exits import DONE, SOME_UNREADABLE, WRONG_INPUT
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit

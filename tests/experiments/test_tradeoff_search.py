@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shiftsearch.model.bundle import load_bundle
+from shiftsearch.model.loading import load_bundle
 
 pytestmark = pytest.mark.integration
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model import alone
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import Origin
 from shiftsearch.model.device import Device
 from shiftsearch.model.export import Member, save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import allocate, initialise
 
 pytestmark = pytest.mark.unit

@@ -16,12 +16,13 @@ from torch import Tensor
 from shiftsearch.data.dataset import DataError, Dataset, Split
 from shiftsearch.data.scale import Scale
 from shiftsearch.model import bundle_format
-from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle, load_bundle
+from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.protocol import build

@@ -13,11 +13,11 @@ import pytest
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model import formats
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from tests.experiments.stored_networks import random_weights
 
 SLOW = "torch's exporters take seconds to import, and seconds for each model"

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model import own_network
 from shiftsearch.model.architecture import LAYERS
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.bundle_format import BundleError
 from shiftsearch.model.course import Course
 from shiftsearch.model.device import Device
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.own_network import OwnNetworkError, give
 from shiftsearch.model.prepared import ProtocolData

@@ -15,11 +15,12 @@ from PIL import Image
 
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.scale import Scale
-from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle, load_bundle
+from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.predictions import Prediction, Remarks, predictions
 

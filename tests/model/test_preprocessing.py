@@ -14,7 +14,6 @@ from pydantic import ValidationError
 import shiftsearch.model.prepared
 from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.preprocessing import CENTRES, INTENSITIES, POLARITIES, preprocess
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.course import preprocessed_digest
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
@@ -25,6 +24,7 @@ from shiftsearch.model.hyperparameters import (
     Protocol,
     Schedule,
 )
+from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.predictions import Remarks, predictions
 from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.protocol import ProtocolRun, build, run_protocol

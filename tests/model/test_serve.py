@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from shiftsearch.data.dataset import Dataset
-from shiftsearch.model.bundle import load_bundle
 from shiftsearch.model.formats import add_formats
+from shiftsearch.model.loading import load_bundle
 from tests.model.test_formats import CPU, made
 
 pytestmark = [

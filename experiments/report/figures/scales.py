@@ -17,6 +17,7 @@ from shiftsearch.search.study.records import TrialRecord
 _GOLDEN = 0.618_033_988_749_895
 _SPREAD = 0.5
 """Trials with the same value are spread over this fraction of the gap between two steps."""
+_ROUNDING = 1e-9
 NOT_USED = -0.2
 """Position of trials that do not have a hyperparameter."""
 
@@ -44,11 +45,18 @@ class Scale:
         return NOT_USED if value is None else to_unit(self._distribution, value)
 
     def spread(self, value: Value | None, number: int) -> float:
-        """`place`, moved a little by the trial's number if many trials may have the same value."""
+        """`place`, moved a little by the trial's number if many trials may have the same value.
+
+        A value of the domain stays between 0 and 1: beyond are only values outside of it.
+        """
+        place = self.place(value)
         if value is None or self._values is None or len(self._values) < 2:
-            return self.place(value)
+            return place
+        if not -_ROUNDING <= place <= 1 + _ROUNDING:
+            return place
         gap = 1 / (len(self._values) - 1)
-        return self.place(value) + _SPREAD * gap * ((number * _GOLDEN) % 1 - 0.5)
+        moved = place + _SPREAD * gap * ((number * _GOLDEN) % 1 - 0.5)
+        return 1 - abs(1 - abs(moved))  # reflected at both ends
 
     def ticks(self, most: int) -> tuple[list[float], list[str]]:
         """Positions and texts of at most `most` values, both ends included, and "not used"."""

@@ -113,9 +113,11 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
             linestyle="--",
             label="no result: time from start to end",
         )
+    # Above the bars: on the hatching they could not be seen.
+    above = 0.04 * max([baselines.get(n, 0.0) + s for n, s in fine_tunes.items()], default=0.0)
     scatter(
         axes,
-        [(t.number, fine_tunes[t.number]) for t in taken],
+        [(t.number, fine_tunes[t.number] + above) for t in taken],
         "^",
         4,
         INK,

@@ -38,12 +38,17 @@ _LONGEST = 20  # characters of a name
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of this size in inches with one axes without a frame, in the page's text colour."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    return figure, add_axes(figure, 1, 1, 1)
+
+
+def add_axes(figure: Figure, rows: int, columns: int, place: int) -> Axes:
+    """Axes without a frame in a grid of the figure, in the page's text colour; counted from 1."""
+    axes = figure.add_subplot(rows, columns, place)
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.xaxis.label.set(color=INK, size=9)
     axes.yaxis.label.set(color=INK, size=9)
-    return figure, axes
+    return axes
 
 
 def grid(axes: Axes, axis: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,14 @@ def test_mistakes_come_surest_first_and_equal_ones_in_order() -> None:
     sure = [(m.probability, m.before_probability) for m in found.mistakes]
     np.testing.assert_allclose(sure, [(0.95, 0.7), (0.7, 0.9), (0.7, 0.55)])
     np.testing.assert_array_equal(found.mistakes[0].image, PART.images[3])
+
+
+def test_a_mistake_has_the_name_of_its_file_if_the_data_has_it() -> None:
+    given = [answers(*BEFORE), answers(*AFTER)]
+    files = np.array([f"TEST2/c/{n}.png".encode() for n in range(5)] + ["TEST2/c/é.png".encode()])
+    named = predictions_of(replace(PART, files=files), PLACES, given).mistakes
+    assert [m.file for m in named] == ["TEST2/c/3.png", "TEST2/c/0.png", "TEST2/c/é.png"]
+    assert {m.file for m in predictions_of(PART, PLACES, given).mistakes} == {None}
 
 
 def test_repairs_and_breaks_are_counted_apart() -> None:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from shiftsearch.experiments.analysis.answers import Mistake, Predictions
 from shiftsearch.experiments.analysis.inside import BlockMaps, FeatureMaps, LayerChange
+from shiftsearch.experiments.analysis.learning import Curves, LearningCurve
 from shiftsearch.experiments.analysis.probes import LayerProbe, Probes
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.analysis.split_summary import Sample, Shift, SplitSummary
 from shiftsearch.model.evaluation import Evaluation
-from tests.experiments.protocol_results import confusion
+from shiftsearch.model.result import STAGES
+from tests.experiments.protocol_results import EPOCH, confusion
 
 SIZE, BINS, CHANNELS = 28, 64, 8
 
@@ -61,6 +63,12 @@ def made_analysis(classes: Sequence[str], mistakes: int = 2) -> Analysis:
         541,
         made_probes(),
     )
+
+
+def made_curves() -> Curves:
+    """Of winner and reference, two epochs in each stage."""
+    rows = ({**EPOCH, "epoch": 1}, {**EPOCH, "epoch": 2, "validation_loss": 0.5})
+    return {t: {s: LearningCurve(rows, 2) for s in STAGES} for t in ("reference", "winner")}
 
 
 def made_probes(n: int = 541) -> Probes:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
+from shiftsearch.experiments.report import page
 from shiftsearch.experiments.report.page import write_report
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -26,7 +27,7 @@ from tests.experiments.protocol_results import (
     pruned,
     reference_only,
 )
-from tests.experiments.report.made_analysis import made_analysis
+from tests.experiments.report.made_analysis import made_analysis, made_curves
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +38,8 @@ SECTIONS = {
     "data": "Data",
     "protocol": "Protocol and configuration",
     "results": "Accuracies before and after fine-tuning",
+    "model": "The exported model",
+    "curves": "Learning curves",
     "confusion": "Confusion matrices",
     "classes": "Change of each class",
     "mistakes": "Most confident mistakes",
@@ -93,7 +96,8 @@ def html_of(
     run: tuple[dict[str, Any], list[TrialRecord]], folder: Path, analysis: Analysis | None = None
 ) -> str:
     result, trials = run
-    write_report(result, trials, SPACE, analysis, folder / "report.html")
+    curves = None if analysis is None else made_curves()
+    write_report(result, trials, SPACE, analysis, folder / "report.html", curves)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -115,13 +119,48 @@ def test_the_page_answers_first_and_stands_alone(html: str) -> None:
     assert re.findall(r"\son\w+=", html) == []
 
 
+def test_the_box_at_the_top_has_verdict_advice_configuration_and_use(html: str) -> None:
+    found = Page(html)
+    box, _, rest = found.text.partition("Contents")
+    order = [
+        "The winner, trial 17, is better than the reference configuration, by more than",
+        "is right on 95.67 %",
+        "Recommendations Use the winner, trial 17: +14.32 points",
+        "1.05 points less. The winner's configuration",
+        "fine_ tune. learning_ rate 0.001235 instead of 0.0001",
+        "fine_ tune. frozen_ layers 0 instead of 2",
+        "other hyperparameters have the reference's value",
+        "Use the model",
+        "shiftsearch predict best IMAGE_OR_FOLDER...",
+        'model = shiftsearch.load("best")',
+    ]
+    places = [box.index(text) for text in order]
+    assert places == sorted(places)
+    assert "What it is trial 17, replicate 2" in rest
+    assert "0.030 before and 0.010 after the temperature 1.25" in rest
+
+
+def test_long_parts_fold_without_a_script(html: str) -> None:
+    folded = re.findall(
+        r"<details>\s*<summary><h3>(.*?)</h3></summary>(.*?)</details>", html, re.S
+    )
+    assert [title for title, _ in folded] == [
+        "Feature maps of one image",
+        "Representation, layer by layer",
+        "Trials over the hyperparameters",
+    ]
+    assert "<img" in folded[0][1]
+    assert "CKA" in folded[1][1]
+    assert "<svg" in folded[2][1]
+
+
 def test_every_section_is_there_and_reached_from_the_contents(html: str) -> None:
     found = Page(html)
     assert [text for level, text in found.headings if level == 2][2:] == list(SECTIONS.values())
     ids = [a["id"] for _, a in found.attributes if "id" in a]
     assert len(ids) == len(set(ids))
     links = [str(a["href"]) for tag, a in found.attributes if tag == "a"]
-    assert len(links) == len(SECTIONS)
+    assert links[-len(SECTIONS) :] == [f"#{anchor}" for anchor in SECTIONS]
     assert {link[1:] for link in links} <= set(ids)
     named = [str(a["aria-labelledby"]) for _, a in found.attributes if "aria-labelledby" in a]
     assert set(named) <= set(ids)
@@ -134,15 +173,15 @@ def test_the_page_is_accessible(html: str) -> None:
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert len(found.alts) == 13
+    assert len(found.alts) == 14
     assert all(alt and len(alt) > 40 for alt in found.alts)
-    assert len(set(found.alts)) == 13
+    assert len(set(found.alts)) == 14
     assert all(len(image["alt"] or "") > 15 for image in found.images)
     scrolled = [a for _, a in found.attributes if a.get("class") == "scroll"]
     assert scrolled
     assert all(a.get("tabindex") == "0" and a.get("aria-labelledby") for a in scrolled)
     wide = [a for _, a in found.attributes if "wide" in str(a.get("class"))]
-    assert len(wide) == 5
+    assert len(wide) == 6
     assert all(a.get("tabindex") == "0" for a in wide)
 
 
@@ -177,8 +216,8 @@ def test_the_page_shows_what_explains_the_winner(html: str) -> None:
         "corrected 7 that were wrong before, and made 3 wrong that were right before. The 2 most",
         "0 predicted as 1 probability 0.875; before: 0 at 0.500; image 40 of TEST2",
         "Image 99 of TEST2 (selection part), class 1 : predicted as 0 before and as 1 after",
-        "block 1 frozen 1.000 0.00 % 0.00 %",
-        "block 3 trained 0.625 10.00 % 250.00 %",
+        "block 1 frozen 1.000 0.000 0.000",
+        "block 3 trained 0.625 0.100 2.500",
         "head trained - - -",
         "Frozen in this model: block 1;",
         "block 2 93.75 % 94.53 % +0.78 points [-1.25, +3.00] no block 3 90.00 % 95.00 %",
@@ -232,7 +271,7 @@ def test_a_section_that_fails_is_a_line_and_the_others_are_there(
     result, trials = finished_run()
     lines = write_report(result, trials, SPACE, None, tmp_path / "report.html")
     failed = ["results", "confusion", "importance", "advice"]
-    titles = [title for anchor, title in SECTIONS.items() if anchor in failed]
+    titles = ["Recommendations", *(SECTIONS[anchor] for anchor in failed)]
     error = "failed: ValueError: 'xerr' must not <contain> negative values"
     assert lines == [f"section '{title}' {error}" for title in titles]
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -247,10 +286,11 @@ def test_an_answer_that_fails_is_a_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shiftsearch.experiments.report.page._SECTIONS", ())
+    monkeypatch.setattr("shiftsearch.experiments.report.page._TOP", page._TOP[:1])
     result, trials = finished_run()
     del result["comparison"]
     (line,) = write_report(result, trials, SPACE, None, tmp_path / "report.html")
-    assert line == "section 'Answer' failed: KeyError: 'comparison'"
+    assert line == "section 'answer' failed: KeyError: 'comparison'"
     assert line in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
@@ -277,6 +317,7 @@ def test_the_page_shows_failures_escaped_looks_and_provenance(html: str) -> None
         "Not searched, and the same in both: baseline.learning_rate 0.001,",
         "17 complete, 0 pruned and 1 failed trials (17 were asked for)",
         "torch 2.13.0",
+        "right after the reference. The last command of this run was",
         "2 trials at once: 2 cores",
         "Warning about the data: 4 images of TRAIN and 4 of TEST2 are identical: <seen> in",
         "Time this call 7 min 13 s",

@@ -95,6 +95,10 @@ def test_scales_spread_equal_values_and_name_the_ends() -> None:
     places = {round(steps.spread(0.2, number), 6) for number in range(50)}
     assert len(places) == 50
     assert all(1 / 6 <= place <= 1 / 2 for place in places)  # half of the gap to each side
+    ends = [steps.spread(end, number) for end in (0.0, 0.6) for number in range(50)]
+    assert 0 <= min(ends) < max(ends) <= 1  # beyond are only values outside of the domain
+    assert len({round(place, 6) for place in ends}) == 100
+    assert steps.spread(0.8, 7) == pytest.approx(4 / 3)
     assert steps.ticks(3) == ([0.0, pytest.approx(2 / 3), 1.0][::2], ["0", "0.6"])
     rate = Scale(SPACE.distributions[RATE])
     assert rate.place(1e-3) == pytest.approx(0.5)

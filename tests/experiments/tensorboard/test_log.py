@@ -127,7 +127,7 @@ def test_epochs_are_readable_while_the_job_runs(tmp_path: Path) -> None:
         assert curve(tmp_path / "trial-0003", "baseline/images_per_second")[0] == (1, 2900.0)
         found = read(tmp_path / "trial-0003")
     said = {
-        stage: found.SummaryMetadata(f"{stage}/validation_accuracy").summary_description
+        stage: found.SummaryMetadata(f"accuracy/{stage}/validation").summary_description
         for stage in ("baseline", "rung_2", "rung_2_fold_1", "fold_3", "fine_tune")
     }
     assert said["baseline"].endswith("on TEST")
@@ -161,7 +161,7 @@ def test_the_experiment_declares_every_column_and_is_written_once(tmp_path: Path
 def test_a_session_is_open_while_its_trial_runs(tmp_path: Path) -> None:
     log = log_of(tmp_path, RUNNING)
     log.started(replace(job(0), role="reference", branch_of=None))
-    folder = tmp_path / "trial-0000"
+    folder = tmp_path / "trial-0000-reference"
     assert curve(folder, "state") == [(0, 0.0)]
     assert columns(folder) == {
         "baseline.learning_rate": 1e-3,
@@ -268,7 +268,7 @@ def test_retraining_has_curves_and_final_accuracies_but_no_session(tmp_path: Pat
     log = log_of(tmp_path)
     log.started(job(3, replicate=2))
     log.ended(job(3, replicate=2), "complete", "", protocol_result(0.25, 0.75))
-    folder = tmp_path / "retrain-0003-replicate-2"
+    folder = tmp_path.with_name(f"{tmp_path.name}-all") / "retrain-0003-replicate-2"
     assert {t: curve(folder, t) for t in tags(folder)} == {
         "final/test_accuracy_before": [(1, 0.56)],
         "final/test_accuracy_after": [(1, 0.97)],

@@ -1,0 +1,32 @@
+"""W&B's offline files hold what a search sent to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+
+from shiftsearch.experiments.callbacks.to_wandb import WandB
+from tests.experiments.callbacks.heard import search
+
+pytestmark = [pytest.mark.unit, pytest.mark.slow(reason="starts W&B's own process, 3 s")]
+
+
+def test_a_run_for_each_training_and_one_for_the_result_with_report_and_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder, warned = tmp_path / "run", list[str]()
+    search(WandB(), folder, warned.append)
+    assert warned == []
+    files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 3
+    written = [file.read_bytes() for file in files]
+    for text in (b"trial-0000", b"fine_tune.frozen_layers", b"baseline/validation_accuracy"):
+        assert any(text in content for content in written)
+    for text in (b"test2_accuracy_after", b"loss is nan", b"winner/after/TEST2/held-out"):
+        assert any(text in content for content in written)
+    for text in (b"mine-report", b"mine-model", b"weights.safetensors"):
+        assert any(text in content for content in written)
