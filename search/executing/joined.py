@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray._private import services
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, RayError
 
 from shiftsearch.search.executing.faults import first_line
 from shiftsearch.search.executing.resources import ResourceError
@@ -32,18 +40,75 @@ def join(address: str, options: Mapping[str, Any]) -> None:
 
 
 def check_address(address: str) -> None:
-    """Check that something answers at `HOST:PORT`; without it, Ray prints and waits for minutes.
+    """Check that a Ray cluster answers at an address and takes this process's token.
+
+    Without the check, Ray prints and waits for minutes; and the run's folder would be written.
+
+    Args:
+        address: `HOST:PORT`, or `auto`; others are left to Ray.
 
     Raises:
-        ResourceError: nothing answers there.
+        ResourceError: nothing answers there, or the token is missing or wrong.
     """
-    host, colon, port = address.rpartition(":")
-    if not colon or "://" in address or not port.isdigit():
+    if "://" in address or address == "local":
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        with _silent():  # Ray warns if several clusters run here
+            found = services.canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError) as error:
+        raise ResourceError(f"--address {address}: {first_line(error)}") from None
+    if found is None:
+        raise ResourceError(
+            f"--address {address}: no Ray cluster runs on this machine, and RAY_ADDRESS is not set"
+        )
+    try:
+        socket.create_connection(_split(found), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise ResourceError(f"--address {address}: nothing answers there ({error})") from None
+    _check_token(address, found)
+
+
+def _check_token(address: str, found: str) -> None:
+    """Ask the cluster something with this process's token.
+
+    Raises:
+        ResourceError: it does not take the token.
+    """
+    with _silent():  # Ray logs the refusal from C++
+        asks = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        has = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+        try:
+            GcsClient(address=found)
+        except AuthenticationError:
+            refused = True
+        except (RayError, RuntimeError):  # joining will tell
+            refused = False
+        else:
+            refused = False
+    if not refused:
+        return
+    why = "the token of this process is another" if has else "this process has no token"
+    if not asks and has:
+        why = "RAY_AUTH_MODE does not let this process send its token"
+    raise ResourceError(
+        f"--address {address}: the cluster asks for a token, and {why}; set RAY_AUTH_TOKEN, or "
+        "RAY_AUTH_TOKEN_PATH to a file, to the token of the cluster's head, which "
+        "`ray get-auth-token` prints there"
+    )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what C++ code and loggers write to standard error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class Silence:
