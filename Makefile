@@ -8,10 +8,9 @@ PY       := .venv/bin/python
 STAMP    := .venv/.installed
 LINKS    := build/links
 
-.NOTPARALLEL:
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install links demo test check unit integration campaigns campaigns-short browser last bench gpu-check clean
+.PHONY: help install links demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -21,7 +20,12 @@ install: $(STAMP) ## set up .venv
 demo: $(STAMP) ## search, retrain and export on the built-in synthetic set, into runs/demo
 	@.venv/bin/shiftsearch search demo
 
-test: check unit integration last ## all checks and tests, before a commit
+# Some tiers wait most of the time, `check` and `unit` never do: three run at once, whose number is
+# chosen for two processors, and each shows what it printed when it ends.
+test: $(STAMP) ## all checks and tests, before a commit
+	@echo 'Checks and tests run side by side; each prints when it has ended, the first after a minute.'
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 $(if $(filter output-sync,$(.FEATURES)),-O) \
+		integration campaigns-short check unit browser
 
 check: $(STAMP) links ## lint, format, types
 	@$(PY) -m ruff check --quiet .
@@ -50,13 +54,6 @@ campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
 
 browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 	@$(PY) -m pytest -q -m browser --timeout=300
-
-# The two tiers that mostly wait run side by side.
-last: $(STAMP)
-	@mkdir -p build
-	@$(MAKE) --no-print-directory browser > build/browser.log 2>&1 & browser=$$!; \
-		$(MAKE) --no-print-directory campaigns-short; campaigns=$$?; \
-		wait $$browser; browser=$$?; cat build/browser.log; exit $$((campaigns | browser))
 
 bench: $(STAMP) ## training throughput, overhead and calibration, against plain implementations
 	@$(PY) -m shiftsearch.experiments.benchmarks.bench

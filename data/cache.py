@@ -27,9 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
-from shiftsearch.data.image_folder import read_scan
+from shiftsearch.data.fitting import DEFAULT_ASPECT
+from shiftsearch.data.image_file import SUFFIXES
 from shiftsearch.data.os_errors import said
+from shiftsearch.data.picture_folder import read_any, suffixes_in
 from shiftsearch.data.publishing import save_array, written_beside
+from shiftsearch.data.reading import AS_IT_IS, Reading, split_folders
 from shiftsearch.data.scale import FULL_BITS, SCALES
 from shiftsearch.data.scan import scan_folder
 
@@ -40,18 +43,24 @@ _OPTIONAL = {"weights": "weighted", "files": "with_files"}
 
 
 def open_dataset(
-    path: Path, cache: Path | None = None, splits: tuple[str, ...] = SPLITS
+    path: Path,
+    cache: Path | None = None,
+    splits: tuple[str, ...] = SPLITS,
+    how: Reading = AS_IT_IS,
 ) -> tuple[Dataset, list[str]]:
     """Read a dataset folder, or open the pack of an earlier read if nothing changed since.
+
+    A folder without any .npy file is read as one of pictures, see `data.picture_folder`.
 
     If the cache cannot be read or written, there is a warning and no error. The pack of an earlier
     state of the folder is removed.
 
     Args:
-        path: DIR/{TRAIN,TEST,TEST2}/<class>/*.npy.
+        path: DIR/{TRAIN,TEST,TEST2}/<class>/*, of .npy files or of pictures.
         cache: folder for packs, instead of the one that the environment names.
         splits: the splits that are needed. If the folder lacks another one, only these are read,
             and not packed.
+        how: the names of the splits, and how pictures are read.
 
     Returns:
         The dataset, memory-mapped if it was packed, and a line for each thing the user should
@@ -60,14 +69,30 @@ def open_dataset(
     Raises:
         DataError: `path` holds no valid dataset.
     """
-    if not all((path / name).is_dir() for name in SPLITS):
-        return read_scan(scan_folder(path, splits=splits))
-    scan = scan_folder(path)
-    key = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=8).hexdigest()
+    dataset, warnings = _open(path, cache, splits, how)
+    if how.size not in (None, dataset.image_size):
+        wanted, found = ("x".join(map(str, size)) for size in (how.size, dataset.image_size))
+        rule = f"which are read as they are, but the size {wanted} is asked for"
+        raise DataError([f"{path}: holds .npy files of {found} pixels, {rule}"])
+    return dataset, warnings
+
+
+def _open(
+    path: Path, cache: Path | None, splits: tuple[str, ...], how: Reading
+) -> tuple[Dataset, list[str]]:
+    names = split_folders(path, how, splits)
+    suffixes = suffixes_in(path, names)
+    if not all((path / name).is_dir() for name in names.values()):
+        return read_any(scan_folder(path, suffixes, splits, names), how)
+    scan = scan_folder(path, suffixes, names=names)
+    place = os.fsencode(path.resolve())
+    if suffixes == SUFFIXES:  # read in another way, it is another dataset
+        place += repr((how.size, how.aspect, how.bits)).encode()
+    key = hashlib.blake2b(place, digest_size=8).hexdigest()
     try:
         folder = cache or _cache_folder()
     except RuntimeError as error:
-        dataset, warnings = read_scan(scan)
+        dataset, warnings = read_any(scan, how)
         return dataset, [*warnings, f"no cache, so every start reads all files: {error}"]
     pack = folder / f"{key}-{scan.signature}"
     try:
@@ -76,7 +101,7 @@ def open_dataset(
             return dataset, warnings
     except DataError:
         pass  # no pack yet, or a damaged one: it is made anew
-    dataset, warnings = read_scan(scan)
+    dataset, warnings = read_any(scan, how)
     try:
         _write_pack(dataset, pack, warnings)
         for old in folder.glob(f"{key}-*"):
@@ -135,6 +160,7 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
         "classes": dataset.classes,
         "scale": dataset.scale,
         "bits": dataset.bits,
+        "aspect": dataset.aspect,
         "warnings": warnings,
         **optional,
     }
@@ -199,7 +225,8 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
         if scale not in (None, *SCALES):
             raise ValueError(f"scale is {scale!r}, but must be one of {SCALES}")
         bits = record.get("bits", FULL_BITS)
-        dataset = Dataset(tuple(record["classes"]), splits, record["digest"], scale, bits)
+        aspect = record.get("aspect", DEFAULT_ASPECT)
+        dataset = Dataset(tuple(record["classes"]), splits, record["digest"], scale, bits, aspect)
         return dataset, list(record["warnings"])
     except DataError:
         raise

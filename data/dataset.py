@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.scale import FULL_BITS, Bits, Scale
 from shiftsearch.data.weights import mean_one
@@ -91,6 +92,8 @@ class Dataset:
             themselves. It is not part of the digest.
         bits: significant bits of the 16-bit PNG files that the images were imported from. It is
             not part of the digest.
+        aspect: what is done to images of another aspect ratio, see `data.fitting`. It is not part
+            of the digest.
     """
 
     classes: tuple[str, ...]
@@ -98,6 +101,7 @@ class Dataset:
     digest: str = field(default="")
     scale: Scale | None = None
     bits: Bits = FULL_BITS
+    aspect: Aspect = DEFAULT_ASPECT
 
     def __post_init__(self) -> None:
         if self.scale is None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.expansion import overlarge
+from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect, Size, fitted
 from shiftsearch.data.npy_image import read_file
 from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.scale import FULL_BITS, Pixels, Scale, misfit, scale_of, to_unit
@@ -31,20 +32,29 @@ class Decoded(NamedTuple):
 
     pixels: Pixels
     """[H, W] uint8 in 0..255 or float32 in 0..1."""
-    was_resized: bool
+    shape: Size
+    """Height and width in the file, turned as its EXIF data says."""
     is_transparent: bool
     """Whether a pixel was not opaque, and so laid over black."""
 
+    @property
+    def was_resized(self) -> bool:
+        """Whether the file has another size."""
+        return self.pixels.shape != self.shape
+
 
 def read_image(
-    path: Path, size: tuple[int, int], scale: Scale | None = None, bits: int = FULL_BITS
+    path: Path,
+    size: Size,
+    scale: Scale | None = None,
+    bits: int = FULL_BITS,
+    aspect: Aspect = DEFAULT_ASPECT,
 ) -> Decoded:
     """Read a single image file as a network takes it.
 
     PNG, JPEG, BMP and TIFF images are rotated as their EXIF data says, laid over black where
     transparent, and made grayscale (ITU-R 601 luma; palettes and CMYK through RGB; 16-bit gray is
-    scaled to 8 bits). Images of any format and of another size are resized with an antialiased
-    bilinear filter, without keeping the aspect ratio, as `data import` does.
+    scaled to 8 bits). Images of any format and of another size are resized, see `data.fitting`.
 
     Args:
         path: a .npy, .png, .jpg, .jpeg, .bmp, .tif or .tiff file, in any case.
@@ -52,6 +62,7 @@ def read_image(
         scale: the scale of the training images; a .npy file must have values on it. If it is None
             (not known), a .npy file of floats is divided by 255 if it holds a value above 1.
         bits: significant bits of 16-bit gray files; 2^bits - 1 is white.
+        aspect: what happens to an image of another aspect ratio.
 
     Raises:
         DataError: the file does not hold such an image; is animated or has several pages; or
@@ -62,19 +73,8 @@ def read_image(
         pixels, is_transparent = _decode(path, bits)
     else:
         pixels, is_transparent = _read_npy(path, scale), False
-    return Decoded(resized(pixels, size), pixels.shape != size, is_transparent)
-
-
-def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """An image [H, W] in another size (height, width), by an antialiased bilinear filter.
-
-    Dtype and range are kept, and no value lies outside those of the image. An image of this size
-    is returned as it is.
-    """
-    if pixels.shape == size:
-        return pixels
-    image = Image.fromarray(pixels)
-    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    height, width = pixels.shape
+    return Decoded(fitted(pixels, size, aspect), (height, width), is_transparent)
 
 
 def _read_npy(path: Path, scale: Scale | None) -> Pixels:
@@ -169,3 +169,16 @@ def deepest_value(path: Path) -> tuple[int | None, bool]:
         if isinstance(error, OSError):
             fault_in(path, error)
         return None, False
+
+
+def declared_size(path: Path) -> Size | None:
+    """Height and width that a picture file declares; None if they cannot be read."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return (width, height) if is_turned else (height, width)
+    except Exception as error:  # `read_image` will say what is wrong
+        if isinstance(error, OSError):
+            fault_in(path, error)
+        return None

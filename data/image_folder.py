@@ -90,7 +90,7 @@ def read_scan(scan: Scan) -> tuple[Dataset, list[str]]:
         splits[name] = Split(pixels, labels, weights.get(name), files)
     if blank:
         warnings.append(f"blank images (a single value): {len(blank)}: {named(blank)}")
-    return Dataset(tuple(scan.classes), splits, scale=scale, bits=scan.bits), warnings
+    return Dataset(tuple(scan.classes), splits, "", scale, *scan.imported), warnings
 
 
 def _off_scale(folder: Path, images: Sequence[_Placed], scale: Scale) -> list[str]:

@@ -20,6 +20,7 @@ from shiftsearch.data.image_file import SUFFIXES
 from shiftsearch.data.npz import read_npz
 from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
+from shiftsearch.data.reading import AS_IT_IS, Reading, split_folders
 from shiftsearch.data.scale import Pixels
 from shiftsearch.data.scan import scan_folder
 from shiftsearch.data.weights import Weights
@@ -50,10 +51,11 @@ class Found:
         return {place.split("/")[1] for place in self.images}
 
 
-def find_images(source: Path, classes: Sequence[str] = ()) -> Found:
+def find_images(source: Path, classes: Sequence[str] = (), how: Reading = AS_IT_IS) -> Found:
     """Find the images of a source of any kind.
 
-    - a folder SOURCE/{TRAIN,TEST,TEST2}/<class>/* of PNG, JPEG, BMP or TIFF files;
+    - a folder SOURCE/{TRAIN,TEST,TEST2}/<class>/* of PNG, JPEG, BMP or TIFF files, with these or
+      other names of the splits, see `data.reading`;
     - IDX: a folder with files named `TRAIN-images*` and `TRAIN-labels*`, and so on, in any case of
       letters and gzipped or not, as `train-images-idx3-ubyte.gz`;
     - NPZ: one file with the arrays `TRAIN_images`, `TRAIN_labels` and so on, or a folder with
@@ -66,6 +68,7 @@ def find_images(source: Path, classes: Sequence[str] = ()) -> Found:
     Args:
         source: file or folder.
         classes: names of the classes, of which labels are positions; see `data.class_names`.
+        how: the names of the splits, if it is a folder of pictures.
 
     Raises:
         DataError: the source is missing, or no file of it can be read.
@@ -86,13 +89,13 @@ def find_images(source: Path, classes: Sequence[str] = ()) -> Found:
                 return read(_one_each(source, found, pattern), classes)
     elif source.exists():
         raise DataError([f"{source}: is a file, but must be a folder, an .npz or a .csv file"])
-    return _of_folder(source, classes)
+    return _of_folder(source, classes, how)
 
 
-def _of_folder(source: Path, classes: Sequence[str]) -> Found:
+def _of_folder(source: Path, classes: Sequence[str], how: Reading) -> Found:
     if classes:
         raise DataError(["--classes: the classes of pictures in folders are the folders' names"])
-    scan = scan_folder(source, SUFFIXES)
+    scan = scan_folder(source, SUFFIXES, names=split_folders(source, how))
     images: dict[str, Path | Pixels] = {
         f"{split}/{label}/{Path(file).name}": source / file
         for split, by_class in scan.files.items()

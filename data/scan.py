@@ -6,7 +6,6 @@ No image is read here. Classes are the sorted folder names, so a stray file neve
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import unicodedata
 from collections import Counter
@@ -15,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.import_record import (
+    IMPORT_RECORD,
+    NOT_IMPORTED,
+    ImportRecord,
+    read_import_record,
+)
 from shiftsearch.data.os_errors import fault_in
 from shiftsearch.data.problems import named
-from shiftsearch.data.scale import DEEP_BITS, FULL_BITS, Bits
 from shiftsearch.data.weights import WEIGHTED, WEIGHTS, Weights, read_weights
-
-IMPORT_RECORD = "imported.json"
-"""The record that `data import` writes about its source, beside the splits."""
 
 _RULES = "3"
 """Raised when the same files are read in another way, so that older packs are not used."""
@@ -34,12 +35,13 @@ class Scan:
     Attributes:
         folder: the dataset folder.
         splits: the splits that are read.
+        names: the name of each split's folder.
         suffixes: suffixes of the image files, in lower case.
         files: split -> class -> sorted paths of the image files, relative to `folder`.
         strays: number of entries that are not part of the layout.
         misplaced: folder, relative to `folder` -> number of images in it that are left out,
             because they lie beside the class folders or in folders inside them.
-        bits: significant bits of the 16-bit PNG files that the images were imported from.
+        imported: what `data import` noted about the source of the images.
         weighted: splits that have a file of weights, see `data.weights`.
         problems: faults of the layout, one line each.
         signature: hex digest over relative path, size and modification time of every entry.
@@ -48,10 +50,13 @@ class Scan:
     folder: Path
     suffixes: tuple[str, ...] = (".npy",)
     splits: tuple[str, ...] = SPLITS
+    names: Mapping[str, str] = field(
+        default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True))
+    )
     files: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     strays: int = 0
     misplaced: Counter[str] = field(default_factory=Counter)
-    bits: Bits = FULL_BITS
+    imported: ImportRecord = NOT_IMPORTED
     weighted: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     signature: str = ""
@@ -85,13 +90,17 @@ class Scan:
         problems = []
         for split in self.weighted if not self.problems else ():
             files = [f for by in sorted(self.files[split].items()) for f in by[1]]
-            names = [file.removeprefix(f"{split}/") for file in files]
-            read = read_weights(self.folder / split / WEIGHTS, names)
+            names = [file.removeprefix(f"{self.names[split]}/") for file in files]
+            read = read_weights(self.folder_of(split) / WEIGHTS, names)
             if isinstance(read, list):
                 problems += read
             else:
                 found[split] = read
         return found, problems
+
+    def folder_of(self, split: str) -> Path:
+        """The folder of a split."""
+        return self.folder / self.names[split]
 
     def counts(self, name: str) -> str:
         """The number of images of a class in each split: `TRAIN 12, TEST 3, TEST2 3`."""
@@ -99,7 +108,10 @@ class Scan:
 
 
 def scan_folder(
-    path: Path, suffixes: tuple[str, ...] = (".npy",), splits: tuple[str, ...] = SPLITS
+    path: Path,
+    suffixes: tuple[str, ...] = (".npy",),
+    splits: tuple[str, ...] = SPLITS,
+    names: Mapping[str, str] | None = None,
 ) -> Scan:
     """List a dataset folder; 70,000 files take about 0.4 s.
 
@@ -111,6 +123,7 @@ def scan_folder(
         path: the folder DIR of DIR/{TRAIN,TEST,TEST2}/<class>/*.
         suffixes: suffixes of the image files, in lower case; the files' own may be in any case.
         splits: the splits that are read; the others may be missing, and are left alone.
+        names: the name of each split's folder; None: its own.
 
     Raises:
         DataError: `path` is missing or is not a folder.
@@ -120,27 +133,34 @@ def scan_folder(
         state = "is a file" if path.exists() else "does not exist"
         raise DataError([f"{path}: {state}, but must be a folder with {', '.join(splits)}"])
     scan = Scan(path, suffixes, splits)
-    top = _list(scan, "", keep=lambda e: e.name in (*SPLITS, IMPORT_RECORD))
+    if names is not None:
+        scan.names = names
+    top = _list(scan, "", keep=lambda e: e.name in (*scan.names.values(), IMPORT_RECORD))
     folders: dict[str, list[str]] = {}
     for split in splits:
-        if split not in top:
+        name, here = scan.names[split], scan.folder_of(split)
+        if name not in top:
             needs = (
                 f"a dataset has {', '.join(SPLITS)}" if splits == SPLITS else "it must be there"
             )
-            scan.problems.append(f"{path / split}: missing; {needs}")
-        elif not (path / split).is_dir():
-            scan.problems.append(f"{path / split}: is a file, but must be a folder of classes")
+            scan.problems.append(f"{here}: missing; {needs}")
+        elif not here.is_dir():
+            scan.problems.append(f"{here}: is a file, but must be a folder of classes")
         else:
-            kept = _list(scan, split, keep=lambda e: e.is_dir() or e.name == WEIGHTS)
-            folders[split] = [name for name in kept if not _is_weights(scan, split, name)]
+            kept = _list(scan, name, keep=lambda e: e.is_dir() or e.name == WEIGHTS)
+            folders[split] = [entry for entry in kept if not _is_weights(scan, split, entry)]
     for split, by_class in _by_class(scan, folders).items():
         scan.files[split] = {}
-        for name, folder in by_class.items():
-            place = f"{split}/{folder}"
+        for label, folder in by_class.items():
+            place = f"{scan.names[split]}/{folder}"
             files = _list(scan, place, keep=lambda entry: _is_image(entry, suffixes))
-            scan.files[split][name] = [f"{place}/{file}" for file in files]
+            scan.files[split][label] = [f"{place}/{file}" for file in files]
     if IMPORT_RECORD in top:
-        _read_import_record(scan)
+        record = read_import_record(path)
+        if isinstance(record, str):
+            scan.problems.append(record)
+        else:
+            scan.imported = record
     _check_layout(scan)
     scan.signature = hashlib.blake2b(
         "\n".join([_RULES, *scan._seen]).encode(errors="surrogateescape"), digest_size=16
@@ -169,7 +189,7 @@ def _list(scan: Scan, relative: str, keep: Callable[[os.DirEntry[str]], bool]) -
 
 def _is_weights(scan: Scan, split: str, name: str) -> bool:
     """Note a split's file of weights; False for a class folder."""
-    file = scan.folder / split / name
+    file = scan.folder_of(split) / name
     if name != WEIGHTS or file.is_dir():
         return False
     scan._seen.append(f"{split} has weights")  # a pack of an earlier version left them out
@@ -234,34 +254,17 @@ def _by_class(scan: Scan, folders: Mapping[str, list[str]]) -> dict[str, dict[st
             label = composed if len(forms[composed]) > 1 else name
             if label in own:
                 scan.problems.append(
-                    f"{scan.folder / split}: the folders {own[label]!a} and {name!a} have the same"
-                    " name in two Unicode forms; keep one"
+                    f"{scan.folder_of(split)}: the folders {own[label]!a} and {name!a} have the"
+                    " same name in two Unicode forms; keep one"
                 )
             own[label] = name
     return result
 
 
-def _read_import_record(scan: Scan) -> None:
-    path = scan.folder / IMPORT_RECORD
-    try:
-        bits = json.loads(path.read_bytes())["bits"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        if isinstance(error, OSError):
-            fault_in(path, error)
-        scan.problems.append(
-            f"{path}: is damaged; `data import` writes it; import the images again"
-        )
-        return
-    if bits not in DEEP_BITS:
-        scan.problems.append(f"{path}: bits is {bits!r}, but must be one of {DEEP_BITS}")
-    else:
-        scan.bits = bits
-
-
 def _check_layout(scan: Scan) -> None:
     """Note empty splits, classes that are not in all splits, and classes without images."""
     for split, by_class in scan.files.items():
-        here = scan.folder / split
+        here = scan.folder_of(split)
         if not by_class:
             scan.problems.append(f"{here}: holds no class folders, but must hold at least one")
             continue
@@ -276,7 +279,7 @@ def _check_layout(scan: Scan) -> None:
                 inside = sum(
                     count
                     for p, count in scan.misplaced.items()
-                    if p.startswith(f"{split}/{name}/")
+                    if p.startswith(f"{scan.names[split]}/{name}/")
                 )
                 scan.problems.append(
                     f"{here / name}: holds no {' or '.join(scan.suffixes)} file"

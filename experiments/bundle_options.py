@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shiftsearch.experiments.common_options import Commands, add_bundle, add_network
+from shiftsearch.experiments.reading_options import add_names
 from shiftsearch.experiments.run_folder import user_path
 
 
@@ -25,15 +26,24 @@ def add_bundle_commands(commands: Commands) -> None:
         type=user_path,
         metavar="DIR",
         dest="folder",
-        help="a new folder; default: in place",
+        help="a new folder; default: in place, and RUN/trial-N of a trial",
     )
-    export.add_argument("--force", action="store_true", help="replace a bundle in DIR")
+    export.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a bundle in DIR, and make formats again that are there",
+    )
     export.add_argument(
         "--format",
-        default="onnx,pt2",
         dest="formats",
         metavar="NAME,...",
-        help="onnx, pt2; none for none; default: both",
+        help="onnx, pt2; none for none; default: those that can be made",
+    )
+    export.add_argument(
+        "--data",
+        type=user_path,
+        metavar="DATA",
+        help="a folder whose split TEST the formats are checked on; default: the run's data",
     )
     add_network(export)
     export.set_defaults(run_command="exporting.export")
@@ -50,6 +60,7 @@ def add_bundle_commands(commands: Commands) -> None:
         metavar="SPLIT",
         help="evaluate only this split (repeatable); the folder may then lack the others",
     )
+    add_names(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     add_network(evaluate)
     evaluate.set_defaults(run_command="commands.evaluate")

@@ -16,6 +16,7 @@ from shiftsearch.data.cache import open_dataset
 from shiftsearch.data.check import check
 from shiftsearch.data.convert import import_images, write_folder
 from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.reading import Reading
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
 from shiftsearch.experiments.call import Call
@@ -30,6 +31,7 @@ from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.outcome.statistics import wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import load_with
+from shiftsearch.experiments.reading_options import reading_of
 from shiftsearch.experiments.rehearsal import (
     not_recorded,
     past,
@@ -176,7 +178,10 @@ def evaluate(options: Namespace, console: Console) -> int:
     if wrong := [name for name in options.split if name not in SPLITS]:
         raise DataError([f"--split {name}: must be {', '.join(SPLITS)}" for name in wrong])
     splits = tuple(name for name in SPLITS if name in options.split)
-    dataset, warnings = open_dataset(options.data, splits=splits or SPLITS)
+    how = bundle.record.preprocessing
+    names = (options.train, options.tune, options.target)
+    reading = Reading(*names, how.size, how.aspect, how.bits)
+    dataset, warnings = open_dataset(options.data, splits=splits or SPLITS, how=reading)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
     device = choose_device()
@@ -203,7 +208,7 @@ def evaluate(options: Namespace, console: Console) -> int:
 
 def data_check(options: Namespace, console: Console) -> int:
     """`shiftsearch data check`."""
-    dataset, warnings = open_dataset(options.folder)
+    dataset, warnings = open_dataset(options.folder, how=reading_of(options))
     found = check(dataset)
     table = Table("split", *dataset.classes, "all", title="images per class")
     for split, counts in found.counts.items():
@@ -231,9 +236,8 @@ def data_synthesize(options: Namespace, console: Console) -> int:
 
 def data_import(options: Namespace, console: Console) -> int:
     """`shiftsearch data import`."""
-    size = (options.size, options.size)
     classes = [name.strip() for name in options.classes.split(",")] if options.classes else []
-    done, warnings = import_images(options.source, options.folder, size, classes)
+    done, warnings = import_images(options.source, options.folder, reading_of(options), classes)
     console.print(done)
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow")

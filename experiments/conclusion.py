@@ -12,7 +12,6 @@ from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.outcome.blends import Predictor
 from shiftsearch.experiments.outcome.choice import chosen_model
 from shiftsearch.experiments.outcome.exported import export_model
@@ -84,8 +83,8 @@ class Conclusion:
         # different states if the budget was spent.
         states = [trial.written_state for trial in self.study.trials()]
         content = [self.retraining.fingerprint(), self.experiment.trials, states]
-        if self.experiment.export != Export():  # absent, so that earlier results are found
-            content.append(self.experiment.export.model_dump())
+        if rule := self.experiment.export.choice:  # absent, so that earlier results are found
+            content.append(rule)
         fingerprint = content_key(content)
         result = self._found(fingerprint)
         if result is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.experiments.common_options import Commands
+from shiftsearch.experiments.reading_options import add_names, add_sizes
 from shiftsearch.experiments.run_folder import user_path
 
 
@@ -15,6 +16,8 @@ def add_data_commands(commands: Commands) -> None:
     check.add_argument(
         "folder", metavar="DIR", type=user_path, help="folder with TRAIN, TEST and TEST2"
     )
+    add_names(check)
+    add_sizes(check)
     check.set_defaults(run_command="commands.data_check")
     synthesize = kinds.add_parser("synthesize", help="write the synthetic set as a folder")
     synthesize.add_argument("folder", metavar="DIR", type=user_path, help="a new or empty folder")
@@ -35,7 +38,8 @@ def add_data_commands(commands: Commands) -> None:
     imports.add_argument(
         "folder", metavar="DIR", type=user_path, help="a new or empty folder for the data"
     )
-    imports.add_argument("--size", type=int, default=28, help="height and width in pixels")
+    add_names(imports)
+    add_sizes(imports)
     imports.add_argument(
         "--classes",
         metavar="NAME,NAME,...",

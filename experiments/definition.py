@@ -18,13 +18,14 @@ from pydantic import Field, ValidationError, field_validator
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.callbacks.named import CallbackName
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
-from shiftsearch.experiments.export_settings import Export
+from shiftsearch.experiments.export_settings import Export, Licence
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.overrides import cause
 from shiftsearch.experiments.run_folder import beside, user_path
 from shiftsearch.experiments.sections import (
     BudgetRequest,
     Failures,
+    Images,
     ResourceRequest,
     Section,
     Synthetic,
@@ -60,8 +61,8 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
     data: str = "synthetic"
-    """A folder in the layout of `data.image_folder`, `synthetic`, or `required`: `--data` gives
-    the folder."""
+    """A folder as `data.cache` opens it, `synthetic`, or `required`: `--data` gives the folder."""
+    images: Images = Images()
     synthetic: Synthetic = Synthetic()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Number of complete or pruned trials to reach; the first is the reference configuration."""
@@ -85,17 +86,19 @@ class Experiment(Section):
     """A person's own network: `MODULE:FUNCTION`, see `experiments.own_network`; with a digest of
     its source in a run's file."""
     space: Annotated[dict[str, Any], Field(default_factory=dict)]
-    points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple)]
+    points: Annotated[tuple[dict[str, Any], ...], Field(default_factory=tuple, strict=False)]
     """Known-good configurations, tried right after the reference."""
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
     export: Export = Export()
-    objectives: tuple[str, ...] = ()
+    licence: Licence = ""
+    """The licence of the exported model, in one line, such as CC-BY-4.0."""
+    objectives: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """The objective, maximised, chooses the winner; the costs after it are minimised."""
     constraints: Limits = Limits()
     """Bounds on the costs of a network; a configuration that breaks one is not trained."""
     failures: Failures = Failures()
-    callbacks: tuple[CallbackName, ...] = ()
+    callbacks: Annotated[tuple[CallbackName, ...], Field(strict=False)] = ()
     """Classes that hear what happens in the search."""
 
     @field_validator("network")
@@ -289,7 +292,4 @@ def _prepared(raw: Mapping[str, Any]) -> dict[str, Any]:
     prepared = as_declared(Experiment, raw)
     if isinstance(prepared.get("space"), Mapping):
         prepared["space"] = with_boolean_log(prepared["space"])
-    for key in ("points", "objectives", "callbacks"):
-        if isinstance(prepared.get(key), list):
-            prepared[key] = tuple(prepared[key])
     return prepared

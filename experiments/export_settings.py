@@ -1,10 +1,10 @@
-"""The section `export` of an experiment file: which model is exported."""
+"""The section `export` of an experiment file: which model is exported, in which formats."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shiftsearch.experiments.sections import Section
 from shiftsearch.model.frozen import OneOf
@@ -14,13 +14,37 @@ AUTO = "single"
 MODELS = ("auto", "replicate", "single", "soup", "interpolation", "ensemble")
 """`replicate`: the winner's best one; the others are rules of `experiments.outcome.choice`."""
 
+FORMATS = ("onnx", "pt2")
+"""Those of `model.formats`."""
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+Licence = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+
 
 class Export(Section):
-    """Which model is exported."""
+    """Which model is exported, and in which formats besides that of shiftsearch."""
 
     model: Annotated[str, OneOf(MODELS)] = "auto"
     max_members: Annotated[int, Field(ge=2, le=20)] = 5
     """Most networks of an ensemble, which is also how much slower than one it can be."""
+
+    formats: Annotated[tuple[Annotated[str, OneOf(FORMATS)], ...] | None, Field(strict=False)] = (
+        None
+    )
+    """None: those whose packages are installed. One that is named and cannot be written is said in
+    a line."""
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """What decides which model it is; empty if that is the default."""
+        found = self.model_dump(include={"model", "max_members"})
+        return {} if found == Export().model_dump(include=set(found)) else found
 
     @property
     def rule(self) -> str:

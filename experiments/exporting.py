@@ -4,34 +4,48 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from shiftsearch.data.cache import open_pack
+from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.dataset import DataError
+from shiftsearch.experiments.bundle_formats import WrongFormat, wanted_formats, write_formats
 from shiftsearch.experiments.definition import DefinitionError, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.live.status import trials_of
-from shiftsearch.experiments.outcome.exported import export_bundle
+from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
+from shiftsearch.experiments.outcome.choice import Choice
+from shiftsearch.experiments.outcome.exported import export_model
+from shiftsearch.experiments.outcome.judged import judge
 from shiftsearch.experiments.outcome.kept import weights_kept
-from shiftsearch.experiments.outcome.results import parts_of, score
-from shiftsearch.experiments.outcome.retrain import Candidate
+from shiftsearch.experiments.outcome.results import parts_of
+from shiftsearch.experiments.outcome.trained import Trained
 from shiftsearch.experiments.own_network import load_with, prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import percent
+from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.bundle_format import RECORD, BundleError, is_replaceable
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
-from shiftsearch.model.hyperparameters import Hyperparameters
+from shiftsearch.model.formats import FORMATS
 from shiftsearch.model.own_network import OwnNetworkError
-from shiftsearch.search.study.records import TrialRecord, stored_identity
+from shiftsearch.model.parity import Checks, made_images, real_images
+from shiftsearch.search.study.records import TrialRecord, best_trials, stored_identity
 
 
 class WrongOption(ValueError):  # noqa: N818, named by its cause
     """The trial has no model, or the folder is in use; the message says which."""
 
 
-INPUT_ERRORS = (NotARun, DataError, DefinitionError, BundleError, OwnNetworkError, WrongOption)
+INPUT_ERRORS = (
+    NotARun,
+    DataError,
+    DefinitionError,
+    BundleError,
+    OwnNetworkError,
+    WrongOption,
+    WrongFormat,
+)
 """Errors in the user's input; each has `problems` or a message of one line."""
 
 
@@ -42,58 +56,90 @@ def export(options: Namespace, console: Console) -> int:
     `shiftsearch evaluate`, which counts the look. Of a cross-fitted trial, the model is that of
     the fold with the median best epoch.
     """
-    folder, formats = options.folder, _wanted(options.formats)
-    if folder is not None and folder.exists() and not options.force:
-        raise WrongOption(f"--to {folder}: exists already; --force replaces a bundle there")
+    names = None if options.formats is None else wanted_formats(options.formats)
     if options.trial is not None:
-        _export_trial(Run(options.source), options.trial, folder, console)
-        source = folder
-    else:
-        source = options.source
-        source = source if (source / RECORD).is_file() else Run(source).bundle
-    # The data of the run that the model is of: the chosen model lies in the run's folder.
-    run = Run(options.source if options.trial is not None else source.parent)
-    if not formats and folder in (None, source):
+        run, number = Run(options.source), options.trial
+        folder = options.folder or run.exported(number)
+        _refuse_existing(folder, options.force)
+        with TemporaryDirectory() as made:  # so that it appears with its formats or not at all
+            source = Path(made) / folder.name
+            said = _export_trial(run, number, source)
+            _add(source, folder, names, run, options, console)
+        console.print(said.format(folder), soft_wrap=True, highlight=False)
         return DONE
-    _write_formats(run, source, folder or source, formats, options.network, console)
+    source = options.source
+    if not (source / RECORD).is_file():
+        source = _chosen(Run(source))
+    folder = options.folder or source
+    if folder != source:
+        _refuse_existing(folder, options.force)
+    _add(source, folder, names, Run(source.parent), options, console)
+    if folder != source:
+        console.print(f"model: {folder}", soft_wrap=True, highlight=False)
     return DONE
 
 
-def _wanted(text: str) -> list[str]:
-    """The formats named by `--format`, all of which can be made here."""
-    names = [] if text == "none" else [name.strip() for name in text.split(",")]
-    offered = ", ".join([*FORMATS, "none"])
-    for name in names:
-        if name not in FORMATS:
-            raise WrongOption(f"--format {name}: must be of {offered}")
-    return list(dict.fromkeys(names))
+def _refuse_existing(folder: Path, force: bool) -> None:
+    if folder.exists() and not force:
+        raise WrongOption(f"--to {folder}: exists already; --force replaces a bundle there")
+    if not is_replaceable(folder):
+        raise BundleError([f"{folder}: is not a bundle, so it is not replaced"])
 
 
-def _write_formats(
-    run: Run,
+def _chosen(run: Run) -> Path:
+    """The bundle of a finished run.
+
+    Raises:
+        WrongOption: the search is not finished.
+    """
+    trials = trials_of(run)
+    if run.bundle.exists():
+        return run.bundle
+    best = next(iter(best_trials(trials)), None)
+    hint = "" if best is None else f"; the best one so far is {best.number}"
+    raise WrongOption(
+        f"{run.bundle}: does not exist yet, but --trial N exports the model of a trial{hint}"
+    )
+
+
+def _add(
     source: Path,
-    target: Path,
-    formats: list[str],
-    network: str | None,
+    folder: Path,
+    names: list[str] | None,
+    run: Run,
+    options: Namespace,
     console: Console,
 ) -> None:
-    if not is_replaceable(target):
-        raise BundleError([f"{target}: is not a bundle, so it is not replaced"])
-    bundle = load_with(source, network)  # checks it, and gives this process an own network
-    dataset = open_pack(run.pack, bundle.record.dataset_digest)
+    """Write the bundle to `folder` with formats; print a line for each."""
+    bundle = load_with(source, options.network)  # checks it, and gives an own network
+    checks = _checks(bundle, run, options.data)
+    for line in write_formats(
+        source,
+        folder,
+        bundle,
+        list(FORMATS) if names is None else names,
+        checks,
+        strict=names is not None,
+        again=options.force,
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _checks(bundle: Bundle, run: Run, data: Path | None) -> Checks:
+    """Images for the comparison: of the given data, of the run's, or made ones."""
+    if data is not None:
+        dataset, _ = open_dataset(data, splits=("TEST",))
+        bundle.check_fits(dataset)
+    elif run.pack.is_dir():
+        dataset = open_pack(run.pack, bundle.record.dataset_digest)
+    else:
+        return made_images(bundle)
     test = dataset.splits["TEST"]
-    images = test.images[some_of_each_class(test.labels)]
-    images = raw_images(images, bundle.record.preprocessing.scale)
-    for outcome in add_formats(source, formats, images, target=target):
-        console.print(outcome.line, soft_wrap=True, highlight=False)
-    if target != source:
-        console.print(f"model: {target}", soft_wrap=True, highlight=False)
+    return real_images(test.images, test.labels, bundle.record.preprocessing.scale)
 
 
-def _export_trial(run: Run, number: int, folder: Path | None, console: Console) -> None:
-    """Export a trial's model, without formats."""
-    if folder is None:
-        raise WrongOption(f"--trial {number}: needs a folder, --to DIR")
+def _export_trial(run: Run, number: int, folder: Path) -> str:
+    """Export a trial's model, without formats; what to say, with a place for the folder."""
     trial = complete_trial(trials_of(run), number)
     experiment = load(str(run.definition))
     assert trial.result is not None
@@ -108,24 +154,15 @@ def _export_trial(run: Run, number: int, folder: Path | None, console: Console) 
     device.apply()
     parts = parts_of(dataset, experiment.protocol, device)
     parts = [part for part in parts if part.name != "held-out"]
-    fine_tune = Hyperparameters.from_flat(trial.configuration).fine_tune
-    candidate = Candidate(
-        trial.number,
-        trial.configuration,
-        trial.value,
-        experiment.protocol.fine_tuned_on(fine_tune),
-        {0: trial.result},
-        {},
-        objective=trial.objective,
-    )
-    scored = score(f"trial {trial.number}", candidate, parts, run.store, dataset, device)
-    export_bundle(folder, scored, 0, parts, run.store, dataset, experiment)
-    after = scored.evaluations["after", len(parts) - 1, 0]
-    console.print(
-        f"model: {folder} (trial {trial.number}, {percent(after.accuracy)} of {after.n} images of "
-        f"TEST2's selection part, {parts[-1].label('after')}; not scored on the held-out part)",
-        soft_wrap=True,
-        highlight=False,
+    predictor = Predictor(run.store, dataset, parts, device, trial.objective)
+    of = Trained(trial.number, 0, trial.configuration, trial.result, trial.objective)
+    judged = judge(Choice(Model("single", (Blend((of,)),)), "trial"), predictor)
+    export_model(folder, judged, predictor, experiment)
+    after = judged.evaluations["after", len(parts) - 1]
+    return (
+        f"model: {{}} (trial {trial.number}, {percent(after.accuracy)} of {after.n} images of "
+        f"TEST2's selection part, {predictor.parts[-1].label('after')}; not scored on the "
+        "held-out part)"
     )
 
 

@@ -52,7 +52,7 @@ def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:
         dataset = synthesize(made.seed, made.size, drift=made.drift)
         warnings = list[str]()
     else:
-        dataset, warnings = open_dataset(Path(experiment.data))
+        dataset, warnings = open_dataset(Path(experiment.data), how=experiment.images.reading)
     prepare_own(experiment, dataset)
     refuse_misfits(experiment, dataset)
     return dataset, [*warnings, *check(dataset).warnings, *nothing_held_out(experiment, dataset)]

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.reading import ROLES
 from shiftsearch.experiments.analysis.suggestion import suggestion
 from shiftsearch.experiments.definition import (
     DEFAULT_SPACE,
@@ -114,6 +115,8 @@ def say_next(console: Console, experiment: Experiment, run: Run) -> None:
         data = quote(f"{run.folder}-data")
         made = f"shiftsearch data synthesize {data} --seed {synthetic.seed}"
         made += f" --size {synthetic.size} --drift {synthetic.drift} && "
+    given = experiment.images.model_dump(include={*ROLES}).items()
+    names = "".join(f" --{role} {quote(name)}" for role, name in given if name)
     bundle = quote(str(run.bundle))
     console.print(f"looks at the held-out part so far: {len(looks_so_far(run.looks))}")
     lines = [
@@ -122,7 +125,7 @@ def say_next(console: Console, experiment: Experiment, run: Run) -> None:
         f"curves of every trial and replicate, for TensorBoard: {run.every_tensorboard}",
         "next:",
         f"  tensorboard --logdir {quote(str(run.tensorboard))}",
-        f"  {made}shiftsearch evaluate {bundle} {data}",
+        f"  {made}shiftsearch evaluate {bundle} {data}{names}",
         f"  shiftsearch predict {bundle} IMAGE...",
     ]
     for line in lines:

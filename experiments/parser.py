@@ -8,6 +8,7 @@ from importlib.metadata import version
 from shiftsearch.experiments.bundle_options import add_bundle_commands
 from shiftsearch.experiments.common_options import Commands
 from shiftsearch.experiments.data_options import add_data_commands
+from shiftsearch.experiments.doctor_options import add_doctor
 from shiftsearch.experiments.retrain_options import add_retrain
 from shiftsearch.experiments.run_options import (
     add_inspection,
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="COMMAND", help="`shiftsearch COMMAND --help` has its options"
     )
     add_search(commands)
+    add_doctor(commands)
     add_inspection(commands)
     add_steering(commands)
     add_report_and_replay(commands)

@@ -18,12 +18,14 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
+from shiftsearch.experiments.doctor.preflight import preflight
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
@@ -77,15 +79,14 @@ def search(
         The exit code.
 
     Raises:
-        data.dataset.DataError: the data is wrong, or the experiment does not fit it; nothing is
-            written.
+        data.dataset.DataError: the data is wrong or does not fit; nothing is written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
-        search.study.stored_study.StudyMismatch: the run has another identity; nothing is written.
+        search.study.stored_study.StudyMismatch: another identity; nothing is written.
         search.study.journal.StudyDamaged: the study's journal cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
-        experiments.exits.Interrupted: the machine stopped a begun run; the command continues it.
+        experiments.exits.Interrupted: the machine cannot do it now; the command continues the run.
     """
     run = Run(folder)
     run.refuse_other_content()
@@ -93,13 +94,14 @@ def search(
         fit(experiment, [this_machine()])
     else:
         check_address(call.address)
+    first = preflight(folder, call.address)
     callbacks = made(experiment.callbacks)
-    dataset, warnings = load_data(experiment)
+    dataset, said = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        found = _Search(experiment, run, dataset, meter, console, call, warnings)
+        found = _Search(experiment, run, dataset, meter, console, call, first + said)
         with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
             return found(hearing)
     except OSError as error:
@@ -128,11 +130,9 @@ class _Search:
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         mend(run, self.warnings.append)
         self.precision = Precision(self.study.formats, self.warn)
+        until = experiment.until_converged
         self.phases = Phases(
-            self.study,
-            self._retraining,
-            experiment.retrain,
-            until_converged=experiment.until_converged,
+            self.study, self._retraining, experiment.retrain, until_converged=until
         )
         self._as_steered()
         self.board = Board(
@@ -213,6 +213,7 @@ class _Search:
         if result is None:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
+        finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
         say_result(self.console, self.experiment, run, result)
         self.hearing.concluded(run.folder, result)

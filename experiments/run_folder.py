@@ -94,6 +94,10 @@ class Run:
         """The exported model."""
         return self.folder / "best"
 
+    def exported(self, number: int) -> Path:
+        """Where `export --trial NUMBER` writes unless another folder is given."""
+        return self.folder / f"trial-{number}"
+
     @property
     def looks(self) -> Path:
         """The list of all looks at the held-out part."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
+from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect
+from shiftsearch.data.reading import Reading, parse_size
 from shiftsearch.model.frozen import OneOf
 
 
@@ -23,6 +25,35 @@ class Synthetic(Section):
     size: Annotated[int, Field(ge=16, le=256)] = 28
     drift: Annotated[str, OneOf(DRIFTS)] = DEFAULT_DRIFT
     """A name in `data.drifts`; each has its own number of images."""
+
+
+class Images(Section):
+    """How the folder `data` is read, see `data.reading`; usual names and sizes need none of it."""
+
+    train: str = ""
+    """Name of the folder that is TRAIN; left out, it is recognised."""
+    tune: str = ""
+    """Name of the folder that is TEST."""
+    target: str = ""
+    """Name of the folder that is TEST2."""
+    size: int | str | None = None
+    """Size of pictures in pixels, `28` or `28x40` (height by width); left out: that of the files,
+    which must then be equal."""
+    aspect: Aspect = DEFAULT_ASPECT
+    """What happens to pictures of another aspect ratio than `size`: a key of `data.fitting`."""
+
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, size: int | str | None) -> int | str | None:
+        if size is not None:
+            parse_size(str(size))
+        return size
+
+    @property
+    def reading(self) -> Reading:
+        """The same as `data` takes it."""
+        size = None if self.size is None else parse_size(str(self.size))
+        return Reading(self.train, self.tune, self.target, size, self.aspect)
 
 
 class ResourceRequest(Section):

@@ -119,7 +119,7 @@ class Bundle:
             DataError: the dataset has other classes, another image size or another scale.
             BundleError: a held-out position is not in the dataset.
         """
-        self._check_fits(dataset)
+        self.check_fits(dataset)
         rows = []
         for stage in WEIGHTS:
             networks = self.networks(stage, device)
@@ -131,7 +131,12 @@ class Bundle:
                 rows.append(place | evaluation.to_json())
         return rows
 
-    def _check_fits(self, dataset: Dataset) -> None:
+    def check_fits(self, dataset: Dataset) -> None:
+        """Refuse a dataset that the model was not made for.
+
+        Raises:
+            DataError: it has other classes, another image size or another scale.
+        """
         record = self.record
         problems = other_classes(dataset.classes, record.classes)
         if dataset.image_size != record.preprocessing.size:

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
+from shiftsearch.data.fitting import Aspect
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.data.scale import Bits, Scale
 from shiftsearch.model.architecture import REFERENCE
-from shiftsearch.model.frozen import Frozen
+from shiftsearch.model.frozen import Frozen, Neutral
 from shiftsearch.model.hyperparameters import PreprocessingHyperparameters, Protocol, Value
 from shiftsearch.model.recorded_network import RECORDED, RecordedNetwork, Side, of_its_kind
 
@@ -60,6 +61,8 @@ class Preprocessing(PreprocessingHyperparameters):
     by 255 if it holds a value above 1."""
     bits: Bits = 16
     """Significant bits of 16-bit gray PNG files."""
+    aspect: Annotated[Aspect, Neutral("stretch")] = "stretch"
+    """What is done to images of another aspect ratio; bundles of earlier versions distort them."""
 
 
 class DivisionRecord(Frozen):
@@ -114,7 +117,7 @@ class Record(Frozen, Generic[Built]):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Of the probabilities, see `model.calibration`; absent in a bundle without one."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """How the model was chosen and what it is made of, as in `result.json`; absent if empty."""
+    """What people want to know about the model, see `model.bundle_facts`; absent if empty."""
     members: tuple[FurtherMember, ...] = ()
     """The networks besides the first; absent if there is one."""
 
@@ -233,10 +236,12 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
     try:
         return Record[kind].model_validate_json(raw)  # type: ignore[valid-type]
     except ValidationError as error:
-        raise BundleError([f"{path}: {_line(problem)}" for problem in error.errors()]) from None
+        raise BundleError(
+            [f"{path}: {problem_line(problem)}" for problem in error.errors()]
+        ) from None
 
 
-def _line(problem: Any) -> str:
+def problem_line(problem: Any) -> str:
     """One problem found by pydantic as a line: field, value and rule, each shortened."""
     field = ".".join(str(part) for part in problem["loc"])[:200]
     if problem["type"] == "missing":

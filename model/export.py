@@ -1,13 +1,13 @@
-"""Write a bundle, see `model.bundle`."""
+"""Write a bundle, see `model.bundle`; add files to one."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import safetensors.torch
 from torch import Tensor
@@ -28,11 +28,18 @@ from shiftsearch.model.bundle_format import (
     Stage,
     checksum,
     is_replaceable,
+    present,
     publish,
+    read_record,
 )
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.recorded_network import RecordedNetwork, misfits, recorded
+
+CARD = "README.md"
+Card: TypeAlias = Callable[[Record[Any], Mapping[str, int]], str]
+"""Makes the model card, in Markdown, from the content of `bundle.json` and the size in bytes of
+each other file."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +59,6 @@ class Member:
     origin: Origin
 
 
-def _recorded(member: Member, number: int, dataset: Dataset) -> FurtherMember:
-    hyperparameters = member.hyperparameters
-    return FurtherMember(
-        file=f"member-{number}.safetensors",
-        share=member.share,
-        architecture=recorded(
-            hyperparameters.network.architecture,
-            classes=len(dataset.classes),
-            image_size=dataset.image_size,
-            dropout=hyperparameters.fine_tune.dropout,
-        ),
-        preprocessing=hyperparameters.preprocessing,
-        hyperparameters=hyperparameters.to_flat(),
-        study=member.origin,
-    )
-
-
 def save_bundle(
     folder: Path,
     *,
@@ -85,6 +75,7 @@ def save_bundle(
     temperature: float = 1.0,
     model: Mapping[str, Any] | None = None,
     further: Sequence[Member] = (),
+    card: Card | None = None,
 ) -> None:
     """Write a bundle, replacing the one that may be there.
 
@@ -104,31 +95,24 @@ def save_bundle(
         number: the trial's number.
         replicate: the number of the trial's replicate that is exported.
         temperature: of the probabilities, see `model.calibration`.
-        model: what the model is made of, plain JSON values; kept as they are.
+        model: what people want to know about it, see `model.bundle_facts`; plain JSON values.
         further: the other networks of an ensemble.
+        card: makes the model card; None: the bundle has none.
 
     Raises:
         BundleError: the weights do not fit the dataset, or `folder` holds something else.
         ValueError: `metrics` holds NaN or an infinity.
     """
-    architecture = recorded(
-        hyperparameters.network.architecture,
-        classes=len(dataset.classes),
-        image_size=dataset.image_size,
-        dropout=hyperparameters.fine_tune.dropout,
-    )
+    architecture = _recorded(hyperparameters, dataset)
+    members = tuple(_further(m, i, dataset) for i, m in enumerate(further, start=2))
     states: dict[Stage, Mapping[str, Tensor]] = {"before": baseline_weights, "after": weights}
-    members = tuple(_recorded(m, i, dataset) for i, m in enumerate(further, start=2))
-    problems = [
-        problem
+    files = {name: (states[stage], architecture) for stage, name in WEIGHTS.items()}
+    files |= {
+        member.file: (one.weights, member.architecture)
         for member, one in zip(members, further, strict=True)
-        for problem in misfits(member.file, one.weights, member.architecture)
-    ]
-    _check_savable(folder, states, architecture, problems)
-    contents = {name: _serialised(states[stage]) for stage, name in WEIGHTS.items()}
-    contents |= {
-        member.file: _serialised(one.weights) for member, one in zip(members, further, strict=True)
     }
+    _check_savable(folder, files)
+    contents = {name: _serialised(state) for name, (state, _) in files.items()}
     kind = type(architecture)
     record = Record[kind](  # type: ignore[valid-type, call-arg]  # the alias
         schema=SEVERAL if members else SCHEMA,
@@ -137,6 +121,7 @@ def save_bundle(
             size=dataset.image_size,
             scale=dataset.scale,
             bits=dataset.bits,
+            aspect=dataset.aspect,
             **hyperparameters.preprocessing.content(),
         ),
         classes=dataset.classes,
@@ -152,10 +137,73 @@ def save_bundle(
         model=dict(model or {}),
         members=members,
     )
-    publish(folder, {**contents, **_sources(), RECORD: _text(record).encode()})
+    contents |= _sources()
+    contents |= _described(record, contents, card)
+    publish(folder, {**contents, RECORD: _text(record)})
 
 
-def _text(record: Record[Any]) -> str:
+def rewrite(
+    folder: Path,
+    target: Path,
+    files: Mapping[str, bytes],
+    model: Mapping[str, Any],
+    card: Card | None = None,
+) -> None:
+    """Write a whole bundle anew with further files, and with other words about its model.
+
+    Args:
+        folder: a bundle that `load_bundle` accepts.
+        target: where it is written; may be `folder`.
+        files: contents by name, which `bundle.json` gets the checksums of.
+        model: keys and values that are set in the record's `model`.
+        card: makes the model card; None: it stays as it is.
+
+    Raises:
+        BundleError: `target` holds something else than a bundle.
+    """
+    if not is_replaceable(target):
+        raise BundleError([f"{target}: is not a bundle, so it is not replaced"])
+    folder = present(folder)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    contents |= files
+    # The text itself is changed: it may be of an earlier version, which wrote fewer fields.
+    written = json.loads(contents.pop(RECORD))
+    written["checksums"] |= {name: checksum(content) for name, content in files.items()}
+    written["model"] = {**written.get("model", {}), **model}
+    record = read_record(folder / RECORD).model_copy(update={"model": written["model"]})
+    contents |= _described(record, contents, card)
+    publish(target, {**contents, RECORD: _written(written)})
+
+
+def _described(
+    record: Record[Any], contents: Mapping[str, bytes], card: Card | None
+) -> dict[str, bytes]:
+    """The model card, if there is one."""
+    sizes = {name: len(content) for name, content in contents.items() if name != CARD}
+    return {} if card is None else {CARD: card(record, sizes).encode()}
+
+
+def _recorded(hyperparameters: Hyperparameters, dataset: Dataset) -> RecordedNetwork:
+    return recorded(
+        hyperparameters.network.architecture,
+        classes=len(dataset.classes),
+        image_size=dataset.image_size,
+        dropout=hyperparameters.fine_tune.dropout,
+    )
+
+
+def _further(member: Member, number: int, dataset: Dataset) -> FurtherMember:
+    return FurtherMember(
+        file=f"member-{number}.safetensors",
+        share=member.share,
+        architecture=_recorded(member.hyperparameters, dataset),
+        preprocessing=member.hyperparameters.preprocessing,
+        hyperparameters=member.hyperparameters.to_flat(),
+        study=member.origin,
+    )
+
+
+def _text(record: Record[Any]) -> bytes:
     """The content of `bundle.json`."""
     # Not pydantic's own JSON, which turns NaN into null without a word.
     written = record.model_dump(by_alias=True)
@@ -164,7 +212,11 @@ def _text(record: Record[Any]) -> str:
     for name, absent in (("temperature", 1.0), ("model", {}), ("members", ())):
         if written[name] == absent:
             del written[name]
-    return json.dumps(written, indent=1, allow_nan=False)
+    return _written(written)
+
+
+def _written(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, allow_nan=False).encode()
 
 
 def _sources() -> dict[str, bytes]:
@@ -175,13 +227,9 @@ def _sources() -> dict[str, bytes]:
 
 
 def _check_savable(
-    folder: Path,
-    states: Mapping[Stage, Mapping[str, Tensor]],
-    architecture: RecordedNetwork,
-    further: Sequence[str],
+    folder: Path, files: Mapping[str, tuple[Mapping[str, Tensor], RecordedNetwork]]
 ) -> None:
-    problems = [p for s, name in WEIGHTS.items() for p in misfits(name, states[s], architecture)]
-    problems += further
+    problems = [line for name, (state, a) in files.items() for line in misfits(name, state, a)]
     if not is_replaceable(folder):
         problems.append(f"{folder}: is not a bundle, so it is not replaced")
     if problems:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shiftsearch.data.dataset import DataError
+from shiftsearch.data.fitting import Size, said_of_sizes
 from shiftsearch.data.image_file import read_image
 from shiftsearch.data.problems import named
 from shiftsearch.data.scale import Pixels
@@ -47,22 +48,19 @@ class Remarks:
     """What the user should know about the files that were read; `predictions` fills it."""
 
     read: int = 0
-    resized: list[str] = field(default_factory=list)
+    resized: list[tuple[str, Size]] = field(default_factory=list)
     transparent: list[str] = field(default_factory=list)
     dark: list[str] = field(default_factory=list)
     has_floats: bool = False
 
     def lines(self, bundle: Bundle) -> list[str]:
         """One line for each thing to know."""
-        height, width = bundle.record.preprocessing.size
+        how = bundle.record.preprocessing
         lines = []
         if bundle.record.preprocessing.scale is None and self.has_floats:
             lines.append(UNKNOWN_SCALE)
-        if self.resized:
-            lines.append(
-                f"images of another size than the model's, {height}x{width} pixels, which were"
-                f" resized: {len(self.resized)} of {self.read}: {named(self.resized)}"
-            )
+        if line := said_of_sizes(self.resized, self.read, how.size, how.aspect):
+            lines.append(line)
         if self.transparent:
             lines.append(
                 "images with transparent pixels, which were laid over black:"
@@ -115,12 +113,12 @@ def _read(bundle: Bundle, file: Path, remarks: Remarks) -> Pixels | str:
     """The image of a file, or a line that says what is wrong with it."""
     how = bundle.record.preprocessing
     try:
-        image = read_image(file, how.size, how.scale, how.bits)
+        image = read_image(file, how.size, how.scale, how.bits, how.aspect)
     except DataError as error:
         return error.problems[0]
     remarks.read += 1
     if image.was_resized:
-        remarks.resized.append(str(file))
+        remarks.resized.append((str(file), image.shape))
     if image.is_transparent:
         remarks.transparent.append(str(file))
     if image.pixels.dtype != np.uint8:

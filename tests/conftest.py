@@ -1,4 +1,4 @@
-"""The tiers' rules, and the datasets that tests of every floor share.
+"""The tiers' rules, and the datasets and the Ray that tests of every floor share.
 
 Tiers: every test carries exactly one of the markers `unit`, `integration`, `campaign` and
 `browser`. A unit test never imports Ray and is short: at most `CPU_LIMIT` seconds of processor
@@ -11,10 +11,11 @@ several times what a test should take, because a busy or slow machine must not f
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,37 @@ def warm_compilers(request: pytest.FixtureRequest) -> None:
 def full_campaign(request: pytest.FixtureRequest) -> bool:
     """Whether campaigns run in full (`make campaigns`) or in short form (`make test`)."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One local Ray for all integration tests of a session.
+
+    The value is the driver's current folder when it started Ray; the tests keep their own.
+
+    It is started as on a machine that makes it hard: another cluster in RAY_ADDRESS that does not
+    answer, no home that can be written, and a TMPDIR too long for a socket.
+    """
+    from ray import cloudpickle
+
+    from shiftsearch.search.executing.cluster import cluster
+    from tests import made_results
+    from tests.search import fake_study, fake_trainable
+
+    # Workers cannot import tests.
+    cloudpickle.register_pickle_by_value(made_results)
+    cloudpickle.register_pickle_by_value(fake_study)
+    cloudpickle.register_pickle_by_value(fake_trainable)
+    folder, before = tmp_path_factory.mktemp("ray"), Path.cwd()
+    (long := folder / ("long" * 20)).mkdir()
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+            patch.setenv("HOME", "/proc")
+            patch.setenv("TMPDIR", str(long))
+            stack.enter_context(cluster(None, folder))
+        os.chdir(before)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ import ray, shiftsearch
 SETTINGS = {
     "trials": 1, "synthetic.size": 16,
     "protocol.baseline.max_epochs": 1, "protocol.fine_tune.max_epochs": 1,
-    "retrain.top_k": 1, "retrain.replicates": 1,
+    "retrain.top_k": 1, "retrain.replicates": 1, "export.formats": [],
 }
 before, found = os.getcwd(), []
 

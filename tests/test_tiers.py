@@ -16,12 +16,10 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project under the same conftest and settings, with limits of 0.1 s and 0.5 s."""
-    text = CONFTEST.read_text(encoding="utf-8")
-    for constant, value in (("CPU_LIMIT = 3.0", 0.1), ("WALL_LIMIT = 20.0", 0.5)):
-        assert constant in text
-        text = text.replace(constant, f"{constant.split()[0]} = {value}")
-    pytester.makeconftest(text)
+    """A project under the same conftest and settings; a test has 0.1 s of processor time."""
+    text, limit = CONFTEST.read_text(encoding="utf-8"), "CPU_LIMIT = 3.0"
+    assert limit in text
+    pytester.makeconftest(text.replace(limit, "CPU_LIMIT = 0.1"))
     pytester.makefile(".toml", pyproject=PYPROJECT.read_text(encoding="utf-8"))
     # Looking for plugins reads every installed package's files: seconds in a large environment.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -38,17 +36,30 @@ def outcome(project: pytest.Pytester, body: str, *args: str) -> tuple[int, str]:
 
 
 UNIT = "pytestmark = pytest.mark.unit\n"
-BUSY = "    start = time.process_time()\n    while time.process_time() - start < 0.15: pass\n"
+SHORT = "def test_it(): pass\n"
+BUSY = """def test_it():
+    start = time.process_time()
+    while time.process_time() - start < 0.15: pass
+"""
+
+
+def waiting(seconds: float) -> str:
+    """A test in which so many seconds seem to pass; how long a real wait takes varies."""
+    return (
+        "def test_it(monkeypatch):\n"
+        f"    later = time.perf_counter() + {seconds}\n"
+        "    monkeypatch.setattr(time, 'perf_counter', lambda: later)\n"
+    )
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        UNIT + "def test_it(): pass\n",
-        UNIT + "def test_it():\n    time.sleep(0.2)\n",
-        UNIT + '@pytest.mark.slow(reason="trains a network")\ndef test_it():\n' + BUSY,
-        "@pytest.mark.integration\ndef test_it():\n" + BUSY,
-        "@pytest.mark.browser\ndef test_it():\n" + BUSY,
+        UNIT + SHORT,
+        UNIT + waiting(15),
+        UNIT + '@pytest.mark.slow(reason="trains a network")\n' + BUSY,
+        "@pytest.mark.integration\n" + BUSY,
+        "@pytest.mark.browser\n" + BUSY,
     ],
     ids=["short", "waiting", "slow-with-reason", "integration", "browser"],
 )
@@ -60,11 +71,11 @@ def test_kept_rules_pass(project: pytest.Pytester, body: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("def test_it(): pass\n", "must have exactly one of"),
-        (UNIT + "@pytest.mark.campaign\ndef test_it(): pass\n", "['campaign', 'unit']"),
-        (UNIT + "@pytest.mark.slow\ndef test_it(): pass\n", "slow must state its reason"),
-        (UNIT + "def test_it():\n" + BUSY, "s of processor time"),
-        (UNIT + "def test_it():\n    time.sleep(0.6)\n", "0.6 s by the clock"),
+        (SHORT, "must have exactly one of"),
+        (UNIT + "@pytest.mark.campaign\n" + SHORT, "['campaign', 'unit']"),
+        (UNIT + "@pytest.mark.slow\n" + SHORT, "slow must state its reason"),
+        (UNIT + BUSY, "s of processor time"),
+        (UNIT + waiting(25), "25.0 s by the clock"),
         (UNIT + "import ray\ndef test_it(): pass\n", "test_it.py imports ray"),
         (UNIT + "def test_it():\n    import ray\n", "test_it imported ray"),
     ],
@@ -87,7 +98,7 @@ def test_broken_rules_fail(project: pytest.Pytester, body: str, message: str) ->
 def test_an_empty_tier_is_an_error_and_a_skip_with_reason_is_not(
     project: pytest.Pytester,
 ) -> None:
-    code, output = outcome(project, UNIT + "def test_it(): pass\n", "-m", "browser")
+    code, output = outcome(project, UNIT + SHORT, "-m", "browser")
     assert code == pytest.ExitCode.NO_TESTS_COLLECTED, output
     skips = '@pytest.mark.browser\ndef test_it(): pytest.skip("no browser")\n'
     code, output = outcome(project, skips, "-m", "browser")
@@ -97,6 +108,6 @@ def test_an_empty_tier_is_an_error_and_a_skip_with_reason_is_not(
 
 def test_the_unit_tier_does_not_import_modules_of_other_tiers(project: pytest.Pytester) -> None:
     project.makepyfile(test_on_ray="import pytest, ray\npytestmark = [pytest.mark.integration]\n")
-    project.makepyfile(test_plain=f"import pytest\n{UNIT}def test_it(): pass\n")
+    project.makepyfile(test_plain=f"import pytest\n{UNIT}{SHORT}")
     result = project.runpytest_inprocess(project.path, "-m", "unit")
     result.assert_outcomes(passed=1)

@@ -18,19 +18,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
 from shiftsearch.data.image_file import read_image
 from shiftsearch.data.import_sources import find_images
 from shiftsearch.data.problems import ProblemsError
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model.bundle_format import WEIGHTS, checksum
 from shiftsearch.model.device import Device
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
-from shiftsearch.model.network import allocate, initialise
 
 SIZE = (28, 28)
 _EXTREMES = (
@@ -233,24 +230,9 @@ def _bundle(rng: np.random.Generator) -> dict[str, Kind]:
     splits = {
         s: Split(rng.integers(256, size=(12, *size), dtype=np.uint8), labels) for s in SPLITS
     }
-    network = allocate(3, size)
-    initialise(network, torch.Generator().manual_seed(0))
-    weights = network.state_dict()
     with TemporaryDirectory() as folder:
-        save_bundle(
-            Path(folder, "best"),
-            weights=weights,
-            baseline_weights=weights,
-            dataset=Dataset(("a", "b", "c"), splits),
-            hyperparameters=Hyperparameters(),
-            protocol=Protocol(),
-            metrics=[],
-            versions={},
-            seed=0,
-            number=0,
-            replicate=0,
-        )
-        files = {path.name: path.read_bytes() for path in Path(folder, "best").iterdir()}
+        bundle = save_untrained(Path(folder, "best"), Dataset(("a", "b", "c"), splits))
+        files = {path.name: path.read_bytes() for path in bundle.iterdir()}
     weights_name = WEIGHTS["after"]
     return {
         "bundle.json": Kind(files["bundle.json"], "bundle.json", _use_bundle, files),

@@ -97,6 +97,7 @@ def experiment_file(folder: Path, trials: int, max_epochs: int) -> Path:
         # The defaults for two cores, set here so that both sides are alike on any machine.
         "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "concurrency": PROCESSES},
         "retrain": {"top_k": 1, "replicates": 1},
+        "export": {"formats": []},
     }
     path = folder / "overhead.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -58,6 +58,7 @@ PLAIN, OURS = "plain script", "ours"
 SETTINGS = (
     "retrain.top_k=1",
     "retrain.replicates=1",
+    "export.formats=[]",
     # The defaults for two cores, set here so that both sides are alike on any machine.
     "resources.cpus_per_trial=1",
     "resources.gpus_per_trial=0",

@@ -6,7 +6,6 @@ The difference to images that chose nothing is its optimism.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.outcome.statistics import difference_of, wilson
 from shiftsearch.experiments.wording import interval, percent, points
 
 
@@ -88,16 +87,9 @@ def judged(
 
 
 def _difference(one: Share, other: Share) -> tuple[float, Sequence[float]]:
-    """The difference of two shares of different images, and its 95 % interval.
-
-    The interval is Newcombe's from the two score intervals (method 10 of Statistics in Medicine
-    17, 1998, pp. 873-890).
-    """
-    value = one.accuracy - other.accuracy
-    (low, high), (other_low, other_high) = one.interval, other.interval
-    below = math.hypot(one.accuracy - low, other_high - other.accuracy)
-    above = math.hypot(high - one.accuracy, other.accuracy - other_low)
-    return value, [value - below, value + above]
+    """The difference of two shares of different images, and its 95 % interval."""
+    value, low, high = difference_of(one.accuracy, one.interval, other.accuracy, other.interval)
+    return value, [low, high]
 
 
 def honest_lines(result: Mapping[str, Any]) -> list[str]:

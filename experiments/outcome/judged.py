@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from shiftsearch.experiments.outcome.choice import Choice
 from shiftsearch.experiments.outcome.kept import weights_of
 from shiftsearch.experiments.outcome.result_rows import TableRow
 from shiftsearch.experiments.outcome.results import STAGES
-from shiftsearch.experiments.outcome.statistics import wilson
+from shiftsearch.experiments.outcome.statistics import difference_of, wilson
 from shiftsearch.model.calibration import calibration_error, fitted_temperature, tempered
 from shiftsearch.model.combining import mean_probabilities
 from shiftsearch.model.evaluation import Evaluation, summarise
@@ -132,18 +131,8 @@ def _row(label: str, accuracy: float, n: int) -> dict[str, Any]:
 
 
 def optimism(selected: Mapping[str, Any], held_out: Mapping[str, Any]) -> dict[str, Any]:
-    """Selected-on accuracy minus held-out accuracy, with its 95 % interval.
-
-    Source: Newcombe 1998, Statistics in Medicine 17, pp. 873-890, method 10, for two proportions
-    of different images.
-    """
-    one, other = selected["accuracy"], held_out["accuracy"]
-    (low, high), (other_low, other_high) = selected["interval"], held_out["interval"]
-    difference = one - other
-    return {
-        "difference": difference,
-        "interval": [
-            difference - math.hypot(one - low, other_high - other),
-            difference + math.hypot(high - one, other - other_low),
-        ],
-    }
+    """Selected-on accuracy minus held-out accuracy, with its 95 % interval."""
+    difference, low, high = difference_of(
+        selected["accuracy"], selected["interval"], held_out["accuracy"], held_out["interval"]
+    )
+    return {"difference": difference, "interval": [low, high]}

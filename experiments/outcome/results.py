@@ -243,21 +243,6 @@ def compare(winner: Scored, reference: Scored, parts: Sequence[Part]) -> dict[st
     }
 
 
-def part_rows(scored: Scored, parts: Sequence[Part], replicate: int) -> list[dict[str, Any]]:
-    """One replicate's rows for the bundle, in the form of `model.bundle.Bundle.evaluate`."""
-    return [
-        {
-            "stage": stage,
-            "split": part.split,
-            "part": part.name,
-            "label": part.label(stage),
-            **scored.evaluations[stage, i, replicate].to_json(),
-        }
-        for stage in STAGES
-        for i, part in enumerate(parts)
-    ]
-
-
 def confusion_of(scored: Scored, parts: Sequence[Part], part: int) -> dict[str, Any]:
     """Confusion matrices of the best replicate on a part, before and after fine-tuning."""
     replicate = scored.best_replicate(part)

@@ -41,6 +41,26 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
+def difference_of(
+    one: float, bounds: Sequence[float], other: float, other_bounds: Sequence[float]
+) -> tuple[float, float, float]:
+    """The difference of two proportions of different images, from their score intervals.
+
+    Source: Newcombe 1998, Statistics in Medicine 17, pp. 873-890, method 10.
+
+    Args:
+        one, other: the proportions, in 0..1.
+        bounds, other_bounds: their intervals by `wilson`, of equal level.
+
+    Returns:
+        One minus other, and its interval's low and high, all in -1..1.
+    """
+    difference = one - other
+    below = math.hypot(one - bounds[0], other_bounds[1] - other)
+    above = math.hypot(bounds[1] - one, other - other_bounds[0])
+    return difference, difference - below, difference + above
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """The mean with its interval, low and high (Student's t).
 

@@ -14,6 +14,7 @@ import os
 import resource
 import secrets
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import available_cpus, available_gpus
 from shiftsearch.model.limits import available_memory
 from shiftsearch.search.executing.faults import EnvironmentFault, first_line
+from shiftsearch.search.executing.session_folder import session_folder
 
 _LOG = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % of the memory
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MiB
-_SOCKET_BYTES = 107
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _FEW_FILES = 1024
+_LONGEST_TMPDIR = 64  # of 107 bytes, which a socket's path may have; names of 34 bytes follow
 _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
 
 
@@ -109,7 +110,7 @@ def _options(folder: Path) -> dict[str, Any]:
     memory = available_memory()
     return {
         "address": "local",
-        "include_dashboard": importlib.util.find_spec("aiohttp_cors") is not None,
+        "include_dashboard": _has_dashboard(),
         "dashboard_host": "127.0.0.1",
         "num_cpus": available_cpus(),
         "num_gpus": available_gpus(),
@@ -121,25 +122,24 @@ def _options(folder: Path) -> dict[str, Any]:
     }
 
 
+def _has_dashboard() -> bool:
+    """Whether Ray's dashboard is installed and can start; its sockets lie in TMPDIR."""
+    installed = importlib.util.find_spec("aiohttp_cors") is not None
+    return installed and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TMPDIR
+
+
 def _folder(environment: Mapping[str, str]) -> Path:
-    """Where Ray keeps its session: its default, or a short folder if the default is too long.
+    """Where Ray keeps its session.
 
     Raises:
         EnvironmentFault: there is no short folder that can be written to.
     """
-    name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
-    default = Path(environment.get(name, _SHORT_FOLDERS[0])).absolute() / "ray"
-    longest = f"/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
-    most = _SOCKET_BYTES - len(longest)
-    if len(os.fsencode(default)) <= most:
-        return default
-    problem = f"{name} {environment[name]}: is too long for Ray's sockets"
-    for parent in map(Path, _SHORT_FOLDERS):
-        folder = parent / "ray"
-        if os.access(folder if folder.exists() else parent, os.W_OK | os.X_OK):
-            _LOG.warning("%s; using %s instead", problem, folder)
-            return folder
-    raise EnvironmentFault(f"{problem}; set RAY_TMPDIR to a path of at most {most - 4} bytes")
+    path, problem = session_folder(environment)
+    if path is None:
+        raise EnvironmentFault(problem)
+    if problem:
+        _LOG.warning("%s", problem)
+    return path
 
 
 def _few_files() -> str:

@@ -29,6 +29,9 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 
+STAGE_STEPS = "stage_steps"
+"""Attribute of a complete trial: the steps of the intermediate values that are no rungs."""
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -168,12 +171,18 @@ def record_of(trial: FrozenTrial, objective: Objective = ACCURACY) -> TrialRecor
         seconds,
         attributes.get("branch_of"),
         "baseline" in attributes or is_complete,
-        dict(trial.intermediate_values),
+        _rungs(trial),
         lost=_is_lost(attributes),
         objective=objective,
         costs=attributes.get("costs", {}),
         infeasible=is_infeasible(trial),
     )
+
+
+def _rungs(trial: FrozenTrial) -> dict[int, float]:
+    """The intermediate values without those that are only shown in Optuna's dashboard."""
+    shown = trial.user_attrs.get(STAGE_STEPS, ())
+    return {step: value for step, value in trial.intermediate_values.items() if step not in shown}
 
 
 def _is_lost(attributes: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ only one thread of one process, which holds the run's lock, uses and writes the 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.model.objective import ACCURACY, Objective
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.study.journal import open_journal, readable
-from shiftsearch.search.study.records import State, TrialRecord, record_of
+from shiftsearch.search.study.records import STAGE_STEPS, State, TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
 
 
@@ -67,6 +69,7 @@ class StoredStudy:
             raise StudyMismatch([f"{path}: holds a study of another direction, not a search"])
         self._attributes: dict[str, Any] = self.optuna.user_attrs
         self._check({"name": name, **identity})
+        self._name_metric()
         self.records: list[TrialRecord] = []
         self._trials: list[FrozenTrial] = []
         self._states: Counter[State] = Counter()
@@ -75,6 +78,13 @@ class StoredStudy:
             for trial in self.optuna.get_trials(deepcopy=False):
                 self._take_up(trial, None)
         self._waiting = deque(t.number for t in self.records if t.state == "waiting")
+
+    def _name_metric(self) -> None:
+        """Give the objective its name in Optuna's dashboard; earlier versions gave none."""
+        if self.optuna.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self.optuna.set_metric_names([self._objective.column])
 
     def _check(self, identity: Mapping[str, str]) -> None:
         stored = self.attribute("identity")
@@ -193,6 +203,20 @@ class StoredStudy:
         trial_id = self._trials[number]._trial_id
         self._storage.set_trial_intermediate_value(trial_id, step, value)
         self.refresh(number)
+
+    def show_stages(self, number: int, result: ProtocolResult) -> None:
+        """Write the objective after each stage, by epochs, for Optuna's dashboard alone.
+
+        Call `tell` afterwards, which reads the trial again.
+        """
+        end = result.baseline.epochs + result.fine_tune.epochs
+        stages = {result.baseline.epochs: result.baseline, end: result.fine_tune}
+        new = [step for step in stages if step not in self.records[number].intermediate]
+        trial_id = self._trials[number]._trial_id
+        self._storage.set_trial_user_attr(trial_id, STAGE_STEPS, new)
+        for step in new:
+            value = self._objective.of_split(stages[step].test2)
+            self._storage.set_trial_intermediate_value(trial_id, step, value)
 
     def tell(self, number: int, state: TrialState, value: float | None) -> None:
         """End a trial; Optuna refuses attributes afterwards."""

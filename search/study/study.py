@@ -204,6 +204,7 @@ class Study:
             return
         # Before telling: Optuna refuses attributes on an ended trial.
         self._stored.set(job.number, "result", written)
+        self._stored.show_stages(job.number, result)
         self._close(job.number, TrialState.COMPLETE, value)
 
     def fail(self, job: Job, reason: str) -> None:

@@ -52,6 +52,10 @@ def assert_as_in_trials_csv(study: Mapping[str, Any], watched: Watched) -> None:
             rungs = {v["step"]: v["value"] for v in trial["intermediate_values"]}
             value = rungs[row["stopped_at"]]
             assert row["reason"].endswith(f"{value:.4f}")
+        if row["state"] == "complete":  # after the baseline and after the fine-tune
+            by_step = {v["step"]: v["value"] for v in trial["intermediate_values"]}
+            after = row["baseline_epochs"] + row["fine_tune_epochs"]
+            assert by_step[after] == pytest.approx(row["test2_accuracy_after"])
         assert trial.get("values") == (None if value is None else [pytest.approx(value)])
         for name, drawn in ((p["name"], p["param_external_value"]) for p in trial["params"]):
             if row["role"] == "sampled":  # the known ones may lie outside of the space
@@ -69,6 +73,7 @@ def test_the_journal_of_a_run_shows_its_trials_and_stays_as_it_is(
         study = study_of(dashboard)
         during = contents(watched.run.folder)
     assert study["directions"] == ["maximize"]
+    assert study["objective_names"] == ["test2_accuracy"]
     assert_as_in_trials_csv(study, watched)
     assert during == before
     assert contents(watched.run.folder) == before

@@ -48,6 +48,7 @@ space:
     augmentation: *mends
 resources: {concurrency: 1}
 retrain: {top_k: 1, replicates: 2}
+export: {formats: []}
 """
 
 Row = Mapping[str, Any]

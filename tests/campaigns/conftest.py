@@ -29,6 +29,7 @@ space:
     frozen_layers: {low: 0, high: 3}
 resources: {concurrency: 1}
 retrain: {top_k: 1, replicates: 1}
+export: {formats: []}
 """
 
 

@@ -15,6 +15,7 @@ import shiftsearch.data.cache
 from shiftsearch.data.cache import keep_pack, open_dataset, open_pack, save_pack
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.reading import Reading
 from shiftsearch.data.scan import Scan
 
 pytestmark = pytest.mark.unit
@@ -29,13 +30,13 @@ def cache(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The dataset folders whose files were read."""
     noted: list[Path] = []
-    real = shiftsearch.data.cache.read_scan
+    real = shiftsearch.data.cache.read_any
 
-    def noting(scan: Scan) -> object:
+    def noting(scan: Scan, how: Reading) -> object:
         noted.append(scan.folder)
-        return real(scan)
+        return real(scan, how)
 
-    monkeypatch.setattr(shiftsearch.data.cache, "read_scan", noting)
+    monkeypatch.setattr(shiftsearch.data.cache, "read_any", noting)
     return noted
 
 

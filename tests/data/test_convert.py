@@ -12,8 +12,10 @@ from PIL import Image
 
 from shiftsearch.data.convert import import_images, write_folder
 from shiftsearch.data.dataset import SPLITS, DataError
+from shiftsearch.data.fitting import ASPECTS, Aspect, fitted
 from shiftsearch.data.image_file import read_image
 from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.reading import AS_IT_IS, Reading
 
 pytestmark = pytest.mark.unit
 SIZE = (28, 28)
@@ -32,11 +34,11 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def problems_of(source: Path, target: Path, size: tuple[int, int] = SIZE) -> list[str]:
+def problems_of(source: Path, target: Path, how: Reading = AS_IT_IS) -> list[str]:
     """The problems of an import that leaves nothing behind."""
     before = sorted(target.parent.rglob("*"))
     with pytest.raises(DataError) as caught:
-        import_images(source, target, size)
+        import_images(source, target, how)
     assert sorted(target.parent.rglob("*")) == before
     return list(caught.value.problems)
 
@@ -61,7 +63,7 @@ def test_names_that_differ_in_suffix_or_case_do_not_collide(source: Path, tmp_pa
     gray = Image.new("L", (40, 50), 7)
     for name in ("a.jpg", "a.JPEG", "A.PNG", "a.b.png"):
         gray.save(source / "TRAIN" / "cat" / name)
-    import_images(source, tmp_path / "set", (16, 20))
+    import_images(source, tmp_path / "set", Reading(size=(16, 20)))
     dataset, _ = read_folder(tmp_path / "set")
     assert dataset.splits["TRAIN"].labels.tolist() == [0, 0, 0, 0, 0, 1]
     assert dataset.image_size == (16, 20)
@@ -117,8 +119,12 @@ def test_colour_files_of_16_bits_are_told(source: Path, tmp_path: Path) -> None:
         for kind, body in chunks
     )
     (source / "TEST" / "cat" / "deep.png").write_bytes(raw)
-    _, warnings = import_images(source, tmp_path / "set")
-    assert [line[:14] for line in warnings] == ["files with col", "blank images ("]
+    _, warnings = import_images(source, tmp_path / "set", Reading(size=SIZE))
+    assert [line[:14] for line in warnings] == [
+        "files with col",
+        "images of anot",
+        "blank images (",
+    ]
 
 
 def test_blank_and_misplaced_images_are_named_by_an_import(source: Path, tmp_path: Path) -> None:
@@ -152,13 +158,10 @@ def test_bad_files_are_named_together_and_nothing_is_written(source: Path, tmp_p
     assert problems[-1] == "and 15 more"
 
 
-def test_a_target_in_use_or_a_small_size_is_refused(
-    source: Path, tmp_path: Path, folder: Path
-) -> None:
+def test_a_target_in_use_is_refused(source: Path, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "file").touch()
     assert "is a file" in problems_of(source, tmp_path / "file")[0]
     assert "holds 'T" in problems_of(source, folder)[0]
-    assert "at least 16" in problems_of(source, tmp_path / "set", (28, 15))[0]
     assert "cannot be written" in problems_of(source, tmp_path / "file" / "set")[0]
     with pytest.raises(DataError, match="must be new or empty"):
         write_folder(read_folder(folder)[0], folder)
@@ -181,3 +184,49 @@ def test_an_interrupted_write_leaves_nothing(
     with pytest.raises(ZeroDivisionError):
         write_folder(dataset, tmp_path / "new" / "copy")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_images_keep_the_size_that_all_have(source: Path, tmp_path: Path) -> None:
+    for path in source.rglob("*.png"):
+        Image.fromarray(np.arange(40 * 50, dtype=np.uint8).reshape(40, 50)).save(path)
+    line, warnings = import_images(source, tmp_path / "set")
+    assert "6 images of 40x50 pixels" in line
+    assert warnings == []
+    assert read_folder(tmp_path / "set")[0].image_size == (40, 50)
+
+
+def test_sizes_that_differ_or_are_small_ask_for_one(source: Path, tmp_path: Path) -> None:
+    turned = Image.new("L", (28, 30))
+    turned.getexif()[274] = 6
+    turned.save(source / "TEST" / "cat" / "a.png", exif=turned.getexif())
+    (line,) = problems_of(source, tmp_path / "set")
+    assert line.startswith(f"{source}: images of 2 sizes: 28x28 (5), 28x30 (1); ")
+    for path in source.rglob("*.png"):
+        Image.new("L", (15, 28)).save(path)
+    (line,) = problems_of(source, tmp_path / "set")
+    assert line.startswith(f"{source}: images of 28x15, but height and width must be at least 16")
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_what_happens_to_another_aspect_is_said_and_recorded(
+    source: Path, tmp_path: Path, aspect: Aspect
+) -> None:
+    wide = np.random.default_rng(0).integers(256, size=(28, 56), dtype=np.uint8)
+    Image.fromarray(wide).save(source / "TEST" / "cat" / "a.png")
+    how = Reading(size=SIZE, aspect=aspect)
+    _, (line,) = import_images(source, tmp_path / "set", how)
+    assert f"1 of 6: {source / 'TEST' / 'cat' / 'a.png'}; of another aspect ratio: 1," in line
+    dataset, _ = read_folder(tmp_path / "set")
+    assert dataset.aspect == aspect
+    assert np.array_equal(dataset.splits["TEST"].images[0], fitted(wide, SIZE, aspect))
+    assert (tmp_path / "set" / "imported.json").exists() == (aspect != "pad")
+
+
+def test_splits_of_other_names_are_imported(source: Path, tmp_path: Path) -> None:
+    plain, _ = import_images(source, tmp_path / "plain")
+    for old, new in zip(SPLITS, ("day", "dusk", "night"), strict=True):
+        (source / old).rename(source / new)
+    line, _ = import_images(source, tmp_path / "set", Reading("day", "dusk", "night"))
+    assert line.partition(": ")[2] == plain.partition(": ")[2]
+    digests = [read_folder(tmp_path / name)[0].digest for name in ("plain", "set")]
+    assert digests[0] == digests[1]

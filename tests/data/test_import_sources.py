@@ -18,6 +18,7 @@ from PIL import Image
 from shiftsearch.data.convert import import_images
 from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.image_folder import read_folder
+from shiftsearch.data.reading import Reading
 
 pytestmark = pytest.mark.unit
 
@@ -144,7 +145,7 @@ def test_every_source_gives_its_images_and_classes(
 def test_numbers_of_two_digits_keep_their_order(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(256, size=(24, 16, 16), dtype=np.uint8)
     stacks = {split: (images, np.arange(24) % 12) for split in SPLITS}
-    import_images(write_npz(tmp_path / "source", stacks), tmp_path / "set", (16, 16))
+    import_images(write_npz(tmp_path / "source", stacks), tmp_path / "set")
     assert read_folder(tmp_path / "set")[0].classes == tuple(f"{n:02d}" for n in range(12))
 
 
@@ -168,8 +169,10 @@ def test_floats_become_floats_in_0_to_1(stacks: Stacks, tmp_path: Path, white: i
 
 def test_another_size_is_resized_and_told(stacks: Stacks, tmp_path: Path) -> None:
     source = write_idx(tmp_path / "source", stacks)
-    _, (warning,) = import_images(source, tmp_path / "set", (20, 16))
-    assert warning.endswith("20x16, resized to it: 36")
+    how = Reading(size=(20, 16), aspect="stretch")
+    _, (warning,) = import_images(source, tmp_path / "set", how)
+    assert "resized to 20x16: 36 of 36: TRAIN/" in warning
+    assert "of another aspect ratio: 36, which were distorted" in warning
     dataset, _ = read_folder(tmp_path / "set")
     images, labels = stacks["TRAIN"]
     small = Image.fromarray(images[labels == 0][0]).resize((16, 20), Image.Resampling.BILINEAR)

@@ -7,21 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.model.hyperparameters import Hyperparameters
-from shiftsearch.model.network import allocate, initialise
+from shiftsearch.model.network import allocate
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, Store, content_key
 from tests.made_results import made_stage
 
 Weights = Mapping[str, Tensor]
-
-
-def random_weights(seed: int, classes: int, image_size: tuple[int, int]) -> Weights:
-    """Weights of a network that was never trained."""
-    network = allocate(classes, image_size)
-    initialise(network, torch.Generator().manual_seed(seed))
-    return network.state_dict()
 
 
 def always(label: int, classes: int, image_size: tuple[int, int]) -> Weights:

@@ -24,22 +24,21 @@ from shiftsearch.data.dataset import SPLITS, Dataset
 from shiftsearch.data.drifts import DRIFTS
 from shiftsearch.data.image_folder import read_folder
 from shiftsearch.data.synthetic import synthesize
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import INTERRUPTED, WRONG_INPUT, main
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.looks import looks_so_far
-from shiftsearch.experiments.outcome.results import part_rows, parts_of, score
+from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.sections import BudgetRequest
 from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.evaluation import predict
+from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.protocol import build
-from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import RunLock, RunLocked
 from tests.experiments.protocol_results import finished_run, protocol_result
-from tests.experiments.stored_networks import random_weights, retrained
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = pytest.mark.integration
@@ -58,13 +57,18 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def rows(tiny_dataset: Dataset, tmp_path: Path) -> list[dict[str, Any]]:
+def rows(tiny_dataset: Dataset) -> list[dict[str, Any]]:
     """What a run would measure for replicate 2."""
-    device, store = choose_device(), open_store(tmp_path / "store")
+    device = choose_device()
     device.apply()
-    parts = parts_of(tiny_dataset, Protocol(), device)
-    candidate = retrained(store, {2: (BEFORE, AFTER)}, number=17)
-    return part_rows(score("winner", candidate, parts, store, tiny_dataset, device), parts, 2)
+    found = []
+    for stage, weights in (("before", BEFORE), ("after", AFTER)):
+        network = build(weights, 6, (28, 28), device)
+        for part in parts_of(tiny_dataset, Protocol(), device):
+            place = {"stage": stage, "split": part.split, "part": part.name}
+            scores = evaluate(network, part.images, part.labels).to_json()
+            found.append({**place, "label": part.label(stage), **scores})
+    return found
 
 
 @pytest.fixture
@@ -160,6 +164,28 @@ def test_evaluate_takes_a_folder_of_one_split_and_counts_its_looks(
         assert capsys.readouterr().err.startswith(line)
 
 
+def test_evaluate_reads_pictures_in_folders_of_other_names(
+    bundle: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the images that the model was trained on, so the numbers are the run's own."""
+    others = dict(zip(SPLITS, ("day", "dusk", "night"), strict=True))
+    for path in tiny_folder.rglob("*.npy"):
+        split, label, name = path.relative_to(tiny_folder).parts
+        picture = tmp_path / "pictures" / others[split] / label / f"{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.load(path)).save(picture)
+    command = ["evaluate", str(bundle), str(tmp_path / "pictures"), "--json"]
+    assert main(command) == WRONG_INPUT
+    assert "--train NAME --tune NAME --target NAME" in capsys.readouterr().err
+    names = ["--train", "day", "--tune", "dusk", "--target", "night"]
+    assert main([*command, *names]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+
+
 def test_evaluate_s_table_holds_every_row_and_says_that_it_looked(
     bundle: Path,
     tiny_folder: Path,
@@ -240,7 +266,9 @@ def test_data_import_makes_a_folder_of_the_pictures(
             Image.fromarray(image).save(picture)
     source, target = str(tmp_path / "pictures"), str(tmp_path / "images")
     Image.new("L", (20, 20)).save(tmp_path / "pictures" / "TRAIN" / "dog" / "two.png")
-    assert main(["data", "import", source, target, "--size", "20"]) == 0
+    assert main(["data", "check", source]) == 0
+    assert "20x20 pixels" in capsys.readouterr().out
+    assert main(["data", "import", source, target]) == 0
     done, warning = capsys.readouterr().out.splitlines()
     assert done.startswith(f"{target}: 7 images of 20x20 pixels in 2 classes")
     assert warning.startswith("warning: blank images (a single value): 1: ")

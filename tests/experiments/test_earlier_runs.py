@@ -102,6 +102,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+NO_FORMATS = ("--set", "export.formats=[]")
+"""They take seconds."""
+
+
 def search_on(runs: Path, name: str, *options: str) -> Run:
     """Call `search` on the run as a person would who has moved it."""
     folder = runs / name
@@ -120,7 +124,7 @@ def test_an_interrupted_run_is_continued_with_what_was_missing(
 ) -> None:
     stored = entries(Run(runs / "interrupted"))
     assert sorted(Path(name).name for name in stored) == ["final", "final", "state"]
-    run = search_on(runs, "interrupted")
+    run = search_on(runs, "interrupted", *NO_FORMATS)
     # Trial 1's fine-tune, from its stored epoch; then the reference's retraining and the winner's.
     assert computed[0] == ("fine_tune", 2)
     assert computed.count(("baseline", 1)) == 1
@@ -147,7 +151,7 @@ def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = search_on(runs, "finished")  # notes where the data lies now
+    run = search_on(runs, "finished", *NO_FORMATS)  # notes where the data lies now
     assert main(["extend", str(run.folder), "--trials", "2"]) == WRONG_INPUT  # it has two
     assert main(["extend", str(run.folder), "--trials", "3", "--address", "auto:1"]) != 0
     assert computed == []

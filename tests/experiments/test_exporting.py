@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from shiftsearch.data.cache import keep_pack
+from shiftsearch.data.convert import write_folder
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.model.bundle_facts import facts_of
+from shiftsearch.model.formats import Format
 from shiftsearch.model.loading import load_bundle
+from shiftsearch.model.parity import PER_CLASS
 from shiftsearch.search.study.records import stored_trials
 from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run
@@ -24,6 +33,30 @@ pytestmark = [
 ]
 
 SIZE, CLASSES = (28, 28), 6
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Format]:
+    """Instead of the formats, one that is made at once, and one that lacks a package."""
+    classifier: list[Any] = []
+
+    def make(model: Any, *_: object) -> bytes:
+        classifier[:] = [model]
+        return b"quick"
+
+    def run(_: bytes, images: NDArray[Any]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            found: NDArray[np.float32] = classifier[0](torch.tensor(images)).numpy()
+        return found
+
+    table = {
+        "quick": Format("model.quick", (), make, run),
+        "absent": Format("model.absent", ("no_such_package",), make, run),
+    }
+    places = ("model.formats", "model.parity", "experiments.bundle_formats")
+    for place in (*places, "experiments.exporting"):
+        monkeypatch.setattr(f"shiftsearch.{place}.FORMATS", table)
+    return table
 
 
 @pytest.fixture
@@ -97,23 +130,80 @@ def test_a_folder_in_use_is_replaced_only_if_it_is_a_bundle_and_wanted(
 
 
 def test_the_chosen_model_is_exported_in_a_format_in_place_and_elsewhere(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, quick: Mapping[str, Format], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = ["export", str(run.folder)]
-    chosen = str(run.bundle)
+    source, chosen = ["export", str(run.folder)], str(run.bundle)
+    assert main(source) == 2  # the search is not finished
+    assert "the best one so far is " in capsys.readouterr().err
     assert main([*source, "--trial", "1", "--to", chosen, "--format", "none"]) == 0
-    assert not (run.bundle / "model.pt2").exists()
-    assert main([*source, "--format", "pt2"]) == 0
+    assert main([*source, "--format", "quick"]) == 0
     assert "all classes equal" in capsys.readouterr().out
-    assert (run.bundle / "model.pt2").is_file()
+    assert (run.bundle / "model.quick").read_bytes() == b"quick"
+    facts = facts_of(load_bundle(run.bundle).record)
+    assert facts.formats["quick"].images == CLASSES * PER_CLASS
+    assert facts.formats["quick"].real
+    assert main([*source, "--format", "quick"]) == 0
+    assert "--force makes it again" in capsys.readouterr().out
     other = tmp_path / "other"
     assert main(["export", chosen, "--to", str(other), "--format", "none"]) == 0
-    names = sorted(path.name for path in run.bundle.iterdir())
-    assert sorted(path.name for path in other.iterdir()) == names
-    assert load_bundle(other).record == load_bundle(run.bundle).record
-    for wrong in (["--format", "tflite"], ["--trial", "1"], ["--to", str(other)]):
+    assert contents(other) == contents(run.bundle)
+    for wrong in (["--format", "tflite"], ["--trial", "1", "--to", chosen], ["--to", str(other)]):
         assert main([*source, *wrong]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(wrong[0])
-    assert main(["export", str(other), "--format", "pt2"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+        assert line.startswith(wrong[-2])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_format_that_was_asked_for_and_fails_leaves_all_as_it_was(
+    run: Run, quick: Mapping[str, Format], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = ["export", str(run.folder), "--trial", "1"]
+    assert main([*trial, "--format", "quick,absent"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no_such_package is not installed" in line
+    assert not run.exported(1).exists()
+    assert main(trial) == 0  # what can be made
+    said = capsys.readouterr().out
+    assert "no_such_package is not installed" in said
+    assert str(run.exported(1)) in said
+    assert "model.quick" in contents(run.exported(1))
+
+
+def test_a_bundle_without_its_run_is_checked_on_made_or_given_images(
+    run: Run,
+    quick: Mapping[str, Format],
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    alone, data = tmp_path / "alone", tmp_path / "data"
+    trial = ["export", str(run.folder), "--trial", "1", "--format", "none"]
+    assert main([*trial, "--to", str(alone)]) == 0
+    assert main(["export", str(alone), "--format", "quick"]) == 0
+    assert "made images" in capsys.readouterr().out
+    assert not facts_of(load_bundle(alone).record).formats["quick"].real
+    write_folder(tiny_dataset, data)
+    again = ["export", str(alone), "--format", "quick", "--force", "--data", str(data)]
+    assert main(again) == 0
+    assert facts_of(load_bundle(alone).record).formats["quick"].real
+
+
+def test_a_record_that_no_card_can_be_made_from_is_refused(
+    run: Run, quick: Mapping[str, Format], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    trial = ["export", str(run.folder), "--trial", "1", "--format", "none"]
+    assert main([*trial, "--to", str(folder)]) == 0
+    record = json.loads((folder / "bundle.json").read_text())
+    record["model"] |= {"licence": 3, "members": [{"share": 2}], "formats": []}
+    (folder / "bundle.json").write_text(json.dumps(record))
+    before = contents(folder)
+    capsys.readouterr()
+    assert main(["export", str(folder), "--format", "quick"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any("model.licence is 3: input should be a valid string" in line for line in lines)
+    assert any("model.members.0.share is 2" in line for line in lines)
+    assert contents(folder) == before

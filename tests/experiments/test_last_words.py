@@ -37,6 +37,14 @@ def test_paths_are_quoted_in_the_commands_that_are_printed(name: str, tmp_path: 
         ["shiftsearch", "evaluate", bundle, f"/data/{name}"],
         ["shiftsearch", "predict", bundle, "IMAGE..."],
     ]
+    named = {"data": "/data", "images": {"target": name, "train": "a"}}
+    assert commands(build(named, "tests"), folder)[1][3:] == [
+        "/data",
+        "--train",
+        "a",
+        "--target",
+        name,
+    ]
     made = f"{folder}-data"
     synthetic = build({"synthetic": {"seed": 3, "size": 20}}, "tests")
     assert commands(synthetic, folder)[1:3] == [

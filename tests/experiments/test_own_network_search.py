@@ -22,6 +22,7 @@ SETTINGS = {
     "protocol.fine_tune.max_epochs": 1,
     "retrain.top_k": 2,
     "retrain.replicates": 1,
+    "export.formats": "[]",
 }
 
 

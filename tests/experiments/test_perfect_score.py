@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.results import STAGES
@@ -23,7 +24,7 @@ from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.result import ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.search.executing.jobs import Job
-from tests.experiments.stored_networks import always, random_weights
+from tests.experiments.stored_networks import always
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +104,7 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
     monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
     run = tmp_path / "run"
     command = ["search", "demo", "--data", str(data), "--run", str(run), "--trials", "2"]
-    command += ["--set", "retrain={top_k: 1, replicates: 1}"]
+    command += ["--set", "retrain={top_k: 1, replicates: 1}", "--set", "export.formats=[]"]
     with monkeypatch.context() as broken:  # what explains the result costs nobody the result
         broken.setattr("shiftsearch.experiments.adornments.analyse_run", failing)
         assert main(command) == 0

@@ -15,17 +15,13 @@ import torch
 from PIL import Image
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.exits import DONE, SOME_UNREADABLE, WRONG_INPUT
 from shiftsearch.model.device import choose_device
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
-from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit
-
-WEIGHTS = random_weights(2, 6, (28, 28))
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +35,7 @@ def process() -> Iterator[None]:
 
 @pytest.fixture
 def bundle(tiny_dataset: Dataset, tmp_path: Path) -> str:
-    save_bundle(
-        tmp_path / "best",
-        weights=WEIGHTS,
-        baseline_weights=WEIGHTS,
-        dataset=tiny_dataset,
-        hyperparameters=Hyperparameters(),
-        protocol=Protocol(),
-        metrics=[],
-        versions={},
-        seed=0,
-        number=0,
-        replicate=0,
-    )
-    return str(tmp_path / "best")
+    return str(save_untrained(tmp_path / "best", tiny_dataset))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 
 from shiftsearch.data.cache import keep_pack
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.training import Training
@@ -22,7 +23,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, open_store
 from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import stored_trials
-from tests.experiments.stored_networks import always, keep_two, random_weights
+from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run
 
 pytestmark = [

@@ -34,6 +34,8 @@ space:
 objectives: [test2_accuracy, parameters]
 constraints: {max_parameters: MOST}
 retrain: {top_k: 2, replicates: 1}
+export: {formats: [pt2]}
+licence: CC0-1.0
 """
 MOST = 160_000
 
@@ -73,7 +75,11 @@ def test_a_search_weighs_accuracy_against_size(tmp_path: Path) -> None:
         point["number"] for point in points
     )
     number, model = points[-1]["number"], tmp_path / "model"
-    shiftsearch("export", run, "--trial", number, "--to", model)
+    assert "model.pt2: " in said
+    card = (run / "best" / "README.md").read_text(encoding="utf-8")
+    assert "| licence | CC0-1.0 |" in card.replace("\\", "")
+    assert "`model.pt2`" in card
+    shiftsearch("export", run, "--trial", number, "--to", model, "--format", "none")
     record = load_bundle(model).record
     assert (record.study.number, record.study.replicate) == (number, 0)
     assert {row["part"] for row in record.metrics} == {"all", "selection"}

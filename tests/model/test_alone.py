@@ -5,21 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import random_weights, save_untrained
 from shiftsearch.model import alone
 from shiftsearch.model.bundle_format import Origin
 from shiftsearch.model.device import Device
-from shiftsearch.model.export import Member, save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.export import Member
+from shiftsearch.model.hyperparameters import Hyperparameters, Value
 from shiftsearch.model.loading import load_bundle
-from shiftsearch.model.network import allocate, initialise
 
 pytestmark = pytest.mark.unit
 
@@ -44,40 +42,13 @@ numpy.save(sys.argv[3], load.load()(images).detach().numpy())
 """
 
 
-def drawn(dataset: Dataset, hyperparameters: Hyperparameters, seed: int) -> dict[str, Tensor]:
-    architecture = hyperparameters.network.architecture
-    network = allocate(len(dataset.classes), dataset.image_size, 0, architecture)
-    initialise(network, torch.Generator().manual_seed(seed))
-    return network.state_dict()
-
-
-def made(folder: Path, dataset: Dataset, values: dict[str, object], **more: Any) -> Path:
-    hyperparameters = Hyperparameters.from_flat(values)  # type: ignore[arg-type]
-    weights = drawn(dataset, hyperparameters, 1)
-    save_bundle(
-        folder,
-        weights=weights,
-        baseline_weights=weights,
-        dataset=dataset,
-        hyperparameters=hyperparameters,
-        protocol=Protocol(),
-        metrics=[],
-        versions={},
-        seed=0,
-        number=0,
-        replicate=0,
-        **more,
-    )
-    return folder
-
-
 @pytest.mark.parametrize(
     "values", [{}, BLOCKS, {**BLOCKS, **STEPS}], ids=["plain", "all", "steps"]
 )
 def test_every_architecture_is_built_alone(
-    small_dataset: Dataset, tmp_path: Path, values: dict[str, object]
+    small_dataset: Dataset, tmp_path: Path, values: dict[str, Value]
 ) -> None:
-    folder = made(tmp_path / "best", small_dataset, values)
+    folder = save_untrained(tmp_path / "best", small_dataset, values)
     images = np.array(small_dataset.splits["TEST2"].images)
     found = alone.load(folder=str(folder))(torch.from_numpy(images)).detach().numpy()
     expected = load_bundle(folder).predict_proba(images, CPU)
@@ -87,11 +58,11 @@ def test_every_architecture_is_built_alone(
 def test_an_ensemble_has_its_shares_preprocessing_and_temperature(
     small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    other = Hyperparameters.from_flat({**BLOCKS, **STEPS})  # type: ignore[arg-type]
-    member = Member(
-        drawn(small_dataset, other, 2), other, 0.3, Origin(seed=0, number=1, replicate=0)
-    )
-    folder = made(tmp_path / "best", small_dataset, {}, further=[member], temperature=0.4)
+    values = {**BLOCKS, **STEPS}
+    weights = random_weights(2, 3, (16, 16), values)
+    origin = Origin(seed=0, number=1, replicate=0)
+    member = Member(weights, Hyperparameters.from_flat(values), 0.3, origin)
+    folder = save_untrained(tmp_path / "best", small_dataset, further=[member], temperature=0.4)
     images = np.array(small_dataset.splits["TEST2"].images)
     bundle = load_bundle(folder)
     expected = bundle.predict_proba(images, CPU)
@@ -101,15 +72,15 @@ def test_an_ensemble_has_its_shares_preprocessing_and_temperature(
             np.testing.assert_allclose(
                 found(torch.from_numpy(images)), expected, rtol=0, atol=1e-6
             )
-    first = load_bundle(made(tmp_path / "first", small_dataset, {}, temperature=0.4))
+    first = load_bundle(save_untrained(tmp_path / "first", small_dataset, temperature=0.4))
     assert np.abs(first.predict_proba(images, CPU) - expected).max() > 1e-3
-    warm = load_bundle(made(tmp_path / "warm", small_dataset, {}, further=[member]))
+    warm = load_bundle(save_untrained(tmp_path / "warm", small_dataset, further=[member]))
     assert np.abs(warm.predict_proba(images, CPU) - expected).max() > 1e-3
 
 
 @pytest.mark.slow(reason="imports torch in a process of its own")
 def test_it_needs_no_shiftsearch(small_dataset: Dataset, tmp_path: Path) -> None:
-    folder = made(tmp_path / "best", small_dataset, {**BLOCKS, **STEPS})
+    folder = save_untrained(tmp_path / "best", small_dataset, {**BLOCKS, **STEPS})
     images = np.array(small_dataset.splits["TEST2"].images)
     np.save(tmp_path / "images.npy", images)
     places = [folder, tmp_path / "images.npy", tmp_path / "found.npy"]

@@ -113,6 +113,7 @@ def test_all_that_was_saved_comes_back(
             "value_range": "uint8 / 255; float as is",
             "scale": "uint8",
             "bits": 16,
+            "aspect": "pad",
         },
         "classes": ["left", "middle", "right"],
         "hyperparameters": HYPERPARAMETERS.to_flat(),

@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 
 from shiftsearch.data.dataset import Dataset
-from shiftsearch.model import formats
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
+from shiftsearch.model import parity
 from shiftsearch.model.device import Device
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.formats import FORMATS, add_formats, raw_images, some_of_each_class
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
+from shiftsearch.model.export import rewrite
+from shiftsearch.model.formats import FORMATS
 from shiftsearch.model.loading import load_bundle
-from tests.experiments.stored_networks import random_weights
+from shiftsearch.model.parity import (
+    PER_CLASS,
+    made_formats,
+    made_images,
+    raw_images,
+    real_images,
+    written,
+)
 
 SLOW = "torch's exporters take seconds to import, and seconds for each model"
 pytestmark = [pytest.mark.unit, pytest.mark.slow(reason=SLOW)]
@@ -39,35 +46,23 @@ print(json.dumps(session.get_modelmeta().custom_metadata_map))
 """
 
 
-def made(folder: Path, dataset: Dataset, **values: str | bool) -> Path:
-    weights = random_weights(1, len(dataset.classes), dataset.image_size)
-    save_bundle(
-        folder,
-        weights=weights,
-        baseline_weights=weights,
-        dataset=dataset,
-        hyperparameters=Hyperparameters.from_flat(dict(values)),
-        protocol=Protocol(),
-        metrics=[],
-        versions={"torch": "2"},
-        seed=0,
-        number=0,
-        replicate=0,
-    )
-    return folder
-
-
 def test_formats_give_the_probabilities_of_the_bundle(
     small_dataset: Dataset, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    folder = made(tmp_path / "best", small_dataset, **STEPS)
+    folder = save_untrained(tmp_path / "best", small_dataset, STEPS)
     test = small_dataset.splits["TEST"]
-    chosen = some_of_each_class(test.labels)
     raw = raw_images(test.images, "uint8")
-    outcomes = add_formats(folder, list(FORMATS), raw[chosen])
-    assert [outcome.is_written for outcome in outcomes] == [True, True], outcomes
     bundle = load_bundle(folder)
+    checks = real_images(test.images, test.labels, "uint8")
+    outcomes = made_formats(bundle, list(FORMATS), checks)
+    files, parities = written(outcomes)
+    assert {name: parity["images"] for name, parity in parities.items()} == dict.fromkeys(
+        FORMATS, 3 * PER_CLASS
+    ), outcomes
+    rewrite(folder, folder, files, {"formats": parities})
+    bundle = load_bundle(folder)
+    assert bundle.record.model == {"formats": parities}
     assert {kind.file for kind in FORMATS.values()} < bundle.record.checksums.keys()
     expected = bundle.predict_proba(raw, CPU)
     for name, kind in FORMATS.items():
@@ -87,24 +82,22 @@ def test_formats_give_the_probabilities_of_the_bundle(
     assert about["scale"] == "uint8"
 
 
-def test_a_format_that_differs_is_not_written(
+def test_a_format_that_differs_is_not_used(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = made(tmp_path / "best", small_dataset)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    test = small_dataset.splits["TEST"]
-    images = raw_images(test.images, "uint8")[some_of_each_class(test.labels)]
+    bundle = load_bundle(save_untrained(tmp_path / "best", small_dataset))
     pt2 = FORMATS["pt2"]
     wrong = replace(pt2, run=lambda c, i: pt2.run(c, i) + np.float32(2e-4))
     fails = replace(pt2, make=lambda *_: pt2.make(None, None, {}))  # type: ignore[arg-type]
     absent = replace(pt2, packages=("no_such_package",))
-    monkeypatch.setattr(formats, "FORMATS", {"a": wrong, "b": fails, "c": absent})
-    outcomes = add_formats(folder, ["a", "b", "c"], images)
-    assert [outcome.is_written for outcome in outcomes] == [False] * 3
+    table = {"a": wrong, "b": fails, "c": absent}
+    monkeypatch.setattr(parity, "FORMATS", table)
+    monkeypatch.setattr("shiftsearch.model.formats.FORMATS", table)
+    outcomes = made_formats(bundle, ["a", "b", "c"], made_images(bundle))
+    assert written(outcomes) == ({}, {})
     assert "differs" in outcomes[0].line
     assert "no_such_package is not installed" in outcomes[2].line
     assert all("\n" not in outcome.line for outcome in outcomes)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("scale", ["uint8", "float 0..1", "float 0..255"])
@@ -115,3 +108,13 @@ def test_images_are_given_on_the_scale_of_the_model(scale: str) -> None:
         found = raw_images(images, scale)
         assert found.dtype == (np.uint8 if scale == "uint8" else np.float32)
         np.testing.assert_allclose(found[0, 0] / white, [0, 0.2, 1], atol=1e-6)
+
+
+def test_images_are_made_for_a_bundle_without_its_data(
+    small_dataset: Dataset, tmp_path: Path
+) -> None:
+    checks = made_images(load_bundle(save_untrained(tmp_path / "best", small_dataset)))
+    assert (checks.images.shape, checks.images.dtype) == ((3 * PER_CLASS, 16, 16), np.uint8)
+    assert not checks.real
+    assert len(np.unique(checks.images, axis=0)) == 3 * PER_CLASS
+    assert checks.images.std((1, 2)).min() > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ import torch
 from PIL import Image
 
 from shiftsearch.data.dataset import Dataset, Split
+from shiftsearch.data.fitting import ASPECTS, Aspect, fitted
 from shiftsearch.data.scale import Scale
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model.bundle import UNKNOWN_SCALE, Bundle
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import predict
-from shiftsearch.model.export import save_bundle
-from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.loading import load_bundle
-from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.predictions import Prediction, Remarks, predictions
 
 pytestmark = pytest.mark.unit
@@ -32,25 +32,9 @@ Save = Callable[..., Bundle]
 @pytest.fixture
 def save(tmp_path: Path, small_dataset: Dataset) -> Save:
     """Saves and loads a bundle with random weights for `small_dataset` or another of 16x16."""
-    network = allocate(3, (16, 16))
-    initialise(network, torch.Generator().manual_seed(1))
-    weights = network.state_dict()
 
     def save(dataset: Dataset = small_dataset, **values: Any) -> Bundle:
-        save_bundle(
-            tmp_path / "best",
-            weights=weights,
-            baseline_weights=weights,
-            dataset=dataset,
-            hyperparameters=Hyperparameters.from_flat(values),
-            protocol=Protocol(),
-            metrics=[],
-            versions={},
-            seed=0,
-            number=0,
-            replicate=0,
-        )
-        return load_bundle(tmp_path / "best")
+        return load_bundle(save_untrained(tmp_path / "best", dataset, values))
 
     return save
 
@@ -135,14 +119,16 @@ def test_a_bad_file_does_not_keep_others_from_being_predicted(
     assert remarks.read == 3
 
 
+@pytest.mark.parametrize("aspect", ASPECTS)
 def test_another_size_is_resized_alike_in_every_format_and_told(
-    save: Save, device: Device, tmp_path: Path
+    save: Save, device: Device, tmp_path: Path, small_dataset: Dataset, aspect: Aspect
 ) -> None:
-    bundle = save()
+    """As the images that the model was trained on were."""
+    bundle = save(replace(small_dataset, aspect=aspect))
     image = np.random.default_rng(0).integers(256, size=(40, 24), dtype=np.uint8)
     np.save(tmp_path / "a.npy", image)
     Image.fromarray(image).save(tmp_path / "b.png")
-    small = np.asarray(Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR))
+    small = fitted(image, (16, 16), aspect)
     np.save(tmp_path / "c.npy", small)
     Image.fromarray(small[:6, :5]).save(tmp_path / "d.png")
     np.save(tmp_path / "e.npy", small[:6, :5])
@@ -152,8 +138,20 @@ def test_another_size_is_resized_alike_in_every_format_and_told(
     np.testing.assert_allclose([a, b, d], [c, c, e], rtol=1e-5, atol=1e-7)
     assert np.abs(c - d).max() > 1e-4
     (line,) = remarks.lines(bundle)
-    assert "16x16" in line
-    assert f"4 of 5: {files[0]}, {files[1]}, {files[3]} and 1 more" in line
+    assert f"16x16: 4 of 5: {files[0]}, {files[1]}, {files[3]} and 1 more; of another" in line
+    assert f"(aspect {aspect};" in line
+
+
+def test_a_bundle_of_an_earlier_version_distorts(
+    save: Save, device: Device, tmp_path: Path
+) -> None:
+    save()
+    record = tmp_path / "best" / "bundle.json"
+    content = json.loads(record.read_text())
+    del content["preprocessing"]["aspect"]
+    record.write_text(json.dumps(content))
+    bundle = load_bundle(tmp_path / "best")
+    assert bundle.record.preprocessing.aspect == "stretch"
 
 
 def test_transparent_pictures_are_told(save: Save, device: Device, tmp_path: Path) -> None:

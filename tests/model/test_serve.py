@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks.untrained import save_untrained
 from shiftsearch.model.formats import add_formats
 from shiftsearch.model.loading import load_bundle
-from tests.model.test_formats import CPU, made
+from tests.model.test_formats import CPU
 
 pytestmark = [
     pytest.mark.unit,
@@ -28,7 +29,7 @@ def test_the_service_answers_as_the_bundle_does(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
-    folder = made(tmp_path / "best", small_dataset)
+    folder = save_untrained(tmp_path / "best", small_dataset)
     images = np.array(small_dataset.splits["TEST"].images[:5])
     (outcome,) = add_formats(folder, ["onnx"], images)
     assert outcome.is_written, outcome

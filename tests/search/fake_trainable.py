@@ -1,7 +1,9 @@
 """A trainable that trains nothing and can go wrong in every way, for tests on Ray.
 
 `plan.json` in the context's `store` folder says what the job of each name does; others just work,
-for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt.
+for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt. A job whose plan has
+`until_begun` works on until the jobs of these names have begun, one with `until_dead` until the
+workers of these jobs have died: nothing depends on how long a worker takes to start.
 """
 
 from __future__ import annotations
@@ -76,15 +78,16 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         return
     for epochs in fields["report_at"].values():
         send({"event": "intermediate", "epochs": epochs, "value": plan["rungs"][str(epochs)]})
-    seen["shared"] = time.monotonic()
     send({"event": "baseline", "epochs": EPOCHS})
-    if plan.get("do") == "tune slowly":
-        time.sleep(10)
+    for other in plan.get("until_begun", ()):
+        wait_for(lambda other=other: begun(folder, other))
+    for other in plan.get("until_dead", ()):
+        wait_for(lambda other=other: is_dead(begun(folder, other)))
     if plan.get("do") == "nan":
         result["fine_tune"]["test2"]["accuracy"] = float("nan")
     record.write_text(json.dumps({**seen, "end": time.monotonic()}))
     if plan.get("do") == "die idle":
-        threading.Timer(plan["after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
     if plan.get("do") == "stay":
         # Told to stop, the thread does not leave; the next job's worker cannot be this one.
         os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "1"
@@ -98,6 +101,31 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         )
     else:
         send({"event": "result", "result": result})
+
+
+def begun(folder: Path, name: str) -> int:
+    """The process of a job's first attempt; 0 before it has begun."""
+    try:
+        return int(json.loads((folder / f"{name}-attempt-0").read_text())["pid"])
+    except (OSError, ValueError):  # not there, or half written
+        return 0
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended; 0 is none that could have."""
+    try:
+        state = Path(f"/proc/{pid or 'self'}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 100
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError("waited in vain for another job")
+        time.sleep(0.05)
 
 
 def failing_run_job(config: Mapping[str, str]) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from shiftsearch.experiments.analysis import probes
 from shiftsearch.experiments.analysis.probes import LEAST, LayerProbe, Probes, probe_layers
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.outcome.statistics import paired_bootstrap
 from shiftsearch.model.device import Device
 from shiftsearch.model.network import Network
 from shiftsearch.model.probe import linear_probe
 from shiftsearch.model.protocol import build
-from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit
 

@@ -18,6 +18,7 @@ from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.experiments.analysis.inside import MAP_CHANNELS, FeatureMaps
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse, analyse_run
 from shiftsearch.experiments.analysis.split_summary import SplitSummary
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate
@@ -25,7 +26,6 @@ from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
-from tests.experiments.stored_networks import random_weights
 
 pytestmark = pytest.mark.unit
 

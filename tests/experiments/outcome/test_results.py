@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
+from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.outcome.kept import weights_kept, weights_of
 from shiftsearch.experiments.outcome.looks import count_looks, looks_so_far, note_looks
 from shiftsearch.experiments.outcome.result_rows import rows_of
@@ -22,7 +23,6 @@ from shiftsearch.experiments.outcome.results import (
     Scored,
     compare,
     confusion_of,
-    part_rows,
     parts_of,
     score,
     table_rows,
@@ -37,7 +37,7 @@ from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
 from shiftsearch.model.result import Stage
 from shiftsearch.model.store import Entry, Store, open_store
-from tests.experiments.stored_networks import always, random_weights, retrained
+from tests.experiments.stored_networks import always, retrained
 from tests.made_results import made_result
 
 pytestmark = pytest.mark.unit
@@ -265,18 +265,6 @@ def test_the_objective_is_what_is_compared_and_chooses_the_replicate(
     chosen = replace(scored[1], evaluations=both)
     assert chosen.best_replicate(1) == 2
     assert replace(chosen, candidate=by_accuracy[0].candidate).best_replicate(1) == 1
-
-
-def test_part_rows_are_one_replicate_s(
-    scored: Scored, parts: list[Part], dataset: Dataset
-) -> None:
-    rows = part_rows(scored, parts, 2)
-    expected = [c for _, _, c in shares(dataset)] + [b for _, b, _ in shares(dataset)]
-    assert [row["accuracy"] for row in rows] == pytest.approx(expected)
-    assert [row["per_class"] for row in rows] == [[0, 0, 1]] * 3 + [[0, 1, 0]] * 3
-    table = table_rows(scored, parts)
-    for key in ("stage", "split", "part", "label", "n"):
-        assert [row[key] for row in rows] == [getattr(row, key) for row in table]
 
 
 def test_confusion_matrices_are_the_best_replicate_s(

@@ -11,6 +11,7 @@ import pytest
 from shiftsearch.search.executing import local_ray as module
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.local_ray import local_ray
+from shiftsearch.search.executing.session_folder import SessionFolder, session_folder
 
 pytestmark = pytest.mark.integration
 
@@ -64,9 +65,20 @@ def test_where_no_short_folder_can_be_written_the_variable_is_named(
     machine: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine.setenv("TMPDIR", LONG)
-    machine.setattr(module, "_SHORT_FOLDERS", (str(tmp_path / "absent"),))
+    absent = SessionFolder(None, session_folder(os.environ, [str(tmp_path / "absent")]).problem)
+    machine.setattr(module, "session_folder", lambda _: absent)
     with pytest.raises(EnvironmentFault, match=r"^TMPDIR .* set RAY_TMPDIR"), local_ray():
         pass
+
+
+def test_a_long_folder_of_temporary_files_leaves_out_the_dashboard(
+    machine: pytest.MonkeyPatch,
+) -> None:
+    machine.setattr("importlib.util.find_spec", lambda name: object())  # it is installed
+    for folder, starts in (("/tmp", True), (LONG, False)):
+        machine.setattr("tempfile.gettempdir", lambda folder=folder: folder)
+        with local_ray() as options:
+            assert options["include_dashboard"] is starts
 
 
 def test_ray_s_token_is_in_the_environment_not_in_the_home(machine: pytest.MonkeyPatch) -> None:

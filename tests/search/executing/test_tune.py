@@ -206,7 +206,7 @@ def test_2_21e_workers_wait_for_the_former_job_s_thread(troubled: Search) -> Non
 def test_2_13_2_21e_jobs_run_at_once_on_few_workers(tmp_path: Path) -> None:
     """2.13: the asked concurrency from the start, never more; workers are used again."""
     study = open_study(tmp_path / "study.journal", trials=4)
-    plan = {f"search-{n}-0": {"seconds": 5.0} for n in range(4)}
+    plan = {f"search-{n}-0": {"until_begun": [f"search-{n ^ 1}-0"]} for n in range(4)}  # in pairs
     run_fake_jobs(study, [], tmp_path, plan, concurrency=2)
     tries = attempts(tmp_path)
     at_once = [sum(other["begin"] <= t["begin"] < other["end"] for other in tries) for t in tries]
@@ -267,17 +267,17 @@ def test_a_job_waits_for_the_baseline_that_another_trains(tmp_path: Path) -> Non
     """A free slot stays free until then, and no longer."""
     space = Space.parse({"fine_tune": {"frozen_layers": {"low": 0, "high": 4}}})
     study = open_study(tmp_path / "study.journal", 3, policy=Policy(branches=1), space=space)
-    plan = {"search-0-0": {"seconds": 6.0, "do": "tune slowly"}}
-    run_fake_jobs(study, [], tmp_path, plan, concurrency=2)
+    heard, plan = Recorder(), {"search-0-0": {"until_begun": ["search-1-0"]}}
+    run_fake_jobs(study, [heard], tmp_path, plan, concurrency=2)
     assert study.finished
     assert [(t.state, t.branch_of) for t in study.trials()] == [
         ("complete", None),
         ("complete", 0),
         ("complete", 0),
     ]
-    first, second, _ = attempts(tmp_path)
-    assert first["number"] == 0
-    assert first["shared"] <= second["begin"] < first["end"]
+    of_both = [(kind, n) for kind, n, _ in heard.heard if n < 2]
+    asked, baseline = of_both.index(("started", 1)), of_both.index(("epoch", 0))
+    assert baseline + EPOCHS <= asked < of_both.index(("ended", 0))
 
 
 def retraining_of(study: Study, folder: Path) -> Retraining:
@@ -362,10 +362,7 @@ def open_space() -> dict[str, Any]:
 def test_an_idle_worker_that_dies_loses_no_trial(tmp_path: Path) -> None:
     """The worker dies while it waits for a job; Ray gives it the next trial nevertheless."""
     source = TwoWaves()
-    plan = {
-        "search-0-0": {"do": "die idle", "after": 0.5},
-        "search-1-0": {"seconds": 6.0},
-    }
+    plan = {"search-0-0": {"do": "die idle"}, "search-1-0": {"until_dead": ["search-0-0"]}}
     run_fake_jobs(source, [], tmp_path, plan, concurrency=2)
     assert source.finished
     assert sorted(n for n, how in source.ends if how == "complete") == [0, 1, 2, 3]

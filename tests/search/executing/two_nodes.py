@@ -33,7 +33,9 @@ def main(folder: Path) -> None:
     nodes.add_node(num_cpus=1, num_gpus=1, object_store_memory=2**27)
     nodes.wait_for_nodes()
     study = open_study(folder / "study.journal", trials=3)
-    plan = {f"search-{n}-0": {"seconds": 8.0} for n in range(3)}
+    plan = {
+        f"search-{n}-0": {"until_begun": [f"search-{m}-0" for m in range(3)]} for n in range(3)
+    }
     with cluster(nodes.address, folder / "ray"):
         resources = fit_resources(cluster_nodes(), 1.0, 0.5, None, 20)
         try:

@@ -393,6 +393,7 @@ def test_2_12_a_trial_carries_what_was_tried_and_what_became_of_it(path: Path) -
         "configuration": dict(REFERENCE),
         "losses": 1,
         "result": result_of(REFERENCE).to_json(),
+        "stage_steps": [4, 7],
     }
     assert reference.value == result_of(REFERENCE).test2_accuracy
     assert other.state.name == "FAIL"

@@ -1,0 +1,55 @@
+"""The command `shiftsearch doctor`: a line for each check, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.text import Text
+
+from shiftsearch.experiments.commands import INPUT_ERRORS as INPUT_ERRORS
+from shiftsearch.experiments.doctor.examination import Examination
+from shiftsearch.experiments.doctor.facts import Facts
+from shiftsearch.experiments.doctor.finding import Finding
+from shiftsearch.experiments.exits import DONE, WRONG_INPUT, escaped
+
+_COLOURS = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
+
+
+def doctor(options: Namespace, console: Console) -> int:
+    """`shiftsearch doctor`; 0 if no check failed, else 2."""
+    looked = Examination(options.address, options.data, options.run, os.environ)
+    looked()
+    if options.json:
+        print(json.dumps(document(looked), indent=1))
+    else:
+        for finding in looked.findings:
+            console.print(line(finding), soft_wrap=True)
+        if looked.skipped:
+            console.print(f"not looked at: {looked.skipped}; repair what failed first")
+    return WRONG_INPUT if looked.state == "FAIL" else DONE
+
+
+def line(finding: Finding) -> Text:
+    """A finding as it is printed."""
+    state = Text(finding.state, style=_COLOURS[finding.state])
+    return state.append(f" {escaped(str(finding))}", style="default")
+
+
+def document(looked: Examination) -> dict[str, object]:
+    """The findings and nodes as JSON values; without anything of the token but its source."""
+    return {
+        "state": looked.state,
+        "checks": [asdict(finding) for finding in looked.findings],
+        "nodes": {name: _shown(facts) for name, facts in looked.nodes.items()},
+        "skipped": looked.skipped,
+    }
+
+
+def _shown(facts: Facts) -> dict[str, object]:
+    values = asdict(facts)
+    del values["token"]["mark"]
+    return values

@@ -1,0 +1,61 @@
+"""The whole of `doctor` on a real Ray, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from shiftsearch.experiments.doctor import command
+from shiftsearch.experiments.doctor.examination import Examination
+from shiftsearch.experiments.exits import DONE, WRONG_INPUT
+from shiftsearch.search.executing import tested
+
+pytestmark = pytest.mark.integration
+
+
+def states(looked: Examination) -> dict[str, str]:
+    return {finding.check: finding.state for finding in looked.findings}
+
+
+def test_all_tiers_on_one_node(local_ray: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    looked = Examination("auto", tiny_folder, run, {"RAY_AUTH_MODE": "disabled"})
+    looked.look_at_machine()
+    looked.look_at_data()
+    looked.look_at_nodes()
+    found = states(looked)
+    of_node = ("packages of nodes", "memory of nodes", "disk of nodes", "ports of nodes")
+    of_run = ("nodes", "versions", "gpus", "clocks", "trials at once", "run folder", "data")
+    assert all(found[check] != "FAIL" for check in of_node)
+    assert {found[check] for check in of_run} == {"PASS"}
+    assert "answers" not in found
+    assert len(looked.nodes) == 1
+    assert not run.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [tiny_folder.name]
+    shown = json.dumps(command.document(looked))
+    assert json.loads(shown)["checks"][0]["check"] == "packages"
+    assert '"mark"' not in shown
+
+
+def test_a_failed_tier_is_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Namespace(address="127.0.0.1:1", data=tmp_path, run=tmp_path / "run", json=False)
+    console = Console(soft_wrap=True, width=200)
+    assert command.doctor(options, console) == WRONG_INPUT
+    printed = capsys.readouterr().out
+    assert "FAIL data: " in printed
+    assert "not looked at: Ray and its nodes" in printed
+    options.data = None
+    assert command.doctor(options, console) == WRONG_INPUT
+    printed = capsys.readouterr().out
+    assert "FAIL ray: --address 127.0.0.1:1: nothing answers there" in printed
+    assert "not looked at" not in printed
+    monkeypatch.setattr(Examination, "_look_at_ray", lambda self: None)
+    monkeypatch.setattr(tested, "RAY", ("0.0.0", "9.0.0"))
+    assert command.doctor(options, console) == DONE
+    assert not (tmp_path / "run").exists()
