@@ -67,11 +67,27 @@ def add_steering(commands: Commands) -> None:
 
 
 def add_report_and_replay(commands: Commands) -> None:
-    """Add `report` and `replay`."""
+    """Add `report`, `compare` and `replay`."""
     report = commands.add_parser("report", help="write report.html and trials.csv of a run again")
     add_run(report)
     add_network(report)
     report.set_defaults(run_command="commands.report")
+
+    compare = commands.add_parser(
+        "compare", help="runs side by side: settings, winners, accuracies, time and trials"
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", type=user_path, help="folders of at least two runs"
+    )
+    compare.add_argument("--json", action="store_true", help="one JSON document")
+    compare.add_argument(
+        "--to",
+        type=user_path,
+        dest="page",
+        metavar="PAGE.html",
+        help="also write a page, which replaces an earlier one",
+    )
+    compare.set_defaults(run_command="comparing.compare")
 
     replay = commands.add_parser(
         "replay", help="simulate searches with other settings on recorded trials"

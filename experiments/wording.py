@@ -32,6 +32,20 @@ def points(difference: float, bounds: Sequence[float]) -> str:
     return f"{100 * difference:+.2f} points [{100 * bounds[0]:+.2f}, {100 * bounds[1]:+.2f}]"
 
 
+def setting(value: object) -> str:
+    """A setting's value: a number with four significant digits, `true`, a list with commas, text.
+
+    A dash for None.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
 def duration(seconds: float) -> str:
     """`12 s`, `3 min 20 s` or `2 h 05 min`."""
     whole = round(seconds)

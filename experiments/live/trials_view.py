@@ -77,7 +77,9 @@ def _costs_of(run: Run) -> Sequence[str]:
     """
     costs = definition_of(run).get("objectives", ())[1:]
     if not costs:
-        raise WrongOption("--pareto: this run has one objective; see `objectives` in README.md")
+        raise WrongOption(
+            "--pareto: this run has one objective; see `objectives` in docs/experiment.md"
+        )
     return list(costs)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from shiftsearch.experiments.wording import duration, interval, percent, unbroken
+from shiftsearch.experiments.wording import duration, interval, percent, setting, unbroken
 
 
 def template_environment() -> jinja2.Environment:
@@ -25,7 +25,7 @@ def template_environment() -> jinja2.Environment:
         "interval": _unbroken(interval),
         "duration": _unbroken(duration),
         "unbroken": unbroken,
-        "value": _value,
+        "value": setting,
         "title_case": _title_case,
         "breakable": _breakable,
     }
@@ -35,13 +35,6 @@ def template_environment() -> jinja2.Environment:
 def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
     """The same function, with no-break spaces in its result."""
     return lambda value: unbroken(write(value))
-
-
-def _value(value: object) -> str:
-    """A number with four significant digits, `true` or `false`; other values unchanged."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _title_case(text: str) -> str:

@@ -132,7 +132,7 @@ PATHS = {name: action for name, action in ALL_PATHS.items() if name != "shiftsea
 
 
 def test_the_paths_of_all_commands_are_found() -> None:
-    assert len(ALL_PATHS) == 21
+    assert len(ALL_PATHS) == 23
 
 
 @pytest.mark.parametrize("name", PATHS)

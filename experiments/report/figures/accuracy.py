@@ -95,7 +95,7 @@ def accuracy_intervals(rows: Sequence[TableRow]) -> str:
             label=f"{stage} fine-tuning",
         )
     axes.set_yticks(range(len(lines)), [f"{c}\n{images}" for c, images in lines])
-    axes.set(xlim=(0, 101), ylim=(len(lines) - 0.5, -0.5))
+    axes.set(xlim=(0, 103), ylim=(len(lines) - 0.5, -0.5))
     axes.set_xlabel("accuracy, %")
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")
