@@ -81,8 +81,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong or does not fit; nothing is written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
-        search.study.stored_study.StudyMismatch: another identity; nothing is written.
-        search.study.journal.StudyDamaged: the study's journal cannot be read.
+        StudyMismatch, StudyDamaged: another identity; a journal that cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
