@@ -15,7 +15,14 @@ from pathlib import Path
 from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words, is_machine
-from shiftsearch.experiments.exits import DONE, INTERRUPTED, WRONG_INPUT, Interrupted, escaped
+from shiftsearch.experiments.exits import (
+    DONE,
+    INTERRUPTED,
+    WRONG_INPUT,
+    Interrupted,
+    escaped,
+    interruption,
+)
 from shiftsearch.experiments.parser import parser
 from shiftsearch.experiments.terminal import lost_output, own_streams
 
@@ -31,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print(interruption(), file=sys.stderr)
         code = INTERRUPTED
     except Interrupted as error:
         code = _interrupted(str(error))
@@ -63,8 +70,11 @@ def _run(arguments: Sequence[str]) -> int:
     )
     if not options.verbose and not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries, for programmers; ours are logged
-    # Job stop, Slurm and Kubernetes send SIGTERM: it interrupts like Ctrl+C.
+    # Job stop, Slurm and Kubernetes send SIGTERM, a terminal that is closed SIGHUP: they interrupt
+    # like Ctrl+C. Under nohup, SIGHUP stays ignored.
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     _ensure_home()
     # For files in UTF-8; an argument may hold other bytes.
     command = shlex.join(["shiftsearch", *arguments])
@@ -113,7 +123,7 @@ def _refused(problems: Sequence[str]) -> int:
 
 
 def _interrupted(why: str) -> int:
-    print(f"interrupted: {escaped(why)}; the same command continues", file=sys.stderr)
+    print(interruption(why), file=sys.stderr)
     return INTERRUPTED
 
 

@@ -20,6 +20,7 @@ from shiftsearch.data.dataset import SPLITS, DataError
 from shiftsearch.data.reading import Reading
 from shiftsearch.data.synthetic import synthesize
 from shiftsearch.experiments.adornments import attempt, explained, write_page
+from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.counts_view import say_counts
 from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
@@ -27,6 +28,7 @@ from shiftsearch.experiments.last_words import warner
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
+from shiftsearch.experiments.outcome.result_rows import read_result
 from shiftsearch.experiments.outcome.results import STAGES, counts_of
 from shiftsearch.experiments.outcome.statistics import score_interval, wilson
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
@@ -40,7 +42,7 @@ from shiftsearch.experiments.rehearsal import (
     rehearse,
 )
 from shiftsearch.experiments.report.findings import result_table
-from shiftsearch.experiments.run_folder import NotARun, Run, read_json
+from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.schema import experiment_schema
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle_facts import facts_of
@@ -51,8 +53,8 @@ from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
-from shiftsearch.search.study.journal import RunLock, RunLocked
-from shiftsearch.search.study.stored_study import StudyDamaged, StudyMismatch
+from shiftsearch.search.study.journal import RunLock, RunLocked, StudyDamaged
+from shiftsearch.search.study.stored_study import StudyMismatch
 
 INPUT_ERRORS = (
     DataError,
@@ -86,9 +88,8 @@ def search(options: Namespace, console: Console) -> int:
         return DONE
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
-    return run_search(
-        experiment, folder, console, address=options.address, command=options.command
-    )
+    call = Call(options.address, options.command, own_process=True)
+    return run_search(experiment, folder, console, call)
 
 
 def schema(options: Namespace, console: Console) -> int:
@@ -105,7 +106,7 @@ def report(options: Namespace, console: Console) -> int:
     lock, warn = RunLock(run.lock, "`shiftsearch report`"), warner(console)
     lock.acquire()  # kept to the end, so that a search cannot write the same files meanwhile
     try:
-        result = read_json(run.result)
+        result = read_result(run.result)
         _take_network(run, result, options.network, warn)
         result["held_out_looks"] = looks_so_far(run.looks)
         trials = trials_of(run)

@@ -19,6 +19,7 @@ from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.judged import Judged, described, judge, model_rows
 from shiftsearch.experiments.outcome.looks import count_looks, count_model_looks, looks_so_far
 from shiftsearch.experiments.outcome.outlook import outlook
+from shiftsearch.experiments.outcome.result_rows import read_result
 from shiftsearch.experiments.outcome.results import (
     Part,
     Scored,
@@ -33,7 +34,7 @@ from shiftsearch.experiments.outcome.results import (
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import tradeoff
-from shiftsearch.experiments.run_folder import Run, read_json
+from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
 from shiftsearch.model.prepared import division_of
@@ -100,7 +101,7 @@ class Conclusion:
         """The result of an earlier call from the same trainings, or None."""
         if not (self.run.result.exists() and self.run.bundle.exists()):
             return None
-        result: dict[str, Any] = read_json(self.run.result)
+        result = read_result(self.run.result)
         return result if result["fingerprint"] == fingerprint else None
 
     def _result(self, winner: Candidate) -> dict[str, Any]:

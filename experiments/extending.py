@@ -7,6 +7,7 @@ from argparse import Namespace
 from rich.console import Console
 
 from shiftsearch.experiments import commands
+from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.definition import load
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live import steer
@@ -33,4 +34,5 @@ def extend(options: Namespace, console: Console) -> int:
     )
     from shiftsearch.experiments.run import search  # only a search needs Ray
 
-    return search(experiment, folder, console, address=options.address, command=options.command)
+    call = Call(options.address, options.command, own_process=True)
+    return search(experiment, folder, console, call)

@@ -25,6 +25,7 @@ from shiftsearch.experiments.outcome.statistics import mean_interval
 from shiftsearch.experiments.outcome.trainings import Trainings, fine_tuned_on
 from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.soundness import damaged
 from shiftsearch.experiments.wording import counted, interval, one_line, percent
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Protocol
@@ -64,6 +65,8 @@ def retrain(options: Namespace, console: Console) -> int:
     lock = RunLock(run.lock, "`shiftsearch retrain`")
     lock.acquire()
     try:
+        for line in damaged(run).values():
+            raise NotARun(line)
         return _Again(run, trials, trial, options, console)()
     finally:
         lock.release()

@@ -19,6 +19,7 @@ from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.adornments import adorn, attempt
 from shiftsearch.experiments.bundle_formats import finish_bundle
+from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
@@ -40,14 +41,16 @@ from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.soundness import mend
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.result import STAGES
-from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
+from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
+from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.judging.racing import Retrain
@@ -60,9 +63,7 @@ def search(
     experiment: Experiment,
     folder: Path,
     console: Console,
-    *,
-    address: str | None = None,
-    command: str = "",
+    call: Call,
 ) -> int:
     """The whole job: check the data, search, retrain, choose, export, report.
 
@@ -72,8 +73,7 @@ def search(
         experiment: the experiment, with absolute `data`.
         folder: the run's folder, absolute.
         console: for progress and the table.
-        address: address of a Ray cluster to join; None starts a local one.
-        command: the command line, which `result.json` keeps.
+        call: what is not part of the experiment.
 
     Returns:
         The exit code.
@@ -81,7 +81,7 @@ def search(
     Raises:
         data.dataset.DataError: the data is wrong or does not fit; nothing is written.
         model.own_network.OwnNetworkError: the own network cannot be used; nothing is written.
-        search.study.stored_study.StudyMismatch, StudyDamaged: another identity; damaged journal.
+        StudyMismatch, StudyDamaged: another identity; a journal that cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
         experiments.run_folder.NotARun: the folder holds something else.
@@ -89,18 +89,18 @@ def search(
     """
     run = Run(folder)
     run.refuse_other_content()
-    if address is None:  # the resources of a cluster are known only once it is joined
+    if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
-        check_address(address)
-    first = preflight(folder, address)
+        check_address(call.address)
+    first = preflight(folder, call.address)
     callbacks = made(experiment.callbacks)
     dataset, said = load_data(experiment)
     meter = meter_for(experiment, dataset, begun=run.journal.exists())
     lock = RunLock(run.lock)
     lock.acquire()
     try:
-        found = _Search(experiment, run, dataset, meter, console, address, command, first + said)
+        found = _Search(experiment, run, dataset, meter, console, call, first + said)
         with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
             return found(hearing)
     except OSError as error:
@@ -119,15 +119,15 @@ class _Search:
         dataset: Dataset,
         meter: Meter,
         console: Console,
-        address: str | None,
-        command: str,
+        call: Call,
         warnings: Sequence[str],
     ) -> None:
         self.experiment, self.run, self.dataset = experiment, run, dataset
-        self.console, self.address, self.command = console, address, command
+        self.console, self.call = console, call
         self.reasons, self.warnings = list[str](), list(warnings)
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
+        mend(run, self.warnings.append)
         self.precision = Precision(self.study.formats, self.warn)
         until = experiment.until_converged
         self.phases = Phases(
@@ -146,7 +146,8 @@ class _Search:
 
     def __call__(self, hearing: Hearing) -> int:
         self.hearing = hearing
-        with Heartbeat(self.run.status, self.board):
+        with Heartbeat(self.run.status, self.board) as heartbeat:
+            self._end = heartbeat.end_at_once if self.call.own_process else None
             try:
                 code = self._work()
             except (EnvironmentFault, OSError) as error:
@@ -198,7 +199,7 @@ class _Search:
         if retraining.lost:  # else the machine would decide which configuration wins
             raise EnvironmentFault("replicates failed because their workers were lost")
         circumstances = {
-            "command": self.command,
+            "command": self.call.command,
             "reasons": self.reasons,
             "warnings": self.warnings,
             "seconds": time.monotonic() - begin,
@@ -233,7 +234,7 @@ class _Search:
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
         experiment = self.experiment
-        with cluster(self.address, self.run.ray):
+        with cluster(self.call.address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
             context = context_of(experiment, self.run, self.dataset.digest, resources)
             self._say_choices(resources)
@@ -289,12 +290,11 @@ class _Search:
     def _say_choices(self, resources: Resources) -> None:
         """Print every automatic choice once, with its reason."""
         self.reasons.append(resources.reason)
-        if self.address is None:
+        if self.call.address is None:
             cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
             device = choose_device(cpus, gpus, self.experiment.dtype)
             self.reasons.append(device.reason)
             self.precision.chosen(device.dtype)
         else:
-            self.reasons.append(f"{self.address}: each worker chooses its device and dtype")
-        for reason in self.reasons:
-            self.console.print(reason)
+            self.reasons.append(f"{self.call.address}: each worker chooses its device and dtype")
+        self.console.print("\n".join(self.reasons))

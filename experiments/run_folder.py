@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotARun(f"{path}: is damaged, it is not JSON: {error}") from None
 
 

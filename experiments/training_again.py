@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich.console import Console
 
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.experiments.definition import Experiment
-from shiftsearch.experiments.exits import Interrupted
+from shiftsearch.experiments.exits import Interrupted, end_at_once
 from shiftsearch.experiments.inputs import fit
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.progress import Progress
@@ -17,8 +18,9 @@ from shiftsearch.experiments.outcome.results import STAGES
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.objective import OBJECTIVES
-from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
+from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
+from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.study.records import TrialRecord
 
@@ -56,7 +58,8 @@ def train(
     board = Board(experiment.name, experiment.trials, epochs, trials, objective)
     jobs = max(source.total - source.done for source, _ in wanted)
     try:
-        with cluster(address, run.ray):
+        end = partial(end_at_once, lambda _: None)
+        with cluster(address, run.ray, end):
             asked = experiment.model_copy(update={"trials": jobs})
             resources = fit(asked, cluster_nodes())
             board.concurrency = resources.concurrency

@@ -132,15 +132,15 @@ class Run:
         """The content of `result.json`, described in experiments/FORMATS.md.
 
         Raises:
-            ValueError: there is no result yet.
+            ValueError: there is no result yet, or it is damaged.
         """
+        from shiftsearch.experiments.outcome.result_rows import read_result
         from shiftsearch.experiments.run_folder import NotARun
 
         path = self._paths.result
         if not path.exists():
             raise NotARun(f"{path}: does not exist; the search is not finished")
-        result: Mapping[str, Any] = json.loads(path.read_bytes())
-        return result
+        return read_result(path)
 
     @property
     def best(self) -> Model:
@@ -196,6 +196,7 @@ def run_search(
     from rich.console import Console
 
     from shiftsearch.experiments import run as runs
+    from shiftsearch.experiments.call import Call
     from shiftsearch.experiments.exits import INTERRUPTED, Interrupted
     from shiftsearch.experiments.launch import resolve
     from shiftsearch.experiments.run_folder import user_path
@@ -210,9 +211,7 @@ def run_search(
     )
     console = Console(quiet=quiet, markup=False)
     try:
-        code = runs.search(
-            resolved, folder, console, address=address, command="shiftsearch.run_search"
-        )
+        code = runs.search(resolved, folder, console, Call(address, "shiftsearch.run_search"))
     except Interrupted as error:
         raise SearchEnded(INTERRUPTED, str(error)) from error
     if code:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import shiftsearch
+from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.exits import INTERRUPTED, Interrupted
 
 pytestmark = pytest.mark.integration
@@ -21,8 +22,8 @@ def test_a_search_gets_what_it_is_given_and_its_end_is_told(
     asked: list[tuple[Any, ...]] = []
     ends: list[Any] = [0, 3, INTERRUPTED, Interrupted("no space")]
 
-    def search(experiment: Any, folder: Path, *_: Any, **named: Any) -> int:
-        asked.append((experiment.name, experiment.trials, folder, named["address"]))
+    def search(experiment: Any, folder: Path, _: Any, call: Call) -> int:
+        asked.append((experiment.name, experiment.trials, folder, call.address))
         end = ends.pop(0)
         if isinstance(end, Exception):
             raise end

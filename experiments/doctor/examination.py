@@ -24,8 +24,9 @@ from shiftsearch.experiments.doctor.nodes import Member, Panel, members, targets
 from shiftsearch.experiments.doctor.preflight import judge, measured
 from shiftsearch.experiments.doctor.shared import Meeting, meeting, pack_of
 from shiftsearch.experiments.run_folder import Run
-from shiftsearch.search.executing.cluster import check_address, cluster, cluster_nodes
+from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
+from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import ResourceError, fit_resources
 from shiftsearch.search.executing.session_folder import session_folder
 

@@ -14,9 +14,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from shiftsearch.data.publishing import write_atomically
+from shiftsearch.experiments.exits import end_at_once
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.signs import this_process
 
@@ -58,6 +59,14 @@ class Heartbeat:
         self._thread.join(timeout=AT_LEAST_EVERY)
         if not self._thread.is_alive():  # otherwise the file system hangs, and a write would too
             self._write()
+
+    def end_at_once(self, why: str) -> NoReturn:
+        """End the process, see `experiments.exits.end_at_once`; the status says why."""
+        end_at_once(self._interrupt, why)
+
+    def _interrupt(self, why: str) -> None:
+        self._board.close("interrupted", why)
+        self._write()
 
     def _run(self) -> None:
         version, written = self._board.version, time.monotonic()

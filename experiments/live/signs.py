@@ -24,6 +24,10 @@ STALE = 120.0
 A shared file system may show a file up to a minute late (NFS caches names that long).
 """
 
+_PROCESS = {"host", "pid", "started", "machine"}
+_KEYS = {"beat", "process", "outcome", "phase", "counts", "retrain", "running", "workers"}
+"""Keys of a status that are always read."""
+
 
 def this_process() -> dict[str, Any]:
     """The identity of this process: host, pid, start and machine.
@@ -59,13 +63,14 @@ def _started(pid: int) -> str | None:
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
-    """The last status that a driver of this version wrote; None if there is none."""
+    """The last whole status that a driver of this version wrote; None if there is none."""
     try:
         status = json.loads(path.read_bytes())
         known = status["schema"] == SCHEMA and datetime.fromisoformat(status["written"]).tzinfo
-    except (OSError, ValueError, TypeError, LookupError):
+        whole = status.keys() >= _KEYS and status["process"].keys() >= _PROCESS
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
-    return status if known else None
+    return status if known and whole else None
 
 
 @dataclass(frozen=True)

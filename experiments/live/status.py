@@ -6,7 +6,6 @@ on any machine that can read the run folder.
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ import yaml
 
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.signs import Sign, read_status, sign_of_life, this_process
-from shiftsearch.experiments.outcome.result_rows import final_row, rows_of
+from shiftsearch.experiments.outcome.result_rows import final_row, read_result, rows_of
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.soundness import damaged
+from shiftsearch.search.study.journal import StudyDamaged
 from shiftsearch.search.study.records import TrialRecord, objective_of, stored_trials
 
 
@@ -33,7 +34,8 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
       then single jobs are unknown, and `counts.running` is the number of open trials;
     - `written`, `beat`: from `status.json`, null without one;
     - `driver`: `alive` (null if unknown) and `text`, which gives the reason;
-    - `result`: the result if the run is complete, else null.
+    - `result`: the result if the run is complete, else null;
+    - `damage`: one line for each damaged file.
 
     Args:
         run: a run, running or not.
@@ -69,6 +71,7 @@ def status_of(run: Run, watched: int | None = None) -> dict[str, Any]:
         **snapshot,
         "driver": {"alive": sign.alive, "text": sign.text},
         "result": _result(run) if complete else None,
+        "damage": list(damaged(run).values()),
     }
 
 
@@ -108,9 +111,8 @@ def trials_of(run: Run) -> list[TrialRecord]:
         return stored_trials(run.journal)
     except FileNotFoundError:
         raise NotARun(f"{run.folder}: is not a run; it has no {run.journal.name}") from None
-    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
-        reason = f"{type(error).__name__}: {error}"
-        raise NotARun(f"{run.journal}: holds no study ({reason})") from None
+    except StudyDamaged as error:
+        raise NotARun(str(error)) from None
 
 
 def _from_study(run: Run) -> dict[str, Any]:
@@ -143,10 +145,9 @@ def definition_of(run: Run) -> Mapping[str, Any]:
 
 def _read_result(run: Run) -> dict[str, Any] | None:
     try:
-        read: dict[str, Any] = json.loads(run.result.read_bytes())
-    except (OSError, ValueError):
+        return read_result(run.result)
+    except (OSError, NotARun):
         return None
-    return read
 
 
 def _concluded(run: Run, counts: Mapping[str, int]) -> Mapping[str, Any] | None:

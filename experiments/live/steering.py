@@ -71,8 +71,11 @@ def send(folder: Path, command: str, arguments: Mapping[str, Any], wait: float) 
     _await(answer, wait)  # it may have been claimed at the last moment
     if not answer.exists():
         return Answer(False, "the driver took it but gave no answer; see `shiftsearch status`")
-    found = json.loads(answer.read_bytes())
-    return Answer(found["accepted"], found["text"])
+    try:
+        found = json.loads(answer.read_bytes())
+        return Answer(bool(found["accepted"]), str(found["text"]))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        return Answer(False, f"{answer}: is damaged, it is no answer ({error})")
 
 
 class Steering:

@@ -49,6 +49,7 @@ class View:
             said = Text(snapshot["driver"]["text"], style="dim")
             told = said.wrap(console, options.max_width) if console.is_terminal else [_whole(said)]
             head = [cut(Text(snapshot["run"])), *told, *head]
+            head += [_whole(Text(line, style="red")) for line in snapshot["damage"]]
         tail = [_whole(Text(line)) for line in result_lines(snapshot)]  # whole, to copy the paths
         running, ended = snapshot["running"], snapshot["ended"][::-1]
         failures = snapshot["failures"][::-1]

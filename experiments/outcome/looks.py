@@ -10,11 +10,13 @@ import fcntl
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shiftsearch.data.publishing import write_atomically
-from shiftsearch.experiments.outcome.retrain import Candidate
-from shiftsearch.experiments.run_folder import read_json
+from shiftsearch.experiments.run_folder import NotARun, read_json
+
+if TYPE_CHECKING:
+    from shiftsearch.experiments.outcome.retrain import Candidate
 
 
 def count_looks(path: Path, scored: Mapping[str, Candidate], held_out: bool) -> None:
@@ -50,8 +52,14 @@ def count_model_looks(path: Path, replicate: int, held_out: bool) -> None:
 
 
 def looks_so_far(path: Path) -> list[dict[str, Any]]:
-    """All looks in `looks.json`."""
-    looks: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    """All looks in `looks.json`.
+
+    Raises:
+        experiments.run_folder.NotARun: the file is damaged.
+    """
+    looks = read_json(path) if path.exists() else []
+    if not (isinstance(looks, list) and all(isinstance(look, dict) for look in looks)):
+        raise NotARun(f"{path}: is damaged, it holds no list of looks")
     return looks
 
 

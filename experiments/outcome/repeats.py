@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from shiftsearch.experiments.outcome.trainings import Round, Training, Trainings
+from shiftsearch.experiments.outcome.training import Round, Training
+from shiftsearch.experiments.outcome.trainings import Trainings
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.study import MAX_LOSSES

@@ -4,10 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.experiments.wording import interval, percent, points
 from shiftsearch.model.objective import OBJECTIVES
+
+_KEYS: Mapping[str, type] = {
+    "fingerprint": str,
+    "winner": dict,
+    "reference": dict,
+    "table": list,
+    "search": dict,
+    "retrain": dict,
+    "environment": dict,
+}
+"""Keys that every result has, with the types of their values."""
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The content of `result.json`.
+
+    Raises:
+        experiments.run_folder.NotARun: the file is damaged, or is no result.
+        OSError: it cannot be read.
+    """
+    result = read_json(path)
+    if not isinstance(result, dict):
+        raise NotARun(f"{path}: is damaged, it holds no result")
+    for key, kind in _KEYS.items():
+        if not isinstance(result.get(key), kind):
+            raise NotARun(f"{path}: is damaged, it has no {key}")
+    try:
+        rows_of(result)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise NotARun(f"{path}: is damaged, its table has wrong rows") from None
+    return result
 
 
 @dataclass(frozen=True)

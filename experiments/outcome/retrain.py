@@ -19,10 +19,9 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from shiftsearch.experiments.outcome.repeats import Repeats
+from shiftsearch.experiments.outcome.training import Round, Training
 from shiftsearch.experiments.outcome.trainings import (
     TRAIN_ON,
-    Round,
-    Training,
     Trainings,
     fine_tuned_on,
     training_key,

@@ -7,20 +7,24 @@ import logging
 import math
 import os
 import signal
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
 from ray._private import worker
-from ray.exceptions import RayError
 
-from shiftsearch.search.executing.faults import first_line
-from shiftsearch.search.executing.local_ray import local_ray
+from shiftsearch.search.executing.joined import Silence, cluster_addresses, join
+from shiftsearch.search.executing.local_ray import (
+    kill_local_ray,
+    local_ray,
+    lost_process,
+    own_sessions,
+)
 from shiftsearch.search.executing.resources import Node, ResourceError
 from shiftsearch.search.executing.signals import ignored, restored
+from shiftsearch.search.executing.watch import EndAtOnce, Watch, watched
 
 WORKER_ENVIRONMENT = {
     # Seconds that a reused worker waits for the thread of its last job. With Ray's default of 2 s
@@ -49,7 +53,7 @@ _DRIVER_ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, folder: Path) -> Iterator[None]:
+def cluster(address: str | None, folder: Path, end: EndAtOnce | None = None) -> Iterator[None]:
     """Join the Ray cluster at `address`, or start a local one bound to loopback.
 
     Ray puts the driver's working directory first on its workers' import path. So the process
@@ -61,6 +65,7 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     Args:
         address: of an existing cluster, or None.
         folder: absolute; created if absent.
+        end: ends this process at once if it hangs, see `search.executing.watch.Watch`.
 
     Raises:
         ResourceError: there is no cluster at `address`, or this process uses Ray already.
@@ -87,14 +92,32 @@ def cluster(address: str | None, folder: Path) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:
-        _start(address, options)
-        yield
+        with _watched(address, end) as watch:
+            try:
+                _start(address, options)
+                yield
+            finally:
+                with ignored():  # an interrupted shutdown leaves processes behind
+                    if watch.ray_ends() and address is None:
+                        kill_local_ray()  # without GCS or raylet, its other processes stay
+                    ray.shutdown()
     finally:
-        try:
-            with ignored():  # an interrupted shutdown leaves processes behind
-                ray.shutdown()
-        finally:
-            os.chdir(before)
+        os.chdir(before)
+
+
+def _watched(
+    address: str | None, end: EndAtOnce | None
+) -> contextlib.AbstractContextManager[Watch]:
+    """A watch over the cluster that is joined, or over the local Ray."""
+
+    def end_with_ray(why: str) -> None:
+        kill_local_ray()
+        if end is not None:
+            end(why)
+
+    if address is not None:
+        return watched(Silence(cluster_addresses), end)
+    return watched(lost_process, None if end is None else end_with_ray)
 
 
 def _start(address: str | None, options: dict[str, Any]) -> None:
@@ -102,19 +125,12 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     try:
         with restored(signal.SIGTERM):  # Ray's own handler raises SystemExit
             if address is None:
-                with local_ray() as local:
+                with local_ray() as local, own_sessions():
                     ray.init(**options, **local)
             else:
-                _join(address, options)
+                join(address, options)
     except SystemExit:  # Ray's own handler of SIGTERM, which it sets while it starts
         raise KeyboardInterrupt from None
-
-
-def _join(address: str, options: Mapping[str, Any]) -> None:
-    try:
-        ray.init(**options, address=address)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        raise ResourceError(f"--address {address}: no Ray cluster ({first_line(error)})") from None
 
 
 def cluster_nodes() -> list[Node]:
@@ -123,18 +139,3 @@ def cluster_nodes() -> list[Node]:
     return [
         Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
     ]
-
-
-def check_address(address: str) -> None:
-    """Check that something answers at `HOST:PORT`; without it, Ray prints and waits for minutes.
-
-    Raises:
-        ResourceError: nothing answers there.
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or "://" in address or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise ResourceError(f"--address {address}: nothing answers there ({error})") from None

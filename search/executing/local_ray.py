@@ -7,6 +7,7 @@ home directory, and keeps its files in a folder whose path is short enough for i
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import os
@@ -18,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants, worker
+from ray._private import ray_constants, services, worker
+from ray._private.utils import detect_fate_sharing_support
 
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import available_cpus, available_gpus
@@ -52,21 +54,44 @@ def local_ray() -> Iterator[dict[str, Any]]:
         raise EnvironmentFault(f"Ray cannot start: {said}{_few_files()}{where}") from None
 
 
-def check_alive() -> None:
-    """Check that the processes of the local Ray are alive; does nothing for a joined cluster.
+@contextlib.contextmanager
+def own_sessions() -> Iterator[None]:
+    """Start Ray's processes each in a session of its own, where the kernel ties them to this one.
 
-    Ray itself would wait for ever for a node that can run the next job.
-
-    Raises:
-        EnvironmentFault: a process that every job needs has ended.
+    Otherwise a signal to this process's group, as `timeout`, batch systems and a closed terminal
+    send it, ends Ray's processes first, and this one waits for them. They end with this process
+    nevertheless. Where the kernel does not do that, Ray's reaper needs one common group.
     """
+    if not detect_fate_sharing_support():
+        yield
+        return
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
+
+
+def lost_process() -> str:
+    """Which process of the local Ray that every job needs has ended, in one line; else empty."""
     node = worker._global_node
     for name, process in [] if node is None else node.dead_processes():
         if name in _NEEDED:
-            raise EnvironmentFault(
+            return (
                 f"Ray's process {name} on this machine has ended ({_ending(process.returncode)});"
                 f" its log: {node.get_logs_dir_path()}"
             )
+    return ""
+
+
+def kill_local_ray() -> None:
+    """Kill all processes of the local Ray, workers and agents too."""
+    node = worker._global_node
+    for processes in [] if node is None else list(node.all_processes.values()):
+        for process in processes:
+            with contextlib.suppress(OSError):  # it has no group of its own, or no process is left
+                os.killpg(process.process.pid, signal.SIGKILL)
 
 
 def _ending(code: int) -> str:

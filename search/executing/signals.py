@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent by Ctrl+C; by a batch system or container that ends; by a terminal that is closed."""
 
 
@@ -22,7 +22,7 @@ def ended_calmly() -> Iterator[threading.Event]:
         An event that is set once a signal has come.
     """
     came = threading.Event()
-    if not _can_handle():
+    if not can_handle():
         yield came
         return
 
@@ -32,9 +32,9 @@ def ended_calmly() -> Iterator[threading.Event]:
         signal.raise_signal(signal.SIGUSR1)
 
     ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    with restored(*_ENDING, signal.SIGUSR1):
+    with restored(*ENDING, signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Ray sets its handler
-        for number in _ENDING:
+        for number in ENDING:
             # SIGHUP stays ignored under nohup. SIGINT does not, although a shell makes background
             # processes ignore it: there it was sent to this process on purpose.
             if number != signal.SIGHUP or not ignores_hangup:
@@ -45,9 +45,11 @@ def ended_calmly() -> Iterator[threading.Event]:
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
     """Ignore signals during something short, such as ending Ray's processes."""
-    with restored(*_ENDING):
-        for number in _ENDING if _can_handle() else ():
-            signal.signal(number, signal.SIG_IGN)
+    with restored(*ENDING):
+        for number in ENDING if can_handle() else ():
+            # Not SIG_IGN: `search.executing.watch` must hear of signals that are ignored here.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
         yield
 
 
@@ -58,10 +60,10 @@ def restored(*numbers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items() if _can_handle() else ():
+        for number, handler in before.items() if can_handle() else ():
             signal.signal(number, handler)
 
 
-def _can_handle() -> bool:
+def can_handle() -> bool:
     """Whether this is the main thread: Python lets no other one set handlers."""
     return threading.current_thread() is threading.main_thread()

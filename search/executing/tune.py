@@ -26,10 +26,10 @@ from shiftsearch.search.executing.audience import say_failures
 from shiftsearch.search.executing.bridge import Bridge
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.jobs import JobSource, Listener
-from shiftsearch.search.executing.local_ray import check_alive
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
+from shiftsearch.search.executing.watch import RayLost, check_alive
 
 
 def _nothing() -> None:
@@ -69,6 +69,8 @@ def run_jobs(
         try:
             _tuner(bridge, resources, folder, leg, on_step).fit()
             _check_environment(bridge)
+        except RayLost as lost:
+            raise EnvironmentFault(str(lost)) from None
         finally:
             shutil.rmtree(folder / leg, ignore_errors=True)
             say_failures()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,15 @@ from optuna.storages.journal import (
     JournalFileBackend,
     JournalFileSymlinkLock,
 )
+
+from shiftsearch.data.problems import ProblemsError
+
+_DAMAGED = (AssertionError, LookupError, TypeError, ValueError, RecursionError)
+"""What Optuna raises for lines that it did not write."""
+
+
+class StudyDamaged(ProblemsError):  # noqa: N818, named by its cause
+    """The run's journal cannot be read; one line with the path, the line number and the reason."""
 
 
 class RunLocked(RuntimeError):  # noqa: N818, named by its cause
@@ -83,25 +93,38 @@ class _NoLock(JournalFileSymlinkLock):
 def open_journal(path: Path) -> JournalStorage:
     """Open a journal file for reading and writing; the caller holds the run's lock.
 
-    An unfinished last line (full disk, power cut) is cut off first. Otherwise the second write
-    after it would make the whole study unreadable.
+    An unfinished last line (full disk, power cut) and NUL bytes at the end (power cut) are cut off
+    first. Otherwise the second write after them would make the whole study unreadable.
     """
     path = path.absolute()
     if path.exists():
         content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
+        whole = _whole(content)
         if whole < len(content):
             os.truncate(path, whole)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path))))
 
 
+def _whole_lines(path: Path) -> list[bytes]:
+    """The complete lines of a journal.
+
+    Text after the last line break is unfinished: it is being written, or its driver died.
+    """
+    content = path.read_bytes()
+    return content[: _whole(content)].split(b"\n")[:-1]
+
+
+def _whole(content: bytes) -> int:
+    """The number of bytes up to the end of the last complete line that is not only NUL bytes."""
+    end = len(content.rstrip(b"\0\n"))
+    return end + 1 if content[end : end + 1] == b"\n" else content.rfind(b"\n", 0, end) + 1
+
+
 class _Snapshot(BaseJournalBackend):
     """The complete lines of a journal at one moment, read-only."""
 
-    def __init__(self, path: Path) -> None:
-        content = path.read_bytes()
-        # Text after the last line break is unfinished: it is being written, or its driver died.
-        self._lines = content[: content.rfind(b"\n") + 1].splitlines()
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._lines = lines
 
     def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
         return [json.loads(line) for line in self._lines[log_number_from:]]
@@ -117,6 +140,44 @@ def read_journal(path: Path) -> JournalStorage:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a complete line of it is damaged.
+        AssertionError, LookupError, TypeError, ValueError: a complete line of it is damaged; use
+            `readable`.
     """
-    return JournalStorage(_Snapshot(path))
+    return JournalStorage(_Snapshot(_whole_lines(path)))
+
+
+@contextmanager
+def readable(path: Path | None) -> Iterator[None]:
+    """Turn what Optuna raises for a damaged journal into `StudyDamaged`.
+
+    Raises:
+        StudyDamaged: the journal at `path`, which is read inside, is damaged.
+    """
+    try:
+        yield
+    except _DAMAGED as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        number = None if path is None else _first_damaged(path)
+        if number is None:
+            raise StudyDamaged([f"{path}: is damaged ({reason})"]) from None
+        raise StudyDamaged(
+            [
+                f"{path}, line {number}: is damaged ({reason}); restore the file, or keep only "
+                "the lines before it: the trials in them go on"
+            ]
+        ) from None
+
+
+def _first_damaged(path: Path) -> int | None:
+    """The number of the first line, from 1, with which the journal cannot be read; else None."""
+    lines = _whole_lines(path)
+    good, bad = 0, len(lines) + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            JournalStorage(_Snapshot(lines[:middle]))
+        except _DAMAGED:
+            bad = middle
+        else:
+            good = middle
+    return bad if bad <= len(lines) else None

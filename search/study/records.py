@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES, Objective
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.study.journal import read_journal
+from shiftsearch.search.study.journal import read_journal, readable
 
 LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 """The beginning of the reason for a job whose worker was lost too often, in the first version."""
@@ -198,12 +198,16 @@ def stored_trials(path: Path) -> list[TrialRecord]:
     """All trials of the study in a journal, by number; empty if it holds no study yet.
 
     Needs no lock and writes nothing; see `search.study.journal.read_journal`.
+
+    Raises:
+        search.study.journal.StudyDamaged: the journal cannot be read.
     """
-    study = _stored_study(path)
-    if study is None:
-        return []
-    objective = objective_in(study.user_attrs.get("identity", {}))
-    return [record_of(t, objective) for t in study.get_trials(deepcopy=False)]
+    with readable(path):
+        study = _stored_study(path)
+        if study is None:
+            return []
+        objective = objective_in(study.user_attrs.get("identity", {}))
+        return [record_of(t, objective) for t in study.get_trials(deepcopy=False)]
 
 
 def stored_identity(path: Path) -> dict[str, str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.study.journal import open_journal
+from shiftsearch.search.study.journal import open_journal, readable
 from shiftsearch.search.study.records import STAGE_STEPS, State, TrialRecord, record_of
 from shiftsearch.search.study.tallies import Tally
 
 
 class StudyMismatch(ProblemsError):  # noqa: N818, named by its cause
     """The run's study has another identity; one line per field, with both values."""
-
-
-class StudyDamaged(ProblemsError):  # noqa: N818, named by its cause
-    """The run's journal cannot be read; one line with the reason."""
-
-
-@contextmanager
-def _readable(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Optuna's too
-        reason = f"{type(error).__name__}: {error}"
-        raise StudyDamaged([f"{path}: is damaged ({reason})"]) from None
 
 
 class StoredStudy:
@@ -68,7 +54,7 @@ class StoredStudy:
         objective: Objective = ACCURACY,
     ) -> None:
         self._objective = objective
-        with _readable(path):
+        with readable(path):
             self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
             names = optuna.get_all_study_names(self._storage)
         if names:
@@ -88,7 +74,7 @@ class StoredStudy:
         self._trials: list[FrozenTrial] = []
         self._states: Counter[State] = Counter()
         self._tallies: list[Tally] = []
-        with _readable(path):
+        with readable(path):
             for trial in self.optuna.get_trials(deepcopy=False):
                 self._take_up(trial, None)
         self._waiting = deque(t.number for t in self.records if t.state == "waiting")

@@ -511,7 +511,31 @@ def test_a_search_on_a_damaged_journal_is_refused_in_one_line(
     capfd.readouterr()
     assert main(command) == WRONG_INPUT
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"{journal}: is damaged" in line
+    assert f"{journal}, line 2: is damaged" in line
+
+
+@pytest.mark.parametrize("name", ["looks.json", "retrain.json"])
+def test_a_search_is_refused_or_warns_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    def execute(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).write_text("nonsense")
+    (folder / "study.journal").touch()
+    code = main(["search", "demo", "--run", str(folder)])
+    output = capfd.readouterr()
+    if name == "looks.json":
+        assert code == WRONG_INPUT
+        (line,) = output.err.splitlines()
+        assert line.startswith(f"{folder / name}: is damaged")
+        assert not (folder / "status.json").exists()
+    else:
+        assert code == INTERRUPTED
+        assert f"warning: {folder / name}: is damaged" in output.out
 
 
 def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(

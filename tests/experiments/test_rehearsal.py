@@ -89,8 +89,8 @@ def test_runs_that_disagree_are_refused_by_field_and_values(
         ("experiment.yaml", None, "is not a run; it has no experiment.yaml"),
         ("study.journal", None, "is not a run; it has no study.journal"),
         ("study.journal", "", "study.journal: holds no study ("),
-        ("study.journal", "nonsense\n", "study.journal: holds no study ("),
-        ("study.journal", '{"op_code": 77}\n', "study.journal: holds no study ("),
+        ("study.journal", "nonsense\n", "study.journal, line 1: is damaged ("),
+        ("study.journal", '{"op_code": 77}\n', "study.journal, line 1: is damaged ("),
     ],
 )
 def test_what_is_no_run_is_named(

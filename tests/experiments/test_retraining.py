@@ -14,7 +14,8 @@ from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import random_weights
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.looks import looks_so_far
-from shiftsearch.experiments.outcome.trainings import Training, training_key
+from shiftsearch.experiments.outcome.training import Training
+from shiftsearch.experiments.outcome.trainings import training_key
 from shiftsearch.experiments.retraining import equal_weights
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.hyperparameters import Protocol

@@ -303,8 +303,8 @@ def test_a_journal_is_read_whole_while_its_driver_writes(tmp_path: Path) -> None
         ("status {at}/none", "{at}/none: is not a run; it has no study.journal"),
         ("status {at} --watch", "{at}: is not a run; it has no study.journal"),
         ("trials {at}/none", "{at}/none: is not a run; it has no study.journal"),
-        ("trials {at}/bad", "{at}/bad/study.journal: holds no study (JSONDecodeError: "),
-        ("status {at}/bad", "{at}/bad/study.journal: holds no study (JSONDecodeError: "),
+        ("trials {at}/bad", "{at}/bad/study.journal, line 1: is damaged (JSONDecodeError: "),
+        ("status {at}/bad", "{at}/bad/study.journal, line 1: is damaged (JSONDecodeError: "),
         ("trials {at}/run --top 0", "--top 0: must be at least 1"),
         (
             "trials {at}/run --sort frozen_layer",

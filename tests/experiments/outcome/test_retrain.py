@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
-from shiftsearch.experiments.outcome.trainings import Training
+from shiftsearch.experiments.outcome.training import Training
 from shiftsearch.experiments.run_folder import NotARun
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import BALANCED_ACCURACY

@@ -36,7 +36,7 @@ SMALL = [
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FAKE_SECONDS": "60"}
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -56,16 +56,17 @@ def processes_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "when"),
+    ("number", "to", "when"),
     [
-        (signal.SIGINT, "working"),
-        (signal.SIGTERM, "working"),
-        (signal.SIGTERM, "starting"),
+        (signal.SIGINT, "driver", "working"),
+        (signal.SIGTERM, "group", "working"),
+        (signal.SIGHUP, "driver", "starting"),
+        (signal.SIGKILL, "gcs_server", "working"),
     ],
-    ids=["int-working", "term-working", "term-starting"],
+    ids=["int-working", "term-group-working", "hup-starting", "gcs-killed"],
 )
 def test_2_4_a_signal_ends_the_driver_calmly(
-    tmp_path: Path, number: signal.Signals, when: str
+    tmp_path: Path, number: signal.Signals, to: str, when: str
 ) -> None:
     """2.4, 2.17e, 2.21a: exit code 75, no process left, and the study goes on where it was."""
     run, log = tmp_path / "run", tmp_path / "log"
@@ -76,19 +77,29 @@ def test_2_4_a_signal_ends_the_driver_calmly(
             stderr=subprocess.STDOUT,
             env=ENVIRONMENT,
             cwd=tmp_path,
+            start_new_session=True,
         )
     try:
         if when == "starting":
-            wait_for(lambda: (run / "ray").exists())
+            wait_for(lambda: driver.poll() is not None or (run / "ray").exists())
             time.sleep(0.5)  # Ray takes seconds
         else:
-            wait_for(lambda: attempts(run / "store"))
-        driver.send_signal(number)
+            wait_for(lambda: driver.poll() is not None or attempts(run / "store"))
+        match to:
+            case "driver":
+                driver.send_signal(number)
+            case "group":
+                os.killpg(driver.pid, number)
+            case name:
+                os.kill(child_of(driver.pid, name), number)
         assert driver.wait(60) == 75, log.read_text()
     finally:
         driver.kill()
     output = log.read_text()
-    assert output.strip().splitlines()[-1].startswith("interrupted; the same command continues")
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("interrupted")
+    assert "; the same command continues" in last
+    assert (to in last) is (to == "gcs_server")
     assert "Traceback" not in output
     assert "***" not in output  # as Ray's own handler prints
     wait_for(lambda: not processes_in(run), 30)
@@ -99,6 +110,14 @@ def test_2_4_a_signal_ends_the_driver_calmly(
     drive(study)
     assert study.finished
     assert [(t.number, t.state) for t in study.trials()] == [(0, "complete"), (1, "complete")]
+
+
+def child_of(pid: int, name: str) -> int:
+    """The process of this name that another one started."""
+    import psutil  # Ray brings it
+
+    (found,) = [c.pid for c in psutil.Process(pid).children() if c.name() == name]
+    return int(found)
 
 
 def reopened(run: Path) -> Study:

@@ -12,9 +12,14 @@ from pathlib import Path
 import optuna
 import pytest
 
-from shiftsearch.search.study.journal import RunLock, RunLocked, open_journal, read_journal
+from shiftsearch.search.study.journal import (
+    RunLock,
+    RunLocked,
+    StudyDamaged,
+    open_journal,
+    read_journal,
+)
 from shiftsearch.search.study.records import stored_trials
-from shiftsearch.search.study.stored_study import StudyDamaged
 from tests.search.fake_study import drive, open_study, summary
 
 pytestmark = pytest.mark.unit
@@ -47,13 +52,37 @@ def test_a_complete_trial_without_a_result_is_refused_by_name(tmp_path: Path) ->
         stored_trials(path)
 
 
-def test_a_damaged_line_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2, 9, -1])
+@pytest.mark.parametrize("damage", [b"{no JSON", b"\0\0\0", b"", b"[1]", b'{"op_code": 77}'])
+def test_a_damaged_line_is_refused_by_its_number(
+    tmp_path: Path, number: int, damage: bytes
+) -> None:
     path = tmp_path / "study.journal"
     drive(open_study(path), 2)
-    first, *lines = path.read_text().splitlines(keepends=True)
-    path.write_text(first + "{no JSON\n" + "".join(lines))
-    with pytest.raises(StudyDamaged, match=r"study\.journal: is damaged"):
-        open_study(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = number if number > 0 else len(lines)
+    lines[number - 1 : number - 1] = [damage + b"\n"]
+    path.write_bytes(b"".join(lines))
+    for read in (open_study, stored_trials):
+        with pytest.raises(StudyDamaged) as caught:
+            read(path)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{path}, line {number}: is damaged (")
+    path.write_bytes(b"".join(lines[: number - 1]))  # what the message advises
+    drive(open_study(path))
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 512, b'{"op_co' + b"\0" * 512, b"\0\0\n\0\n", b"\n\n"])
+def test_nul_bytes_after_the_last_line_are_cut_off(tmp_path: Path, tail: bytes) -> None:
+    """A power cut can leave them where the file system had not written the content yet."""
+    path, whole = tmp_path / "study.journal", tmp_path / "whole.journal"
+    drive(open_study(whole))
+    drive(open_study(path), 3)
+    with path.open("ab") as file:
+        file.write(tail)
+    assert len(stored_trials(path)) == 3
+    drive(open_study(path))
+    assert summary(open_study(path)) == summary(open_study(whole))
 
 
 def test_a_whole_journal_is_not_touched_by_opening(tmp_path: Path) -> None:
