@@ -13,10 +13,8 @@ class Call:
         address: address of a Ray cluster to join; None starts a local one.
         command: the command line, which `result.json` keeps.
         own_process: whether this process may be ended, at a second signal or if Ray hangs.
-        retry_failed: whether trials and retrainings that failed are tried again.
     """
 
     address: str | None = None
     command: str = ""
     own_process: bool = False
-    retry_failed: bool = False
