@@ -161,8 +161,8 @@ def trials_table(rows: pd.DataFrame, width: int, first: str | None = None) -> Gr
     ]
     shown = {"number", "state", "role", "branch_of", objective, before, after, "seconds"}
     able = [name for name in rows.columns if "." in name or name in COSTS]
-    more = [name for name in able if rows[name].nunique(dropna=False) > 1]
-    more = [name for name in more if not rows[name].isna().all()]
+    configured = rows[rows[able].notna().any(axis=1)]  # a waiting trial has no configuration yet
+    more = [name for name in able if configured[name].nunique(dropna=False) > 1]
     if first is not None and first not in shown:
         more = [first, *(name for name in more if name != first)]
     columns += [Column(name, [_cell(v, name) for v in rows[name]]) for name in more]

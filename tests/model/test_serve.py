@@ -12,8 +12,9 @@ from PIL import Image
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
-from shiftsearch.model.formats import add_formats
+from shiftsearch.model.export import rewrite
 from shiftsearch.model.loading import load_bundle
+from shiftsearch.model.parity import made_formats, made_images, written
 from tests.model.test_formats import CPU
 
 pytestmark = [
@@ -31,8 +32,9 @@ def test_the_service_answers_as_the_bundle_does(
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
     folder = save_untrained(tmp_path / "best", small_dataset)
     images = np.array(small_dataset.splits["TEST"].images[:5])
-    (outcome,) = add_formats(folder, ["onnx"], images)
-    assert outcome.is_written, outcome
+    bundle = load_bundle(folder)
+    files, parities = written(made_formats(bundle, ["onnx"], made_images(bundle)))
+    rewrite(folder, folder, files, {"formats": parities})
     monkeypatch.setenv("MODEL", str(folder / "model.onnx"))
     spec = importlib.util.spec_from_file_location("app", APP)
     assert spec is not None
