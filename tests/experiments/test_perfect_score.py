@@ -83,7 +83,14 @@ def trained(job: Job, store: Store) -> ProtocolResult:
     networks = {"baseline": always(0, len(CLASSES), (SIDE, SIDE)), "fine_tune": perfect()}
     for stage, weights in networks.items():
         course = content_key([job.name, stage])
-        store.save(course, "final", Entry(weights, {}))
+        row = {"epoch": 1, "train_loss": 0.1, "validation_loss": 0.0, "validation_accuracy": 1.0}
+        row |= {"train_accuracy": 1.0, "learning_rate": 1e-3}
+        record = {
+            "decisions": {"epochs": 1, "best_epoch": 1},
+            "history": [row],
+            "environment": environment,
+        }
+        store.save(course, "final", Entry(weights, record))
         key = f"{course}-0001"
         stages.append(StageSummary(key, 1, 1, 1.0, environment, perfectly, perfectly))
     return ProtocolResult(*stages)

@@ -24,6 +24,8 @@ from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.local_ray import lost_process
+from shiftsearch.search.executing.watch import Watch
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
 from shiftsearch.search.proposing.space import Space
@@ -412,6 +414,8 @@ def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
     node, dead = worker._global_node, SimpleNamespace(returncode=-signal.SIGKILL)
     assert name in node.all_processes
     monkeypatch.setattr(node, "dead_processes", lambda: [(name, dead)])
+    # The tests' Ray has one watch, which does not forget.
+    monkeypatch.setattr("shiftsearch.search.executing.watch._current", [Watch(lost_process)])
     study = open_study(tmp_path / "study.journal", trials=1)
     with pytest.raises(EnvironmentFault) if ends else contextlib.nullcontext() as caught:
         run_fake_jobs(study, [], tmp_path, {}, concurrency=1)
