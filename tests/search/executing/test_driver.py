@@ -32,6 +32,7 @@ FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
 SMALL = [
     *("--set", "trials=2", "--set", "retrain.top_k=1", "--set", "retrain.replicates=1"),
     *("--set", "protocol.baseline.max_epochs=1", "--set", "protocol.fine_tune.max_epochs=1"),
+    *("--set", "export.formats=[]"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FAKE_SECONDS": "60"}
 
