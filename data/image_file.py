@@ -22,6 +22,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Suffixes of the files that are decoded, in lower case; any other file is read as .npy."""
 
+MAX_SIDE = 1 << 16
+"""Most pixels of a side: resizing takes memory for each pixel of the longer one."""
+
 _NAMED = "PNG, JPEG, BMP or TIFF"
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
 _SHALLOW = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -74,6 +77,8 @@ def read_image(
     else:
         pixels, is_transparent = _read_npy(path, scale), False
     height, width = pixels.shape
+    if max(height, width) > MAX_SIDE:
+        raise DataError([f"{path}: {width}x{height} pixels, but {MAX_SIDE} is a side's most"])
     return Decoded(fitted(pixels, size, aspect), (height, width), is_transparent)
 
 

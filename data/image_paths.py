@@ -57,8 +57,10 @@ def image_paths(paths: Sequence[Path]) -> tuple[list[Path], int, list[str]]:
 def _is_image(folder: str, name: str) -> bool:
     if name[0] == "." or not name.lower().endswith(READ):
         return False
-    # A dangling link is an image, so that reading it reports it; a pipe would block.
-    return os.path.isfile(f"{folder}/{name}") or _is_link(folder, name)  # noqa: PTH113
+    # A dangling link is an image, so that reading it reports it; a pipe would block,
+    # and a link to a device may never end.
+    path = f"{folder}/{name}"
+    return os.path.isfile(path) or (_is_link(folder, name) and not os.path.exists(path))  # noqa: PTH110, PTH113
 
 
 def _is_link(folder: str, name: str) -> bool:

@@ -99,8 +99,8 @@ def parse_header(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Literal
         raise ValueError(f"has a damaged header: {reason}") from error
     if dtype.hasobject:
         raise ValueError("holds Python objects, which are never loaded")
-    if any(side < 0 for side in shape):
-        raise ValueError(f"shape {shape}, but no side may be negative")
+    if any(type(side) is not int or side < 0 for side in shape):  # numpy lets booleans through
+        raise ValueError(f"shape {shape}, but each side must be a whole number of at least 0")
     return dtype, shape, "F" if is_fortran else "C"
 
 

@@ -203,8 +203,9 @@ def _is_weights(scan: Scan, split: str, name: str) -> bool:
 
 
 def _is_image(entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> bool:
-    # A dangling link is an image, so that reading it reports it; a pipe would block.
-    is_file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    # A dangling link is an image, so that reading it reports it; a pipe would block,
+    # and a link to a device may never end.
+    is_file = entry.is_file() or (entry.is_symlink() and not os.path.exists(entry))  # noqa: PTH110
     return is_file and entry.name.lower().endswith(suffixes)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from shiftsearch.model.bundle_format import RECORD, BundleError, Record, problem_line
 from shiftsearch.model.frozen import OneOf
@@ -88,7 +88,7 @@ class Scores(_Facts):
     label: Text
     n: Annotated[int, Field(ge=1)]
     accuracy: Fraction
-    confusion: tuple[tuple[Count, ...], ...]
+    confusion: Annotated[tuple[Annotated[tuple[Count, ...], FailFast()], ...], FailFast()]
     """[classes, classes] counts; rows are true, columns predicted classes."""
 
 

@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    FailFast,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from shiftsearch.data.fitting import Aspect
 from shiftsearch.data.problems import ProblemsError
@@ -29,6 +36,9 @@ RECORD = "bundle.json"
 MAX_RECORD = 32_000_000
 """Most bytes of `bundle.json`; JSON takes up to 30 times its size in memory. The positions of a
 million held-out images take 12 MB."""
+MAX_ENTRIES = 20_000
+"""Most entries of all lists and objects in it, but for the rows of `metrics` and the held-out
+positions: a line is made for each one that is wrong."""
 WEIGHTS: dict[Stage, str] = {"before": "baseline.safetensors", "after": "model.safetensors"}
 
 Stage = Literal["before", "after"]
@@ -71,7 +81,7 @@ class DivisionRecord(Frozen):
     holdout: float
     seed: Count
     test2_digest: str
-    held_out: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
+    held_out: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], FailFast()]
     """Positions in TEST2, ascending."""
 
 
@@ -108,7 +118,7 @@ class Record(Frozen, Generic[Built]):
     protocol: Protocol
     dataset_digest: str
     division: DivisionRecord
-    metrics: tuple[Row, ...]
+    metrics: Annotated[tuple[Row, ...], FailFast()]
     """Rows as the caller of `save_bundle` gave them."""
     versions: dict[str, str]
     study: Origin
@@ -233,12 +243,28 @@ def read_record(path: Path) -> Record[RecordedNetwork]:
         raise BundleError(
             [f"{path}: architecture.name is {reprlib.repr(name)}: input should be {names}"]
         )
+    if (count := _entries(content)) > MAX_ENTRIES:
+        raise BundleError([f"{path}: has {count} entries, but may have {MAX_ENTRIES} at most"])
+    del content, network  # memory for the record itself
     try:
         return Record[kind].model_validate_json(raw)  # type: ignore[valid-type]
     except ValidationError as error:
         raise BundleError(
             [f"{path}: {problem_line(problem)}" for problem in error.errors()]
         ) from None
+
+
+def _entries(content: Mapping[str, Any]) -> int:
+    """Entries of a record, see `MAX_ENTRIES`; those of one list more than that may be left out."""
+    count, left = 0, [value for key, value in content.items() if key != "metrics"]
+    while left and count <= MAX_ENTRIES:
+        one = left.pop()
+        if isinstance(one, dict):
+            one = [value for key, value in one.items() if key != "held_out"]
+        if isinstance(one, list):
+            count += len(one)
+            left += one[:MAX_ENTRIES]
+    return count
 
 
 def problem_line(problem: Any) -> str:

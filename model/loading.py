@@ -21,6 +21,10 @@ from shiftsearch.model.bundle_format import (
 from shiftsearch.model.own_network import Function, give, is_given
 from shiftsearch.model.recorded_network import RecordedNetwork, misfits
 
+MAX_HEADER = 4_000_000
+"""Most bytes of the header of a file of weights; a tensor takes about 100, and also an empty
+one 2 kB of memory."""
+
 
 def load_bundle(folder: Path, network: Function | None = None) -> Bundle:
     """Read a bundle and check all of it; nothing is unpickled, and no code of it is run.
@@ -73,6 +77,10 @@ def _read(
     content = file.read_bytes()
     if (found := checksum(content)) != wanted:
         return {}, [f"{file}: is damaged: checksum {found}, but {RECORD} has {str(wanted)[:64]}"]
+    if (header := int.from_bytes(content[:8], "little")) > MAX_HEADER:
+        return {}, [
+            f"{file}: cannot be read: header of {header} bytes, but {MAX_HEADER} is the most"
+        ]
     try:
         weights = safetensors.torch.load(content)
         return weights, misfits(str(file), weights, architecture)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from shiftsearch.data.dataset import DataError
 from shiftsearch.data.expansion import FACTOR, FREE, overlarge
 from shiftsearch.data.idx import read_idx
+from shiftsearch.data.image_file import MAX_SIDE, read_image
 from shiftsearch.data.npz import read_npz
 from shiftsearch.experiments.benchmarks.mutated import (
     EDITS,
@@ -123,6 +124,17 @@ def test_bombs_are_refused_before_they_expand(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bomb\.npz: images: shape .* declares"):
         read_npz(tmp_path / "bomb.npz", ["images"])
     assert peak() - before < 40
+
+
+def test_a_long_side_and_a_shape_of_booleans_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "long.npy", np.zeros((1, MAX_SIDE + 1), np.uint8))
+    head = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (True, 28)}
+    np.lib.format.write_array_header_1_0(head, shape)  # type: ignore[arg-type]
+    (tmp_path / "boolean.npy").write_bytes(head.getvalue() + bytes(28))
+    for name, rule in (("long", rf"{MAX_SIDE + 1}x1 pixels"), ("boolean", r"shape \(True, 28\)")):
+        with pytest.raises(DataError, match=rf"{name}\.npy: {rule}"):
+            read_image(tmp_path / f"{name}.npy", (28, 28))
 
 
 def test_right_checksums_let_a_changed_png_through_to_its_decoder(

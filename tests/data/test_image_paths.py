@@ -51,5 +51,7 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     found, _, problems = image_paths([tmp_path / "pipe.npy"])
     assert (found, len(problems)) == ([], 1)
     assert problems[0].startswith(f"{tmp_path / 'pipe.npy'}: ")
+    (tmp_path / "link.npy").symlink_to(tmp_path / "pipe.npy")
+    (tmp_path / "endless.npy").symlink_to("/dev/zero")
     found, skipped, _ = image_paths([tmp_path])
-    assert (found, skipped) == ([], 1)
+    assert (found, skipped) == ([], 3)

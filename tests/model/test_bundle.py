@@ -22,7 +22,7 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.evaluation import evaluate, predict
 from shiftsearch.model.export import save_bundle
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
-from shiftsearch.model.loading import load_bundle
+from shiftsearch.model.loading import MAX_HEADER, load_bundle
 from shiftsearch.model.network import allocate, initialise
 from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.protocol import build
@@ -415,6 +415,37 @@ def test_a_record_larger_than_any_is_not_read(bundle: Bundle, folder: Path) -> N
     with (folder / "bundle.json").open("r+b") as file:
         file.truncate(bundle_format.MAX_RECORD + 1)  # a sparse file
     with pytest.raises(BundleError, match=r"bundle\.json: has 32000001 bytes"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("field", ["members", "classes", "model", "checksums"])
+def test_a_record_of_many_entries_is_refused_in_one_line(
+    bundle: Bundle, folder: Path, field: str
+) -> None:
+    many = [{}] * (bundle_format.MAX_ENTRIES + 1)
+    edit(folder, field, {"a": many} if field in ("model", "checksums") else many)
+    with pytest.raises(BundleError, match=r"bundle\.json: has \d{5,} entries") as caught:
+        load_bundle(folder)
+    assert len(caught.value.found) == 1
+
+
+def test_wrong_positions_and_rows_are_told_once_however_many(bundle: Bundle, folder: Path) -> None:
+    edit(folder, "division.held_out", [-1] * 1000)
+    edit(folder, "metrics", [0] * 1000)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert len(caught.value.found) == 2
+
+
+def test_weights_with_a_header_of_many_tensors_are_refused_unread(
+    bundle: Bundle, folder: Path
+) -> None:
+    one = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"{i:060}": one for i in range(MAX_HEADER // 119)}).encode()
+    content = len(header).to_bytes(8, "little") + header
+    (folder / "model.safetensors").write_bytes(content)
+    edit(folder, "checksums", {"model.safetensors": bundle_format.checksum(content)})
+    with pytest.raises(BundleError, match=rf"header of {len(header)} bytes, but {MAX_HEADER}"):
         load_bundle(folder)
 
 
