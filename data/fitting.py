@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -25,7 +25,7 @@ border continued to the wanted size; its longer side is cut at both ends; or it 
 
 DEFAULT_ASPECT: Aspect = "pad"
 
-_DONE: dict[Aspect, str] = {
+ASPECT_DONE: Mapping[Aspect, str] = {
     "pad": "padded with the median of their border",
     "crop": "cut at both ends of the longer side",
     "stretch": "distorted",
@@ -83,7 +83,7 @@ def said_of_sizes(
     if reshaped := sum(is_reshaped(shape, size) for _, shape in odd):
         others = " or ".join(other for other in ASPECTS if other != aspect)
         line += (
-            f"; of another aspect ratio: {reshaped}, which were {_DONE[aspect]}"
+            f"; of another aspect ratio: {reshaped}, which were {ASPECT_DONE[aspect]}"
             f" (aspect {aspect}; or choose {others})"
         )
     return line

@@ -78,10 +78,20 @@ def _make_onnx(classifier: Classifier, images: torch.Tensor, about: Mapping[str,
     )
     assert program is not None
     model: Any = program.model_proto
+    _name_batch(model.graph)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _name_batch(graph: Any) -> None:
+    """Name the number of images "N", which torch's exporter gives a name like "s34"."""
+    made = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param == made:
+                side.dim_param = "N"
 
 
 def _run_onnx(content: bytes, images: NDArray[Any]) -> NDArray[np.float32]:

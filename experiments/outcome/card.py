@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shiftsearch.data.fitting import ASPECT_DONE
 from shiftsearch.experiments.outcome.card_numbers import (
     calibration,
     classes_of,
@@ -165,7 +166,8 @@ def _preprocessing(record: Record[Any]) -> list[str]:
     how = record.preprocessing
     taken = SCALES.get(how.scale, "floats in 0..255")
     lines = [
-        f"- Images are {taken}; `predict` fits those of another size (aspect ratio: {how.aspect})."
+        f"- Images are {taken}; `predict` resizes those of another size; of another aspect ratio,"
+        f" they are {ASPECT_DONE[how.aspect]}."
     ]
     each = [how, *(member.preprocessing for member in record.members)]
     found = [
@@ -178,7 +180,7 @@ def _preprocessing(record: Record[Any]) -> list[str]:
     ]
     for i, steps in enumerate(found, start=1):
         of = f"- Network {i}: " if len(each) > 1 else "- "
-        lines.append(of + ("; ".join(steps) or "no further step") + ".")
+        lines.append(of + ("; ".join(steps) or "No further step") + ".")
     return lines
 
 

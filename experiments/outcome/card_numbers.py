@@ -136,7 +136,14 @@ def classes_of(record: Record[Any]) -> list[list[str]]:
             ]
         )
     header = ["class", "images", "right before", "right", "95 % interval", "right of predicted"]
-    return [[f"TEST2, {plain(found.part)} part ({plain(found.label)})."], table(header, rows, 1)]
+    part = f"TEST2, {plain(found.part)} part ({plain(found.label)})."
+    return [
+        [
+            f'{part} "Right" is the share of a class that gets it; "right of predicted" is the'
+            " share of the images that get a class which are of it."
+        ],
+        table(header, rows, 1),
+    ]
 
 
 def _share(part: int, whole: int) -> str:
@@ -184,8 +191,8 @@ def calibration(record: Record[Any], facts: Facts) -> list[list[str]]:
         for part, found in facts.calibration_error.items()
     ]
     line = (
-        f"The temperature is {record.temperature:.3g}, fitted on TEST2's selection part. It is in"
-        " all files. It changes no predicted class."
+        f"The temperature is {record.temperature:.3g}, fitted on TEST2's selection part. Each"
+        " form of the model applies it. It changes no predicted class."
     )
     if record.temperature == 1:
         line = "The probabilities have no temperature."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+import venv
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import save_untrained
@@ -37,13 +39,34 @@ STEPS = {
     "preprocessing.intensity": "equalise",
 }
 RUN_ONNX = """
-import sys
-sys.modules["torch"] = sys.modules["shiftsearch"] = None
-import json, numpy, onnxruntime
+import importlib.util, json, sys
+assert not any(map(importlib.util.find_spec, ("torch", "shiftsearch", "onnx")))
+import numpy, onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1])
 numpy.save(sys.argv[3], session.run(["probabilities"], {"images": numpy.load(sys.argv[2])})[0])
+assert session.get_inputs()[0].shape[0] == session.get_outputs()[0].shape[0] == "N"
 print(json.dumps(session.get_modelmeta().custom_metadata_map))
 """
+
+
+def environment(folder: Path, package: str) -> Path:
+    """The Python of a new environment that holds a package and what it requires, as links."""
+    venv.create(folder, symlinks=True)
+    (place,) = folder.glob("lib/python*/site-packages")
+    left, done = [package], set()
+    while left:
+        name = left.pop()
+        done.add(name)
+        for file in metadata.files(name) or ():
+            top = file.parts[0]
+            if top != ".." and not (place / top).exists():
+                (place / top).symlink_to(metadata.distribution(name).locate_file(top))
+        for line in metadata.requires(name) or ():
+            wanted = Requirement(line)
+            is_wanted = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+            if is_wanted and wanted.name not in done:
+                left.append(wanted.name)
+    return folder / "bin" / "python"
 
 
 def test_formats_give_the_probabilities_of_the_bundle(
@@ -70,11 +93,14 @@ def test_formats_give_the_probabilities_of_the_bundle(
         for count in (1, 7, len(raw)):
             found = kind.run(content, raw[:count])
             np.testing.assert_allclose(found, expected[:count], rtol=0, atol=1e-5, err_msg=name)
-    # In a process that has no torch, as another program runs it.
+    # In an environment that has no torch, as another program runs it.
     np.save(tmp_path / "images.npy", raw)
     places = (str(folder / "model.onnx"), str(tmp_path / "images.npy"), str(tmp_path / "p.npy"))
     done = subprocess.run(
-        [sys.executable, "-c", RUN_ONNX, *places], capture_output=True, text=True, check=True
+        [environment(tmp_path / "environment", "onnxruntime"), "-I", "-c", RUN_ONNX, *places],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     np.testing.assert_allclose(np.load(places[2]), expected, rtol=0, atol=1e-5)
     about = json.loads(done.stdout)
