@@ -7,6 +7,7 @@ result come afterwards, see `experiments.adornments`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ from shiftsearch.experiments.outcome.results import (
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import tradeoff
+from shiftsearch.experiments.outcome.whereabouts import uses_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
@@ -123,6 +125,9 @@ class Conclusion:
                 **self.experiment.retrain.model_dump(),
                 "candidates": [self._candidate(c, winner) for c in self.candidates],
             },
+            "places": uses_of(
+                self.study.trials(), [p for c in self.candidates for p in c.places.values()]
+            ),
             "outlook": outlook(self.study.trials(), self.candidates),
             **tradeoff(
                 self.experiment, self.study.trials(), self.candidates, self.study.gate.machines
@@ -265,6 +270,10 @@ class Conclusion:
             "fine_tune_on": candidate.fine_tune_on,
             "search_value": candidate.search_value,
             "replicates": candidate.values,
+            "places": [
+                asdict(p) if (p := candidate.places.get(r)) else None
+                for r in sorted(candidate.results)
+            ],
             "mean": candidate.mean,
             "failed": list(candidate.failures.values()),
         }

@@ -222,7 +222,8 @@ class _Search:
         experiment = self.experiment
         with cluster(self.call.address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
-            context = context_of(experiment, self.run, self.dataset.digest, resources)
+            address, digest = self.call.address, self.dataset.digest
+            context = context_of(experiment, self.run, digest, resources, address)
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             progress = Progress(self.console, self.board)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shiftsearch.experiments.outcome.result_rows import in_words
+from shiftsearch.experiments.outcome.whereabouts import host_names
 from shiftsearch.experiments.wording import duration, interval, percent
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 
@@ -121,6 +122,8 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(", ".join(trouble), style="yellow")
     if snapshot["counts"]["running"]:
         yield Text(_places(snapshot), style="dim")
+    if did := _did(snapshot):
+        yield Text(did, style="dim")
     if snapshot["retrain"] is not None and snapshot["outcome"] not in (None, "complete"):
         retrain = snapshot["retrain"]
         yield Text(f"retraining: {retrain['done']} of {retrain['wanted']} done")
@@ -176,11 +179,32 @@ def _places(snapshot: Mapping[str, Any]) -> str:
     """Workers and devices in use."""
     if snapshot["concurrency"] is None:  # the snapshot was made from the study
         return f"open trials: {snapshot['counts']['running']}"
-    places = [
-        f"{place['jobs']} on {place['node']} ({place['device']})" for place in snapshot["workers"]
-    ]
+    places = [f"{place['jobs']} on {name}" for name, place in _named(snapshot, "workers")]
     workers = f"{snapshot['counts']['running']} of {snapshot['concurrency']} workers busy"
     return f"{workers}: {', '.join(places)}" if places else workers
+
+
+def _named(snapshot: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The places under a key, each with its name, which is the same under all keys."""
+    names = host_names(
+        _node(place) for k in ("workers", "places") for place in snapshot.get(k, ())
+    )
+    found = snapshot.get(key, ())  # drivers of earlier versions wrote no `places`
+    return [(f"{names[_node(place)]} ({place['device']})", place) for place in found]
+
+
+def _node(place: Mapping[str, Any]) -> tuple[str, str]:
+    return place["node"], place.get("node_id", "")  # drivers of earlier versions wrote no ids
+
+
+def _did(snapshot: Mapping[str, Any]) -> str:
+    """What each place has done; empty unless there are several."""
+    places = _named(snapshot, "places")
+    if len(places) < 2:
+        return ""
+    return "so far: " + ", ".join(
+        f"{place['jobs']} on {name} in {duration(place['seconds'])}" for name, place in places
+    )
 
 
 # ---- rows

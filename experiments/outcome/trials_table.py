@@ -29,7 +29,8 @@ def trials_frame(
     stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds,
     costs of the network (parameters, multiply_adds, latency_ms; those that are known), one per
-    hyperparameter under its dotted name, reason. With another objective than accuracy its name
+    hyperparameter under its dotted name, host, node_id, device and busy_seconds (where it ran; no
+    columns if no trial has them), reason. With another objective than accuracy its name
     stands for `accuracy` in the objective's column, and it has columns before and after. A
     hyperparameter that neither the reference configuration nor any trial has gets no column.
 
@@ -52,6 +53,9 @@ def trials_frame(
     for name, value in (defaults or Hyperparameters.defaults()).items():
         if name in held:
             kinds[name] = _KINDS[type(value)]
+    if any(t.place is not None for t in trials):
+        kinds |= {"host": "string", "node_id": "string", "device": "string"}
+        kinds["busy_seconds"] = "Float64"
     kinds["reason"] = "string"
     rows = [_trial_row(trial) for trial in trials]
     return pd.DataFrame(rows, columns=list(kinds), dtype=object).astype(kinds)
@@ -71,6 +75,9 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         **trial.costs,
         **trial.configuration,
     }
+    if (place := trial.place) is not None:
+        row |= {"host": place.host, "node_id": place.node_id or None, "device": place.device}
+        row["busy_seconds"] = place.seconds
     if trial.result is None:
         return row
     for when, stage in _WHEN.items():

@@ -16,6 +16,7 @@ from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import outlook_lines
 from shiftsearch.experiments.outcome.result_rows import model_lines, rows_of, table_lines
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
+from shiftsearch.experiments.outcome.whereabouts import place_rows
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
@@ -110,6 +111,7 @@ def _search(m: _Material) -> dict[str, Any]:
         "failed": reasons["failed"],
         "stopped": reasons["pruned"],
         "refused": reasons["refused"],
+        "places": place_rows(m.result),
         "complete": sum(t.state == "complete" for t in m.trials),
         "branches": sum(t.branch_of is not None for t in m.trials),
     }

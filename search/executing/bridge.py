@@ -14,6 +14,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.trainable import WorkerContext, encode
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -87,7 +88,9 @@ class Bridge:
             return False
         match report.get("event"):
             case "placed":
-                self._audience.placed(job, report["node"], report["device"])
+                place = Place(report["node"], report.get("node_id", ""), report["device"])
+                self._source.placed(job, place)
+                self._audience.placed(job, place)
             case "epoch":
                 self._audience.epoch(job, report["stage"], report["row"])
             case "baseline":

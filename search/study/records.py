@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES, Objective
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing.places import Place, place_from
 from shiftsearch.search.study.journal import read_journal, readable
 
 LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
@@ -58,6 +59,7 @@ class TrialRecord:
             trial of an earlier version.
         infeasible: whether it breaks a constraint; such a trial cannot win.
         retry_of: the failed trial whose configuration it tries again; None if it is no such trial.
+        place: where it ran last, and for how long; None while it is open, or if it is unknown.
 
     Raises:
         ValueError: a complete trial lacks its value or result, another trial has one, or a failed
@@ -80,6 +82,7 @@ class TrialRecord:
     costs: Mapping[str, float] = field(default_factory=dict)
     infeasible: bool = False
     retry_of: int | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         is_complete = self.state == "complete"
@@ -189,6 +192,7 @@ def record_of(trial: FrozenTrial, objective: Objective = ACCURACY) -> TrialRecor
         costs=attributes.get("costs", {}),
         infeasible=is_infeasible(trial),
         retry_of=attributes.get("retry_of"),
+        place=place_from(attributes.get("place")),
     )
 
 

@@ -10,9 +10,9 @@ finite are never written. Contract: one thread of one process, which holds the r
 from __future__ import annotations
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -21,13 +21,14 @@ from optuna.trial import TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place, Stays
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.proposing.tried import Tried
+from shiftsearch.search.study.drawing import Drawing
 from shiftsearch.search.study.ending import Ending
 from shiftsearch.search.study.failures import flaw
 from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.gate import CostMeter, Gate
-from shiftsearch.search.study.records import TrialRecord, stage_values
+from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
 from shiftsearch.search.study.tallies import Baselines, Configurations, Families, Intermediates
@@ -79,10 +80,8 @@ class Study:
         self._families, self._intermediate = Families(), Intermediates()
         for tally in (self._known, self._baselines, self._families, self._intermediate):
             self._stored.follow(tally)
-        self._tried = Tried(space.distributions)
-        for trial in self.trials():
-            if trial.configuration:  # otherwise it is drawn and added when it is handed out
-                self._tried.add(self._stored.trial(trial.number).params)
+        self._drawing = Drawing(self._stored, space, settings, self._policy, self._families)
+        self._stays = Stays(clock)
         self._enqueue_known()
         self._open: set[int] = set()
         self._orphans = deque(t.number for t in self.trials() if t.state == "running")
@@ -132,7 +131,7 @@ class Study:
             if job is not None:
                 return job
         while self._wants_more():
-            job = self._hand_out(self._ask_new())
+            job = self._hand_out(self._drawing.new())
             if job is not None:
                 return job
         return None
@@ -146,7 +145,7 @@ class Study:
 
     def _hand_out(self, number: int) -> Job | None:
         """The trial as a job, or None if it is refused or has to wait for its baseline."""
-        configuration = self._configuration(number)
+        configuration = self._drawing.configuration(number)
         if self.gate.refuses(number):
             self._close(number, TrialState.PRUNED, None)
             return None
@@ -166,6 +165,10 @@ class Study:
             role=self.trial(number).role,
             branch_of=root,
         )
+
+    def placed(self, job: Job, place: Place) -> None:
+        """Keep where a worker began; it is recorded when the trial ends."""
+        self._stays.begin(job.name, place)
 
     def share(self, job: Job) -> None:
         """Record that the trial's baseline is trained to the end."""
@@ -208,6 +211,7 @@ class Study:
 
     def give_back(self, job: Job, reason: str) -> None:
         """Hand the trial out again later, at most `MAX_LOSSES` times; then it fails."""
+        self._stays.end(job.name)
         losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
             self._stored.set(job.number, "lost", True)
@@ -263,38 +267,9 @@ class Study:
         """One trial."""
         return self._stored.records[number]
 
-    def _ask_new(self) -> int:
-        root = self._policy.branch_of(self._families)
-        number = self._stored.ask()
-        self._configure(number, root)
-        return number
-
-    def _configure(self, number: int, root: int | None) -> None:
-        """Draw the trial's missing values; store the configuration if it has none."""
-        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
-        sampler = self.settings.stage_sampler(number, self.space, given, self._tried)
-        trial = self._stored.open_trial(number, sampler)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            drawn = self.space.suggest(trial)
-        self._stored.refresh(number)
-        self._tried.add(self._stored.trial(number).params)
-        if not self.trial(number).configuration:
-            if root is not None:  # the reference's baseline may lie outside the space
-                baseline = stage_values(self.trial(root).configuration, "baseline")
-                drawn = self.space.branch(drawn, baseline)
-            self._stored.set(number, "configuration", drawn)
-
-    def _configuration(self, number: int) -> dict[str, Value]:
-        """The trial's configuration; values missing after a crash in `ask` are drawn now."""
-        is_drawn = self.space.is_drawn(self._stored.trial(number).params)
-        if not self.trial(number).configuration or not is_drawn:
-            # With the trials before this one, as `ask` would have drawn it.
-            root = self._policy.branch_of(Families(self._stored.records[:number]))
-            self._configure(number, root)
-        return dict(self.trial(number).configuration)
-
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self.ending.note_seconds()
+        if (stay := self._stays.end(Job("search", number, 0, {}).name)) is not None:
+            self._stored.set(number, "place", asdict(stay))
         self._stored.tell(number, state, value)
         self._open.discard(number)

@@ -24,6 +24,7 @@ from ray import tune
 
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
@@ -60,7 +61,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     record = folder / f"{name}-attempt-{attempt}"
     record.write_text(json.dumps(seen))
     result = result_of(fields["configuration"]).to_json()
-    send({"event": "placed", "node": "here", "device": "none"})
+    send({"event": "placed", "node": "here", "node_id": seen["node"], "device": "none"})
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds / EPOCHS)
         # Epochs look better than the result, and the last one worst.
@@ -154,8 +155,8 @@ class Recorder:
     def started(self, job: Job) -> None:
         self.heard.append(("started", job.number, dict(job.configuration)))
 
-    def placed(self, job: Job, node: str, device: str) -> None:
-        self.heard.append(("placed", job.number, (node, device)))
+    def placed(self, job: Job, place: Place) -> None:
+        self.heard.append(("placed", job.number, (place.host, place.device)))
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         self.heard.append(("epoch", job.number, (stage, row["epoch"])))

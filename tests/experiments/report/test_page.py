@@ -344,6 +344,11 @@ def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: 
     assert "continued since this result: 9 trials are complete now." in text
     assert "There are no importances: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
+    assert "Node Device Trials" not in text
+    spot = {"host": "<one>", "device": "cuda 0", "retrainings": 2, "seconds": 125.0}
+    result["places"] = [{**spot, "node_id": n * 8, "trials": [0, 3]} for n in "ab"]
+    text = Page(html_of((result, trials), tmp_path)).text
+    assert "Retrainings Busy <one>/aaaaaa cuda 0 2 2 2 min 05 s <one>/bbbbbb cuda 0" in text
     assert "Trial Reason 20 stopped at the rung of 3 epochs" in text
 
 

@@ -14,6 +14,7 @@ from shiftsearch.search.executing import bridge as module
 from shiftsearch.search.executing.bridge import PAUSES, Bridge
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.trainable import WorkerContext, decode
 from tests.made_results import made_result
 from tests.search.fake_trainable import Recorder
@@ -45,6 +46,9 @@ class Endless:
     def report(self, job: Job, epochs: int, value: float) -> bool:
         self._end(job, "pruned")
         return True
+
+    def placed(self, job: Job, place: Place) -> None:
+        assert job.number in self.open
 
     def share(self, job: Job) -> None:
         pass

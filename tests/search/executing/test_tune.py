@@ -25,6 +25,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.local_ray import lost_process
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.watch import Watch
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
@@ -337,6 +338,9 @@ class TwoWaves:
             return None
         self.open.add(number := self.waiting.pop(0))
         return Job("search", number, 0, open_space())
+
+    def placed(self, job: Job, place: Place) -> None:
+        assert job.number in self.open
 
     def share(self, job: Job) -> None:
         assert job.number in self.open
