@@ -47,6 +47,7 @@ from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.result import STAGES
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
 from shiftsearch.search.executing.joined import check_address
@@ -219,13 +220,14 @@ class _Search:
 
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
-        experiment = self.experiment
-        with cluster(self.call.address, self.run.ray, self._end):
+        experiment, address = self.experiment, self.call.address
+        with cluster(address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
-            address, digest = self.call.address, self.dataset.digest
-            context = context_of(experiment, self.run, digest, resources, address)
+            context = context_of(experiment, self.run, self.dataset.digest, resources, address)
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
+            fixed = address is None or experiment.resources.concurrency is not None
+            self.concurrency = Concurrency(resources, None if fixed else self._fit, self._follow)
             progress = Progress(self.console, self.board)
             self.phases.on_phase = tell = self._phase_teller(progress)
             with progress, log:
@@ -236,13 +238,24 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision, self.hearing]
-                run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
+                how = resources, self.run.ray, self._step, self.concurrency
+                run_jobs(self.phases, heard, context, *how)
                 self.precision.settle()
 
     def _step(self) -> None:
         """Called in every step of the driver; may write to the study."""
         self.steering.poll()
         self.precision.settle()
+        self.concurrency.look()
+
+    def _fit(self) -> Resources:
+        return fit(self.experiment, cluster_nodes())
+
+    @harmless
+    def _follow(self, resources: Resources) -> None:
+        """The cluster has more or fewer nodes now."""
+        self.board.concurrency = resources.concurrency
+        self.console.print(f"now {resources.reason}", soft_wrap=True)
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:

@@ -217,8 +217,9 @@ class Board:
         outcome (null until the end), message (of an error), stop_reason (empty while jobs are
         asked for), seconds (since the driver started), phase_seconds, seconds_left (in the phase;
         null if unknown), concurrency, counts (of the search: wanted, done, pruned, which are among
-        the done, failed, lost; and running), retrain (the same counts of retraining, null before
-        it), running, workers, places (what each did), best, ended and failures (newest last).
+        the done, failed, lost; and running, and waiting for a worker), retrain (the same counts of
+        retraining, null before it), running, workers, places (what each did), best, ended and
+        failures (newest last).
         """
         with self._lock:
             now = time.monotonic()
@@ -235,7 +236,11 @@ class Board:
                 "phase_seconds": round(now - self._phase_began, 1),
                 "seconds_left": None if left is None else round(left, 1),
                 "concurrency": self.concurrency,
-                "counts": {**asdict(self._search), "running": len(self._running)},
+                "counts": {
+                    **asdict(self._search),
+                    "running": sum(r.place is not None for r in self._running.values()),
+                    "waiting": sum(r.place is None for r in self._running.values()),
+                },
                 "retrain": None if self._retrain is None else asdict(self._retrain),
                 "running": [r.to_json(now, self._max_epochs) for r in self._running.values()],
                 "workers": self._workers(),

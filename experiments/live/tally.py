@@ -66,6 +66,7 @@ class RunningJob:
             "replicate": job.replicate,
             "role": job.role,
             "branch_of": job.branch_of,
+            "state": "waiting" if self.place is None else "running",
             "stage": stage,
             "epoch": self.epoch,
             # Any other stage is the fine-tune at a rung.

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from shiftsearch.experiments.outcome.result_rows import in_words
 from shiftsearch.experiments.outcome.whereabouts import host_names
-from shiftsearch.experiments.wording import duration, interval, percent
+from shiftsearch.experiments.wording import counted, duration, interval, percent
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
@@ -120,7 +120,7 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
     trouble = [*pruned, *troubles(counts)]
     if trouble:
         yield Text(", ".join(trouble), style="yellow")
-    if snapshot["counts"]["running"]:
+    if _open(snapshot["counts"]):
         yield Text(_places(snapshot), style="dim")
     if did := _did(snapshot):
         yield Text(did, style="dim")
@@ -159,11 +159,16 @@ def troubles(counts: Mapping[str, int]) -> list[str]:
     return [*([f"{counts['failed']} failed"] if counts["failed"] else []), *lost]
 
 
+def _open(counts: Mapping[str, int]) -> int:
+    """Jobs that run or wait; drivers of earlier versions counted no waiting ones."""
+    return counts["running"] + counts.get("waiting", 0)
+
+
 def left(snapshot: Mapping[str, Any]) -> str:
     """The time left in the phase, in words; empty if unknown."""
     seconds = snapshot["seconds_left"]
     if snapshot["stop_reason"] and snapshot["phase"] == "search":
-        return f"stopping, {snapshot['counts']['running']} still running"
+        return f"stopping, {_open(snapshot['counts'])} still running"
     if seconds is None:
         return ""
     return f"about {duration(seconds)} left" if seconds >= 5 else "a few seconds left"
@@ -180,7 +185,10 @@ def _places(snapshot: Mapping[str, Any]) -> str:
     if snapshot["concurrency"] is None:  # the snapshot was made from the study
         return f"open trials: {snapshot['counts']['running']}"
     places = [f"{place['jobs']} on {name}" for name, place in _named(snapshot, "workers")]
-    workers = f"{snapshot['counts']['running']} of {snapshot['concurrency']} workers busy"
+    counts = snapshot["counts"]
+    workers = f"{counts['running']} of {snapshot['concurrency']} workers busy"
+    if waiting := counts.get("waiting", 0):
+        workers += f", {counted(waiting, 'trial')} waiting for one"
     return f"{workers}: {', '.join(places)}" if places else workers
 
 
@@ -216,7 +224,7 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
     rows = [
         [
             Text(job["name"]),
-            Text(_stage(job["stage"]), style="" if job["stage"] else "dim"),
+            Text(_stage(job), style="" if job["stage"] else "dim"),
             Text(_epoch(job)),
             Text(percent(job["validation_accuracy"]) if job["stage"] else ""),
             Text(duration(job["seconds"]), style="dim"),
@@ -229,9 +237,12 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
     return rows
 
 
-def _stage(stage: str) -> str:
-    if stage in ("", "baseline", "fine_tune"):
-        return stage or "starting"
+def _stage(job: Mapping[str, Any]) -> str:
+    stage: str = job["stage"]
+    if not stage:  # drivers of earlier versions wrote no state
+        return "waiting" if job.get("state") == "waiting" else "starting"
+    if stage in ("baseline", "fine_tune"):
+        return stage
     return f"fine_tune, {stage.replace('_', ' ')}"  # at a rung
 
 

@@ -23,6 +23,7 @@ import ray
 from ray import tune
 
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.resources import Resources
@@ -176,12 +177,13 @@ def run_fake_jobs(
     resources: Resources | None = None,
     concurrency: int = 2,
     on_step: Callable[[], None] = lambda: None,
+    at_once: Concurrency | None = None,
 ) -> None:
     """`run_jobs` on the connected Ray with half a CPU per job."""
     (folder / "plan.json").write_text(json.dumps(plan))
     context = WorkerContext("/pack", "digest", str(folder), "{}", 0, 0.5, 0.0, "float32")
     resources = resources or Resources(0.5, 0.0, concurrency, "tests")
-    run_jobs(source, listeners, context, resources, folder, on_step)
+    run_jobs(source, listeners, context, resources, folder, on_step, at_once)
 
 
 def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:

@@ -79,6 +79,7 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
         "replicate": 0,
         "role": "sampled",
         "branch_of": 2,
+        "state": "running",
         "stage": "fine_tune",
         "epoch": 1,
         "max_epochs": 12,
@@ -89,6 +90,7 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
         "seconds": 7.0,
     }
     assert (second["stage"], second["max_epochs"]) == ("rung_3", 12)
+    assert (second["state"], third["state"]) == ("running", "waiting")
     assert (third["name"], third["stage"], third["max_epochs"]) == (
         "retrain-0002-replicate-1",
         "",
@@ -105,7 +107,8 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
         "pruned": 0,
         "failed": 0,
         "lost": 0,
-        "running": 3,
+        "running": 2,
+        "waiting": 1,
     }
 
 
@@ -124,6 +127,7 @@ def test_what_ended_is_counted_and_the_last_five_of_each_kind_are_kept(clock: Cl
         "failed": 1,
         "lost": 1,
         "running": 0,
+        "waiting": 0,
     }
     assert [e["trial"] for e in snapshot["ended"]] == [2, 3, 4, 5, 8]
     assert [e["state"] for e in snapshot["ended"]] == ["complete"] * 4 + ["pruned"]

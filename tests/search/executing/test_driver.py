@@ -316,3 +316,33 @@ def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> N
     assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]  # all at once, on both
     assert max(t["begin"] for t in tries) < min(t["end"] for t in tries)
     assert report["alive"] == 2  # leaving a joined cluster does not end it
+
+
+def test_trials_at_once_follow_a_cluster_that_grows_and_shrinks(tmp_path: Path) -> None:
+    """A node joins a cluster of one CPU, and is killed later."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.executing.growing", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["numbers"] == [1, 2, 1]
+    assert [state for state, _ in report["trials"]] == ["complete"] * 4
+    assert report["lost"] == 1
+    tries = report["attempts"]
+    assert len(tries) == 5  # one trial again, after its node was killed
+    first, second = tries[:2]
+    assert first["node"] != second["node"]
+    assert second["begin"] < first["end"]
+    gone = second["node"]
+    assert [t["node"] for t in tries[2:]].count(gone) == 1
+    places = [place for _, place in report["trials"]]
+    assert all(place["seconds"] > 0 for place in places)
+    assert {place["node_id"] for place in places} == {first["node"], gone}
+    by_node = {place["node_id"]: place["jobs"] for place in report["places"]}
+    assert by_node == {first["node"]: 3, gone: 1}
+    assert report["waiting"] >= 1
