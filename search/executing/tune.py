@@ -27,6 +27,7 @@ from shiftsearch.search.executing.bridge import Bridge
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.ray_private import error_file
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
@@ -208,8 +209,7 @@ class _Stepper(tune.Callback):  # type: ignore[misc]
 
 def _error_of(trial: Trial) -> BaseException | None:
     """The exception of a failed Ray trial; None if there is none or it cannot be read."""
-    # Not get_pickled_error(): it reads storage that is not synchronised yet.
-    path = trial.pickled_error_file
+    path = error_file(trial)
     try:
         error = pickle.loads(Path(path).read_bytes()) if path else None
     except Exception:  # if it cannot be read here, the worker has reported it

@@ -428,10 +428,3 @@ def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
         assert name in str(caught.value)
         assert "SIGKILL" in str(caught.value)
         assert str(caught.value).endswith("logs")
-
-
-def test_ray_does_not_print_what_the_search_says_itself() -> None:
-    """Ray writes five coloured lines into the live view for each lost worker."""
-    thread = worker.global_worker.listener_thread
-    assert thread.name == "ray_listen_error_messages"
-    assert not thread.is_alive()
