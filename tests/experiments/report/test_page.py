@@ -359,7 +359,7 @@ def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
     assert "541 images are the selection part; none is held out." in found.text
     assert "nothing of the held-out part is shown" not in found.text
     assert "TEST2 held-out" not in found.text
-    assert "Looks at the held-out part, one for each replicate and stage none" in found.text
+    assert "Looks at the held-out part none" in found.text
 
 
 @draws
