@@ -16,6 +16,7 @@ from shiftsearch.experiments.report import (
     advice_on_updates,
     freezing_range,
 )
+from shiftsearch.experiments.report.failures import nothing_works, signs
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -30,6 +31,9 @@ def advice(
 ) -> list[str]:
     """Which configuration to use, whether to go on, what to change, which images to look at.
 
+    None if trials differ only by chance (`failures.nothing_works`), and none that a sign of
+    failure gives.
+
     Args:
         result: content of `result.json`.
         trials: the study's trials.
@@ -40,6 +44,10 @@ def advice(
     Returns:
         Sentences, each with the numbers that it is based on.
     """
+    found = signs(result, trials)
+    if nothing_works(found):
+        return []
+    is_short = any(sign.key == "few_updates" for sign in found)
     rules = (
         advice_on_result.which_to_use(result),
         advice_on_result.images_needed(result),
@@ -51,7 +59,7 @@ def advice(
         advice_on_trials.freeze(result, trials, importance, analysis),
         freezing_range.search_range(trials, space, analysis),
         advice_on_trials.longer_stages(result, trials),
-        advice_on_updates.few_updates(result, trials),
+        () if is_short else advice_on_updates.few_updates(result, trials),
         advice_on_trials.lower_rates(trials, space),
         advice_on_result.weakest_class(result),
     )
