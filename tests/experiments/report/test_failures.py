@@ -244,7 +244,7 @@ def test_learning_rates_are_only_advised_for_the_optimiser_that_they_are_of() ->
     assert rates_and_epochs(known, "baseline") == twice
 
 
-def test_advice_that_is_read_from_chance_is_not_given() -> None:
+def test_failed_searches_get_no_advice_that_is_read_from_chance_or_that_a_sign_gives() -> None:
     rows = confusion(6, 87)
     rows[2][2], rows[2][5] = 60, 27
     matrices = {"winner": {"after": rows}, "split": "TEST2", "part": "selection"}
@@ -258,11 +258,11 @@ def test_advice_that_is_read_from_chance_is_not_given() -> None:
     failed = good | {"table": table(0.18)}
     assert advised(failed) == []
     assert nothing_works(signs(failed, small(12)))
-    alike = good | {
-        "comparison": compared(-0.01, 0.01)
-    }  # the model works, the search brought nothing
+    alike = good | {"comparison": compared(-0.01, 0.01)}  # the model works, but is no better
     assert not nothing_works(signs(alike, small(12)))
-    assert any("collect more" in line for line in advised(alike))
+    kept = advised(alike)
+    assert any("reference configuration until more is known" in line for line in kept)
+    assert not any("collect more" in line for line in kept)
 
 
 def test_the_terminal_has_every_line_and_one_command_with_all_of_them(tmp_path: Path) -> None:
