@@ -88,7 +88,7 @@ def search(options: Namespace, console: Console) -> int:
         return DONE
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
-    call = Call(options.address, options.command, own_process=True)
+    call = Call(options.address, options.command, own_process=True, retry=options.retry_failed)
     return run_search(experiment, folder, console, call)
 
 

@@ -23,6 +23,7 @@ from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.continuing import refuse_new, retraining_of, take_up
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
 from shiftsearch.experiments.doctor.preflight import preflight
@@ -34,8 +35,6 @@ from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.experiments.live.steering import Steering
-from shiftsearch.experiments.outcome.kept import weights_kept
-from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
@@ -53,9 +52,7 @@ from shiftsearch.search.executing.jobs import Listener, Phase
 from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.tune import run_jobs
-from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.journal import RunLock
-from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 
 
@@ -89,6 +86,7 @@ def search(
     """
     run = Run(folder)
     run.refuse_other_content()
+    refuse_new(call, run)
     if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
@@ -128,11 +126,12 @@ class _Search:
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         mend(run, self.warnings.append)
+        for line in take_up(call, run, self.study):
+            console.print(line, soft_wrap=True)
         self.precision = Precision(self.study.formats, self.warn)
         until = experiment.until_converged
-        self.phases = Phases(
-            self.study, self._retraining, experiment.retrain, until_converged=until
-        )
+        make = retraining_of(experiment, run, lambda: self.board.concurrency)
+        self.phases = Phases(self.study, make, experiment.retrain, until_converged=until)
         self._as_steered()
         self.board = Board(
             experiment.name,
@@ -217,19 +216,6 @@ class _Search:
         say_result(self.console, self.experiment, run, result, study.trials())
         self.hearing.concluded(run.folder, result)
         return DONE
-
-    def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
-        experiment = self.experiment
-        return Retraining(
-            trials,
-            settings,
-            experiment.protocol,
-            experiment.also_fine_tune_on,
-            self.run.retrained,
-            lambda result: weights_kept(self.run.store, result, experiment.protocol),
-            experiment.objectives[1:],
-            lambda: self.board.concurrency,
-        )
 
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""

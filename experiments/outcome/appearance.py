@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.preprocessing import bright_on_dark
 from shiftsearch.data.scale import Pixels
-from shiftsearch.experiments.analysis.suggestion import measure, some_images
+from shiftsearch.experiments.analysis.suggestion import some_images
 from shiftsearch.model.hyperparameters import Protocol
 
 MOST = 500
@@ -39,12 +39,15 @@ def appearance(dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
     height, width = dataset.image_size
     most = max(2, min(MOST, _PIXELS // (height * width)))
     few = some_images(dataset, protocol, most)
-    measures = {name: measure(images) for name, images in few.items()}
     upright = {name: _upright(images) for name, images in few.items()}
     return {
         "splits": {
-            name: {"n": len(few[name]), "brightness": m.level, "contrast": m.contrast}
-            for name, m in measures.items()
+            name: {
+                "n": len(images),
+                "brightness": _brightness(images),
+                "contrast": _contrast(images),
+            }
+            for name, images in upright.items()
         },
         "shifts": [
             {"first": name, "second": "TEST2", **shift(upright[name], upright["TEST2"])}
@@ -62,9 +65,8 @@ def shift(first: Images, second: Images) -> dict[str, float]:
     Returns:
         `distance` and `rest`, both 0 to the root of 2.
     """
-    means = [float(images.mean()) for images in (first, second)]
-    contrasts = [float(images.std(axis=(1, 2)).mean()) for images in (first, second)]
-    level, contrast = sum(means) / 2, sum(contrasts) / 2
+    level = (_brightness(first) + _brightness(second)) / 2
+    contrast = (_contrast(first) + _contrast(second)) / 2
     alike = [_alike(images, level, contrast) for images in (first, second)]
     return {"distance": energy_distance(first, second), "rest": energy_distance(*alike)}
 
@@ -101,6 +103,14 @@ def _alike(images: Images, level: float, contrast: float) -> Images:
     mean = images.mean(axis=(1, 2), keepdims=True)
     own = np.maximum(images.std(axis=(1, 2), keepdims=True), _FLAT)
     return np.asarray((images - mean) / own * contrast + level, np.float32)
+
+
+def _brightness(images: Images) -> float:
+    return float(images.mean(dtype=np.float64))
+
+
+def _contrast(images: Images) -> float:
+    return float(images.std(axis=(1, 2)).mean())
 
 
 def _upright(images: Pixels) -> Images:

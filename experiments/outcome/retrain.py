@@ -262,7 +262,8 @@ def _wanted(
     also: Literal["TRAIN+TEST"] | None,
 ) -> list[_Wanted]:
     """The reference, the top, and the second reading of the protocol if there is one."""
-    reference = next(t for t in trials if t.role == "reference")
+    references = [t for t in trials if t.role == "reference"]  # several if it was tried again
+    reference = max(references, key=lambda t: (t.state == "complete", -t.number))
     found = [_Wanted(t.number, dict(t.configuration), t.value) for t in (reference, *top)]
     if also is not None:
         other = {**reference.configuration, TRAIN_ON: also}

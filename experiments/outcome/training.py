@@ -9,7 +9,7 @@ from typing import Any
 
 from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.study.records import LOST_BEFORE
+from shiftsearch.search.study.records import DIVERGED, LOST_BEFORE
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Training:
     def __post_init__(self) -> None:
         if (self.result is None) == (self.reason == ""):
             raise ValueError("a training needs either a result or a reason why it failed")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed because a number was not finite; see `TrialRecord.diverged`."""
+        return not self.lost and bool(DIVERGED.search(self.reason))
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Training:

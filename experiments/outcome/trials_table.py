@@ -25,7 +25,8 @@ def trials_frame(
     """A table with one row per trial; absent values are missing, never NaN.
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
-    trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
+    trained its own), retry_of (the failed trial that it tries again; no column if none does),
+    stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds,
     costs of the network (parameters, multiply_adds, latency_ms; those that are known), one per
     hyperparameter under its dotted name, reason. With another objective than accuracy its name
@@ -38,6 +39,7 @@ def trials_frame(
             `Hyperparameters`.
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
+    kinds |= {"retry_of": "Int64"} if any(t.retry_of is not None for t in trials) else {}
     objective = objective_of(trials)
     kinds |= {"stopped_at": "Int64", objective.column: "Float64"}
     shown = [f"{s}_accuracy" for s in ("test", "test2")]
@@ -61,6 +63,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "state": trial.written_state,
         "role": trial.role,
         "branch_of": trial.branch_of,
+        "retry_of": trial.retry_of,
         "stopped_at": trial.stopped_at,
         trial.objective.column: trial.value,
         "seconds": trial.seconds,

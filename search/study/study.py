@@ -9,12 +9,10 @@ finite are never written. Contract: one thread of one process, which holds the r
 
 from __future__ import annotations
 
-import json
-import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import optuna
@@ -26,6 +24,7 @@ from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.proposing.tried import Tried
 from shiftsearch.search.study.ending import Ending
+from shiftsearch.search.study.failures import flaw
 from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.gate import CostMeter, Gate
 from shiftsearch.search.study.records import TrialRecord, stage_values
@@ -90,11 +89,10 @@ class Study:
 
     def _enqueue_known(self) -> None:
         present = [dict(t.configuration) for t in self.trials() if t.role != "sampled"]
-        known = [("reference", dict(self.space.reference))]
-        known += [("point", dict(point)) for point in self.settings.points]
-        for role, configuration in known:
+        points = [("point", point) for point in self.settings.points]
+        for role, given in [("reference", self.space.reference), *points]:
             # Not skip_if_exists, which compares only the searched values.
-            if configuration not in present:
+            if (configuration := dict(given)) not in present:
                 present.append(configuration)
                 self._enqueue(role, configuration)
 
@@ -126,6 +124,8 @@ class Study:
         A trial waits while another one trains its baseline, so that no baseline is trained twice.
         """
         self.ending.begin()
+        if self.ending.probing and self._open:
+            return None
         for _ in range(len(self._orphans)):
             number = self._orphans.popleft()
             job = self._hand_out(number)
@@ -177,8 +177,8 @@ class Study:
         Each number of epochs is decided once. A value that is not finite is not recorded, and the
         trial fails.
         """
-        if not math.isfinite(value):
-            self.fail(job, f"{self._value} at {epochs} epochs is {value}, but must be finite")
+        if why := flaw(f"{self._value} at {epochs} epochs", value):
+            self.fail(job, why)
             return True
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
@@ -192,15 +192,9 @@ class Study:
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
         """End the trial as COMPLETE, or as FAIL if a number in the result is not finite."""
-        value = self.settings.objective.of(result)
-        if not math.isfinite(value):
-            self.fail(job, f"{self._value} is {value}, but must be finite")
-            return
-        written = result.to_json()
-        try:
-            json.dumps(written, allow_nan=False)
-        except ValueError:
-            self.fail(job, "its result holds a value that is not finite")
+        value, written = self.settings.objective.of(result), result.to_json()
+        if why := flaw(self._value, value, written):
+            self.fail(job, why)
             return
         # Before telling: Optuna refuses attributes on an ended trial.
         self._stored.set(job.number, "result", written)
@@ -237,20 +231,29 @@ class Study:
             raise ValueError(f"trial {known} has this configuration ({self.trial(known).state})")
         if broken := self.gate.broken(configuration):
             raise ValueError(f"the configuration {'; '.join(broken)}")
-        if self.ending.over:
-            raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
-        asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
-        if asked >= self.missing:
-            raise ValueError(
-                f"all {self.ending.wanted} trials are asked for already; extend the search first"
-            )
+        self.ending.refuse_beyond(self._asked)
         return self._enqueue("point", configuration)
 
-    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> int:
-        attributes = {"role": role, "configuration": dict(configuration)}
-        return self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
+    def retry(self, numbers: Sequence[int]) -> list[int]:
+        """Try failed trials again, as new trials, which are the next; returns their numbers.
 
-    # ---- views
+        If fewer are missing, more are wanted. Call it before any trial is asked for.
+        """
+        trials = [self.trial(number) for number in numbers]
+        new = [self._enqueue(t.role, t.configuration, retry_of=t.number) for t in trials]
+        if (surplus := self._asked - self.missing) > 0:
+            self.ending.extend(self.ending.wanted + surplus)
+        self.ending.look_back()
+        return new
+
+    @property
+    def _asked(self) -> int:
+        """Number of trials that are open, or will be before any new one."""
+        return len(self._open) + len(self._orphans) + self._stored.count("waiting")
+
+    def _enqueue(self, role: str, values: Mapping[str, Value], **more: int) -> int:
+        attributes = {"role": role, "configuration": dict(values), **more}
+        return self._stored.enqueue(self.space.nearest_inside(values), attributes)
 
     def trials(self) -> list[TrialRecord]:
         """All trials by number."""
@@ -259,8 +262,6 @@ class Study:
     def trial(self, number: int) -> TrialRecord:
         """One trial."""
         return self._stored.records[number]
-
-    # ---- Optuna
 
     def _ask_new(self) -> int:
         root = self._policy.branch_of(self._families)

