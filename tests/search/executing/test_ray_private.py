@@ -1,4 +1,4 @@
-"""Each private part of Ray that is used: a test that fails when it moves or means another thing."""
+"""Each private part of Ray that is used: a test that fails when it moves or changes."""
 
 from __future__ import annotations
 
