@@ -193,9 +193,14 @@ def layer_lines(analysis: Analysis) -> list[str]:
 
 
 def frozen_from_input(trial: TrialRecord) -> int | None:
-    """The number of frozen layers; None if they are counted from the head, or not known."""
+    """The number of frozen layers; None if they are counted from the head, or not known.
+
+    Gradual unfreezing thaws them, after a number of epochs that differs between trials.
+    """
     chosen = trial.configuration
     if FROZEN not in chosen or chosen.get("fine_tune.freeze_from", "input") != "input":
+        return None
+    if chosen.get("fine_tune.unfreezing") == "gradual":
         return None
     return int(chosen[FROZEN])
 
