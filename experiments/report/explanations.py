@@ -97,7 +97,8 @@ def _fine_tuned_on(
 def _frozen(values: FineTuneHyperparameters) -> str:
     """What is frozen, in words; the numbers are the winner's."""
     if values.frozen_layers:
-        said = f"with {counted(values.frozen_layers, 'layer')} frozen from the {values.freeze_from}"
+        count = counted(values.frozen_layers, "layer")
+        said = f"with {count} frozen from the {values.freeze_from}"
         if values.unfreezing == "gradual":
             said += f", one of them thawed every {counted(values.thaw_every, 'epoch')}"
     else:

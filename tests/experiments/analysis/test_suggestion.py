@@ -81,8 +81,8 @@ def test_only_what_differs_is_suggested(other: dict[str, float], names: set[str]
 
 def test_a_polarity_that_all_images_share_is_not_suggested() -> None:
     def found(*inverted: float) -> bool:
-        splits = {str(i): Measures(**{**vars(ALIKE), "inverted": x}) for i, x in enumerate(inverted)}
-        return "polarity" in suggested(splits, 28)
+        measures = (Measures(**{**vars(ALIKE), "inverted": x}) for x in inverted)
+        return "polarity" in suggested(dict(zip(SPLITS, measures, strict=True)), 28)
 
     assert not found(1.0, 1.0, 0.95)
     assert found(1.0, 1.0, 0.85)

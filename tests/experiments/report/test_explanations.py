@@ -104,5 +104,6 @@ def test_the_protocol_says_what_is_trained_on_and_how_it_is_weighted() -> None:
         **{"fine_tune.frozen_layers": 1, "fine_tune.freeze_from": "head"}
     )
     assert "thawed every 3 epochs" in lines(**gradual)
-    assert "the head alone for 1 epoch, then with 2" in lines(**{"fine_tune.unfreezing": "linear probe"})
+    probe = lines(**{"fine_tune.unfreezing": "linear probe"})
+    assert "the head alone for 1 epoch, then with 2" in probe
     assert "the 5880 images of TRAIN+TEST" in lines(**{"fine_tune.train_on": "TRAIN+TEST"})
