@@ -12,9 +12,11 @@ from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.appearance import appearance
 from shiftsearch.experiments.outcome.blends import Predictor
 from shiftsearch.experiments.outcome.choice import chosen_model
 from shiftsearch.experiments.outcome.exported import export_model
+from shiftsearch.experiments.outcome.fit import fit
 from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.judged import Judged, described, judge, model_rows
 from shiftsearch.experiments.outcome.looks import count_looks, count_model_looks, looks_so_far
@@ -134,6 +136,7 @@ class Conclusion:
             ]
             + [r.to_json() for r in model_rows(model, predictor)],
             "model": described(model, predictor),
+            "fit": fit(titled, self.run.store, counts_of(self.dataset), self.experiment.protocol),
             "numbers": [self._judged(title, s, parts) for title, s in scored.items()],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
@@ -224,6 +227,7 @@ class Conclusion:
                 "classes": list(dataset.classes),
                 "image_size": list(dataset.image_size),
                 "counts": counts_of(dataset),
+                "appearance": appearance(dataset, experiment.protocol),
             },
             "division": {
                 "holdout": experiment.protocol.holdout,

@@ -213,7 +213,7 @@ class _Search:
             return TOO_MANY_FAILURES
         finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
-        say_result(self.console, self.experiment, run, result)
+        say_result(self.console, self.experiment, run, result, study.trials())
         self.hearing.concluded(run.folder, result)
         return DONE
 

@@ -104,7 +104,7 @@ def _tuner(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_Stepper(step)],
+            stop=_Stepper(step),
         ),
     )
 
@@ -181,8 +181,12 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self._bridge.errored(trial.trial_id, fault, worker_died=died or error is None)
 
 
-class _Stepper(tune.Callback):  # type: ignore[misc]
-    """Calls a function in every step of Ray's loop."""
+class _Stepper(tune.Stopper):  # type: ignore[misc]
+    """Calls a function in every step of Ray's loop, and never stops anything.
+
+    Not a `tune.Callback`: with one, Ray imports MLflow and Weights & Biases where they are
+    installed, which takes seconds.
+    """
 
     def __init__(self, on_step: Callable[[], None]) -> None:
         self._on_step = on_step
@@ -190,9 +194,14 @@ class _Stepper(tune.Callback):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         return _nothing, ()
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Do not stop this trial: that is the scheduler's decision."""
+        return False
+
+    def stop_all(self) -> bool:
         """Call the function."""
         self._on_step()
+        return False
 
 
 def _error_of(trial: Trial) -> BaseException | None:

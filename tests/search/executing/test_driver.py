@@ -32,7 +32,8 @@ FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
 SMALL = [
     *("--set", "trials=2", "--set", "retrain.top_k=1", "--set", "retrain.replicates=1"),
     *("--set", "protocol.baseline.max_epochs=1", "--set", "protocol.fine_tune.max_epochs=1"),
-    *("--set", "export.formats=[]"),
+    *("--set", "resources.concurrency=1", "--set", "export.formats=[]"),
+    *("--set", "synthetic.drift=light"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FAKE_SECONDS": "60"}
 
@@ -180,7 +181,7 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", failing_run_job)
     run = tmp_path / "run"
     resources = "resources={cpus_per_trial: 0.5, concurrency: 2}"
-    code = main(["search", "demo", "--run", str(run), "--set", resources])
+    code = main(["search", "demo", "--run", str(run), "--set", resources, *SMALL[-2:]])
     output = capfd.readouterr()
     assert code == 3
     trials = stored_trials(run / "study.journal")
