@@ -4,6 +4,8 @@ PYTHON   ?= python3
 PIP_ARGS ?=
 # `TORCH=installed` uses the torch that $(PYTHON) already has, in whatever version.
 TORCH    ?=
+# `make integration RAY=2.59.0` tests with another Ray, installed beside .venv.
+RAY      ?=
 PY       := .venv/bin/python
 STAMP    := .venv/.installed
 LINKS    := build/links
@@ -43,8 +45,20 @@ links:
 unit: $(STAMP) ## tests without Ray, seconds
 	@$(PY) -m pytest -q -m unit -n auto --timeout=120
 
-integration: $(STAMP) ## tests on local Rays, minutes
-	@$(PY) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=300
+integration: $(STAMP) $(RAY:%=build/ray-%/.installed) ## tests on local Rays, minutes
+	@$(if $(RAY),build/ray-$(RAY)/bin/python,$(PY)) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=300
+
+# An environment with a Ray and a shiftsearch of its own, and all other packages of .venv.
+ADD_SITE = import pathlib, sysconfig; there, here = sysconfig.get_path("purelib"), \
+	next(pathlib.Path("$(@D)").glob("lib/python*/site-packages")); \
+	(here / "installed.pth").write_text(f"import site; site.addsitedir({there!r})\n")
+
+build/ray-%/.installed: $(STAMP)
+	@$(PY) -m venv --without-pip $(if $(filter installed,$(TORCH)),--system-site-packages) $(@D)
+	@$(PY) -c '$(ADD_SITE)'
+	@$(PY) -m pip --python $(@D)/bin/python install -q --disable-pip-version-check $(PIP_ARGS) \
+		--no-deps ray==$* -e .
+	@touch $@
 
 campaigns: $(STAMP) ## kills and search quality, in full
 	@$(PY) -m pytest -q -m campaign --full --timeout=3600

@@ -39,7 +39,9 @@ def mixed(
     # Gamma draws as small as alpha makes them need float64; torch keeps them above 0.
     shape = torch.full((2, n), alpha, dtype=torch.float64, device=device)
     first, second = torch._standard_gamma(shape, generator=generator)
-    share = (first / (first + second)).float()
+    # With a tiny alpha both may be the least number above 0. Then the image is kept: half of each,
+    # their ratio, is what the distribution hardly ever has.
+    share = torch.where(first == second, 1.0, first / (first + second)).float()
     targets = torch.eye(classes, device=device)[labels]
     whole = share.view(-1, 1, 1, 1)
     images = whole * images + (1 - whole) * images[other]

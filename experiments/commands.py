@@ -24,7 +24,7 @@ from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.counts_view import say_counts
 from shiftsearch.experiments.definition import DefinitionError, dump, load
 from shiftsearch.experiments.exits import DONE
-from shiftsearch.experiments.last_words import warner
+from shiftsearch.experiments.last_words import say_failures, warner
 from shiftsearch.experiments.launch import resolve
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.looks import looks_so_far, note_looks
@@ -88,7 +88,7 @@ def search(options: Namespace, console: Console) -> int:
         return DONE
     from shiftsearch.experiments.run import search as run_search  # only a search needs Ray
 
-    call = Call(options.address, options.command, own_process=True)
+    call = Call(options.address, options.command, own_process=True, retry=options.retry_failed)
     return run_search(experiment, folder, console, call)
 
 
@@ -115,6 +115,7 @@ def report(options: Namespace, console: Console) -> int:
         write_page(run, result, trials, space, explained(run, warn), warn)
     finally:
         lock.release()
+    say_failures(console, run, result, trials)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)
     return DONE

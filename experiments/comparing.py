@@ -30,6 +30,9 @@ class NotComparable(ProblemsError):  # noqa: N818, named by its cause
     """The runs cannot be compared as asked."""
 
 
+_NAMES = 29
+"""Most characters in a line of the names in the terminal's table; its titles are as short."""
+
 INPUT_ERRORS = (NotComparable,)
 """Errors in the user's input; each has `problems`."""
 
@@ -72,21 +75,37 @@ def document(runs: Sequence[Compared]) -> dict[str, Any]:
 
 
 def terminal_table(runs: Sequence[Compared]) -> Table:
-    """Results, then the settings that differ, then the winners' hyperparameters that differ."""
-    table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Results, then the settings that differ, then the winners' values that differ."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
     for run in runs:
-        table.add_column(Text(run.label))
+        table.add_column(Text(run.label), overflow="fold")
     for title, cells in fact_rows(runs):
-        table.add_row(title, *map(Text, cells))
+        table.add_row(title, *(Text(_one_below_another(cell)) for cell in cells))
     for title, rows in (
         ("settings that differ", differing([run.settings for run in runs])),
-        ("winners' hyperparameters that differ", differing_winners(runs)),
+        ("winners' values that differ", differing_winners(runs)),
     ):
         table.add_section()
         table.add_row(Text(title if rows else f"no {title}", style="bold"))
         for name, row in rows.items():
-            table.add_row(Text(name), *(Text(setting(value)) for value in row))
+            table.add_row(Text(_in_lines(name)), *(Text(setting(value)) for value in row))
     return table
+
+
+def _one_below_another(cell: str) -> str:
+    """An accuracy, its interval and its n in lines of their own."""
+    return cell.replace(" [", "\n[").replace(", n =", "\nn =")
+
+
+def _in_lines(name: str) -> str:
+    """A dotted name, none of its lines cut in the table: what is long goes on below."""
+    lines = [""]
+    for part in name.replace(".", ".\n").split("\n"):
+        if len(lines[-1] + part) > _NAMES:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _check(runs: Sequence[Path], page: Path | None) -> None:

@@ -7,14 +7,17 @@ result come afterwards, see `experiments.adornments`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.outcome.appearance import appearance
 from shiftsearch.experiments.outcome.blends import Predictor
 from shiftsearch.experiments.outcome.choice import chosen_model
 from shiftsearch.experiments.outcome.exported import export_model
+from shiftsearch.experiments.outcome.fit import fit
 from shiftsearch.experiments.outcome.honest import judged
 from shiftsearch.experiments.outcome.judged import Judged, described, judge, model_rows
 from shiftsearch.experiments.outcome.looks import count_looks, count_model_looks, looks_so_far
@@ -34,6 +37,7 @@ from shiftsearch.experiments.outcome.results import (
 )
 from shiftsearch.experiments.outcome.retrain import Candidate, Retraining
 from shiftsearch.experiments.outcome.tradeoff import tradeoff
+from shiftsearch.experiments.outcome.whereabouts import uses_of
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.objective import OBJECTIVES, Objective, beside_accuracy
@@ -123,6 +127,9 @@ class Conclusion:
                 **self.experiment.retrain.model_dump(),
                 "candidates": [self._candidate(c, winner) for c in self.candidates],
             },
+            "places": uses_of(
+                self.study.trials(), [p for c in self.candidates for p in c.places.values()]
+            ),
             "outlook": outlook(self.study.trials(), self.candidates),
             **tradeoff(
                 self.experiment, self.study.trials(), self.candidates, self.study.gate.machines
@@ -134,6 +141,7 @@ class Conclusion:
             ]
             + [r.to_json() for r in model_rows(model, predictor)],
             "model": described(model, predictor),
+            "fit": fit(titled, self.run.store, counts_of(self.dataset), self.experiment.protocol),
             "numbers": [self._judged(title, s, parts) for title, s in scored.items()],
             "comparison": comparison,
             "confusion": {t: confusion_of(s, parts, _SELECTION) for t, s in scored.items()}
@@ -224,6 +232,7 @@ class Conclusion:
                 "classes": list(dataset.classes),
                 "image_size": list(dataset.image_size),
                 "counts": counts_of(dataset),
+                "appearance": appearance(dataset, experiment.protocol),
             },
             "division": {
                 "holdout": experiment.protocol.holdout,
@@ -265,6 +274,10 @@ class Conclusion:
             "fine_tune_on": candidate.fine_tune_on,
             "search_value": candidate.search_value,
             "replicates": candidate.values,
+            "places": [
+                asdict(p) if (p := candidate.places.get(r)) else None
+                for r in sorted(candidate.results)
+            ],
             "mean": candidate.mean,
             "failed": list(candidate.failures.values()),
         }

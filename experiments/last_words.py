@@ -20,11 +20,14 @@ from shiftsearch.experiments.definition import (
 )
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
+from shiftsearch.experiments.report.failures import signs
 from shiftsearch.experiments.report.findings import front_table, result_table
+from shiftsearch.experiments.report.top import failure_lines
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.wording import counted, one_line
 
 if TYPE_CHECKING:
+    from shiftsearch.search.study.records import TrialRecord
     from shiftsearch.search.study.study import Study
 
 
@@ -97,15 +100,28 @@ def say_why(console: Console, study: Study, max_share: float) -> None:
 
 
 def say_result(
-    console: Console, experiment: Experiment, run: Run, result: Mapping[str, Any]
+    console: Console,
+    experiment: Experiment,
+    run: Run,
+    result: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
 ) -> None:
-    """Print the table of the result, what objectives and constraints did, and what is next."""
+    """Print what went wrong, the table of the result, what constraints did, and what is next."""
+    say_failures(console, run, result, trials)
     console.print(result_table(result))
     if "front" in result:
         console.print(front_table(result))
     for line in constraint_lines(result):
         console.print(line, soft_wrap=True, highlight=False)
     say_next(console, experiment, run)
+
+
+def say_failures(
+    console: Console, run: Run, result: Mapping[str, Any], trials: Sequence[TrialRecord]
+) -> None:
+    """Print the signs that the search failed, and what to change; nothing without any."""
+    for line in failure_lines(run.folder, signs(result, trials)):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
 def say_next(console: Console, experiment: Experiment, run: Run) -> None:

@@ -152,14 +152,19 @@ def set_value(raw: dict[str, Any], override: str, texts: Collection[str] = ()) -
         value = _parse(text, is_text=key in texts)
     except (yaml.YAMLError, ValueError):
         raise MappingError(f"--set {override}: {text!r} is not a YAML value") from None
-    *parents, leaf = key.split(".")
-    node = raw
-    for parent in parents:
-        child = node.get(parent, {})
+    node, parts = raw, key.split(".")
+    while True:
+        # A file may write nested keys as one with dots; then that one is changed.
+        sizes = (n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in node)
+        size = next(sizes, 1)
+        name, parts = ".".join(parts[:size]), parts[size:]
+        if not parts:
+            node[name] = value
+            return
+        child = node.get(name, {})
         if not isinstance(child, dict):
-            raise MappingError(f"--set {override}: {parent} is not a mapping")
+            raise MappingError(f"--set {override}: {name} is not a mapping")
         # A copy, because with an anchor the same mapping may also be used elsewhere.
         copy = dict(child)
-        node[parent] = copy
+        node[name] = copy
         node = copy
-    node[leaf] = value

@@ -13,6 +13,7 @@ from shiftsearch.experiments.outcome.outlook import noise_between_seeds
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job, Phase
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
@@ -111,6 +112,10 @@ class Phases:
     def report(self, job: Job, epochs: int, value: float) -> bool:
         """Ask the job's phase whether to stop it."""
         return self._of(job).report(job, epochs, value)
+
+    def placed(self, job: Job, place: Place) -> None:
+        """Tell the job's phase where it runs."""
+        self._of(job).placed(job, place)
 
     def share(self, job: Job) -> None:
         """Tell the job's phase that its baseline is trained."""

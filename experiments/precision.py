@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.study.formats import Formats, dtypes_of
 
 
@@ -63,7 +64,7 @@ class Precision:
         """Do nothing."""
 
     @harmless
-    def placed(self, job: Job, node: str, device: str) -> None:
+    def placed(self, job: Job, place: Place) -> None:
         """Do nothing."""
 
     @harmless

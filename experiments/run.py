@@ -23,6 +23,7 @@ from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
 from shiftsearch.experiments.conclusion import Conclusion
+from shiftsearch.experiments.continuing import refuse_new, retraining_of, take_up
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
 from shiftsearch.experiments.doctor.preflight import preflight
@@ -34,8 +35,6 @@ from shiftsearch.experiments.live.heartbeat import Heartbeat
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.experiments.live.steering import Steering
-from shiftsearch.experiments.outcome.kept import weights_kept
-from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trials_table import write_trials_csv
 from shiftsearch.experiments.own_network import found
 from shiftsearch.experiments.phases import Phases
@@ -48,14 +47,13 @@ from shiftsearch.model.costs import Meter
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.result import STAGES
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Listener, Phase
 from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.tune import run_jobs
-from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.study.journal import RunLock
-from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 
 
@@ -89,6 +87,7 @@ def search(
     """
     run = Run(folder)
     run.refuse_other_content()
+    refuse_new(call, run)
     if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
@@ -128,11 +127,12 @@ class _Search:
         settings, identity = experiment.settings(), experiment.identity(dataset.digest)
         self.study = Study(run.journal, experiment.search_space(), settings, identity, meter=meter)
         mend(run, self.warnings.append)
+        for line in take_up(call, run, self.study):
+            console.print(line, soft_wrap=True)
         self.precision = Precision(self.study.formats, self.warn)
         until = experiment.until_converged
-        self.phases = Phases(
-            self.study, self._retraining, experiment.retrain, until_converged=until
-        )
+        make = retraining_of(experiment, run, lambda: self.board.concurrency)
+        self.phases = Phases(self.study, make, experiment.retrain, until_converged=until)
         self._as_steered()
         self.board = Board(
             experiment.name,
@@ -214,31 +214,20 @@ class _Search:
             return TOO_MANY_FAILURES
         finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
-        say_result(self.console, self.experiment, run, result)
+        say_result(self.console, self.experiment, run, result, study.trials())
         self.hearing.concluded(run.folder, result)
         return DONE
 
-    def _retraining(self, trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
-        experiment = self.experiment
-        return Retraining(
-            trials,
-            settings,
-            experiment.protocol,
-            experiment.also_fine_tune_on,
-            self.run.retrained,
-            lambda result: weights_kept(self.run.store, result, experiment.protocol),
-            experiment.objectives[1:],
-            lambda: self.board.concurrency,
-        )
-
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
-        experiment = self.experiment
-        with cluster(self.call.address, self.run.ray, self._end):
+        experiment, address = self.experiment, self.call.address
+        with cluster(address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
-            context = context_of(experiment, self.run, self.dataset.digest, resources)
+            context = context_of(experiment, self.run, self.dataset.digest, resources, address)
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
+            fixed = address is None or experiment.resources.concurrency is not None
+            self.concurrency = Concurrency(resources, None if fixed else self._fit, self._follow)
             progress = Progress(self.console, self.board)
             self.phases.on_phase = tell = self._phase_teller(progress)
             with progress, log:
@@ -249,13 +238,24 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision, self.hearing]
-                run_jobs(self.phases, heard, context, resources, self.run.ray, self._step)
+                how = resources, self.run.ray, self._step, self.concurrency
+                run_jobs(self.phases, heard, context, *how)
                 self.precision.settle()
 
     def _step(self) -> None:
         """Called in every step of the driver; may write to the study."""
         self.steering.poll()
         self.precision.settle()
+        self.concurrency.look()
+
+    def _fit(self) -> Resources:
+        return fit(self.experiment, cluster_nodes())
+
+    @harmless
+    def _follow(self, resources: Resources) -> None:
+        """The cluster has more or fewer nodes now."""
+        self.board.concurrency = resources.concurrency
+        self.console.print(f"now {resources.reason}", soft_wrap=True)
 
     def _phase_teller(self, progress: Progress) -> Callable[[Phase, int, int], None]:
         def tell(name: Phase, total: int, done: int) -> None:

@@ -32,6 +32,14 @@ def add_search(commands: Commands) -> None:
         action="store_true",
         help="stop when more trials would gain less than the noise between seeds",
     )
+    search.add_argument(
+        "--retry-failed",
+        nargs="?",
+        const="",
+        metavar="all|N,N,...",
+        help="try the run's failed trials again; without a value all but those that diverged, as "
+        "in search --run DIR --retry-failed",
+    )
     add_address(search)
     search.add_argument(
         "--set",

@@ -66,7 +66,7 @@ def train(
             with Progress(console, board) as progress:
                 for source, store in wanted:
                     progress.phase("retrain", source.total, source.done)
-                    context = context_of(experiment, run, digest, resources, store)
+                    context = context_of(experiment, run, digest, resources, address, store)
                     run_jobs(source, [progress], context, resources, run.ray)
                     if not source.finished:
                         return

@@ -9,7 +9,12 @@ from shiftsearch.search.executing.trainable import WorkerContext
 
 
 def context_of(
-    experiment: Experiment, run: Run, digest: str, resources: Resources, store: str = ""
+    experiment: Experiment,
+    run: Run,
+    digest: str,
+    resources: Resources,
+    address: str | None,
+    store: str = "",
 ) -> WorkerContext:
     """The context of a run's workers.
 
@@ -18,6 +23,7 @@ def context_of(
         run: the run's folder, which holds the packed dataset.
         digest: digest of the dataset.
         resources: resources of one trial.
+        address: of the Ray cluster that is joined; None on a local Ray.
         store: address of the store to train into; default: the run's own.
     """
     return WorkerContext(
@@ -32,4 +38,5 @@ def context_of(
         objective=experiment.objective,
         network=experiment.network or "",
         sources=str(run.network),
+        joined=address is not None,
     )

@@ -141,9 +141,9 @@ class StageHyperparameters(Frozen):
     swa_from: Annotated[float, Field(ge=0, le=1), Neutral(1.0), When("ema_decay", (0.0,))] = 1.0
     """Fraction of `max_epochs` after which the weights at the end of each epoch are averaged
     (stochastic weight averaging, see `model.averaging`); 1 is off. From then on the average, with
-    batch statistics re-estimated on the training set, is validated and kept in place of the
-    weights. So early stopping and the choice of the best epoch compare its validation losses with
-    those of the epochs before; a stage that stops earlier has no average."""
+    batch statistics re-estimated on the images that the epoch drew, is validated and kept in place
+    of the weights. So early stopping and the choice of the best epoch compare its validation
+    losses with those of the epochs before; a stage that stops earlier has no average."""
 
 
 class FineTuneHyperparameters(StageHyperparameters):

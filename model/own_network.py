@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.model.architecture import LAYERS, Layer
@@ -117,6 +118,12 @@ def _problems_of(network: nn.Module) -> Iterator[str]:
     for name, layer in network.named_children():
         if not any(True for _ in layer.parameters()):
             yield f"layer {name!r} has no parameters; make it part of the layer before or after it"
+    lazy = [name for name, p in network.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise _Refused(
+            f"{lazy[0]!r} has no shape yet; it must be drawn when the function is called, so no"
+            " lazy layer can be used"
+        )
     own = [*network.named_parameters(recurse=False), *network.named_buffers(recurse=False)]
     for name, _ in own:
         yield f"{name!r} belongs to the network itself, but must be in one of its layers"

@@ -20,7 +20,9 @@ BATCH = 512
 
 
 @torch.no_grad()
-def re_estimate(network: Network, chosen: Sequence[bool], images: Tensor, device: Device) -> None:
+def re_estimate(
+    network: Network, chosen: Sequence[bool] | None, images: Tensor, device: Device
+) -> None:
     """Replace running statistics by the means of the batches' statistics, in one pass over images.
 
     The chosen layers normalise by batch meanwhile, the others by their running statistics. No
@@ -29,14 +31,17 @@ def re_estimate(network: Network, chosen: Sequence[bool], images: Tensor, device
     Args:
         network: on the device; its running statistics are changed, and it is left in evaluation
             mode.
-        chosen: whether each of `network.layers` gets new statistics.
+        chosen: whether each of `network.layers`, then the head, gets new statistics; None: all.
         images: [N, 1, H, W] uint8 or float32, N >= 2, on the device.
         device: dtype of the pass.
     """
     network.eval()
     depth = 0
     found: list[_BatchNorm] = []
-    for i, (layer, is_chosen) in enumerate(zip(network.layers, chosen, strict=True), start=1):
+    layers = (*network.layers, network.head)
+    if chosen is None:
+        chosen = [True] * len(layers)
+    for i, (layer, is_chosen) in enumerate(zip(layers, chosen, strict=True), start=1):
         own = [m for m in layer.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         if is_chosen and own:
             depth, found = i, [*found, *own]
@@ -55,7 +60,9 @@ def re_estimate(network: Network, chosen: Sequence[bool], images: Tensor, device
             # average, without a momentum, is not for the fused kernels.
             module.momentum = len(batch) / seen
         with device.autocast():
-            network.begin(batch, depth)
+            features = network.begin(batch, depth)
+            if depth == len(layers):
+                network.finish(features, depth)
     for module, momentum in zip(found, momenta, strict=True):
         module.momentum = momentum
         module.eval()

@@ -98,7 +98,7 @@ class NetworkEngine:
             self.network.fuse()
         if recipe.adapts:
             own = train.images[train.from_train :]  # TEST's, if batches are filled up from TRAIN
-            re_estimate(self.network, [True] * len(self.network.layers), own, device)
+            re_estimate(self.network, None, own, device)
         share = recipe.average
         self.average = None if share is None else AveragedNetwork(self.network, share)
         self._epochs = [recipe.rates(e, 1.0) for e in range(1, course.schedule.max_epochs + 1)]
@@ -192,13 +192,18 @@ class NetworkEngine:
         return loss_sum.item() / seen, right.item() / seen, seen, updates
 
     def _average_epoch(self, average: AveragedNetwork, epoch: int) -> None:
-        """Take the weights into the average, and re-estimate its statistics where they changed."""
+        """Take the weights into the average, and re-estimate its statistics where they changed.
+
+        They are those of the images that the epoch trained on, each as often as it was drawn.
+        """
         average.update()
         changed = [
             self.recipe.follows or any(rates[i] for rates in self._epochs[:epoch])
-            for i in range(len(self.network.layers))
+            for i in range(len(self.network.layers) + 1)
         ]
-        re_estimate(average.network, changed, self.train.images, self.device)
+        drawn = self.recipe.order(self.train, epoch).sort().values
+        images = self.train.images[drawn.to(self.device.torch_device)]
+        re_estimate(average.network, changed, images, self.device)
 
     @property
     def _kept(self) -> Network:

@@ -180,8 +180,8 @@ def run_search(
     `search`, because that is the name of a package.
 
     Args:
-        experiment: name of a shipped experiment (`demo`, `digits6`, `reference`, `full`) or path
-            of a file; None: the experiment of the folder `run`, else the default.
+        experiment: name of a shipped experiment (`demo`, `digits6`, `recommended`, `reference`,
+            `full`) or path of a file; None: the experiment of the folder `run`, else the default.
         data: folder with TRAIN, TEST and TEST2.
         run: the run's folder; None: `runs/` and the experiment's name.
         settings: values by dotted key of the experiment file, as with `--set`.

@@ -21,6 +21,9 @@ FLOORS = ("data", "model", "search", "experiments")  # from the ground up
 LIBRARIES = {"data": {"ray", "optuna"}, "model": {"ray", "optuna"}}
 DYNAMIC = {"import_module", "__import__"}
 BY_NAME = "imports by a name that this test cannot follow"
+PRIVATE = "which is private to Ray"
+OF_RAY = "search/executing/ray_private.py"
+"""The one module that imports Ray's private parts."""
 OF_A_PERSON = "model/own_source.py"
 """The one module below `experiments` that imports by a name: a person's own network."""
 
@@ -58,6 +61,8 @@ def violations(source: str, package: str) -> Iterator[str]:
                 yield f"line {node.lineno}: imports {name}, which is installed below {PRODUCT}"
             if first in LIBRARIES.get(floor, ()):
                 yield f"line {node.lineno}: imports {name}, which {floor} must not"
+            if first == "ray" and any(part.startswith("_") for part in rest):
+                yield f"line {node.lineno}: imports {name}, {PRIVATE}"
             if floor == "search" and ("nn" in rest or name == "torch.*"):
                 yield f"line {node.lineno}: imports {name}, and search leaves torch.nn alone"
             if floor != "experiments" and DYNAMIC & set(rest):
@@ -81,6 +86,7 @@ def test_floor_holds(floor: str) -> None:
             ".".join(path.relative_to(REPOSITORY).parent.parts),
         )
         if not (path == REPOSITORY / OF_A_PERSON and BY_NAME in problem)
+        if not (path == REPOSITORY / OF_RAY and PRIVATE in problem)
     ]
     assert not found, "\n".join(found)
 
@@ -121,6 +127,8 @@ def test_floor_holds(floor: str) -> None:
         ("search", "import torch as t\nt.nn.Linear(1, 1)"),
         ("search", "import torch\nt = torch\ndef f():\n    return t.nn"),
         ("search", "import torch\ngetattr(torch, 'nn')"),
+        ("search", "from ray._private import worker"),
+        ("experiments", "import ray._raylet"),
         ("search", "import sys\nsys.modules['torch.nn'].Linear"),
         ("search", "import importlib as i\ni.import_module('torch.nn')"),
         ("search", "__import__('torch', fromlist=['nn'])"),

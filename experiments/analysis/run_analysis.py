@@ -182,7 +182,7 @@ def _probes(
     frozen, after = pair
     if hyperparameters.fine_tune.batch_norm != "kept":
         frozen = copy.deepcopy(frozen)
-        re_estimate(frozen, [True] * len(frozen.layers), test[0], device)
+        re_estimate(frozen, None, test[0], device)
     return probe_layers((frozen, after), test, selection, len(dataset.classes))
 
 

@@ -32,7 +32,7 @@ LEVEL = 0.1
 CONTRAST = 1.25
 """A ratio of contrast between two splits that is worth one."""
 INVERTED = 0.1
-"""A fraction of the images that have the other polarity that is worth one."""
+"""A fraction of images of each of both polarities, in some split, that is worth one."""
 OFF_CENTRE = 1 / 14
 """A mean distance of figures from the middle, in sides of the image, that is worth one."""
 
@@ -68,12 +68,17 @@ def measure(images: Pixels) -> Measures:
 
 def measure_splits(dataset: Dataset, protocol: Protocol) -> dict[str, Measures]:
     """Measure TRAIN, TEST and the selection part of TEST2."""
+    return {name: measure(few) for name, few in some_images(dataset, protocol, MOST).items()}
+
+
+def some_images(dataset: Dataset, protocol: Protocol, most: int) -> dict[str, Pixels]:
+    """Up to `most` images of TRAIN, TEST and the selection part of TEST2, evenly spread."""
     selection = division_of(dataset, protocol).selection
     found = {}
     for name, split in dataset.splits.items():
         places = selection if name == "TEST2" else np.arange(len(split))
-        few = places[np.linspace(0, len(places) - 1, min(len(places), MOST)).astype(np.int64)]
-        found[name] = measure(split.images[few])
+        few = places[np.linspace(0, len(places) - 1, min(len(places), most)).astype(np.int64)]
+        found[name] = split.images[few]
     return found
 
 
@@ -90,7 +95,7 @@ def suggested(splits: Mapping[str, Measures], side: int) -> dict[str, str]:
         for name in ("level", "contrast", "inverted", "off_centre")
     )
     found = {}
-    if max(inverted) > INVERTED:
+    if max(inverted) > INVERTED and min(inverted) < 1 - INVERTED:
         found["polarity"] = f"dark on bright {_listed([100 * i for i in inverted], '.0f')} %"
     if max(level) - min(level) > LEVEL or max(contrast) > CONTRAST * min(contrast):
         found["intensity"] = f"mean {_listed(level, '.2f')}, contrast {_listed(contrast, '.2f')}"

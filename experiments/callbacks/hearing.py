@@ -16,6 +16,7 @@ from shiftsearch.experiments.wording import in_one_line
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 
 MOST_WAITING = 20_000
 """Events that wait for a slow callback; further ones are dropped."""
@@ -67,7 +68,7 @@ class Hearing:
         """Pass it on."""
         self._tell("started", _training(job))
 
-    def placed(self, job: Job, node: str, device: str) -> None:
+    def placed(self, job: Job, place: Place) -> None:
         """Do nothing."""
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:

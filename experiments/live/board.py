@@ -16,10 +16,12 @@ from typing import Any, Literal
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES
 from shiftsearch.experiments.live.pace import Pace
 from shiftsearch.experiments.live.tally import Counts, RunningJob
+from shiftsearch.experiments.outcome.whereabouts import Spot, spot_of
 from shiftsearch.experiments.wording import one_line
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.study.records import TrialRecord
 
 SCHEMA = 1
@@ -78,6 +80,7 @@ class Board:
         self._failures: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._best: dict[str, Any] | None = None
         self._pace = Pace()
+        self._did: dict[Spot, tuple[int, float]] = {}
         self._search = Counts(wanted)
         self._retrain: Counts | None = None
         for trial in trials:
@@ -91,6 +94,7 @@ class Board:
             return
         job = Job("search", trial.number, 0, {}, role=trial.role, branch_of=trial.branch_of)
         self._search.add(trial.state)
+        self._note_place(trial.place, 0.0 if trial.place is None else trial.place.seconds)
         self._note(job, trial.state, trial.reason, trial.result, trial.seconds or 0.0)
         if trial.state == "complete":
             self._pace.note(trial.seconds or 0.0, branch=trial.branch_of is not None)
@@ -144,12 +148,12 @@ class Board:
             self._running[job.name] = RunningJob(job, time.monotonic())
             self.version += 1
 
-    def placed(self, job: Job, node: str, device: str) -> None:
+    def placed(self, job: Job, place: Place) -> None:
         """Note where a job runs."""
         with self._lock:
             if job.name in self._running:
                 running = self._running[job.name]
-                running.node, running.device = node, device
+                running.place, running.placed = place, time.monotonic()
                 self.version += 1
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
@@ -166,6 +170,8 @@ class Board:
         with self._lock:
             running = self._running.pop(job.name, None)
             seconds = time.monotonic() - running.since if running else 0.0
+            if running is not None and state != "lost":
+                self._note_place(running.place, time.monotonic() - running.placed)
             own = job.phase == self._phase  # not a training for the noise during the search
             if own or state == "lost":
                 self._current.add(state)
@@ -211,8 +217,9 @@ class Board:
         outcome (null until the end), message (of an error), stop_reason (empty while jobs are
         asked for), seconds (since the driver started), phase_seconds, seconds_left (in the phase;
         null if unknown), concurrency, counts (of the search: wanted, done, pruned, which are among
-        the done, failed, lost; and running), retrain (the same counts of retraining, null before
-        it), running, workers, best, ended and failures (newest last).
+        the done, failed, lost; and running, and waiting for a worker), retrain (the same counts of
+        retraining, null before it), running, workers, places (what each did), best, ended and
+        failures (newest last).
         """
         with self._lock:
             now = time.monotonic()
@@ -229,21 +236,37 @@ class Board:
                 "phase_seconds": round(now - self._phase_began, 1),
                 "seconds_left": None if left is None else round(left, 1),
                 "concurrency": self.concurrency,
-                "counts": {**asdict(self._search), "running": len(self._running)},
+                "counts": {
+                    **asdict(self._search),
+                    "running": sum(r.place is not None for r in self._running.values()),
+                    "waiting": sum(r.place is None for r in self._running.values()),
+                },
                 "retrain": None if self._retrain is None else asdict(self._retrain),
                 "running": [r.to_json(now, self._max_epochs) for r in self._running.values()],
                 "workers": self._workers(),
+                "places": self._places(),
                 "best": self._best,
                 "ended": list(self._ended),
                 "failures": list(self._failures),
             }
 
     def _workers(self) -> list[dict[str, Any]]:
-        places = Counter((r.node, r.device) for r in self._running.values() if r.node)
+        places = Counter(spot_of(r.place) for r in self._running.values() if r.place is not None)
         return [
-            {"node": node, "device": device, "jobs": jobs}
-            for (node, device), jobs in sorted(places.items())
+            {"node": host, "node_id": node_id, "device": device, "jobs": jobs}
+            for (host, node_id, device), jobs in sorted(places.items())
         ]
+
+    def _places(self) -> list[dict[str, Any]]:
+        return [
+            {"node": host, "node_id": node_id, "device": device, "jobs": jobs, "seconds": seconds}
+            for (host, node_id, device), (jobs, seconds) in sorted(self._did.items())
+        ]
+
+    def _note_place(self, place: Place | None, seconds: float) -> None:
+        if place is not None:
+            jobs, before = self._did.get(spot_of(place), (0, 0.0))
+            self._did[spot_of(place)] = jobs + 1, round(before + seconds, 1)
 
     def _seconds_left(self, now: float) -> float | None:
         if self._phase not in ("search", "retrain"):

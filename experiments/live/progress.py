@@ -21,6 +21,7 @@ from shiftsearch.experiments.live.view import View, best_line, counts_line, left
 from shiftsearch.experiments.wording import duration, percent
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 
 
 class Progress:
@@ -81,9 +82,9 @@ class Progress:
         self._board.started(job)
 
     @harmless
-    def placed(self, job: Job, node: str, device: str) -> None:
+    def placed(self, job: Job, place: Place) -> None:
         """Tell the board."""
-        self._board.placed(job, node, device)
+        self._board.placed(job, place)
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 
 
 @dataclass
@@ -36,6 +37,8 @@ class RunningJob:
         since: start by the monotonic clock, in seconds.
         at: start, in UTC.
         accuracy: validation accuracy of the last epoch; None before the first.
+        place: where it runs; None until a worker has begun it.
+        placed: when that was, by the monotonic clock.
     """
 
     job: Job
@@ -44,8 +47,8 @@ class RunningJob:
     stage: str = ""
     epoch: int = 0
     accuracy: float | None = None
-    node: str = ""
-    device: str = ""
+    place: Place | None = None
+    placed: float = 0.0
 
     def to_json(self, now: float, max_epochs: Mapping[str, int]) -> dict[str, Any]:
         """The job in the form of a snapshot.
@@ -55,6 +58,7 @@ class RunningJob:
             max_epochs: largest number of epochs by stage.
         """
         job, stage = self.job, self.stage
+        place = self.place or Place("", "", "")
         return {
             "name": job.name,
             "phase": job.phase,
@@ -62,13 +66,15 @@ class RunningJob:
             "replicate": job.replicate,
             "role": job.role,
             "branch_of": job.branch_of,
+            "state": "waiting" if self.place is None else "running",
             "stage": stage,
             "epoch": self.epoch,
             # Any other stage is the fine-tune at a rung.
             "max_epochs": max_epochs.get(stage, max_epochs.get("fine_tune")) if stage else None,
             "validation_accuracy": self.accuracy,
-            "node": self.node,
-            "device": self.device,
+            "node": place.host,
+            "node_id": place.node_id,
+            "device": place.device,
             "since": self.at.isoformat(timespec="seconds"),
             "seconds": round(now - self.since, 1),
         }

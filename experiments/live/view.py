@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from shiftsearch.experiments.outcome.result_rows import in_words
-from shiftsearch.experiments.wording import duration, interval, percent
+from shiftsearch.experiments.outcome.whereabouts import host_names
+from shiftsearch.experiments.wording import counted, duration, interval, percent
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 
 _MOST_ENDED, _MOST_FAILURES, _LEAST_RUNNING = 4, 3, 2
@@ -119,8 +120,10 @@ def _head(snapshot: Mapping[str, Any]) -> Iterator[Text]:
     trouble = [*pruned, *troubles(counts)]
     if trouble:
         yield Text(", ".join(trouble), style="yellow")
-    if snapshot["counts"]["running"]:
+    if _open(snapshot["counts"]):
         yield Text(_places(snapshot), style="dim")
+    if did := _did(snapshot):
+        yield Text(did, style="dim")
     if snapshot["retrain"] is not None and snapshot["outcome"] not in (None, "complete"):
         retrain = snapshot["retrain"]
         yield Text(f"retraining: {retrain['done']} of {retrain['wanted']} done")
@@ -156,11 +159,16 @@ def troubles(counts: Mapping[str, int]) -> list[str]:
     return [*([f"{counts['failed']} failed"] if counts["failed"] else []), *lost]
 
 
+def _open(counts: Mapping[str, int]) -> int:
+    """Jobs that run or wait; drivers of earlier versions counted no waiting ones."""
+    return counts["running"] + counts.get("waiting", 0)
+
+
 def left(snapshot: Mapping[str, Any]) -> str:
     """The time left in the phase, in words; empty if unknown."""
     seconds = snapshot["seconds_left"]
     if snapshot["stop_reason"] and snapshot["phase"] == "search":
-        return f"stopping, {snapshot['counts']['running']} still running"
+        return f"stopping, {_open(snapshot['counts'])} still running"
     if seconds is None:
         return ""
     return f"about {duration(seconds)} left" if seconds >= 5 else "a few seconds left"
@@ -176,11 +184,35 @@ def _places(snapshot: Mapping[str, Any]) -> str:
     """Workers and devices in use."""
     if snapshot["concurrency"] is None:  # the snapshot was made from the study
         return f"open trials: {snapshot['counts']['running']}"
-    places = [
-        f"{place['jobs']} on {place['node']} ({place['device']})" for place in snapshot["workers"]
-    ]
-    workers = f"{snapshot['counts']['running']} of {snapshot['concurrency']} workers busy"
+    places = [f"{place['jobs']} on {name}" for name, place in _named(snapshot, "workers")]
+    counts = snapshot["counts"]
+    workers = f"{counts['running']} of {snapshot['concurrency']} workers busy"
+    if waiting := counts.get("waiting", 0):
+        workers += f", {counted(waiting, 'trial')} waiting for one"
     return f"{workers}: {', '.join(places)}" if places else workers
+
+
+def _named(snapshot: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The places under a key, each with its name, which is the same under all keys."""
+    names = host_names(
+        _node(place) for k in ("workers", "places") for place in snapshot.get(k, ())
+    )
+    found = snapshot.get(key, ())  # drivers of earlier versions wrote no `places`
+    return [(f"{names[_node(place)]} ({place['device']})", place) for place in found]
+
+
+def _node(place: Mapping[str, Any]) -> tuple[str, str]:
+    return place["node"], place.get("node_id", "")  # drivers of earlier versions wrote no ids
+
+
+def _did(snapshot: Mapping[str, Any]) -> str:
+    """What each place has done; empty unless there are several."""
+    places = _named(snapshot, "places")
+    if len(places) < 2:
+        return ""
+    return "so far: " + ", ".join(
+        f"{place['jobs']} on {name} in {duration(place['seconds'])}" for name, place in places
+    )
 
 
 # ---- rows
@@ -192,7 +224,7 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
     rows = [
         [
             Text(job["name"]),
-            Text(_stage(job["stage"]), style="" if job["stage"] else "dim"),
+            Text(_stage(job), style="" if job["stage"] else "dim"),
             Text(_epoch(job)),
             Text(percent(job["validation_accuracy"]) if job["stage"] else ""),
             Text(duration(job["seconds"]), style="dim"),
@@ -205,9 +237,12 @@ def _running_rows(running: Sequence[Mapping[str, Any]], most: int) -> list[list[
     return rows
 
 
-def _stage(stage: str) -> str:
-    if stage in ("", "baseline", "fine_tune"):
-        return stage or "starting"
+def _stage(job: Mapping[str, Any]) -> str:
+    stage: str = job["stage"]
+    if not stage:  # drivers of earlier versions wrote no state
+        return "waiting" if job.get("state") == "waiting" else "starting"
+    if stage in ("baseline", "fine_tune"):
+        return stage
     return f"fine_tune, {stage.replace('_', ' ')}"  # at a rung
 
 

@@ -128,8 +128,7 @@ class Predictor:
         if blend.re_estimated:
             network = self.build(state, blend)
             how = blend.of[0].hyperparameters.preprocessing
-            every = [True] * len(network.layers)
-            re_estimate(network, every, self._images(how, 0), self.device)
+            re_estimate(network, None, self._images(how, 0), self.device)
             state = {k: t.detach().cpu().clone() for k, t in network.state_dict().items()}
         return state
 

@@ -139,7 +139,8 @@ def differing(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def differing_winners(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     """The hyperparameters in which the winners differ; None where a run has no winner yet."""
     found = [run.winner["configuration"] if run.winner else {} for run in runs]
-    return differing(found)
+    names = differing([values for values in found if values])
+    return {name: [values.get(name) for values in found] for name in names}
 
 
 def fact_rows(runs: Sequence[Compared]) -> list[tuple[str, list[str]]]:
@@ -147,7 +148,7 @@ def fact_rows(runs: Sequence[Compared]) -> list[tuple[str, list[str]]]:
     return [
         ("trials", [_trials(run) for run in runs]),
         ("training time of the trials", [duration(run.training_seconds) for run in runs]),
-        ("best in the search, selected on", [_best(run) for run in runs]),
+        ("best trial, selected on", [_best(run) for run in runs]),
         ("winner", [f"trial {r.winner['number']}" if r.winner else NOT_YET for r in runs]),
         *(
             (f"{title} on TEST2", [_final(run, name) for run in runs])

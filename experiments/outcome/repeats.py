@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shiftsearch.experiments.outcome.training import Round, Training
 from shiftsearch.experiments.outcome.trainings import Trainings
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place, Stays
 from shiftsearch.search.study.study import MAX_LOSSES
 
 
@@ -28,6 +30,7 @@ class Repeats:
         self._open: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._round: Round | None = None
+        self._stays = Stays()
         self._give(jobs)
 
     def _give(self, jobs: Sequence[Job]) -> None:
@@ -72,6 +75,10 @@ class Repeats:
         """Record the reason; the configuration cannot win any more."""
         self._record(job, Training(reason=reason, round=self._round, asked=self._asked))
 
+    def placed(self, job: Job, place: Place) -> None:
+        """Keep where a worker began; it is recorded with the training."""
+        self._stays.begin(job.name, place)
+
     def report(self, job: Job, epochs: int, value: float) -> bool:
         """Never stop a training; replicates have no intermediate values."""
         return False
@@ -83,6 +90,7 @@ class Repeats:
         """Queue the training again, at most `MAX_LOSSES` times; then it fails for this call."""
         self._losses[job.name] += 1
         if self._losses[job.name] <= MAX_LOSSES:
+            self._stays.end(job.name)
             self._open.discard(job.name)
             self._queue.append(job)
             return
@@ -90,5 +98,6 @@ class Repeats:
         self._record(job, Training(None, text, True, self._round, self._asked))
 
     def _record(self, job: Job, training: Training) -> None:
+        training = replace(training, place=self._stays.end(job.name))
         self._trainings.record(job, training)
         self._open.discard(job.name)

@@ -13,7 +13,7 @@ makes the decisions of one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple
@@ -31,6 +31,7 @@ from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import content_key
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.judging.front import chosen
 from shiftsearch.search.judging.racing import LEAST_ROUND, Retrain, next_replicates
 from shiftsearch.search.study.records import TrialRecord, objective_of
@@ -49,6 +50,7 @@ class Candidate:
         failures: reasons of the failed replicates, by replicate.
         competes: whether it can win; a second reading of the protocol is only reported.
         objective: what the configurations are ranked by.
+        places: where replicates were trained, by replicate, as far as it is known.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Candidate:
     failures: Mapping[int, str]
     competes: bool = True
     objective: Objective = ACCURACY
+    places: Mapping[int, Place] = field(default_factory=dict)
 
     @property
     def values(self) -> list[float]:
@@ -160,6 +163,7 @@ class Retraining(Repeats):
                 {r: t.reason for r, t in self._ended(i).items() if t.result is None},
                 wanted.competes,
                 self._objective,
+                {r: t.place for r, t in self._ended(i).items() if t.place is not None},
             )
             for i, wanted in enumerate(self._wanted)
         ]
@@ -174,10 +178,10 @@ class Retraining(Repeats):
         return max(able, key=lambda c: (c.mean or 0.0, -c.number), default=None)
 
     def fingerprint(self) -> str:
-        """A digest of all trainings and their results."""
+        """A digest of all trainings and their results, wherever they ran."""
         jobs = [self._job(i, r + 1) for i, n in enumerate(self._counts) for r in range(n)]
         found = [(self._trainings.key(job), self._trainings.of(job)) for job in jobs]
-        return content_key([[key, t and t.to_json()] for key, t in found])
+        return content_key([[key, t and replace(t, place=None).to_json()] for key, t in found])
 
     # ---- the race
 
@@ -262,7 +266,8 @@ def _wanted(
     also: Literal["TRAIN+TEST"] | None,
 ) -> list[_Wanted]:
     """The reference, the top, and the second reading of the protocol if there is one."""
-    reference = next(t for t in trials if t.role == "reference")
+    references = [t for t in trials if t.role == "reference"]  # several if it was tried again
+    reference = max(references, key=lambda t: (t.state == "complete", -t.number))
     found = [_Wanted(t.number, dict(t.configuration), t.value) for t in (reference, *top)]
     if also is not None:
         other = {**reference.configuration, TRAIN_ON: also}

@@ -9,7 +9,8 @@ from typing import Any
 
 from shiftsearch.experiments.run_folder import NotARun, read_json
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.study.records import LOST_BEFORE
+from shiftsearch.search.executing.places import Place, place_from
+from shiftsearch.search.study.records import DIVERGED, LOST_BEFORE
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Training:
         round: the round that gave it out; None before the first decision.
         asked: whether a person asked for it (`shiftsearch retrain`). A race uses it only if it
             wants the same training, so it does not change which configuration wins.
+        place: where it ran, and for how long; None if that is unknown.
 
     Raises:
         ValueError: it has both a result and a reason, or neither.
@@ -48,10 +50,16 @@ class Training:
     lost: bool = False
     round: Round | None = None
     asked: bool = False
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         if (self.result is None) == (self.reason == ""):
             raise ValueError("a training needs either a result or a reason why it failed")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed because a number was not finite; see `TrialRecord.diverged`."""
+        return not self.lost and bool(DIVERGED.search(self.reason))
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Training:
@@ -70,6 +78,7 @@ class Training:
                 raw.get("lost", bool(LOST_BEFORE.match(reason))),
                 None if given is None else Round(**given),
                 raw.get("asked", False),
+                place_from(raw.get("place")),
             )
         except (AttributeError, LookupError, TypeError) as error:
             raise ValueError(f"is not a training ({type(error).__name__}: {error})") from None
@@ -81,6 +90,7 @@ class Training:
             found = {"result": self.result.to_json()}
         found |= {"lost": True} if self.lost else {}
         found |= {"round": asdict(self.round)} if self.round is not None else {}
+        found |= {"place": asdict(self.place)} if self.place is not None else {}
         return found | ({"asked": True} if self.asked else {})
 
 

@@ -62,8 +62,29 @@ class Trainings:
             OSError: the file cannot be written.
         """
         self._ended[self.key(job)] = training
-        written = {key: training.to_json() for key, training in self._ended.items()}
-        write_atomically(self._path, json.dumps(written, indent=1, allow_nan=False).encode())
+        _write(self._path, self._ended)
+
+
+def forget_failed(path: Path, *, diverged: bool) -> int:
+    """Have failed trainings trained again; returns their number.
+
+    Args:
+        path: the file `retrain.json`; need not exist.
+        diverged: whether also those that diverged.
+
+    Raises:
+        experiments.run_folder.NotARun: the file is damaged.
+    """
+    trainings = read_trainings(path)
+    kept = {k: t for k, t in trainings.items() if not t.reason or (t.diverged and not diverged)}
+    if len(kept) < len(trainings):
+        _write(path, kept)
+    return len(trainings) - len(kept)
+
+
+def _write(path: Path, trainings: Mapping[str, Training]) -> None:
+    written = {key: training.to_json() for key, training in trainings.items()}
+    write_atomically(path, json.dumps(written, indent=1, allow_nan=False).encode())
 
 
 def training_key(configuration: Mapping[str, Value], replicate: int, protocol: Protocol) -> str:

@@ -25,10 +25,12 @@ def trials_frame(
     """A table with one row per trial; absent values are missing, never NaN.
 
     Columns: number, state, role, branch_of (the trial whose baseline it fine-tunes; missing if it
-    trained its own), stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
+    trained its own), retry_of (the failed trial that it tries again; no column if none does),
+    stopped_at (baseline epochs), test2_accuracy (the objective, selection part),
     {test,test2}_accuracy_{before,after}, {baseline,fine_tune}_epochs, seconds,
     costs of the network (parameters, multiply_adds, latency_ms; those that are known), one per
-    hyperparameter under its dotted name, reason. With another objective than accuracy its name
+    hyperparameter under its dotted name, host, node_id, device and busy_seconds (where it ran; no
+    columns if no trial has them), reason. With another objective than accuracy its name
     stands for `accuracy` in the objective's column, and it has columns before and after. A
     hyperparameter that neither the reference configuration nor any trial has gets no column.
 
@@ -38,6 +40,7 @@ def trials_frame(
             `Hyperparameters`.
     """
     kinds = {"number": "Int64", "state": "string", "role": "string", "branch_of": "Int64"}
+    kinds |= {"retry_of": "Int64"} if any(t.retry_of is not None for t in trials) else {}
     objective = objective_of(trials)
     kinds |= {"stopped_at": "Int64", objective.column: "Float64"}
     shown = [f"{s}_accuracy" for s in ("test", "test2")]
@@ -50,6 +53,9 @@ def trials_frame(
     for name, value in (defaults or Hyperparameters.defaults()).items():
         if name in held:
             kinds[name] = _KINDS[type(value)]
+    if any(t.place is not None for t in trials):
+        kinds |= {"host": "string", "node_id": "string", "device": "string"}
+        kinds["busy_seconds"] = "Float64"
     kinds["reason"] = "string"
     rows = [_trial_row(trial) for trial in trials]
     return pd.DataFrame(rows, columns=list(kinds), dtype=object).astype(kinds)
@@ -61,6 +67,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "state": trial.written_state,
         "role": trial.role,
         "branch_of": trial.branch_of,
+        "retry_of": trial.retry_of,
         "stopped_at": trial.stopped_at,
         trial.objective.column: trial.value,
         "seconds": trial.seconds,
@@ -68,6 +75,9 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         **trial.costs,
         **trial.configuration,
     }
+    if (place := trial.place) is not None:
+        row |= {"host": place.host, "node_id": place.node_id or None, "device": place.device}
+        row["busy_seconds"] = place.seconds
     if trial.result is None:
         return row
     for when, stage in _WHEN.items():

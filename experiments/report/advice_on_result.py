@@ -176,11 +176,12 @@ def weakest_class(result: Mapping[str, Any]) -> Iterator[str]:
         return
     mistaken = max((i for i in range(len(rows)) if i != worst), key=lambda i: (rows[worst][i], -i))
     yield (
-        f"Look at the images of {classes[worst]}, or collect more: after fine-tuning the {name} "
-        f"is right on {right} of {n} of them, {percent(right / n)} {interval(bounds)} (interval "
-        f"for the worst of {len(scored)} classes), against {percent(overall)} of all images; "
-        f"{rows[worst][mistaken]} were predicted as {classes[mistaken]} ({confusion['split']}, "
-        f"{confusion['part']} part, {confusion.get('label', 'selected on')}, one replicate)."
+        f"Look at the images of class {classes[worst]}, or collect more: after fine-tuning the "
+        f"{name} is right on {right} of {n} of them, {percent(right / n)} {interval(bounds)} "
+        f"(interval for the worst of {len(scored)} classes), against {percent(overall)} of all "
+        f"images; {rows[worst][mistaken]} were predicted as class {classes[mistaken]} "
+        f"({confusion['split']}, {confusion['part']} part, "
+        f"{confusion.get('label', 'selected on')}, one replicate)."
     )
 
 

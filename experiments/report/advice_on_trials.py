@@ -106,7 +106,7 @@ def _widened(
     new = number(allowed[0])
     yield (
         f"Widen {name} to {new} in a new run, with --set space.{name}.{side}={new}: the winner's "
-        f"{number(winner)} and {counts} lie at the end of its domain, {number(bound)}."
+        f"{number(winner)} and {counts} lie at the end of its range, {number(bound)}."
     )
 
 

@@ -54,7 +54,7 @@ def protocol_lines(result: Mapping[str, Any]) -> list[str]:
         ),
         f"Baseline: trained on the {n['TRAIN']} images of TRAIN, validated on the {n['TEST']} of "
         f"TEST; {_schedule(protocol['baseline'], winner.baseline)}.",
-        f"Fine-tune: from the baseline's best weights, with some layers frozen, trained on "
+        f"Fine-tune: from the baseline's best weights, {_frozen(winner.fine_tune)}, trained on "
         f"{trained}, validated on the {division['selection_n']} of TEST2's "
         f"selection part; {_schedule(protocol['fine_tune'], winner.fine_tune)}.",
         *_weights(winner),
@@ -92,6 +92,20 @@ def _fine_tuned_on(
         )
     learnt = n["TEST"] + (n["TRAIN"] if source != "TEST" else 0)
     return f"the {learnt} images of {source}"
+
+
+def _frozen(values: FineTuneHyperparameters) -> str:
+    """What is frozen, in words; the numbers are the winner's."""
+    if values.frozen_layers:
+        count = counted(values.frozen_layers, "layer")
+        said = f"with {count} frozen from the {values.freeze_from}"
+        if values.unfreezing == "gradual":
+            said += f", one of them thawed every {counted(values.thaw_every, 'epoch')}"
+    else:
+        said = "with no layer frozen"
+    if values.unfreezing == "linear probe":
+        said = f"first the head alone for {counted(values.probe_epochs, 'epoch')}, then {said}"
+    return said
 
 
 def _weights(winner: Hyperparameters) -> list[str]:
@@ -193,9 +207,14 @@ def layer_lines(analysis: Analysis) -> list[str]:
 
 
 def frozen_from_input(trial: TrialRecord) -> int | None:
-    """The number of frozen layers; None if they are counted from the head, or not known."""
+    """The number of frozen layers; None if they are counted from the head, or not known.
+
+    Gradual unfreezing thaws them, after a number of epochs that differs between trials.
+    """
     chosen = trial.configuration
     if FROZEN not in chosen or chosen.get("fine_tune.freeze_from", "input") != "input":
+        return None
+    if chosen.get("fine_tune.unfreezing") == "gradual":
         return None
     return int(chosen[FROZEN])
 

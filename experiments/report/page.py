@@ -16,9 +16,11 @@ from shiftsearch.experiments.outcome.honest import honest_lines
 from shiftsearch.experiments.outcome.outlook import outlook_lines
 from shiftsearch.experiments.outcome.result_rows import model_lines, rows_of, table_lines
 from shiftsearch.experiments.outcome.tradeoff import constraint_lines
+from shiftsearch.experiments.outcome.whereabouts import place_rows
 from shiftsearch.experiments.report.advice import advice
 from shiftsearch.experiments.report.confusions import changes_of, confusion_matrices
 from shiftsearch.experiments.report.explanations import frozen_rows, protocol_lines
+from shiftsearch.experiments.report.failures import Sign, nothing_works, signs
 from shiftsearch.experiments.report.figures.accuracy import accuracy_intervals
 from shiftsearch.experiments.report.figures.curves import learning_curves
 from shiftsearch.experiments.report.figures.search import search_history, time_used
@@ -29,6 +31,7 @@ from shiftsearch.experiments.report.top import (
     RECOMMENDED,
     answer_view,
     changed,
+    failure_view,
     model_view,
     use_view,
 )
@@ -59,6 +62,7 @@ class _Material:
     space: Space
     analysis: Analysis | None
     curves: Curves
+    folder: Path
 
     @property
     def winner(self) -> int:
@@ -67,6 +71,10 @@ class _Material:
     @cached_property
     def importance(self) -> Importance | None:
         return importances(self.trials, self.space, self.result["search"]["seed"])
+
+    @cached_property
+    def signs(self) -> list[Sign]:
+        return signs(self.result, self.trials)
 
     @cached_property
     def advice(self) -> list[str]:
@@ -110,6 +118,7 @@ def _search(m: _Material) -> dict[str, Any]:
         "failed": reasons["failed"],
         "stopped": reasons["pruned"],
         "refused": reasons["refused"],
+        "places": place_rows(m.result),
         "complete": sum(t.state == "complete" for t in m.trials),
         "branches": sum(t.branch_of is not None for t in m.trials),
     }
@@ -117,6 +126,10 @@ def _search(m: _Material) -> dict[str, Any]:
 
 def _importance(m: _Material) -> dict[str, Any]:
     return {"mattered": importance_view(m.trials, m.space, m.importance, m.winner)}
+
+
+def _advice(m: _Material) -> dict[str, Any]:
+    return {"advice": m.advice, "failed": nothing_works(m.signs)}
 
 
 def _provenance(m: _Material) -> dict[str, Any]:
@@ -146,11 +159,12 @@ class _Section:
 
 
 _TOP = (
+    _Section("failures", "", lambda m: failure_view(m.folder, m.signs)),
     _Section("answer", "", lambda m: answer_view(m.result)),
     _Section(
         "recommendations",
         "Recommendations",
-        lambda m: {"advice": m.advice, "most": RECOMMENDED},
+        lambda m: _advice(m) | {"most": RECOMMENDED},
     ),
     _Section(
         "winner",
@@ -187,7 +201,7 @@ _SECTIONS = (
         "Retraining, noise and outlook",
         lambda m: {"outlook": outlook_lines(m.result), "sizes": sizes(m.result)},
     ),
-    _Section("advice", "What the data recommends next", lambda m: {"advice": m.advice}),
+    _Section("advice", "What the data recommends next", _advice),
     _Section("provenance", "Provenance", _provenance),
 )
 """The sections in the page's order."""
@@ -210,13 +224,13 @@ def write_report(
         trials: the study's trials.
         space: the searched space.
         analysis: analysis of the winner; None if there is none, and then the page says so.
-        path: path of the page, which is replaced in one step.
+        path: path of the page in the run's folder, which is replaced in one step.
         curves: learning curves of winner and reference; None if there are none.
 
     Returns:
         One line for each section that could not be made.
     """
-    material = _Material(result, trials, space, analysis, curves or {})
+    material = _Material(result, trials, space, analysis, curves or {}, path.parent)
     environment = template_environment()
     failures: list[str] = []
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds
 from shiftsearch.experiments.outcome.result_rows import model_in_words
+from shiftsearch.experiments.report.failures import Sign
 from shiftsearch.experiments.report.findings import answer, comparison_line
+from shiftsearch.experiments.report.remedies import command
 from shiftsearch.search.study.records import TrialRecord
 
 RECOMMENDED = 3
@@ -18,6 +21,22 @@ def answer_view(result: Mapping[str, Any]) -> dict[str, Any]:
     """The verdict, and the sentences with the numbers that it is based on."""
     said = verdict(result)
     return {"verdict": said, "answer": [line for line in answer(result) if line != said]}
+
+
+def failure_view(folder: Path, found: Sequence[Sign]) -> dict[str, Any]:
+    """The signs of failure, and the command that searches again with all their changes."""
+    settings = [setting for sign in found for setting in sign.settings]
+    return {"signs": found, "again": command(folder, settings) if settings else ""}
+
+
+def failure_lines(folder: Path, found: Sequence[Sign]) -> list[str]:
+    """The same for the terminal; empty without signs."""
+    if not found:
+        return []
+    lines = ["What went wrong, the most important first:"]
+    for number, sign in enumerate(found, 1):
+        lines += [f"{number}. {sign.sentence}", f"   {sign.change}", f"   {sign.line}"]
+    return [*lines, "All of these changes:", f"   {failure_view(folder, found)['again']}"]
 
 
 def verdict(result: Mapping[str, Any]) -> str:

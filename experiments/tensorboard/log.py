@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tensorboard.compat.proto.summary_pb2 import Summary
+
 from shiftsearch.experiments.live.listeners import harmless
 from shiftsearch.experiments.tensorboard import hparams
 from shiftsearch.experiments.tensorboard.events import (
@@ -29,16 +31,19 @@ from shiftsearch.experiments.tensorboard.events import (
     has_end,
     image,
     scalar,
+    text,
     write_end,
 )
 from shiftsearch.experiments.tensorboard.pictures import confusion_matrix
 from shiftsearch.experiments.tensorboard.places import REFERENCE, Places, can_win
+from shiftsearch.experiments.wording import duration
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.report import stored_confusions
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
 from shiftsearch.search.executing.jobs import End, Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
 
@@ -129,8 +134,10 @@ class TensorBoardLog:
             file.add([start, *self._metrics({"state": hparams.STATES["running"]})], step=0)
 
     @harmless
-    def placed(self, job: Job, node: str, device: str) -> None:
-        """Do nothing."""
+    def placed(self, job: Job, place: Place) -> None:
+        """Write where the job runs."""
+        if job.name in self._open:
+            self._open[job.name].add([_where(place)], step=0)
 
     @harmless
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
@@ -146,8 +153,8 @@ class TensorBoardLog:
         }
         points = [
             # TensorBoard uses only the first description, and every byte costs time.
-            scalar(_tag(stage, name), row[name], text.format(**about) if epoch == 1 else None)
-            for name, text in _CURVES.items()
+            scalar(_tag(stage, name), row[name], about_it.format(**about) if epoch == 1 else None)
+            for name, about_it in _CURVES.items()
         ]
         file.add(points, epoch)
 
@@ -187,7 +194,14 @@ class TensorBoardLog:
             now - (trial.seconds or 0.0),
         )
         end = hparams.session_end(trial.state, now)
-        values = [start, end, *self._metrics(hparams.metrics(trial)), *self._confusions(trial)]
+        where = [] if trial.place is None else [_where(trial.place)]
+        values = [
+            start,
+            end,
+            *where,
+            *self._metrics(hparams.metrics(trial)),
+            *self._confusions(trial),
+        ]
         write_end(self.places.of_trial(trial.number), {1: values})
 
     def _confusions(self, trial: TrialRecord) -> Values:
@@ -216,6 +230,12 @@ class TensorBoardLog:
     def _metrics(self, values: Mapping[str, float]) -> Values:
         texts = hparams.descriptions(self._objective)
         return [scalar(tag, value, texts[tag]) for tag, value in values.items()]
+
+
+def _where(place: Place) -> Summary.Value:
+    node = f", node {place.node_id}" if place.node_id else ""
+    busy = f", busy for {duration(place.seconds)}" if place.seconds else ""
+    return text("place/node_and_device", f"{place.host}{node}, {place.device}{busy}")
 
 
 def _tag(stage: str, name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job, Listener
+from shiftsearch.search.executing.places import Place
 
 _LOG = logging.getLogger(__name__)
 _counts: Counter[tuple[str, str]] = Counter()
@@ -43,9 +44,9 @@ class Audience:
         """Pass on that a worker was asked to do the job."""
         self._tell("started", lambda listener: listener.started(job))
 
-    def placed(self, job: Job, node: str, device: str) -> None:
+    def placed(self, job: Job, place: Place) -> None:
         """Pass on that the worker began the job."""
-        self._tell("placed", lambda listener: listener.placed(job, node, device))
+        self._tell("placed", lambda listener: listener.placed(job, place))
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """Pass on an epoch."""

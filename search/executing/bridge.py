@@ -12,8 +12,10 @@ from ray.tune.search import Searcher
 from shiftsearch.model.limits import memory_kills
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.trainable import WorkerContext, encode
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -28,7 +30,7 @@ class Bridge:
         source: hands out jobs and takes in their results.
         listeners: told after the source.
         context: what the workers need.
-        concurrency: number of jobs at once.
+        concurrency: the number of jobs at once.
         on_step: called while nothing runs and the bridge waits for the end of a pause.
         interrupted: returns whether a signal has come; then no more jobs are asked for.
 
@@ -42,7 +44,7 @@ class Bridge:
         source: JobSource,
         listeners: Sequence[Listener],
         context: WorkerContext,
-        concurrency: int,
+        concurrency: Concurrency,
         on_step: Callable[[], None],
         interrupted: Callable[[], bool],
     ) -> None:
@@ -59,7 +61,7 @@ class Bridge:
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The source's next job, encoded. Without one: None while a job runs, else FINISHED."""
         self._sweep()
-        if len(self._jobs) < self._concurrency and self._may_ask():
+        if len(self._jobs) < self._concurrency.number and self._may_ask():
             job = self._source.ask()
             if job is not None:
                 self._jobs[trial_id] = job
@@ -87,7 +89,9 @@ class Bridge:
             return False
         match report.get("event"):
             case "placed":
-                self._audience.placed(job, report["node"], report["device"])
+                place = Place(report["node"], report.get("node_id", ""), report["device"])
+                self._source.placed(job, place)
+                self._audience.placed(job, place)
             case "epoch":
                 self._audience.epoch(job, report["stage"], report["row"])
             case "baseline":

@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 import ray
-from ray._private import worker
 
 from shiftsearch.search.executing.joined import Silence, cluster_addresses, join
 from shiftsearch.search.executing.local_ray import (
@@ -22,6 +21,7 @@ from shiftsearch.search.executing.local_ray import (
     lost_process,
     own_sessions,
 )
+from shiftsearch.search.executing.ray_private import print_no_errors
 from shiftsearch.search.executing.resources import Node, ResourceError
 from shiftsearch.search.executing.signals import ignored, restored
 from shiftsearch.search.executing.watch import EndAtOnce, Watch, watched
@@ -87,8 +87,8 @@ def cluster(address: str | None, folder: Path, end: EndAtOnce | None = None) -> 
     # Ray's messages (tokens, metrics it cannot find, a stack per failed trial) do not help the
     # user; our own messages give the reason of each failure.
     logging.getLogger("ray").setLevel(logging.INFO if talkative else logging.CRITICAL)
-    if not talkative:  # it prints to standard output without logging, even without `log_to_driver`
-        worker.listen_error_messages = lambda *_: None
+    if not talkative:
+        print_no_errors()
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:

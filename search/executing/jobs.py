@@ -9,6 +9,7 @@ from typing import Protocol as Interface
 
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing.places import Place
 
 Phase = Literal["search", "retrain"]
 End = Literal["complete", "pruned", "failed", "lost"]
@@ -67,6 +68,9 @@ class JobSource(Interface):
     def report(self, job: Job, epochs: int, value: float) -> bool:
         """The fine-tune after `epochs` has objective `value`; True stops and closes the job."""
 
+    def placed(self, job: Job, place: Place) -> None:
+        """A worker began the job there; a lost job begins again elsewhere."""
+
     def share(self, job: Job) -> None:
         """The job's baseline is trained to the end, so other jobs may use it."""
 
@@ -86,8 +90,8 @@ class Listener(Interface):
     def started(self, job: Job) -> None:
         """A worker was asked to do the job."""
 
-    def placed(self, job: Job, node: str, device: str) -> None:
-        """The worker began, on the host `node`; `device` names the device in words."""
+    def placed(self, job: Job, place: Place) -> None:
+        """A worker began the job there."""
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         """An epoch was trained or found in the store; the rows of a stage come in order."""

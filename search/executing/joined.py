@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
-from ray._private import services
-from ray._private.authentication.authentication_token_setup import (
-    maybe_enable_token_auth_if_token_available,
-)
-from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 
 from shiftsearch.search.executing.faults import first_line
+from shiftsearch.search.executing.ray_private import ask_head, bootstrap_address, enable_token
 from shiftsearch.search.executing.resources import ResourceError
 
 SILENCE = 35.0
@@ -54,7 +50,7 @@ def check_address(address: str) -> None:
         return
     try:
         with _silent():  # Ray warns if several clusters run here
-            found = services.canonicalize_bootstrap_address(address)
+            found = bootstrap_address(address)
     except (ConnectionError, ValueError) as error:
         raise ResourceError(f"--address {address}: {first_line(error)}") from None
     if found is None:
@@ -75,10 +71,9 @@ def _check_token(address: str, found: str) -> None:
         ResourceError: it does not take the token.
     """
     with _silent():  # Ray logs the refusal from C++
-        asks = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-        has = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+        asks, has = enable_token()
         try:
-            GcsClient(address=found)
+            ask_head(found)
         except AuthenticationError:
             refused = True
         except (RayError, RuntimeError):  # joining will tell

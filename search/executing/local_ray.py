@@ -7,7 +7,6 @@ home directory, and keeps its files in a folder whose path is short enough for i
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import logging
 import os
@@ -19,13 +18,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants, services, worker
-from ray._private.utils import detect_fate_sharing_support
-
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.device import available_cpus, available_gpus
 from shiftsearch.model.limits import available_memory
 from shiftsearch.search.executing.faults import EnvironmentFault, first_line
+from shiftsearch.search.executing.ray_private import (
+    NEEDED,
+    ended_processes,
+    kernel_ties_children,
+    listen_on_loopback,
+    logs_path,
+    process_numbers,
+    sessions_of_their_own,
+)
 from shiftsearch.search.executing.session_folder import session_folder
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +38,6 @@ _OBJECT_STORE_BYTES = 100 * 2**20  # nothing large is sent; Ray would take 30 % 
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20  # Ray takes no less than 75 MiB
 _FEW_FILES = 1024
 _LONGEST_TMPDIR = 64  # of 107 bytes, which a socket's path may have; names of 34 bytes follow
-_NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
 
 
 @contextlib.contextmanager
@@ -62,36 +66,26 @@ def own_sessions() -> Iterator[None]:
     send it, ends Ray's processes first, and this one waits for them. They end with this process
     nevertheless. Where the kernel does not do that, Ray's reaper needs one common group.
     """
-    if not detect_fate_sharing_support():
+    with sessions_of_their_own() if kernel_ties_children() else contextlib.nullcontext():
         yield
-        return
-    popen = services.ConsolePopen
-    services.ConsolePopen = functools.partial(popen, start_new_session=True)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen
 
 
 def lost_process() -> str:
     """Which process of the local Ray that every job needs has ended, in one line; else empty."""
-    node = worker._global_node
-    for name, process in [] if node is None else node.dead_processes():
-        if name in _NEEDED:
+    for name, code in ended_processes():
+        if name in NEEDED:
             return (
-                f"Ray's process {name} on this machine has ended ({_ending(process.returncode)});"
-                f" its log: {node.get_logs_dir_path()}"
+                f"Ray's process {name} on this machine has ended ({_ending(code)}); its log: "
+                f"{logs_path()}"
             )
     return ""
 
 
 def kill_local_ray() -> None:
     """Kill all processes of the local Ray, workers and agents too."""
-    node = worker._global_node
-    for processes in [] if node is None else list(node.all_processes.values()):
-        for process in processes:
-            with contextlib.suppress(OSError):  # it has no group of its own, or no process is left
-                os.killpg(process.process.pid, signal.SIGKILL)
+    for number in process_numbers():
+        with contextlib.suppress(OSError):  # it has no group of its own, or no process is left
+            os.killpg(number, signal.SIGKILL)
 
 
 def _ending(code: int) -> str:
@@ -99,10 +93,7 @@ def _ending(code: int) -> str:
 
 
 def _options(folder: Path) -> dict[str, Any]:
-    # This makes `get_node_ip_address` return the loopback address. Its environment variable is
-    # read too early to be set here. Ray replaces `_node_ip_address="127.0.0.1"` by the machine's
-    # own address, and would then accept connections from other machines.
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    listen_on_loopback()
     # Ray writes its token to ~/.ray, which may be missing or read-only, and which two runs that
     # start at once would both write. The processes that Ray starts inherit this token.
     if not any(f"RAY_AUTH_{name}" in os.environ for name in ("TOKEN", "TOKEN_PATH", "MODE")):

@@ -1,14 +1,125 @@
 """All that is used of Ray's private parts.
 
-`tests/search/executing/test_ray_private.py` fails if one of them moves.
+`tests/search/executing/test_ray_private.py` has a test of each, which fails if it moves. No other
+module imports private modules of Ray, which `tests/test_floors.py` checks.
 """
 
 from __future__ import annotations
 
-from ray._private import worker
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from ray._private import ray_constants, services, worker
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._private.utils import detect_fate_sharing_support
+from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+from ray.tune.experiment import Trial
+
+NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+"""Names of the processes of a local Ray that every job needs."""
+
+
+# ---- a local Ray
 
 
 def session_path() -> str:
     """The folder of Ray's session on this machine; Ray is connected."""
+    return str(worker._global_node.get_session_dir_path())
+
+
+def logs_path() -> str:
+    """The folder of the logs of the Ray that this process has started."""
+    return str(worker._global_node.get_logs_dir_path())
+
+
+def ended_processes() -> list[tuple[str, int]]:
+    """Names and exit codes of the processes of this process's local Ray that have ended."""
     node = worker._global_node
-    return str(node.get_session_dir_path())
+    return [] if node is None else [(n, p.returncode) for n, p in node.dead_processes()]
+
+
+def process_numbers() -> list[int]:
+    """The processes that this process's local Ray has started, alive or not."""
+    node = worker._global_node
+    started = [] if node is None else list(node.all_processes.values())
+    return [found.process.pid for processes in started for found in processes]
+
+
+def listen_on_loopback() -> None:
+    """Let a local Ray take the loopback address for this machine's own.
+
+    Its environment variable is read too early to be set here. Ray replaces
+    `_node_ip_address="127.0.0.1"` by the machine's own address, and would then accept connections
+    from other machines.
+    """
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def kernel_ties_children() -> bool:
+    """Whether the kernel ends Ray's processes with this one."""
+    return bool(detect_fate_sharing_support())
+
+
+@contextlib.contextmanager
+def sessions_of_their_own() -> Iterator[None]:
+    """Inside, each process of Ray is started in a session of its own."""
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
+
+
+def print_no_errors() -> None:
+    """Let Ray not print the errors of its workers, which it does even without `log_to_driver`."""
+    worker.listen_error_messages = lambda *_: None
+
+
+# ---- a cluster that is joined
+
+
+def bootstrap_address(address: str) -> str | None:
+    """The address that `ray.init` would join; None if `auto` finds nothing.
+
+    Raises:
+        ConnectionError, ValueError: there is none.
+    """
+    found: str | None = services.canonicalize_bootstrap_address(address)
+    return found
+
+
+def enable_token() -> tuple[bool, bool]:
+    """Use this process's token, if that is allowed.
+
+    Returns:
+        Whether that is allowed, and whether this process has one.
+    """
+    uses = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    has = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    return bool(uses), bool(has)
+
+
+def ask_head(address: str) -> None:
+    """Connect to a cluster's head with this process's token.
+
+    Raises:
+        ray.exceptions.AuthenticationError: it does not take the token.
+        ray.exceptions.RayError, RuntimeError: anything else.
+    """
+    GcsClient(address=address)
+
+
+# ---- Ray Tune
+
+
+def error_file(trial: Trial) -> str | None:
+    """The file with the pickled exception of a failed trial.
+
+    Not `Trial.get_pickled_error()`, which reads storage that is not synchronised yet.
+    """
+    found: str | None = trial.pickled_error_file
+    return found

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from shiftsearch.data.cache import open_pack
@@ -51,6 +52,7 @@ class WorkerContext:
         objective: name of the objective, which intermediate values are.
         network: `MODULE:FUNCTION@DIGEST` of the run's own network; empty without one.
         sources: folder that holds its source.
+        joined: whether the cluster was joined, not started; then a place has the node's id.
     """
 
     pack: str
@@ -64,6 +66,7 @@ class WorkerContext:
     objective: str = ACCURACY.name
     network: str = ""
     sources: str = ""
+    joined: bool = False
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
@@ -80,7 +83,7 @@ def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
     Reports are JSON text under the one key `REPORT`, because Ray flattens nested values:
-    `{"event": "placed", "node", "device"}`, `{"event": "epoch", "stage", "row"}`,
+    `{"event": "placed", "node", "node_id", "device"}`, `{"event": "epoch", "stage", "row"}`,
     `{"event": "intermediate", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is
     trained to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
     "reason"}` with the kind of a `search.executing.faults.Fault`. After a diverged training the
@@ -101,7 +104,9 @@ def run_job(config: Mapping[str, str]) -> None:
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     protocol = _protocol(context)
     device, data = _workbench(context)
-    _report({"event": "placed", "node": platform.node(), "device": _place(device)})
+    node_id = ray.get_runtime_context().get_node_id() if context.joined else ""
+    where = {"node": platform.node(), "node_id": node_id, "device": _place(device)}
+    _report({"event": "placed", **where})
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
         _report({"event": "epoch", "stage": stage, "row": dict(row)})

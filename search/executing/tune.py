@@ -24,12 +24,16 @@ from ray.tune.search import Searcher
 
 from shiftsearch.search.executing.audience import say_failures
 from shiftsearch.search.executing.bridge import Bridge
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.ray_private import error_file
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
 from shiftsearch.search.executing.watch import RayLost, check_alive
+
+_MOST_STARTING = 64
 
 
 def _nothing() -> None:
@@ -43,6 +47,7 @@ def run_jobs(
     resources: Resources,
     folder: Path,
     on_step: Callable[[], None] = _nothing,
+    concurrency: Concurrency | None = None,
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
@@ -57,17 +62,19 @@ def run_jobs(
         folder: for Ray's files, which are not needed afterwards.
         on_step: called in every step of Ray's loop, about ten times a second. An exception in it
             or in the source ends this call.
+        concurrency: the number of jobs at once; None: as in `resources`, and fixed.
 
     Raises:
         EnvironmentFault: the machine cannot do any job now; running jobs stay open.
     """
     leg = f"leg-{time.time_ns()}"
     with ended_calmly() as signalled:
-        bridge = Bridge(
-            source, listeners, context, resources.concurrency, on_step, signalled.is_set
-        )
+        at_once = concurrency or Concurrency(resources)
+        bridge = Bridge(source, listeners, context, at_once, on_step, signalled.is_set)
+        # Ray starts at most so many jobs at a time; the bridge decides how many there are.
+        starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
-            _tuner(bridge, resources, folder, leg, on_step).fit()
+            _tuner(bridge, resources, starting, folder, leg, on_step).fit()
             _check_environment(bridge)
         except RayLost as lost:
             raise EnvironmentFault(str(lost)) from None
@@ -77,7 +84,12 @@ def run_jobs(
 
 
 def _tuner(
-    bridge: Bridge, resources: Resources, folder: Path, leg: str, on_step: Callable[[], None]
+    bridge: Bridge,
+    resources: Resources,
+    starting: int,
+    folder: Path,
+    leg: str,
+    on_step: Callable[[], None],
 ) -> tune.Tuner:
     """A Ray Tune experiment over the bridge's jobs; it writes to `folder / leg`."""
 
@@ -94,7 +106,7 @@ def _tuner(
             search_alg=_AskingSearcher(bridge),
             scheduler=_TellingScheduler(bridge),
             num_samples=-1,
-            max_concurrent_trials=resources.concurrency,
+            max_concurrent_trials=starting,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -104,7 +116,7 @@ def _tuner(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_Stepper(step)],
+            stop=_Stepper(step),
         ),
     )
 
@@ -181,8 +193,12 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self._bridge.errored(trial.trial_id, fault, worker_died=died or error is None)
 
 
-class _Stepper(tune.Callback):  # type: ignore[misc]
-    """Calls a function in every step of Ray's loop."""
+class _Stepper(tune.Stopper):  # type: ignore[misc]
+    """Calls a function in every step of Ray's loop, and never stops anything.
+
+    Not a `tune.Callback`: with one, Ray imports MLflow and Weights & Biases where they are
+    installed, which takes seconds.
+    """
 
     def __init__(self, on_step: Callable[[], None]) -> None:
         self._on_step = on_step
@@ -190,15 +206,19 @@ class _Stepper(tune.Callback):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         return _nothing, ()
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Do not stop this trial: that is the scheduler's decision."""
+        return False
+
+    def stop_all(self) -> bool:
         """Call the function."""
         self._on_step()
+        return False
 
 
 def _error_of(trial: Trial) -> BaseException | None:
     """The exception of a failed Ray trial; None if there is none or it cannot be read."""
-    # Not get_pickled_error(): it reads storage that is not synchronised yet.
-    path = trial.pickled_error_file
+    path = error_file(trial)
     try:
         error = pickle.loads(Path(path).read_bytes()) if path else None
     except Exception:  # if it cannot be read here, the worker has reported it

@@ -135,9 +135,12 @@ class _Conditions:
         for name in (*self._found.distributions, *self._found.fixed):
             for other, values in conditions.of(name).items():
                 if not any(self._is_possible(other, value) for value in values):
-                    rule = f"can never exist: it needs {other} at {values!r}"
+                    domain = self._found.distributions.get(other)
+                    has = repr(self._constant[other]) if domain is None else describe(domain)
+                    rule = f"can never exist: it needs {other}: {' or '.join(map(repr, values))}"
+                    rule += f", but the space has {has}"
                     if not self._has_values(other):
-                        rule += ", which is drawn from a range; a condition needs choices or steps"
+                        rule += "; a condition needs choices or steps, not a range"
                     self._refuse(name, rule)
 
     def _is_possible(self, name: str, value: Value) -> bool:

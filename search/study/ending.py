@@ -15,7 +15,7 @@ from shiftsearch.search.study.goals import MOST_REFUSALS
 from shiftsearch.search.study.records import State
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
-from shiftsearch.search.study.tallies import Losses
+from shiftsearch.search.study.tallies import Failures
 
 DONE: tuple[State, ...] = ("complete", "pruned")
 
@@ -44,13 +44,21 @@ class Ending:
         self._clock, self._trainings = clock, Trainings()
         if settings.budget.trainings is not None:
             stored.follow(self._trainings)
-        self._losses = Losses()
-        stored.follow(self._losses)
-        self._losses_before = self._losses.count
+        self._failed = Failures()
+        stored.follow(self._failed)
+        self.look_back()
         self._seconds_before = float(stored.attribute("seconds") or 0.0)
         self._begun: float | None = None
         self._judged: tuple[int, float, str] = 0, 0.0, ""
         self.noise: float | None = None
+
+    def look_back(self) -> None:
+        """Take the trials until now as those of earlier calls; called when a call begins."""
+        self._lost_before, self._other_before = self._failed.lost, self._failed.other
+        self._ended_before = self._stored.count("failed"), self._stored.count(*DONE)
+        # Whether an earlier call gave up, for failures whose cause may be gone.
+        gave_up = self._too_many(self._failed.count - self._lost_before)
+        self._tries_again = gave_up and not self._too_many(self._failed.diverged)
 
     @property
     def wanted(self) -> int:
@@ -68,15 +76,30 @@ class Ending:
 
         Trials that failed because their workers were lost count only in the call that lost them.
         So a machine that loses all its workers ends the search, and the next call goes on after
-        the machine is repaired.
+        the machine is repaired. Trials that are tried again do not count. If an earlier call gave
+        up, other failures than divergence count again unless the first trial of this call ends
+        well.
         """
-        return self._too_many(self._stored.count("failed") - self._losses_before)
+        counted = self._failed.count - self._lost_before - self._excused
+        return not self.probing and self._too_many(counted)
+
+    @property
+    def probing(self) -> bool:
+        """Whether one trial has to show first that the cause of earlier failures is gone."""
+        ended = self._stored.count("failed"), self._stored.count(*DONE)
+        return self._tries_again and ended == self._ended_before
+
+    @property
+    def _excused(self) -> int:
+        """Number of earlier failures that do not count, because a trial ended well since then."""
+        recovered = self._stored.count(*DONE) > self._ended_before[1]
+        return self._other_before if self._tries_again and recovered else 0
 
     @property
     def gave_up_for_losses(self) -> bool:
         """Whether the search gave up only because workers were lost."""
-        failed = self._stored.count("failed") - self._losses.count
-        return self.gave_up and not self._too_many(failed)
+        others = self._failed.count - self._failed.lost - self._excused
+        return self.gave_up and not self._too_many(others)
 
     def _too_many(self, failed: int) -> bool:
         done, policy = self._stored.count(*DONE), self._failures
@@ -99,6 +122,19 @@ class Ending:
     def over(self) -> bool:
         """Whether no more trials are asked for."""
         return self.missing == 0 or bool(self.reason)
+
+    def refuse_beyond(self, asked: int) -> None:
+        """Refuse a further trial beyond those that are asked for already.
+
+        Raises:
+            ValueError: it would never be asked for.
+        """
+        if self.over:
+            raise ValueError(f"no more trials are asked for: {self.reason or 'all are done'}")
+        if asked >= self.missing:
+            raise ValueError(
+                f"all {self.wanted} trials are asked for already; extend the search first"
+            )
 
     @property
     def hopeless(self) -> bool:

@@ -14,10 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES, Objective
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing.places import Place, place_from
 from shiftsearch.search.study.journal import read_journal, readable
 
 LOST_BEFORE = re.compile(r"lost its worker 4 times; last: ")
 """The beginning of the reason for a job whose worker was lost too often, in the first version."""
+DIVERGED = re.compile(r"must be finite|that is not finite")
+"""In the reason of a failure that the configuration itself caused, in all versions."""
 
 State = Literal["waiting", "running", "complete", "pruned", "failed", "refused"]
 """A refused trial broke a constraint and was never trained; Optuna's state for it is PRUNED."""
@@ -55,6 +58,8 @@ class TrialRecord:
         costs: `parameters`, `multiply_adds` and perhaps `latency_ms` of its network; empty for a
             trial of an earlier version.
         infeasible: whether it breaks a constraint; such a trial cannot win.
+        retry_of: the failed trial whose configuration it tries again; None if it is no such trial.
+        place: where it ran last, and for how long; None while it is open, or if it is unknown.
 
     Raises:
         ValueError: a complete trial lacks its value or result, another trial has one, or a failed
@@ -76,6 +81,8 @@ class TrialRecord:
     objective: Objective = ACCURACY
     costs: Mapping[str, float] = field(default_factory=dict)
     infeasible: bool = False
+    retry_of: int | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         is_complete = self.state == "complete"
@@ -90,6 +97,14 @@ class TrialRecord:
     def has_ended(self) -> bool:
         """Whether the trial is complete, pruned or failed; a refused one never began."""
         return self.state in ("complete", "pruned", "failed")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed because a loss or its value was not finite.
+
+        Any other failure may have had a cause outside the configuration, which may be gone.
+        """
+        return self.state == "failed" and not self.lost and bool(DIVERGED.search(self.reason))
 
     @property
     def written_state(self) -> str:
@@ -176,6 +191,8 @@ def record_of(trial: FrozenTrial, objective: Objective = ACCURACY) -> TrialRecor
         objective=objective,
         costs=attributes.get("costs", {}),
         infeasible=is_infeasible(trial),
+        retry_of=attributes.get("retry_of"),
+        place=place_from(attributes.get("place")),
     )
 
 

@@ -9,12 +9,10 @@ finite are never written. Contract: one thread of one process, which holds the r
 
 from __future__ import annotations
 
-import json
-import math
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -23,12 +21,14 @@ from optuna.trial import TrialState
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place, Stays
 from shiftsearch.search.proposing.space import Space
-from shiftsearch.search.proposing.tried import Tried
+from shiftsearch.search.study.drawing import Drawing
 from shiftsearch.search.study.ending import Ending
+from shiftsearch.search.study.failures import flaw
 from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.gate import CostMeter, Gate
-from shiftsearch.search.study.records import TrialRecord, stage_values
+from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
 from shiftsearch.search.study.tallies import Baselines, Configurations, Families, Intermediates
@@ -80,21 +80,18 @@ class Study:
         self._families, self._intermediate = Families(), Intermediates()
         for tally in (self._known, self._baselines, self._families, self._intermediate):
             self._stored.follow(tally)
-        self._tried = Tried(space.distributions)
-        for trial in self.trials():
-            if trial.configuration:  # otherwise it is drawn and added when it is handed out
-                self._tried.add(self._stored.trial(trial.number).params)
+        self._drawing = Drawing(self._stored, space, settings, self._policy, self._families)
+        self._stays = Stays(clock)
         self._enqueue_known()
         self._open: set[int] = set()
         self._orphans = deque(t.number for t in self.trials() if t.state == "running")
 
     def _enqueue_known(self) -> None:
         present = [dict(t.configuration) for t in self.trials() if t.role != "sampled"]
-        known = [("reference", dict(self.space.reference))]
-        known += [("point", dict(point)) for point in self.settings.points]
-        for role, configuration in known:
+        points = [("point", point) for point in self.settings.points]
+        for role, given in [("reference", self.space.reference), *points]:
             # Not skip_if_exists, which compares only the searched values.
-            if configuration not in present:
+            if (configuration := dict(given)) not in present:
                 present.append(configuration)
                 self._enqueue(role, configuration)
 
@@ -126,13 +123,15 @@ class Study:
         A trial waits while another one trains its baseline, so that no baseline is trained twice.
         """
         self.ending.begin()
+        if self.ending.probing and self._open:
+            return None
         for _ in range(len(self._orphans)):
             number = self._orphans.popleft()
             job = self._hand_out(number)
             if job is not None:
                 return job
         while self._wants_more():
-            job = self._hand_out(self._ask_new())
+            job = self._hand_out(self._drawing.new())
             if job is not None:
                 return job
         return None
@@ -146,7 +145,7 @@ class Study:
 
     def _hand_out(self, number: int) -> Job | None:
         """The trial as a job, or None if it is refused or has to wait for its baseline."""
-        configuration = self._configuration(number)
+        configuration = self._drawing.configuration(number)
         if self.gate.refuses(number):
             self._close(number, TrialState.PRUNED, None)
             return None
@@ -167,6 +166,10 @@ class Study:
             branch_of=root,
         )
 
+    def placed(self, job: Job, place: Place) -> None:
+        """Keep where a worker began; it is recorded when the trial ends."""
+        self._stays.begin(job.name, place)
+
     def share(self, job: Job) -> None:
         """Record that the trial's baseline is trained to the end."""
         self._stored.set(job.number, "baseline", True)
@@ -177,8 +180,8 @@ class Study:
         Each number of epochs is decided once. A value that is not finite is not recorded, and the
         trial fails.
         """
-        if not math.isfinite(value):
-            self.fail(job, f"{self._value} at {epochs} epochs is {value}, but must be finite")
+        if why := flaw(f"{self._value} at {epochs} epochs", value):
+            self.fail(job, why)
             return True
         decided: bool | None = self._stored.get(job.number, f"stopped_at_{epochs}")
         if decided is None:
@@ -192,15 +195,9 @@ class Study:
 
     def finish(self, job: Job, result: ProtocolResult) -> None:
         """End the trial as COMPLETE, or as FAIL if a number in the result is not finite."""
-        value = self.settings.objective.of(result)
-        if not math.isfinite(value):
-            self.fail(job, f"{self._value} is {value}, but must be finite")
-            return
-        written = result.to_json()
-        try:
-            json.dumps(written, allow_nan=False)
-        except ValueError:
-            self.fail(job, "its result holds a value that is not finite")
+        value, written = self.settings.objective.of(result), result.to_json()
+        if why := flaw(self._value, value, written):
+            self.fail(job, why)
             return
         # Before telling: Optuna refuses attributes on an ended trial.
         self._stored.set(job.number, "result", written)
@@ -214,6 +211,7 @@ class Study:
 
     def give_back(self, job: Job, reason: str) -> None:
         """Hand the trial out again later, at most `MAX_LOSSES` times; then it fails."""
+        self._stays.end(job.name)
         losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
             self._stored.set(job.number, "lost", True)
@@ -237,20 +235,29 @@ class Study:
             raise ValueError(f"trial {known} has this configuration ({self.trial(known).state})")
         if broken := self.gate.broken(configuration):
             raise ValueError(f"the configuration {'; '.join(broken)}")
-        if self.ending.over:
-            raise ValueError(f"no more trials are asked for: {self.stop_reason or 'all are done'}")
-        asked = len(self._open) + len(self._orphans) + self._stored.count("waiting")
-        if asked >= self.missing:
-            raise ValueError(
-                f"all {self.ending.wanted} trials are asked for already; extend the search first"
-            )
+        self.ending.refuse_beyond(self._asked)
         return self._enqueue("point", configuration)
 
-    def _enqueue(self, role: str, configuration: Mapping[str, Value]) -> int:
-        attributes = {"role": role, "configuration": dict(configuration)}
-        return self._stored.enqueue(self.space.nearest_inside(configuration), attributes)
+    def retry(self, numbers: Sequence[int]) -> list[int]:
+        """Try failed trials again, as new trials, which are the next; returns their numbers.
 
-    # ---- views
+        If fewer are missing, more are wanted. Call it before any trial is asked for.
+        """
+        trials = [self.trial(number) for number in numbers]
+        new = [self._enqueue(t.role, t.configuration, retry_of=t.number) for t in trials]
+        if (surplus := self._asked - self.missing) > 0:
+            self.ending.extend(self.ending.wanted + surplus)
+        self.ending.look_back()
+        return new
+
+    @property
+    def _asked(self) -> int:
+        """Number of trials that are open, or will be before any new one."""
+        return len(self._open) + len(self._orphans) + self._stored.count("waiting")
+
+    def _enqueue(self, role: str, values: Mapping[str, Value], **more: int) -> int:
+        attributes = {"role": role, "configuration": dict(values), **more}
+        return self._stored.enqueue(self.space.nearest_inside(values), attributes)
 
     def trials(self) -> list[TrialRecord]:
         """All trials by number."""
@@ -260,40 +267,9 @@ class Study:
         """One trial."""
         return self._stored.records[number]
 
-    # ---- Optuna
-
-    def _ask_new(self) -> int:
-        root = self._policy.branch_of(self._families)
-        number = self._stored.ask()
-        self._configure(number, root)
-        return number
-
-    def _configure(self, number: int, root: int | None) -> None:
-        """Draw the trial's missing values; store the configuration if it has none."""
-        given = {} if root is None else stage_values(self._stored.trial(root).params, "baseline")
-        sampler = self.settings.stage_sampler(number, self.space, given, self._tried)
-        trial = self._stored.open_trial(number, sampler)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            drawn = self.space.suggest(trial)
-        self._stored.refresh(number)
-        self._tried.add(self._stored.trial(number).params)
-        if not self.trial(number).configuration:
-            if root is not None:  # the reference's baseline may lie outside the space
-                baseline = stage_values(self.trial(root).configuration, "baseline")
-                drawn = self.space.branch(drawn, baseline)
-            self._stored.set(number, "configuration", drawn)
-
-    def _configuration(self, number: int) -> dict[str, Value]:
-        """The trial's configuration; values missing after a crash in `ask` are drawn now."""
-        is_drawn = self.space.is_drawn(self._stored.trial(number).params)
-        if not self.trial(number).configuration or not is_drawn:
-            # With the trials before this one, as `ask` would have drawn it.
-            root = self._policy.branch_of(Families(self._stored.records[:number]))
-            self._configure(number, root)
-        return dict(self.trial(number).configuration)
-
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self.ending.note_seconds()
+        if (stay := self._stays.end(Job("search", number, 0, {}).name)) is not None:
+            self._stored.set(number, "place", asdict(stay))
         self._stored.tell(number, state, value)
         self._open.discard(number)

@@ -199,23 +199,47 @@ class Intermediates:
         return len(values) - bisect_right(values, value)
 
 
-class Losses:
-    """Trials that failed because their workers were lost.
+class Failures:
+    """Failed trials that are not tried again, by what they failed of.
 
     Attributes:
-        count: number of these trials.
+        lost: their workers were lost.
+        diverged: a number was not finite, see `TrialRecord.diverged`.
+        other: any other cause.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.lost = self.diverged = self.other = 0
+        self._failed: dict[int, TrialRecord] = {}
+        self.retried: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        """Number of these trials."""
+        return self.lost + self.diverged + self.other
 
     def add(self, record: TrialRecord) -> None:
         """See `Tally`."""
-        self.count += record.state == "failed" and record.lost
+        if record.state == "failed":
+            self._failed[record.number] = record
+            self._count(record.number, 1)
+        if record.retry_of is not None:
+            self._count(record.retry_of, -1)
+            self.retried.add(record.retry_of)
 
     def remove(self, record: TrialRecord) -> None:
-        """See `Tally`."""
-        self.count -= record.state == "failed" and record.lost
+        """See `Tally`; that a trial is tried again is never undone."""
+        if record.state == "failed":
+            self._count(record.number, -1)
+            del self._failed[record.number]
+
+    def _count(self, number: int, sign: int) -> None:
+        record = self._failed.get(number)
+        if record is None or number in self.retried:
+            return
+        self.lost += sign * record.lost
+        self.diverged += sign * record.diverged
+        self.other += sign * (not record.lost and not record.diverged)
 
 
 def _take(ordered: list[int] | list[float], value: float) -> None:

@@ -38,15 +38,18 @@ def test_a_finished_run_is_left_as_it_is(bench: Bench) -> None:
     assert files(run) == before
 
 
-@pytest.mark.parametrize("lost", ["result.json", "best", "report.html", "trials.csv"])
-def test_what_is_lost_is_made_anew(bench: Bench, lost: str) -> None:
-    run = bench.copy(f"lost-{lost}")
-    path, taken = run / lost, looks(run)
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+@pytest.mark.parametrize(
+    ("lost", "looked"), [(("result.json", "trials.csv"), 2), (("best",), 2), (("report.html",), 1)]
+)
+def test_what_is_lost_is_made_anew(bench: Bench, lost: tuple[str, ...], looked: int) -> None:
+    run = bench.copy(f"lost-{lost[0]}")
+    paths, taken = [run / name for name in lost], looks(run)
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert main(bench.command(run)) == 0
-    assert path.exists()
+    assert all(path.exists() for path in paths)
     assert story(run) == story(bench.undisturbed())
-    assert looks(run) == taken * (2 if lost in ("result.json", "best") else 1)
+    assert looks(run) == taken * looked
 
 
 def test_more_replicates_are_added_to_those_there_are(bench: Bench, full_campaign: bool) -> None:

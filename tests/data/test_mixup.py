@@ -20,6 +20,13 @@ def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("alpha", [1e-4, 1e-3])
+def test_hardly_any_image_is_blended_with_a_tiny_alpha(alpha: float) -> None:
+    share = mixed(IMAGES, LABELS, None, N, alpha, draws())[1][LABELS, LABELS]
+    middle = ((share > 0.1) & (share < 0.9)).float().mean().item()
+    assert middle < 0.01  # of the beta distribution about 2.2 * alpha
+
+
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0])
 def test_images_are_blended_by_the_shares_of_their_targets(alpha: float) -> None:
     images, targets, weights = mixed(IMAGES, LABELS, None, N, alpha, draws())

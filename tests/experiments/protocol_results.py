@@ -107,6 +107,13 @@ def numbers(title: str, after: float, held_out: int) -> dict[str, Any]:
     return judged(title, 3, selection, other).to_json()
 
 
+def learnt(train_accuracy: float | None) -> dict[str, Any]:
+    """A configuration's part of `fit`."""
+    updates = {"epochs": [9, 9, 9], "updates": [675, 675, 675]}
+    stage = {**updates, "train_accuracy": train_accuracy, "validation_accuracy": 0.56}
+    return {"baseline": stage, "fine_tune": stage}
+
+
 def confusion(classes: int, right: int) -> list[list[int]]:
     """90 images of each class, `right` of them on the diagonal, the rest predicted as the next."""
     matrix = [[0] * classes for _ in range(classes)]
@@ -142,6 +149,16 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
             "classes": list("012345"),
             "image_size": [28, 28],
             "counts": {"TRAIN": [800] * 6, "TEST": [180] * 6, "TEST2": [180] * 6},
+            "appearance": {
+                "splits": {
+                    name: {"n": 500, "brightness": 0.2, "contrast": 0.25}
+                    for name in ("TRAIN", "TEST", "TEST2")
+                },
+                "shifts": [
+                    {"first": first, "second": "TEST2", "distance": 0.5, "rest": 0.4}
+                    for first in ("TRAIN", "TEST")
+                ],
+            },
         },
         "division": {"holdout": 0.5, "seed": 0, "selection_n": 541, "held_out_n": held_out},
         "objective": "accuracy",
@@ -213,6 +230,7 @@ def finished_run(held_out: int = 542) -> tuple[dict[str, Any], list[TrialRecord]
                 for name in ("selection", "held-out")[: 2 if held_out else 1]
             },
         },
+        "fit": {title: learnt(0.97) for title in ("reference", "winner")},
         "numbers": [
             numbers("reference", 0.8185, held_out),
             numbers("winner", 0.9617, held_out),

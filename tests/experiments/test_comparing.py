@@ -11,7 +11,12 @@ import pytest
 
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.exits import WRONG_INPUT
-from shiftsearch.experiments.outcome.comparison import compared, differing, notes
+from shiftsearch.experiments.outcome.comparison import (
+    compared,
+    differing,
+    differing_winners,
+    notes,
+)
 from tests.experiments.protocol_results import finished_run
 from tests.experiments.stored_runs import stored_run
 
@@ -96,8 +101,11 @@ def test_the_table_and_the_page_show_the_same(
     text = re.sub(r"<[^>]+>", " ", text).replace("\N{NO-BREAK SPACE}", " ")
     for words in (
         "8 complete of 8 trials",
-        "95.67 % [93.61, 97.09], n = 542, held out",
-        "+14.32 points [+11.19, +17.44]",
+        "95.67 %",
+        "[93.61, 97.09]",
+        "n = 542, held out",
+        "+14.32 points",
+        "[+11.19, +17.44]",
         "not finished",
         "space.fine_tune.frozen_layers",
         "0 to 3",
@@ -108,6 +116,35 @@ def test_the_table_and_the_page_show_the_same(
     assert "<script" not in html
     assert "one, winner: 95.67 % [93.61, 97.09] (held out)" in html
     assert not re.findall(r"(?:src|href)=\"(?!#)", html)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_terminal_table_cuts_neither_names_nor_values(
+    folders: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    space = {
+        "fine_tune": {"augmentation": {"translation": {"low": 0, "high": 3}}},
+        "preprocessing": {"intensity": {"choices": ["none", "standardise"]}},
+    }
+    other = stored_run(tmp_path / "a-name-of-more-than-twenty-characters", trials=1, space=space)
+    _, out, _ = said(capsys, *folders[:2], other.folder)
+    table = out.partition("The runs have")[0]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in table
+    assert max(map(len, table.splitlines())) <= columns
+    names = [line[:30].strip() for line in table.splitlines()]
+    assert names[names.index("space.fine_tune.augmentation.") + 1] == "translation"
+    assert "[93.61, 97.09]" in table
+
+
+def test_winners_are_compared_among_the_runs_that_have_one(folders: list[Path]) -> None:
+    runs, _ = compared(folders)
+    assert differing_winners(runs) == {"baseline.dropout": [0.5, 0.25, None]}
+    assert differing_winners(runs[1:]) == {}
 
 
 def test_notes_say_whether_the_images_are_the_same(folders: list[Path]) -> None:

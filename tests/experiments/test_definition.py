@@ -394,6 +394,18 @@ def test_set_of_a_range_s_end_keeps_the_rest(file: Path) -> None:
     assert experiment.search_space().describe()["baseline.dropout"] == "0.1 to 0.3 (step 0.1)"
 
 
+@pytest.mark.parametrize("name", ["fine_tune.learning_rate", "learning_rate"])
+def test_set_changes_a_key_that_the_file_writes_with_dots(name: str, tmp_path: Path) -> None:
+    file, domain = tmp_path / "mine.yaml", "{low: 1e-4, high: 1e-3, log: true}"
+    group = "space:\n" if "." in name else "space:\n  fine_tune:\n  "
+    file.write_text(f"{group}  {name}: {domain}\n")
+    key = "space.fine_tune.learning_rate"
+    wider = load(str(file), [f"{key}.high=0.01"]).search_space()
+    assert wider.describe()["fine_tune.learning_rate"] == "0.0001 to 0.01 (log)"
+    fixed = load(str(file), [f"{key}=0.002"]).search_space()
+    assert (dict(fixed.distributions), fixed.fixed["fine_tune.learning_rate"]) == ({}, 0.002)
+
+
 def test_set_of_one_stage_leaves_the_other_where_both_come_from_one_anchor() -> None:
     experiment = load("full", ["space.baseline.augmentation.rotation=0"])
     space = experiment.search_space()

@@ -18,10 +18,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("own network")]  
 SETTINGS = {
     "trials": 2,
     "synthetic.size": 16,
+    "synthetic.drift": "light",
     "protocol.baseline.max_epochs": 1,
     "protocol.fine_tune.max_epochs": 1,
     "retrain.top_k": 2,
     "retrain.replicates": 1,
+    "resources.concurrency": 1,
     "export.formats": "[]",
 }
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 EXPERIMENT = """
 name: tradeoff
-synthetic: {size: 16}
+synthetic: {size: 16, drift: light}
 trials: 5
 start_up: 5
 seed: 0
@@ -33,6 +33,7 @@ space:
   fine_tune: {learning_rate: {low: 1e-4, high: 1e-2, log: true}}
 objectives: [test2_accuracy, parameters]
 constraints: {max_parameters: MOST}
+resources: {concurrency: 1}
 retrain: {top_k: 2, replicates: 1}
 export: {formats: [pt2]}
 licence: CC0-1.0

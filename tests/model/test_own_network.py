@@ -191,6 +191,7 @@ BROKEN = {
         "draws random numbers when it computes images",
     ),
     "other tensors": (changing, "two calls returned networks with other tensors"),
+    "lazy": (lambda *_: nn.Sequential(flat()[0], nn.LazyLinear(3)), "'1.weight' has no shape yet"),
     "other draws": (drawing, "drew other weights"),
 }
 

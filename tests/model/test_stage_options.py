@@ -25,6 +25,7 @@ from shiftsearch.model.hyperparameters import (
 from shiftsearch.model.prefix import FrozenPrefix
 from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.protocol import build
+from shiftsearch.model.recipe import Recipe
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.statistics import re_estimate
 from shiftsearch.model.store import open_store
@@ -181,7 +182,7 @@ def test_adapted_statistics_are_those_of_the_baseline_s_weights_on_the_images(
     given = {name: tensor.clone() for name, tensor in start.items()}
     result = run(course_with(batch_norm="adapted", ema_decay=decay), "adapted")
     adapted = build(start, 3, (16, 16), device)
-    re_estimate(adapted, [True] * 4, fine_tuned_on(small_data).images, device)
+    re_estimate(adapted, None, fine_tuned_on(small_data).images, device)
     found = frozen_statistics(adapted.state_dict())
     for name, tensor in frozen_statistics(result.weights).items():
         assert torch.equal(tensor, found[name])
@@ -248,7 +249,7 @@ def test_weights_at_the_end_of_epochs_are_averaged_validated_and_kept(
             }
         network = build(expected, 3, (16, 16), device)
         if epoch >= first:
-            re_estimate(network, [False, True, True, True], images, device)
+            re_estimate(network, [False, True, True, True, True], images, device)
         found = evaluate(network, data.images, data.labels)
         assert found.loss == pytest.approx(result.history[-1]["validation_loss"], rel=1e-5)
         kept = result.weights if result.best_epoch == epoch else {}
@@ -260,6 +261,24 @@ def test_weights_at_the_end_of_epochs_are_averaged_validated_and_kept(
                 )
         best.append(result.best_epoch)
     assert best[0] == 1  # so that the comparison with the kept weights was made
+
+
+@pytest.mark.parametrize("values", [{"train_share": 0.5}, {"balance": "sampling"}], ids=str)
+def test_statistics_of_the_average_are_those_of_the_images_that_were_drawn(
+    run: Run, small_data: ProtocolData, device: Device, values: dict[str, Any]
+) -> None:
+    """Not of the whole set: batches may hold few images of TRAIN, or of a large class."""
+    course = course_with(swa_from=0.0, frozen_layers=0, **values)
+    result = run(course, "drawn", until=1)
+    train = fine_tuned_on(small_data)
+    if "train_share" in values:
+        train = dataclasses.replace(train, from_train=10)
+    drawn = Recipe(course).order(train, 1)
+    assert drawn.unique().numel() < 30 or len(drawn) != 30
+    network = build(result.weights, 3, (16, 16), device)
+    re_estimate(network, None, train.images[drawn], device)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(result.weights[name], tensor, rtol=1e-4, atol=1e-6)
 
 
 def in_training(folder: Path, course: Course, group: str = "network.") -> dict[str, Tensor]:
@@ -301,7 +320,7 @@ def test_statistics_adapt_to_test_alone_if_batches_are_filled_up_from_train(
     place = open_store(tmp_path / "shared")
     result = run_stage(course, train, small_data.selection, place, device, start=start)
     adapted = build(start, 3, (16, 16), device)
-    re_estimate(adapted, [True] * 4, train.images[16:], device)
+    re_estimate(adapted, None, train.images[16:], device)
     found, expected = (frozen_statistics(s) for s in (result.weights, adapted.state_dict()))
     assert found.keys() == expected.keys()
     assert found

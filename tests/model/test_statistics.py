@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shiftsearch.model import statistics
 from shiftsearch.model.device import Device
@@ -15,8 +15,6 @@ from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.statistics import re_estimate
 
 pytestmark = pytest.mark.unit
-
-ALL = [True] * 4
 
 
 @pytest.fixture
@@ -69,7 +67,7 @@ def test_statistics_are_the_means_of_those_of_mixed_batches(
         if fused:
             network.fuse()
         weights = {name: p.clone() for name, p in network.named_parameters()}
-        re_estimate(network, ALL, images, device)
+        re_estimate(network, None, images, device)
         for block, (mean, variance) in zip(network.layers, expected, strict=False):
             torch.testing.assert_close(block.normalisation.running_mean, mean.float())
             torch.testing.assert_close(block.normalisation.running_var, variance.float())
@@ -83,7 +81,7 @@ def test_layers_that_are_not_chosen_keep_theirs_and_use_them(
     network: Network, small_data: ProtocolData, device: Device
 ) -> None:
     before = statistics_of(network)
-    re_estimate(network, [False, True, False, True], small_data.test.images, device)
+    re_estimate(network, [False, True, False, True, True], small_data.test.images, device)
     after = statistics_of(network)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[1] for name in moved} == {"1"}
@@ -93,9 +91,26 @@ def test_layers_that_are_not_chosen_keep_theirs_and_use_them(
     torch.testing.assert_close(after["layers.1.normalisation.running_mean"], z.mean((0, 2, 3)))
 
 
+def test_the_statistics_of_a_head_are_among_them(
+    network: Network, small_data: ProtocolData, device: Device
+) -> None:
+    """A person's own network may have batch normalisation in its head."""
+    normalisation = nn.BatchNorm1d(4)
+    network.head = nn.Sequential(nn.Linear(512, 4), normalisation, nn.Linear(4, 3))
+    images = small_data.test.images
+    re_estimate(network, [True, True, True, True, False], images, device)
+    assert normalisation.num_batches_tracked == 0
+    re_estimate(network, None, images, device)
+    with torch.no_grad():  # the layers before normalise by batch, too
+        features = network.train().begin(images.float() / 255, 4)
+        expected = network.head[0](features).mean(0)
+    torch.testing.assert_close(normalisation.running_mean, expected, rtol=1e-4, atol=1e-5)
+    assert normalisation.num_batches_tracked == 1
+
+
 def test_nothing_changes_without_a_chosen_layer(
     network: Network, small_data: ProtocolData, device: Device
 ) -> None:
     before = statistics_of(network)
-    re_estimate(network, [False, False, False, True], small_data.test.images, device)
+    re_estimate(network, [False, False, False, True, True], small_data.test.images, device)
     assert all(torch.equal(t, before[name]) for name, t in network.named_buffers())

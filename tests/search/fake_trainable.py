@@ -23,7 +23,9 @@ import ray
 from ray import tune
 
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
@@ -60,7 +62,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     record = folder / f"{name}-attempt-{attempt}"
     record.write_text(json.dumps(seen))
     result = result_of(fields["configuration"]).to_json()
-    send({"event": "placed", "node": "here", "device": "none"})
+    send({"event": "placed", "node": "here", "node_id": seen["node"], "device": "none"})
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds / EPOCHS)
         # Epochs look better than the result, and the last one worst.
@@ -154,8 +156,8 @@ class Recorder:
     def started(self, job: Job) -> None:
         self.heard.append(("started", job.number, dict(job.configuration)))
 
-    def placed(self, job: Job, node: str, device: str) -> None:
-        self.heard.append(("placed", job.number, (node, device)))
+    def placed(self, job: Job, place: Place) -> None:
+        self.heard.append(("placed", job.number, (place.host, place.device)))
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         self.heard.append(("epoch", job.number, (stage, row["epoch"])))
@@ -175,12 +177,13 @@ def run_fake_jobs(
     resources: Resources | None = None,
     concurrency: int = 2,
     on_step: Callable[[], None] = lambda: None,
+    at_once: Concurrency | None = None,
 ) -> None:
     """`run_jobs` on the connected Ray with half a CPU per job."""
     (folder / "plan.json").write_text(json.dumps(plan))
     context = WorkerContext("/pack", "digest", str(folder), "{}", 0, 0.5, 0.0, "float32")
     resources = resources or Resources(0.5, 0.0, concurrency, "tests")
-    run_jobs(source, listeners, context, resources, folder, on_step)
+    run_jobs(source, listeners, context, resources, folder, on_step, at_once)
 
 
 def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:

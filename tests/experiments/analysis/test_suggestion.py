@@ -79,6 +79,16 @@ def test_only_what_differs_is_suggested(other: dict[str, float], names: set[str]
     assert set(suggested({"TRAIN": ALIKE, "TEST": ALIKE, "TEST2": changed}, 28)) == names
 
 
+def test_a_polarity_that_all_images_share_is_not_suggested() -> None:
+    def found(*inverted: float) -> bool:
+        measures = (Measures(**{**vars(ALIKE), "inverted": x}) for x in inverted)
+        return "polarity" in suggested(dict(zip(SPLITS, measures, strict=True)), 28)
+
+    assert not found(1.0, 1.0, 0.95)
+    assert found(1.0, 1.0, 0.85)
+    assert found(0.5, 0.5, 0.5)
+
+
 def test_the_line_has_the_values_and_the_choices_that_a_space_takes() -> None:
     line = suggestion(drifting(figure=60, outside=200), Protocol(), Space.parse({}))
     assert "dark on bright 0, 0, 100 %" in line

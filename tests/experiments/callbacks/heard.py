@@ -9,6 +9,7 @@ from typing import Any
 
 from shiftsearch.experiments.callbacks.callback import Callback
 from shiftsearch.experiments.callbacks.hearing import Hearing
+from shiftsearch.search.executing.places import Place
 from tests.experiments.protocol_results import EPOCH, job, protocol_result
 
 EXPERIMENT = {"name": "mine", "data": "synthetic", "trials": 2, "sampler": "tpe", "seed": 0}
@@ -27,7 +28,7 @@ def search(callback: Callback, folder: Path, warn: Callable[[str], None]) -> Non
         hearing.begun(folder, EXPERIMENT)
         for number in (0, 1):
             hearing.started(job(number))
-            hearing.placed(job(number), "node", "cpu")
+            hearing.placed(job(number), Place("node", "", "cpu"))
         for epoch in (1, 2):
             hearing.epoch(job(0), "baseline", {**EPOCH, "epoch": epoch})
         hearing.ended(job(0), "complete", "", protocol_result(0.2, 0.8))

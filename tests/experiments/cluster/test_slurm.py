@@ -21,7 +21,8 @@ STANDS_IN = {
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": '[ "$1" = show ] && printf "node-%s\\n" 1 2 || echo "scontrol $*" >> "$LOG"',
     "hostname": "echo 10.0.0.7 172.17.0.1",
-    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60 2> /dev/null',  # waits for the nodes
+    # Waits for the nodes.
+    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60 2> /dev/null',
     "ray": """
         echo "ray $*" >> "$LOG"
         [ "$CODE" != no-ray ] || exit 9

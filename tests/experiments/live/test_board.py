@@ -11,6 +11,7 @@ from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.view import best_line
 from shiftsearch.model.objective import BALANCED_ACCURACY
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import (
     EPOCH,
@@ -62,8 +63,8 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
     assert made.snapshot()["seconds_left"] is None
     for started in (replace(job(5), branch_of=2), job(6), job(2, replicate=1)):
         made.started(started)
-    made.placed(job(5), "host-a", "cuda 0")
-    made.placed(job(6), "host-a", "cpu")
+    made.placed(job(5), Place("host-a", "0a", "cuda 0"))
+    made.placed(job(6), Place("host-a", "0a", "cpu"))
     made.epoch(job(5), "fine_tune", EPOCH)
     made.epoch(job(6), "rung_3", EPOCH)
     clock.now += 7
@@ -78,31 +79,36 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
         "replicate": 0,
         "role": "sampled",
         "branch_of": 2,
+        "state": "running",
         "stage": "fine_tune",
         "epoch": 1,
         "max_epochs": 12,
         "validation_accuracy": 0.625,
         "node": "host-a",
+        "node_id": "0a",
         "device": "cuda 0",
         "seconds": 7.0,
     }
     assert (second["stage"], second["max_epochs"]) == ("rung_3", 12)
+    assert (second["state"], third["state"]) == ("running", "waiting")
     assert (third["name"], third["stage"], third["max_epochs"]) == (
         "retrain-0002-replicate-1",
         "",
         None,
     )
     assert snapshot["workers"] == [
-        {"node": "host-a", "device": "cpu", "jobs": 1},
-        {"node": "host-a", "device": "cuda 0", "jobs": 1},
+        {"node": "host-a", "node_id": "0a", "device": "cpu", "jobs": 1},
+        {"node": "host-a", "node_id": "0a", "device": "cuda 0", "jobs": 1},
     ]
+    assert snapshot["places"] == []
     assert snapshot["counts"] == {
         "wanted": 4,
         "done": 0,
         "pruned": 0,
         "failed": 0,
         "lost": 0,
-        "running": 3,
+        "running": 2,
+        "waiting": 1,
     }
 
 
@@ -121,6 +127,7 @@ def test_what_ended_is_counted_and_the_last_five_of_each_kind_are_kept(clock: Cl
         "failed": 1,
         "lost": 1,
         "running": 0,
+        "waiting": 0,
     }
     assert [e["trial"] for e in snapshot["ended"]] == [2, 3, 4, 5, 8]
     assert [e["state"] for e in snapshot["ended"]] == ["complete"] * 4 + ["pruned"]
@@ -212,7 +219,7 @@ def test_the_first_outcome_stays_and_the_version_counts_what_it_was_told(clock: 
 
 def test_events_out_of_turn_do_no_harm(clock: Clock) -> None:
     made = told()
-    made.placed(job(7), "host", "cpu")
+    made.placed(job(7), Place("host", "", "cpu"))
     made.epoch(job(7), "baseline", EPOCH)
     made.ended(job(7), "failed", "unheard of", None)
     assert made.snapshot()["counts"]["failed"] == 1

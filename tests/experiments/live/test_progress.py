@@ -12,6 +12,7 @@ from rich.console import Console
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.progress import Progress
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.study.records import TrialRecord
 from tests.experiments.live.conftest import Clock
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, protocol_result
@@ -143,7 +144,7 @@ def test_an_event_out_of_turn_is_shown_and_harms_nothing(
     pipe = io.StringIO()
     told = progress_of(Console(file=pipe), concurrency=1)
     told.epoch(job(7), "baseline", EPOCH)
-    told.placed(job(7), "node", "cpu")
+    told.placed(job(7), Place("node", "", "cpu"))
     told.ended(job(7), "complete", "", protocol_result(0.1735, 0.5))
     assert pipe.getvalue().splitlines() == [
         "trial-0007 complete in 0 s: TEST2, selection part, 17.35 % -> 50.00 %, the best so far; "

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.view import View
+from shiftsearch.search.executing.places import Place
 from tests.experiments.protocol_results import EPOCH, complete, failed, job, pruned
 
 pytestmark = pytest.mark.unit
@@ -39,7 +40,7 @@ def busy(jobs: int) -> dict[str, Any]:
     board.enter("search", 40, 3)
     for number in range(10, 10 + jobs):
         board.started(replace(job(number), branch_of=2 if number % 2 else None))
-        board.placed(job(number), f"node-{number % 4}", "cuda 0")
+        board.placed(job(number), Place(f"node-{number % 4}", "", "cuda 0"))
     board.epoch(job(10), "baseline", EPOCH)
     board.epoch(job(11), "rung_3", EPOCH)
     for number, state in ((90, "lost"), (91, "failed"), (92, "failed")):

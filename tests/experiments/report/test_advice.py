@@ -61,7 +61,7 @@ def test_wider_domains_when_the_best_and_the_winner_lie_at_an_end() -> None:
     assert said == (
         "Widen fine_tune.learning_rate to 0.03 in a new run, with "
         "--set space.fine_tune.learning_rate.high=0.03: the winner's 0.0095 and 3 of the best 3 "
-        "trials lie at the end of its domain, 0.01."
+        "trials lie at the end of its range, 0.01."
     )
     inside = result_with(winner={"number": 3, "configuration": rest[0].configuration})
     assert list(wider_domains(inside, [*best, *rest], SPACE)) == []

@@ -128,6 +128,6 @@ def test_weakest_class_is_named_when_chance_does_not_explain_it() -> None:
     rows[2][2], rows[2][5] = 60, 27
     matrices = {"winner": {"after": rows}, "split": "TEST2", "part": "selection"}
     (said,) = weakest_class(result_with(confusion=matrices))
-    assert "images of 2, or collect more" in said
+    assert "images of class 2, or collect more" in said
     assert "60 of 90 of them, 66.67 % [52.78, " in said
-    assert "27 were predicted as 5" in said
+    assert "27 were predicted as class 5" in said

@@ -97,4 +97,13 @@ def test_the_protocol_says_what_is_trained_on_and_how_it_is_weighted() -> None:
         **{"baseline.sample_weights": "file", "fine_tune.sample_weights": "density_ratio"}
     )
     assert both.count("weighted") == 2
+    assert "2 layers frozen" in lines()
+    assert "no layer frozen" in lines(**{"fine_tune.frozen_layers": 0})
+    gradual = {"fine_tune.unfreezing": "gradual", "fine_tune.thaw_every": 3}
+    assert "1 layer frozen from the head" in lines(
+        **{"fine_tune.frozen_layers": 1, "fine_tune.freeze_from": "head"}
+    )
+    assert "thawed every 3 epochs" in lines(**gradual)
+    probe = lines(**{"fine_tune.unfreezing": "linear probe"})
+    assert "the head alone for 1 epoch, then with 2" in probe
     assert "the 5880 images of TRAIN+TEST" in lines(**{"fine_tune.train_on": "TRAIN+TEST"})

@@ -57,7 +57,10 @@ def test_complete_trials_that_freeze_from_the_input_count() -> None:
     surgical = replace(
         surgical, configuration={**surgical.configuration, "fine_tune.freeze_from": "head"}
     )
-    assert by_frozen([*made, surgical, failed(9, "x")]) == {0: [0.7], 2: [0.9, 0.8]}
+    thawing = complete(9, 0.99, **{FROZEN: 4, "fine_tune.unfreezing": "gradual"})
+    probing = complete(10, 0.6, **{FROZEN: 0, "fine_tune.unfreezing": "linear probe"})
+    found = by_frozen([*made, surgical, thawing, probing, failed(11, "x")])
+    assert found == {0: [0.7, 0.6], 2: [0.9, 0.8]}
 
 
 def test_the_range_is_said_beside_what_the_search_found() -> None:

@@ -140,6 +140,27 @@ def test_the_box_at_the_top_has_verdict_advice_configuration_and_use(html: str) 
     assert "0.030 before and 0.010 after the temperature 1.25" in rest
 
 
+@draws
+def test_a_failed_search_says_so_first_and_gives_no_other_advice(
+    tmp_path: Path, html: str
+) -> None:
+    assert "What went wrong" not in html
+    result, trials = finished_run()
+    for row in result["table"]:
+        row |= {"accuracy": 0.17, "interval": [0.14, 0.2]}
+    written = html_of((result, trials), tmp_path)
+    box, _, rest = Page(written).text.partition("Contents")
+    order = [
+        "is no better than chance on TEST2",
+        "--set space.",
+        "The winner, trial 17, is better",
+    ]
+    places = [Page(written).text.replace("'", "").index(text) for text in order]
+    assert places == sorted(places)
+    assert f"shiftsearch search {tmp_path}/experiment.yaml --run {tmp_path}-2 --set" in box
+    assert "Use the winner" not in box + rest
+
+
 def test_long_parts_fold_without_a_script(html: str) -> None:
     folded = re.findall(
         r"<details>\s*<summary><h3>(.*?)</h3></summary>(.*?)</details>", html, re.S
@@ -286,7 +307,7 @@ def test_an_answer_that_fails_is_a_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shiftsearch.experiments.report.page._SECTIONS", ())
-    monkeypatch.setattr("shiftsearch.experiments.report.page._TOP", page._TOP[:1])
+    monkeypatch.setattr("shiftsearch.experiments.report.page._TOP", page._TOP[1:2])
     result, trials = finished_run()
     del result["comparison"]
     (line,) = write_report(result, trials, SPACE, None, tmp_path / "report.html")
@@ -344,6 +365,11 @@ def test_the_page_tells_of_branches_rungs_and_an_early_end(html: str, tmp_path: 
     assert "continued since this result: 9 trials are complete now." in text
     assert "There are no importances: fewer than 16 trials" in text
     assert "No more trials were asked for: the budget is spent." in text
+    assert "Node Device Trials" not in text
+    spot = {"host": "<one>", "device": "cuda 0", "retrainings": 2, "seconds": 125.0}
+    result["places"] = [{**spot, "node_id": n * 8, "trials": [0, 3]} for n in "ab"]
+    text = Page(html_of((result, trials), tmp_path)).text
+    assert "Retrainings Busy <one>/aaaaaa cuda 0 2 2 2 min 05 s <one>/bbbbbb cuda 0" in text
     assert "Trial Reason 20 stopped at the rung of 3 epochs" in text
 
 
@@ -359,7 +385,7 @@ def test_without_a_held_out_part_the_page_says_so(tmp_path: Path) -> None:
     assert "541 images are the selection part; none is held out." in found.text
     assert "nothing of the held-out part is shown" not in found.text
     assert "TEST2 held-out" not in found.text
-    assert "Looks at the held-out part, one for each replicate and stage none" in found.text
+    assert "Looks at the held-out part none" in found.text
 
 
 @draws

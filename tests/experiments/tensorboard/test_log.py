@@ -18,6 +18,7 @@ from shiftsearch.experiments.tensorboard.events import EventFile, has_end, scala
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Entry, Store, open_store
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.goals import COSTS
 from shiftsearch.search.study.records import TrialRecord
@@ -337,3 +338,21 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_search(
         log.ended(job(3), "complete", "", COMPLETE.result)
     for method in ("mend", "started", "ended"):
         assert f"TensorBoardLog.{method} failed; the search goes on" in caplog.text
+
+
+def test_a_job_s_folder_says_where_it_ran(tmp_path: Path) -> None:
+    where, tag = Place("one", "ab12", "cuda 0"), "place/node_and_device"
+    trial = replace(COMPLETE, place=replace(where, seconds=125.0))
+    with log_of(tmp_path / "log", trial) as log:
+        for started in (job(3), job(3, replicate=1)):
+            log.started(started)
+            log.placed(started, where)
+            folder = log.places.of_job(started)
+            log.ended(started, "complete", "", protocol_result(0.5, 0.75))
+            texts = [
+                make_ndarray(event.tensor_proto).item().decode()
+                for event in read(folder).Tensors(tag)
+            ]
+            assert texts[0] == "one, node ab12, cuda 0"
+            busy = [", busy for 2 min" in text for text in texts[1:]]
+            assert busy == [True] * (started.phase == "search")

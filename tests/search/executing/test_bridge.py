@@ -12,8 +12,11 @@ from ray.tune.search import Searcher
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing import bridge as module
 from shiftsearch.search.executing.bridge import PAUSES, Bridge
+from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.places import Place
+from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext, decode
 from tests.made_results import made_result
 from tests.search.fake_trainable import Recorder
@@ -45,6 +48,9 @@ class Endless:
     def report(self, job: Job, epochs: int, value: float) -> bool:
         self._end(job, "pruned")
         return True
+
+    def placed(self, job: Job, place: Place) -> None:
+        assert job.number in self.open
 
     def share(self, job: Job) -> None:
         pass
@@ -83,12 +89,13 @@ class Driven:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, concurrency: int, *more: Any) -> None:
         self.clock, self.source, self.heard = Clock(), Endless(), Recorder()
         self.steps, self.interrupted, self._ids = 0, False, 0
+        self.concurrency = Concurrency(Resources(1.0, 0.0, concurrency, "tests"))
         monkeypatch.setattr(module, "time", self.clock)
         self.bridge = Bridge(
             self.source,
             [*more, self.heard],
             CONTEXT,
-            concurrency,
+            self.concurrency,
             self._step,
             lambda: self.interrupted,
         )
@@ -189,6 +196,18 @@ def test_losses_of_one_event_make_one_pause_and_others_go_on(
     assert driven.clock.now == begin
     driven.clock.now += PAUSES[0]
     assert driven.ask()[1] == 0
+
+
+def test_the_number_of_jobs_at_once_may_rise_and_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    driven = Driven(monkeypatch, 1)
+    first, _ = driven.ask()
+    assert driven.ask()[1] is None
+    driven.concurrency.number = 2
+    assert driven.ask()[1] == 1
+    driven.concurrency.number = 1
+    driven.bridge.hear(first, {"event": "failed", "kind": "verdict", "reason": "diverged"})
+    driven.bridge.completed(first)
+    assert driven.ask()[1] is None  # the second still runs
 
 
 def test_a_signal_ends_a_pause(alone: Driven) -> None:

@@ -32,7 +32,8 @@ FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
 SMALL = [
     *("--set", "trials=2", "--set", "retrain.top_k=1", "--set", "retrain.replicates=1"),
     *("--set", "protocol.baseline.max_epochs=1", "--set", "protocol.fine_tune.max_epochs=1"),
-    *("--set", "export.formats=[]"),
+    *("--set", "resources.concurrency=1", "--set", "export.formats=[]"),
+    *("--set", "synthetic.drift=light"),
 ]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "FAKE_SECONDS": "60"}
 
@@ -180,7 +181,7 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", failing_run_job)
     run = tmp_path / "run"
     resources = "resources={cpus_per_trial: 0.5, concurrency: 2}"
-    code = main(["search", "demo", "--run", str(run), "--set", resources])
+    code = main(["search", "demo", "--run", str(run), "--set", resources, *SMALL[-2:]])
     output = capfd.readouterr()
     assert code == 3
     trials = stored_trials(run / "study.journal")
@@ -316,3 +317,33 @@ def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> N
     assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]  # all at once, on both
     assert max(t["begin"] for t in tries) < min(t["end"] for t in tries)
     assert report["alive"] == 2  # leaving a joined cluster does not end it
+
+
+def test_trials_at_once_follow_a_cluster_that_grows_and_shrinks(tmp_path: Path) -> None:
+    """A node joins a cluster of one CPU, and is killed later."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.executing.growing", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["numbers"] == [1, 2, 1]
+    assert [state for state, _ in report["trials"]] == ["complete"] * 4
+    assert report["lost"] == 1
+    tries = report["attempts"]
+    assert len(tries) == 5  # one trial again, after its node was killed
+    first, second = tries[:2]
+    assert first["node"] != second["node"]
+    assert second["begin"] < first["end"]
+    gone = second["node"]
+    assert [t["node"] for t in tries[2:]].count(gone) == 1
+    places = [place for _, place in report["trials"]]
+    assert all(place["seconds"] > 0 for place in places)
+    assert {place["node_id"] for place in places} == {first["node"], gone}
+    by_node = {place["node_id"]: place["jobs"] for place in report["places"]}
+    assert by_node == {first["node"]: 3, gone: 1}
+    assert report["waiting"] >= 1

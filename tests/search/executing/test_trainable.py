@@ -9,6 +9,7 @@ import math
 import platform
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -50,7 +51,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
         *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype", "objective"),
-        *("network", "sources"),
+        *("network", "sources", "joined"),
     }
 
 
@@ -125,10 +126,16 @@ def test_only_a_new_replicate_gets_a_model_besides_its_folds(
         str(tmp_path / "store"),
         protocol.model_dump_json(),
         *(0, 1.0, 0.0, "float32"),
+        joined=replicate == 3,
     )
+    node = SimpleNamespace(get_node_id=lambda: "ab12")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: node)
     sent: list[Any] = []
     monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
     run_job(encode(context, replace(JOB, phase=phase, replicate=replicate, report_at={})))
+    (placed,) = (report for report in sent if report["event"] == "placed")
+    assert (placed["node"], placed["device"]) == (platform.node(), "cpu")
+    assert placed["node_id"] == ("ab12" if context.joined else "")
     stages = [report["stage"] for report in sent if report["event"] == "epoch"]
     model = ["fine_tune"] if replicate else []
     assert stages == ["baseline", "fold_1", "fold_2", *model]

@@ -25,6 +25,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.local_ray import lost_process
+from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.watch import Watch
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
@@ -338,6 +339,9 @@ class TwoWaves:
         self.open.add(number := self.waiting.pop(0))
         return Job("search", number, 0, open_space())
 
+    def placed(self, job: Job, place: Place) -> None:
+        assert job.number in self.open
+
     def share(self, job: Job) -> None:
         assert job.number in self.open
 
@@ -424,10 +428,3 @@ def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
         assert name in str(caught.value)
         assert "SIGKILL" in str(caught.value)
         assert str(caught.value).endswith("logs")
-
-
-def test_ray_does_not_print_what_the_search_says_itself() -> None:
-    """Ray writes five coloured lines into the live view for each lost worker."""
-    thread = worker.global_worker.listener_thread
-    assert thread.name == "ray_listen_error_messages"
-    assert not thread.is_alive()

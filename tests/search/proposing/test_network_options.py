@@ -59,9 +59,18 @@ def test_the_reference_stays_what_it_is_in_a_space_without_it() -> None:
 @pytest.mark.parametrize(
     ("network", "problem"),
     [
-        ({"depth": 4}, "depth: can never exist: it needs network.name at ('blocks',)"),
+        (
+            {"depth": 4},
+            "depth: can never exist: it needs network.name: 'blocks', but "
+            "the space has 'three blocks'",
+        ),
         ({"name": "blocks", "depth": {"low": 2, "high": 5}}, "depth: 5: input should be less"),
         ({"name": "blocks", "first_kernel": {"low": 3, "high": 7}}, "first_kernel: 4: input"),
+        (
+            {"name": {"choices": ["own", "three blocks"]}, "depth": 4},
+            "depth: can never exist: it "
+            "needs network.name: 'blocks', but the space has one of 'own', 'three blocks'",
+        ),
         ({"name": "blocks", "residual": 1}, "residual: 1 is not true or false"),
         ({"name": "blocks", "heads": 1}, "heads: is not a hyperparameter"),
     ],

@@ -440,7 +440,7 @@ def test_2_21a_open_trials_are_waited_for_before_giving_up(path: Path) -> None:
     assert not study.finished
     study.finish(jobs[5], result_of(jobs[5].configuration))
     assert study.finished
-    assert open_study(path, trials=20).finished
+    assert open_study(path, trials=20).ending.probing
     lenient = open_study(path, trials=20, failures=FailurePolicy(max_share=0.9))
     assert not lenient.finished  # the user may think otherwise, and goes on
     assert next_job(lenient).number == 6
@@ -466,7 +466,7 @@ def test_trials_that_lost_their_workers_end_one_call_and_not_the_run(path: Path)
         study.fail(next_job(study), "broken")
     assert study.gave_up
     assert not study.ending.gave_up_for_losses
-    assert open_study(path, trials=20).gave_up
+    assert open_study(path, trials=20).ending.probing
 
 
 # ---- identity

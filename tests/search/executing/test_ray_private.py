@@ -1,0 +1,87 @@
+"""Each private part of Ray that is used: a test that fails when it moves or changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray._private import ray_constants, services, worker
+from ray.tune.experiment import Trial
+
+from shiftsearch.search.executing import ray_private
+
+pytestmark = pytest.mark.integration
+
+
+def command_of(pid: int) -> str:
+    """The name of a process's program."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode().rpartition("/")[2]
+
+
+def test_the_session_and_its_logs(local_ray: Path) -> None:
+    session, logs = Path(ray_private.session_path()), Path(ray_private.logs_path())
+    assert logs.is_relative_to(session)
+    assert {f"{name}.out" for name in ray_private.NEEDED} <= {p.name for p in logs.iterdir()}
+
+
+def test_the_processes_of_a_local_ray(local_ray: Path) -> None:
+    assert set(ray_private.NEEDED) <= {command_of(n) for n in ray_private.process_numbers()}
+    assert ray_private.NEEDED[0] not in [name for name, _ in ray_private.ended_processes()]
+
+
+def test_a_process_that_has_ended_is_named(
+    local_ray: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its exit code is made up; Ray keeps each process as it was started."""
+    monitor = worker._global_node.all_processes["log_monitor"][0].process
+    monkeypatch.setattr(monitor, "returncode", -9)
+    monkeypatch.setattr(monitor, "poll", lambda: -9)
+    assert ("log_monitor", -9) in ray_private.ended_processes()
+
+
+def test_processes_are_started_in_sessions_of_their_own(local_ray: Path) -> None:
+    assert ray_private.kernel_ties_children()  # on Linux
+    numbers = ray_private.process_numbers()
+    assert numbers
+    assert [os.getsid(number) for number in numbers] == numbers
+    before = services.ConsolePopen
+    with ray_private.sessions_of_their_own():
+        assert services.ConsolePopen is not before
+    assert services.ConsolePopen is before
+
+
+def test_a_local_ray_takes_the_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)  # raises if it is gone
+    ray_private.listen_on_loopback()
+    monkeypatch.setattr(worker, "_global_node", None)
+    assert services.get_node_ip_address() == "127.0.0.1"
+
+
+def test_errors_of_workers_are_not_printed(local_ray: Path) -> None:
+    """Ray writes five coloured lines into the live view for each lost worker."""
+    thread = worker.global_worker.listener_thread
+    assert thread.name == "ray_listen_error_messages"
+    assert not thread.is_alive()
+
+
+def test_the_address_that_ray_would_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ray_private.bootstrap_address("10.1.2.3:6379") == "10.1.2.3:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "10.1.2.3:6380")
+    assert ray_private.bootstrap_address("auto") == "10.1.2.3:6380"
+
+
+def test_the_token_and_the_head(local_ray: Path) -> None:
+    assert ray_private.enable_token() == (True, True)  # a local Ray makes one
+    ray_private.ask_head(ray.get_runtime_context().gcs_address)
+
+
+def test_the_file_with_a_trial_s_error(tmp_path: Path) -> None:
+    """`test_tune` reads the error of a real trial."""
+    metadata = SimpleNamespace(pickled_error_filename="error.pkl")
+    failed = SimpleNamespace(local_path=str(tmp_path), run_metadata=metadata)
+    found = Trial.pickled_error_file.fget(failed)
+    assert found == str(tmp_path / "error.pkl")
+    assert ray_private.error_file(SimpleNamespace(pickled_error_file=found)) == found
