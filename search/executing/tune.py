@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -67,31 +67,50 @@ def run_jobs(
     Raises:
         EnvironmentFault: the machine cannot do any job now; running jobs stay open.
     """
-    leg = f"leg-{time.time_ns()}"
     with ended_calmly() as signalled:
         at_once = concurrency or Concurrency(resources)
         bridge = Bridge(source, listeners, context, at_once, on_step, signalled.is_set)
         # Ray starts at most so many jobs at a time; the bridge decides how many there are.
         starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
-            _tuner(bridge, resources, starting, folder, leg, on_step).fit()
+            while not _fit(
+                bridge, lambda leg: _tuner(bridge, resources, starting, leg, on_step), folder
+            ):
+                pass
             _check_environment(bridge)
         except RayLost as lost:
             raise EnvironmentFault(str(lost)) from None
         finally:
-            shutil.rmtree(folder / leg, ignore_errors=True)
             say_failures()
+
+
+def _fit(bridge: Bridge, tuner: Callable[[Path], tune.Tuner], folder: Path) -> bool:
+    """Run a Ray Tune experiment in a new folder; False if it broke off, with no job lost.
+
+    When Ray kills a worker because memory runs out, `Tuner.fit` stops the other workers and raises
+    (Ray 2.60, `RayActorManager._actor_task_failed` does not know `OutOfMemoryError`).
+    """
+    leg = folder / f"leg-{time.time_ns()}"
+    try:
+        tuner(leg).fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        bridge.lose_all("Ray killed a worker because memory ran out")
+        return False
+    finally:
+        shutil.rmtree(leg, ignore_errors=True)
+    return True
 
 
 def _tuner(
     bridge: Bridge,
     resources: Resources,
     starting: int,
-    folder: Path,
-    leg: str,
+    leg: Path,
     on_step: Callable[[], None],
 ) -> tune.Tuner:
-    """A Ray Tune experiment over the bridge's jobs; it writes to `folder / leg`."""
+    """A Ray Tune experiment over the bridge's jobs; it writes to `leg`."""
 
     def step() -> None:
         _check_environment(bridge)
@@ -112,8 +131,8 @@ def _tuner(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=leg,
-            storage_path=str(folder),
+            name=leg.name,
+            storage_path=str(leg.parent),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
             stop=_Stepper(step),

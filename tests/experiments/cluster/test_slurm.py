@@ -22,7 +22,10 @@ STANDS_IN = {
     "scontrol": '[ "$1" = show ] && printf "node-%s\\n" 1 2 || echo "scontrol $*" >> "$LOG"',
     "hostname": "echo 10.0.0.7 172.17.0.1",
     # Waits for the nodes.
-    "python3": 'cat > /dev/null; [ "$CODE" != no-ray ] || exec sleep 60 2> /dev/null',
+    "python3": """
+        cat > /dev/null
+        [ "$CODE" != no-ray ] || exec sleep 60 2> /dev/null
+        until [ "$(grep --count '^ray start' "$LOG")" = 2 ]; do sleep 0.02; done""",
     "ray": """
         echo "ray $*" >> "$LOG"
         [ "$CODE" != no-ray ] || exit 9

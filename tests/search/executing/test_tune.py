@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from ray._private import worker
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError
 
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.hyperparameters import Protocol
@@ -428,3 +430,27 @@ def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
         assert name in str(caught.value)
         assert "SIGKILL" in str(caught.value)
         assert str(caught.value).endswith("logs")
+
+
+def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
+    local_ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's manager of actors does not know this error; what was open is done again."""
+    resolved, kills = RayActorManager._actor_task_resolved, [OutOfMemoryError("memory ran low")]
+
+    def killed_once(self: RayActorManager, tracked_actor_task: Any, result: Any) -> None:
+        if kills:
+            self._actor_task_failed(tracked_actor_task, kills.pop())
+        resolved(self, tracked_actor_task, result)
+
+    monkeypatch.setattr(RayActorManager, "_actor_task_resolved", killed_once)
+    study, heard = open_study(tmp_path / "study.journal", trials=2), Recorder()
+    run_fake_jobs(study, [heard], tmp_path, {}, concurrency=2)
+    assert [t.state for t in study.trials()] == ["complete"] * 2
+    ends = [how for number in range(2) for kind, how in heard.of(number) if kind == "ended"]
+    lost = [detail for state, detail, _ in ends if state == "lost"]
+    assert lost
+    assert all("memory" in detail for detail in lost)
+    assert not kills
+    assert not list(tmp_path.glob("leg-*"))
+    del local_ray

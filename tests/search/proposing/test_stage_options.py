@@ -46,8 +46,11 @@ NEEDS |= {"probe_epochs": ("unfreezing", "linear probe")}
 @pytest.mark.parametrize(
     ("decay", "problem"),
     [
-        (0.9, r"it needs fine_tune\.ema_decay at \(0\.0,\)$"),
-        ({"low": 0.0, "high": 0.99}, "ema_decay .*drawn from a range"),
+        (0.9, r"it needs fine_tune\.ema_decay: 0\.0, .* has 0\.9$"),
+        (
+            {"low": 0.0, "high": 0.99},
+            r"it needs fine_tune\.ema_decay: 0\.0, .* 0 to 0\.99; .* range$",
+        ),
         ({"choices": [0.9, 0.99]}, "it needs fine_tune.ema_decay"),
     ],
 )
