@@ -30,6 +30,7 @@ ASPECT_DONE: Mapping[Aspect, str] = {
     "crop": "cut at both ends of the longer side",
     "stretch": "distorted",
 }
+"""What is said of images of another aspect ratio."""
 
 
 def fitted(pixels: Pixels, size: Size, aspect: Aspect = DEFAULT_ASPECT) -> Pixels:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shiftsearch.data.dataset import Dataset
-from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.run_folder import user_path
 from shiftsearch.model.architecture import Own
 from shiftsearch.model.bundle import Bundle
 from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import OwnSource, find
+
+if TYPE_CHECKING:
+    from shiftsearch.experiments.definition import Experiment  # imports Optuna and SciPy
 
 _LOG = logging.getLogger(__name__)
 

@@ -53,6 +53,13 @@ def test_importing_it_imports_neither_ray_nor_torch() -> None:
     assert outside(code) == "[]\n"
 
 
+@pytest.mark.slow(reason="imports torch in a process of its own")
+def test_predicting_imports_neither_ray_nor_optuna() -> None:
+    heavy = "('ray', 'optuna', 'pandas', 'matplotlib')"
+    code = "import sys, shiftsearch.experiments.predictions; "
+    assert outside(f"{code}print([m for m in {heavy} if sys.modules.get(m)])") == "[]\n"
+
+
 def test_all_public_names_are_documented() -> None:
     for name in shiftsearch.__all__:
         thing = getattr(shiftsearch, name)
