@@ -410,28 +410,6 @@ def test_no_dashboard_runs_unless_its_extra_is_installed(local_ray: Path) -> Non
     del local_ray
 
 
-@pytest.mark.parametrize(
-    ("name", "ends"), [("raylet", True), ("gcs_server", True), ("log_monitor", False)]
-)
-def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: bool
-) -> None:
-    """The trials stay open, and another start does them."""
-    node, dead = worker._global_node, SimpleNamespace(returncode=-signal.SIGKILL)
-    assert name in node.all_processes
-    monkeypatch.setattr(node, "dead_processes", lambda: [(name, dead)])
-    # The tests' Ray has one watch, which does not forget.
-    monkeypatch.setattr("shiftsearch.search.executing.watch._current", [Watch(lost_process)])
-    study = open_study(tmp_path / "study.journal", trials=1)
-    with pytest.raises(EnvironmentFault) if ends else contextlib.nullcontext() as caught:
-        run_fake_jobs(study, [], tmp_path, {}, concurrency=1)
-    assert study.finished is not ends
-    if caught is not None:
-        assert name in str(caught.value)
-        assert "SIGKILL" in str(caught.value)
-        assert str(caught.value).endswith("logs")
-
-
 def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
     local_ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,3 +432,25 @@ def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
     assert not kills
     assert not list(tmp_path.glob("leg-*"))
     del local_ray
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("raylet", True), ("gcs_server", True), ("log_monitor", False)]
+)
+def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: bool
+) -> None:
+    """The trials stay open, and another start does them. Last here: the tests' Ray now seems dead."""
+    node, dead = worker._global_node, SimpleNamespace(returncode=-signal.SIGKILL)
+    assert name in node.all_processes
+    monkeypatch.setattr(node, "dead_processes", lambda: [(name, dead)])
+    # The tests' Ray has one watch, which does not forget.
+    monkeypatch.setattr("shiftsearch.search.executing.watch._current", [Watch(lost_process)])
+    study = open_study(tmp_path / "study.journal", trials=1)
+    with pytest.raises(EnvironmentFault) if ends else contextlib.nullcontext() as caught:
+        run_fake_jobs(study, [], tmp_path, {}, concurrency=1)
+    assert study.finished is not ends
+    if caught is not None:
+        assert name in str(caught.value)
+        assert "SIGKILL" in str(caught.value)
+        assert str(caught.value).endswith("logs")
