@@ -440,7 +440,7 @@ def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
 def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: bool
 ) -> None:
-    """The trials stay open, and another start does them. It comes last: the Ray seems dead then."""
+    """The trials stay open, and another start does them. Last here, as Ray then seems dead."""
     node, dead = worker._global_node, SimpleNamespace(returncode=-signal.SIGKILL)
     assert name in node.all_processes
     monkeypatch.setattr(node, "dead_processes", lambda: [(name, dead)])
