@@ -186,7 +186,7 @@ class Tears(MemoryStore):
 
     def _write(self, course: str, name: str, content: bytes) -> None:
         super()._write(course, name, content[: len(content) // 2])
-        time.sleep(0.002)
+        time.sleep(0.02)  # longer than a reader waits for a processor
         super()._write(course, name, content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,15 @@ def test_a_run_for_each_training_and_one_for_the_result_with_report_and_bundle(
         *(b"test2_accuracy_after", b"loss is nan", b"winner/after/TEST2/held-out"),
         *(b"mine-report", b"mine-model", b"weights.safetensors"),
     }
+    until = time.monotonic() + 15  # another process writes them
+    while missing := _missing(texts, files):
+        assert time.monotonic() < until, missing
+        time.sleep(0.1)
+
+
+def _missing(texts: set[bytes], files: list[Path]) -> set[bytes]:
     written = b"".join(_records(file.read_bytes()) for file in files)
-    assert {text for text in texts if text not in written} == set()
+    return {text for text in texts if text not in written}
 
 
 def _records(content: bytes) -> bytes:
