@@ -62,7 +62,6 @@ class _Material:
     space: Space
     analysis: Analysis | None
     curves: Curves
-    folder: Path
 
     @property
     def winner(self) -> int:
@@ -159,7 +158,7 @@ class _Section:
 
 
 _TOP = (
-    _Section("failures", "", lambda m: failure_view(m.folder, m.signs)),
+    _Section("failures", "", lambda m: failure_view(m.result, m.signs)),
     _Section("answer", "", lambda m: answer_view(m.result)),
     _Section(
         "recommendations",
@@ -230,7 +229,7 @@ def write_report(
     Returns:
         One line for each section that could not be made.
     """
-    material = _Material(result, trials, space, analysis, curves or {}, path.parent)
+    material = _Material(result, trials, space, analysis, curves or {})
     environment = template_environment()
     failures: list[str] = []
 

@@ -26,7 +26,7 @@ def options(settings: Sequence[str]) -> str:
     return " ".join(f"--set {quote(setting)}" for setting in settings)
 
 
-def command(folder: Path, settings: Sequence[str]) -> str:
+def command(folder: Path, settings: Sequence[str], number: int = 2) -> str:
     """The command that searches again with these settings, quoted for a shell.
 
     More trials continue the run. Anything else needs a new run, in a folder beside it.
@@ -35,6 +35,7 @@ def command(folder: Path, settings: Sequence[str]) -> str:
         folder: the run's folder.
         settings: `KEY=VALUE` texts; of a key that is given twice, the larger number, else the
             first.
+        number: of the new run.
     """
     chosen: dict[str, str] = {}
     for key, _, value in (setting.partition("=") for setting in settings):
@@ -43,9 +44,7 @@ def command(folder: Path, settings: Sequence[str]) -> str:
         chosen[key] = value if is_larger else other
     if chosen.keys() == {"trials"}:
         return f"shiftsearch search --run {quote(str(folder))} --trials {chosen['trials']}"
-    number = 2
-    while (new := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
+    new = folder.with_name(f"{folder.name}-{number}")
     file = quote(str(folder / "experiment.yaml"))
     changes = options([f"{key}={value}" for key, value in chosen.items()])
     return f"shiftsearch search {file} --run {quote(str(new))} {changes}"

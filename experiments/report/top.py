@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,18 @@ def answer_view(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"verdict": said, "answer": [line for line in answer(result) if line != said]}
 
 
-def failure_view(folder: Path, found: Sequence[Sign]) -> dict[str, Any]:
-    """The signs of failure, and the command that searches again with all their changes."""
+def failure_view(result: Mapping[str, Any], found: Sequence[Sign]) -> dict[str, Any]:
+    """The signs of failure, and the command that searches again with all their changes.
+
+    It names the run's folder as the result does: a run that was moved keeps its report.
+    """
+    folder = Path(result["exported"]["bundle"]).parent
+    return {"signs": found, "again": _again(folder, found, 2)}
+
+
+def _again(folder: Path, found: Sequence[Sign], number: int) -> str:
     settings = [setting for sign in found for setting in sign.settings]
-    return {"signs": found, "again": command(folder, settings) if settings else ""}
+    return command(folder, settings, number) if settings else ""
 
 
 def failure_lines(folder: Path, found: Sequence[Sign]) -> list[str]:
@@ -36,7 +45,8 @@ def failure_lines(folder: Path, found: Sequence[Sign]) -> list[str]:
     lines = ["What went wrong, the most important first:"]
     for number, sign in enumerate(found, 1):
         lines += [f"{number}. {sign.sentence}", f"   {sign.change}", f"   {sign.line}"]
-    return [*lines, "All of these changes:", f"   {failure_view(folder, found)['again']}"]
+    free = next(n for n in count(2) if not folder.with_name(f"{folder.name}-{n}").exists())
+    return [*lines, "All of these changes:", f"   {_again(folder, found, free)}"]
 
 
 def verdict(result: Mapping[str, Any]) -> str:

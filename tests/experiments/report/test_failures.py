@@ -224,10 +224,9 @@ def test_the_command_continues_for_trials_and_else_begins_a_new_run(tmp_path: Pa
     run = tmp_path / "my run"
     said = command(run, ["trials=40"])
     assert shlex.split(said) == ["shiftsearch", "search", "--run", str(run), "--trials", "40"]
-    (tmp_path / "my run-2").mkdir()
     domain = "space.fine_tune.dropout={low: 0, high: 0.5}"
     epochs = "protocol.baseline.max_epochs"
-    words = shlex.split(command(run, [f"{epochs}=15", domain, f"{epochs}=21", f"{epochs}=9"]))
+    words = shlex.split(command(run, [f"{epochs}=15", domain, f"{epochs}=21", f"{epochs}=9"], 3))
     assert words[2:5] == [str(run / "experiment.yaml"), "--run", str(tmp_path / "my run-3")]
     assert words[5:] == ["--set", f"{epochs}=21", "--set", domain]
     assert options(["a=1", "b={c: d}"]) == "--set a=1 --set 'b={c: d}'"
@@ -268,7 +267,9 @@ def test_failed_searches_get_no_advice_that_is_read_from_chance_or_that_a_sign_g
 def test_the_terminal_has_every_line_and_one_command_with_all_of_them(tmp_path: Path) -> None:
     assert failure_lines(tmp_path, []) == []
     found = signs(seen(0.9) | {"table": table(0.18)}, small(5))
-    lines = [line.strip() for line in failure_lines(tmp_path, found)]
+    (tmp_path / "run-2").mkdir()
+    lines = [line.strip() for line in failure_lines(tmp_path / "run", found)]
     assert [sign.line for sign in found if sign.line not in lines] == []
     again = shlex.split(lines[-1])
+    assert again[4] == str(tmp_path / "run-3")
     assert {s for sign in found for s in sign.settings} == set(again[6::2])
