@@ -79,11 +79,17 @@ def pytest_make_collect_report(
 
 
 def share_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups for `--dist loadgroup`: the tests on the shared Ray, which come first; each module.
+    """Groups for `--dist loadgroup`: the tests on the shared Ray; each module.
 
-    So only one process starts that Ray, and the longest group does not begin last.
+    So only one process starts that Ray. The longest groups begin first: those on the shared Ray,
+    then the others of its folder.
     """
-    items.sort(key=lambda item: "local_ray" not in getattr(item, "fixturenames", ()))
+    items.sort(
+        key=lambda item: (
+            "local_ray" not in getattr(item, "fixturenames", ()),
+            "executing" not in item.path.parts,
+        )
+    )
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
