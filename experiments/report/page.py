@@ -158,7 +158,7 @@ class _Section:
 
 
 _TOP = (
-    _Section("failures", "", lambda m: failure_view(m.result, m.signs)),
+    _Section("failures", "", lambda m: failure_view(m.signs)),
     _Section("answer", "", lambda m: answer_view(m.result)),
     _Section(
         "recommendations",

@@ -26,16 +26,16 @@ def options(settings: Sequence[str]) -> str:
     return " ".join(f"--set {quote(setting)}" for setting in settings)
 
 
-def command(folder: Path, settings: Sequence[str], number: int = 2) -> str:
+def command(folder: Path, new: Path, settings: Sequence[str]) -> str:
     """The command that searches again with these settings, quoted for a shell.
 
-    More trials continue the run. Anything else needs a new run, in a folder beside it.
+    More trials continue the run. Anything else needs a new run.
 
     Args:
         folder: the run's folder.
+        new: folder of a new run.
         settings: `KEY=VALUE` texts; of a key that is given twice, the larger number, else the
             first.
-        number: of the new run.
     """
     chosen: dict[str, str] = {}
     for key, _, value in (setting.partition("=") for setting in settings):
@@ -44,7 +44,6 @@ def command(folder: Path, settings: Sequence[str], number: int = 2) -> str:
         chosen[key] = value if is_larger else other
     if chosen.keys() == {"trials"}:
         return f"shiftsearch search --run {quote(str(folder))} --trials {chosen['trials']}"
-    new = folder.with_name(f"{folder.name}-{number}")
     file = quote(str(folder / "experiment.yaml"))
     changes = options([f"{key}={value}" for key, value in chosen.items()])
     return f"shiftsearch search {file} --run {quote(str(new))} {changes}"

@@ -24,18 +24,17 @@ def answer_view(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"verdict": said, "answer": [line for line in answer(result) if line != said]}
 
 
-def failure_view(result: Mapping[str, Any], found: Sequence[Sign]) -> dict[str, Any]:
+def failure_view(found: Sequence[Sign]) -> dict[str, Any]:
     """The signs of failure, and the command that searches again with all their changes.
 
-    It names the run's folder as the result does: a run that was moved keeps its report.
+    It is one for the run's folder, so that a run that was moved keeps its report.
     """
-    folder = Path(result["exported"]["bundle"]).parent
-    return {"signs": found, "again": _again(folder, found, 2)}
+    return {"signs": found, "again": _again(Path(), Path("../again"), found)}
 
 
-def _again(folder: Path, found: Sequence[Sign], number: int) -> str:
+def _again(folder: Path, new: Path, found: Sequence[Sign]) -> str:
     settings = [setting for sign in found for setting in sign.settings]
-    return command(folder, settings, number) if settings else ""
+    return command(folder, new, settings) if settings else ""
 
 
 def failure_lines(folder: Path, found: Sequence[Sign]) -> list[str]:
@@ -45,8 +44,9 @@ def failure_lines(folder: Path, found: Sequence[Sign]) -> list[str]:
     lines = ["What went wrong, the most important first:"]
     for number, sign in enumerate(found, 1):
         lines += [f"{number}. {sign.sentence}", f"   {sign.change}", f"   {sign.line}"]
-    free = next(n for n in count(2) if not folder.with_name(f"{folder.name}-{n}").exists())
-    return [*lines, "All of these changes:", f"   {_again(folder, found, free)}"]
+    beside = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    new = next(other for other in beside if not other.exists())
+    return [*lines, "All of these changes:", f"   {_again(folder, new, found)}"]
 
 
 def verdict(result: Mapping[str, Any]) -> str:

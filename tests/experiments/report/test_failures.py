@@ -221,13 +221,13 @@ def test_a_point_that_a_new_space_might_not_hold_is_dropped() -> None:
 
 
 def test_the_command_continues_for_trials_and_else_begins_a_new_run(tmp_path: Path) -> None:
-    run = tmp_path / "my run"
-    said = command(run, ["trials=40"])
+    run, new = tmp_path / "my run", tmp_path / "new"
+    said = command(run, new, ["trials=40"])
     assert shlex.split(said) == ["shiftsearch", "search", "--run", str(run), "--trials", "40"]
     domain = "space.fine_tune.dropout={low: 0, high: 0.5}"
     epochs = "protocol.baseline.max_epochs"
-    words = shlex.split(command(run, [f"{epochs}=15", domain, f"{epochs}=21", f"{epochs}=9"], 3))
-    assert words[2:5] == [str(run / "experiment.yaml"), "--run", str(tmp_path / "my run-3")]
+    words = shlex.split(command(run, new, [f"{epochs}=15", domain, f"{epochs}=21", f"{epochs}=9"]))
+    assert words[2:5] == [str(run / "experiment.yaml"), "--run", str(new)]
     assert words[5:] == ["--set", f"{epochs}=21", "--set", domain]
     assert options(["a=1", "b={c: d}"]) == "--set a=1 --set 'b={c: d}'"
 
