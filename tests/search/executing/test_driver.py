@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -292,18 +293,23 @@ def own_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> None:
-    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial."""
+def reported(name: str, folder: Path) -> Any:
+    """What a module of this folder, run on a cluster of its own, prints at its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.search.executing.two_nodes", tmp_path],
+        [sys.executable, "-m", f"tests.search.executing.{name}", folder],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
-        cwd=tmp_path,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> None:
+    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial."""
+    report = reported("two_nodes", tmp_path)
     assert report["finished"]
     assert report["resources"]["concurrency"] == 3
     assert report["refusal"].startswith(
@@ -321,16 +327,7 @@ def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> N
 
 def test_trials_at_once_follow_a_cluster_that_grows_and_shrinks(tmp_path: Path) -> None:
     """A node joins a cluster of one CPU, and is killed later."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.search.executing.growing", tmp_path],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    report = reported("growing", tmp_path)
     assert report["numbers"] == [1, 2, 1]
     assert [state for state, _ in report["trials"]] == ["complete"] * 4
     assert report["lost"] == 1
