@@ -111,6 +111,10 @@ class Store(ABC):
         """Course and name of every published entry, in order."""
 
     @abstractmethod
+    def names(self, course: str) -> list[str]:
+        """Names of a course's published entries, in order; empty if there are none."""
+
+    @abstractmethod
     def published(self, course: str, name: str) -> float:
         """When an existing entry was published, in seconds since 1970."""
 
@@ -146,6 +150,10 @@ class FileStore(Store):
         """See `Store`."""
         for path in sorted(self._root.glob("*/*/[!.]*")):
             yield path.parent.name, path.name
+
+    def names(self, course: str) -> list[str]:
+        """See `Store`."""
+        return sorted(path.name for path in self._path(course, "").glob("[!.]*"))
 
     def published(self, course: str, name: str) -> float:
         """See `Store`."""

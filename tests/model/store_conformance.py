@@ -68,8 +68,10 @@ class StoreConformance:
         for course, name in ((OTHER, "state"), (COURSE, "state"), (COURSE, "final")):
             store.save(course, name, make_entry())
         assert list(store.entries()) == [(COURSE, "final"), (COURSE, "state"), (OTHER, "state")]
+        assert store.names(COURSE) == ["final", "state"]
         store.delete(COURSE, "state")
         assert list(store.entries()) == [(COURSE, "final"), (OTHER, "state")]
+        assert [store.names(c) for c in (COURSE, OTHER, "ad" * 16)] == [["final"], ["state"], []]
 
     def test_it_says_when_an_entry_was_published(self, store: Store) -> None:
         before = time.time()
@@ -151,6 +153,9 @@ class MemoryStore(Store):
     def entries(self) -> Iterator[tuple[str, str]]:
         yield from sorted(self._contents)
 
+    def names(self, course: str) -> list[str]:
+        return [name for own, name in self.entries() if own == course]
+
     def published(self, course: str, name: str) -> float:
         return self._contents[course, name][1]
 
@@ -212,6 +217,13 @@ class NamesThemAsTheyCame(MemoryStore):
         yield from list(self._contents)
 
 
+class NamesAll(MemoryStore):
+    """Names the entries of all courses."""
+
+    def names(self, course: str) -> list[str]:
+        return [name for _, name in self.entries()]
+
+
 class ExistsIfSound(MemoryStore):
     """Says of a damaged entry that it does not exist."""
 
@@ -226,7 +238,7 @@ class Dateless(MemoryStore):
 
 WRONG: tuple[type[Store], ...] = (
     *(WritesOnce, ForgetsTheCourse, Tears, KeepsWhatIsDeleted, MindsWhatIsAbsent),
-    *(TidiesTooMuch, NamesThemAsTheyCame, ExistsIfSound, Dateless),
+    *(TidiesTooMuch, NamesThemAsTheyCame, NamesAll, ExistsIfSound, Dateless),
 )
 
 
