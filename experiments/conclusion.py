@@ -205,7 +205,13 @@ class Conclusion:
         export, objective = self.experiment.export, best.candidate.objective
         predictor = Predictor(self.run.store, self.dataset, parts, choose_device(), objective)
         choice = chosen_model(
-            export, self.study.trials(), self.candidates, best, _SELECTION, predictor
+            self.experiment.export_rule,
+            export.max_members,
+            self.study.trials(),
+            self.candidates,
+            best,
+            _SELECTION,
+            predictor,
         )
         scored = {r.fine_tune.key for c in titled.values() for r in c.results.values()}
         model = choice.model

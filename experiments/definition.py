@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.callbacks.named import CallbackName
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
-from shiftsearch.experiments.export_settings import Export, Licence
+from shiftsearch.experiments.export_settings import AUTO, Export, Licence
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.overrides import cause
 from shiftsearch.experiments.run_folder import beside, user_path
@@ -150,6 +150,13 @@ class Experiment(Section):
     def times_networks(self) -> bool:
         """Whether the latency of networks is needed."""
         return "latency_ms" in (*self.objectives, *self.constraints.bounds)
+
+    @property
+    def export_rule(self) -> str:
+        """The rule of export; `auto` is one network where the costs of a network matter."""
+        if self.export.model != "auto":
+            return self.export.model
+        return "single" if self.objectives or self.constraints.bounds else AUTO
 
     def unnamed_network(self) -> list[str]:
         """One line if the space has an own network that no key `network` names."""

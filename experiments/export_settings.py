@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 from shiftsearch.experiments.sections import Section
 from shiftsearch.model.frozen import OneOf
 
-AUTO = "single"
-"""The rule that `auto` stands for."""
+AUTO = "ensemble"
+"""The rule that `auto` stands for, see `experiments.definition.Experiment.export_rule`."""
 MODELS = ("auto", "replicate", "single", "soup", "interpolation", "ensemble")
 """`replicate`: the winner's best one; the others are rules of `experiments.outcome.choice`."""
 
@@ -45,8 +45,3 @@ class Export(Section):
         """What decides which model it is; empty if that is the default."""
         found = self.model_dump(include={"model", "max_members"})
         return {} if found == Export().model_dump(include=set(found)) else found
-
-    @property
-    def rule(self) -> str:
-        """The model's rule, with `auto` resolved."""
-        return AUTO if self.model == "auto" else self.model

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import Split, divide
-from shiftsearch.experiments.export_settings import Export
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
 from shiftsearch.experiments.outcome.results import Scored
 from shiftsearch.experiments.outcome.retrain import Candidate
@@ -177,7 +176,8 @@ class Choice:
 
 
 def chosen_model(
-    export: Export,
+    rule: str,
+    max_members: int,
     trials: Sequence[TrialRecord],
     retrained: Sequence[Candidate],
     winner: Scored,
@@ -187,14 +187,14 @@ def chosen_model(
     """The model that a run exports.
 
     Args:
-        export: the rule.
+        rule: one of `RULES`, or `replicate`.
+        max_members: the largest number of draws for an ensemble.
         trials: the study's.
         retrained: the retrained configurations.
         winner: the winning configuration, scored.
         selection: index of the selection part among the scored parts.
         predictor: makes predictions.
     """
-    rule = export.rule
     # The best training is known from the results, without predictions.
     limit = 1 if rule == "single" else MAX_MODELS
     trained = (
@@ -208,7 +208,7 @@ def chosen_model(
         return Choice(Model("replicate", (Blend((one,)),)), rule)
     if rule == "single":
         return Choice(Model("single", (Blend((trained[0],)),)), rule)
-    return choose(rule, Candidates(trained, predictor, export.max_members))
+    return choose(rule, Candidates(trained, predictor, max_members))
 
 
 def choose(rule: str, candidates: Candidates) -> Choice:

@@ -149,6 +149,18 @@ def model_in_words(model: Mapping[str, Any]) -> str:
     return f"an ensemble of {len(members)} networks: {shares}"
 
 
+def why_in_words(model: Mapping[str, Any]) -> str:
+    """Why it is this model and not another kind; empty where there is nothing to tell."""
+    if "reason" in model or model["kind"] not in ("ensemble", "soup", "interpolation"):
+        return str(model.get("reason", ""))
+    checked, passes = model["checked"], model["forward_passes"]
+    return (
+        f"on images that did not choose it, {percent(checked['rule'])} against"
+        f" {percent(checked['single'])} for the best single training"
+        + (f"; an image takes {passes} forward passes instead of one" if passes > 1 else "")
+    )
+
+
 def _member(member: Mapping[str, Any]) -> str:
     names = [
         f"trial {t['number']}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftsearch.experiments.outcome.outlook import beyond_seeds
-from shiftsearch.experiments.outcome.result_rows import model_in_words
+from shiftsearch.experiments.outcome.result_rows import model_in_words, why_in_words
 from shiftsearch.experiments.report.failures import Sign
 from shiftsearch.experiments.report.findings import answer, comparison_line
 from shiftsearch.experiments.report.remedies import command
@@ -102,6 +102,7 @@ def model_view(result: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict
         "what": f"trial {number}, replicate {result['exported']['replicate']}"
         if model is None
         else model_in_words(model),
+        "why": "" if model is None else why_in_words(model),
         "model": model,
         "passes": passes,
         "costs": costs,

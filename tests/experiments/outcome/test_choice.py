@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.benchmarks.untrained import random_weights
+from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.export_settings import AUTO, MODELS
 from shiftsearch.experiments.outcome import choice
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
@@ -57,7 +59,23 @@ def trained(predictor: Predictor) -> list[Trained]:
 
 def test_every_rule_can_be_asked_for() -> None:
     assert {*RULES, "auto", "replicate"} == set(MODELS)
-    assert AUTO in MODELS
+    assert AUTO in RULES
+
+
+@pytest.mark.parametrize(
+    ("written", "rule"),
+    [
+        ({}, AUTO),
+        ({"export": {"model": "soup"}}, "soup"),
+        ({"objectives": ["test2_accuracy", "parameters"]}, "single"),
+        ({"constraints": {"max_latency_ms": 5.0}}, "single"),
+        ({"constraints": {"max_latency_ms": 5.0}, "export": {"model": "ensemble"}}, "ensemble"),
+    ],
+)
+def test_an_ensemble_is_no_default_where_the_costs_of_a_network_matter(
+    written: dict[str, Any], rule: str
+) -> None:
+    assert build(written, "tests").export_rule == rule
 
 
 def test_trainings_are_ranked_by_accuracy_then_loss_and_need_their_weights(

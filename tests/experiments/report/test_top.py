@@ -64,6 +64,12 @@ def test_the_model_s_size_and_speed_are_those_of_its_trial() -> None:
     trial = complete(17, 0.97)
     object.__setattr__(trial, "costs", costs)
     assert model_view(result, [other, trial])["costs"] == costs
+    assert model_view(result, [])["why"] == result["model"]["reason"]
+    ensemble = {"kind": "ensemble", "forward_passes": 3, "checked": {"rule": 0.98, "single": 0.97}}
+    del result["model"]["reason"]
+    result["model"] |= ensemble
+    why = model_view(result, [])["why"]
+    assert all(part in why for part in ("98.00 %", "97.00 %", "3 forward passes"))
     del result["model"]  # of an earlier version
     view = model_view(result, [other])
     assert (view["what"], view["costs"], view["model"]) == ("trial 17, replicate 2", {}, None)
