@@ -31,6 +31,7 @@ from shiftsearch.data.publishing import WRITING, write_atomically
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"shiftsearch entry 1\n"
 _DIGEST_BYTES = 32
+_START = len(_MAGIC) + _DIGEST_BYTES
 
 
 def canonical_json(value: object) -> str:
@@ -74,14 +75,13 @@ class Store(ABC):
         content = self._read(course, name)
         if content is None:
             return None
-        start = len(_MAGIC) + _DIGEST_BYTES
-        payload = content[start:]
-        if content[:start] != _MAGIC + _checksum(payload):
+        if not is_whole(content):
             _LOG.warning(
                 "%s: %s of %s is damaged (checksum); its stage is computed again",
                 *(self.address, name, course),
             )
             return None
+        payload = content[_START:]
         header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
         record = json.loads(header["__metadata__"]["record"])
         return Entry(safetensors.torch.load(payload), record)
@@ -181,9 +181,18 @@ def open_store(address: str | Path) -> Store:
     """The store at an address; it is empty if nothing was saved yet. All stores are made here.
 
     Args:
-        address: a folder; the first `save` makes it.
+        address: a folder, which the first `save` makes; or a URL, see `model.remote`.
     """
+    if "://" in str(address):
+        from shiftsearch.model.remote_store import RemoteStore  # imports this module
+
+        return RemoteStore(str(address))
     return FileStore(Path(address))
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether the bytes of an entry are complete and unchanged."""
+    return content[:_START] == _MAGIC + _checksum(content[_START:])
 
 
 def _checksum(payload: bytes) -> bytes:

@@ -15,6 +15,8 @@ import contextlib
 import os
 import sys
 import time
+import urllib.request
+import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -28,6 +30,7 @@ CPU_LIMIT = 3.0
 WALL_LIMIT = 20.0
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLASSES = tuple("abcdef")
+SECRET = "a/secret+access/key"
 IMAGES_PER_CLASS = {"TRAIN": 16, "TEST": 12, "TEST2": 12}
 
 
@@ -189,6 +192,31 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             stack.enter_context(cluster(None, folder))
         os.chdir(before)
         yield folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """The address of an S3 server on loopback, in a thread of this process."""
+    server = pytest.importorskip("moto.server", reason="moto, of the extra dev, is not installed")
+    import flask_cors  # noqa: F401 - which the server needs
+
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder in a new bucket of that server; the secrets are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    name = f"bucket-{uuid.uuid4().hex}"
+    request = urllib.request.Request(f"http://{object_store}/{name}", method="PUT")
+    urllib.request.urlopen(request).close()
+    return f"s3://{name}/some/where?endpoint_override={object_store}&scheme=http&region=us-east-1"
 
 
 @pytest.fixture(scope="session")
