@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.definition import DefinitionError, Experiment
+from shiftsearch.experiments.mapping import MappingError, read_mapping
 from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.experiments.outcome.trainings import forget_failed
@@ -25,6 +26,20 @@ def refuse_new(call: Call, run: Run) -> None:
     """
     if call.retry is not None and not run.journal.exists():
         raise DefinitionError([f"--retry-failed: {run.folder} holds no run yet"])
+
+
+def keep_as_begun(experiment: Experiment, run: Run) -> Experiment:
+    """The experiment; a run of a version without the key `keep` goes on to keep all weights.
+
+    It does not if the call gives the key.
+    """
+    if "keep" in experiment.model_fields_set or not run.definition.exists():
+        return experiment
+    try:
+        known = "keep" in read_mapping(run.definition)
+    except MappingError:  # damaged, and written again by this call
+        known = False
+    return experiment if known else experiment.model_copy(update={"keep": "all"})
 
 
 def take_up(call: Call, run: Run, study: Study) -> list[str]:

@@ -18,7 +18,13 @@ from pydantic import Field, ValidationError, field_validator
 from shiftsearch.data.problems import ProblemsError
 from shiftsearch.experiments.callbacks.named import CallbackName
 from shiftsearch.experiments.declared import as_declared, problem_line, with_boolean_log
-from shiftsearch.experiments.export_settings import AUTO, Export, Licence
+from shiftsearch.experiments.export_settings import (
+    AUTO,
+    MAX_MODELS,
+    Export,
+    Keep,
+    Licence,
+)
 from shiftsearch.experiments.mapping import MappingError, read_mapping, set_value
 from shiftsearch.experiments.overrides import cause
 from shiftsearch.experiments.run_folder import beside, user_path
@@ -91,6 +97,8 @@ class Experiment(Section):
     resources: ResourceRequest = ResourceRequest()
     retrain: Retrain = Retrain()
     export: Export = Export()
+    keep: Keep = MAX_MODELS
+    """Number of the best trials whose weights stay in the store, or `all`."""
     licence: Licence = ""
     """The licence of the exported model, in one line, such as CC-BY-4.0."""
     objectives: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shiftsearch.experiments.sections import Section
 from shiftsearch.model.frozen import OneOf
+
+MAX_MODELS = 50
+"""Most trainings that a combination is made from, the best ones."""
 
 AUTO = "ensemble"
 """The rule that `auto` stands for, see `experiments.definition.Experiment.export_rule`."""
@@ -25,6 +28,15 @@ def _one_line(text: str) -> str:
 
 
 Licence = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+
+
+def _all_or_number(value: object) -> object:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError("must be all, or a number of trials from 1")
+
+
+Keep = Annotated[Annotated[int, Field(ge=1)] | Literal["all"], BeforeValidator(_all_or_number)]
 
 
 class Export(Section):

@@ -23,6 +23,7 @@ from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.results import parts_of
 from shiftsearch.experiments.outcome.trained import Trained
 from shiftsearch.experiments.own_network import load_with, prepare_own
+from shiftsearch.experiments.recovering import recovered
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.wording import percent
 from shiftsearch.model.bundle import Bundle
@@ -31,6 +32,8 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.formats import FORMATS
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.model.parity import Checks, made_images, real_images
+from shiftsearch.search.executing.resources import ResourceError
+from shiftsearch.search.study.journal import RunLocked
 from shiftsearch.search.study.records import TrialRecord, best_trials, stored_identity
 
 
@@ -44,6 +47,8 @@ INPUT_ERRORS = (
     DefinitionError,
     BundleError,
     OwnNetworkError,
+    ResourceError,
+    RunLocked,
     WrongOption,
     WrongFormat,
 )
@@ -64,7 +69,7 @@ def export(options: Namespace, console: Console) -> int:
         _refuse_existing(folder, options.force)
         with TemporaryDirectory() as made:  # so that it appears with its formats or not at all
             source = Path(made) / folder.name
-            said = _export_trial(run, number, source)
+            said = _export_trial(run, number, source, console)
             _add(source, folder, names, run, options, console)
         console.print(said.format(folder), soft_wrap=True, highlight=False)
         return DONE
@@ -141,24 +146,22 @@ def _checks(bundle: Bundle, run: Run, data: Path | None) -> Checks:
     return real_images(test.images, test.labels, bundle.record.preprocessing.scale)
 
 
-def _export_trial(run: Run, number: int, folder: Path) -> str:
+def _export_trial(run: Run, number: int, folder: Path, console: Console) -> str:
     """Export a trial's model, without formats; what to say, with a place for the folder."""
-    trial = complete_trial(trials_of(run), number)
+    trials = trials_of(run)
+    trial, result = complete_trial(trials, number), trials[number].result
     experiment = load(str(run.definition))
-    assert trial.result is not None
-    if not weights_kept(run.store, trial.result, experiment.protocol):
-        raise WrongOption(
-            f"--trial {trial.number}: its weights are not in {run.store.address}; to train it "
-            "again, start a new run that has its configuration in `points`"
-        )
+    assert result is not None
     dataset = open_pack(run.pack, stored_identity(run.journal)["data"])
     prepare_own(experiment, dataset)
+    if not weights_kept(run.store, result, experiment.protocol):
+        result = recovered(run, experiment, dataset.digest, trials, number, console)
     device = choose_device()
     device.apply()
     parts = parts_of(dataset, experiment.protocol, device)
     parts = [part for part in parts if part.name != "held-out"]
     predictor = Predictor(run.store, dataset, parts, device, trial.objective)
-    of = Trained(trial.number, 0, trial.configuration, trial.result, trial.objective)
+    of = Trained(trial.number, 0, trial.configuration, result, trial.objective)
     judged = judge(Choice(Model("single", (Blend((of,)),)), "trial"), predictor)
     export_model(folder, judged, predictor, experiment)
     after = judged.evaluations["after", len(parts) - 1]

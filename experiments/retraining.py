@@ -6,7 +6,6 @@ from argparse import Namespace
 from dataclasses import dataclass
 from statistics import stdev
 
-import torch
 from rich.console import Console
 
 from shiftsearch.data.cache import open_pack
@@ -31,6 +30,8 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.model.prepared import division_of
+from shiftsearch.model.report import stored_digest
+from shiftsearch.model.result import STAGES as TRAINED
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.executing.jobs import Job
@@ -94,7 +95,9 @@ class _Again:
     def __call__(self) -> int:
         run, experiment = self.run, load(str(self.run.definition))
         assert self.trial.result is not None
-        if self.options.own_seed and not weights_kept(run.store, self.trial.result):
+        stages = (self.trial.result.stage(stage) for stage in TRAINED)
+        known = all(stored_digest(run.store, stage) is not None for stage in stages)
+        if self.options.own_seed and not known:
             raise WrongOption(
                 f"--own-seed: the weights of trial {self.trial.number} are not in "
                 f"{run.store.address}, so there is nothing to compare with"
@@ -216,17 +219,17 @@ def equal_weights(
 ) -> bool:
     """Whether both stages of two results have the same weights, bit for bit.
 
+    Of weights that were removed from a store, their digest is compared.
+
     Raises:
-        AssertionError: a store does not hold them.
+        AssertionError: a store holds neither.
     """
-    pairs = ((result.baseline, other.baseline), (result.fine_tune, other.fine_tune))
-    for one, two in pairs:
-        first, second = store.load(one.course, "final"), other_store.load(two.course, "final")
+    for stage in TRAINED:
+        first = stored_digest(store, result.stage(stage))
+        second = stored_digest(other_store, other.stage(stage))
         assert first is not None
         assert second is not None
-        if first.tensors.keys() != second.tensors.keys():
-            return False
-        if not all(torch.equal(v, second.tensors[k]) for k, v in first.tensors.items()):
+        if first != second:
             return False
     return True
 

@@ -22,8 +22,14 @@ from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
 from shiftsearch.experiments.callbacks.named import made
+from shiftsearch.experiments.collector import Collector
 from shiftsearch.experiments.conclusion import Conclusion
-from shiftsearch.experiments.continuing import refuse_new, retraining_of, take_up
+from shiftsearch.experiments.continuing import (
+    keep_as_begun,
+    refuse_new,
+    retraining_of,
+    take_up,
+)
 from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
 from shiftsearch.experiments.doctor.preflight import preflight
@@ -88,6 +94,7 @@ def search(
     run = Run(folder)
     run.refuse_other_content()
     refuse_new(call, run)
+    experiment = keep_as_begun(experiment, run)
     if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
@@ -133,6 +140,9 @@ class _Search:
         until = experiment.until_converged
         make = retraining_of(experiment, run, lambda: self.board.concurrency)
         self.phases = Phases(self.study, make, experiment.retrain, until_converged=until)
+        self.collector = None
+        if experiment.keep != "all":
+            self.collector = Collector(run.store, self.study, experiment.keep, run.retrained)
         self._as_steered()
         self.board = Board(
             experiment.name,
@@ -214,6 +224,8 @@ class _Search:
             return TOO_MANY_FAILURES
         finish_bundle(self.experiment, run, self.dataset, self.console, warn)
         adorn(run, result, study.trials(), study.space, warn)
+        if self.collector is not None:
+            attempt("removing weights from the store", self.collector.finish, warn)
         say_result(self.console, self.experiment, run, result, study.trials())
         self.hearing.concluded(run.folder, result)
         return DONE
@@ -223,7 +235,10 @@ class _Search:
         experiment, address = self.experiment, self.call.address
         with cluster(address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
-            context = context_of(experiment, self.run, self.dataset.digest, resources, address)
+            context = context_of(
+                *(experiment, self.run, self.dataset.digest, resources, address),
+                notes=self.collector is not None,
+            )
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             fixed = address is None or experiment.resources.concurrency is not None
@@ -238,6 +253,9 @@ class _Search:
                     done = experiment.trials - self.study.missing
                     progress.phase("search", experiment.trials, done)
                 heard: list[Listener] = [progress, log, self.precision, self.hearing]
+                if self.collector is not None:
+                    attempt("removing weights from the store", self.collector.begin, self.warn)
+                    heard.append(self.collector)
                 how = resources, self.run.ray, self._step, self.concurrency
                 run_jobs(self.phases, heard, context, *how)
                 self.precision.settle()
@@ -297,4 +315,10 @@ class _Search:
             self.precision.chosen(device.dtype)
         else:
             self.reasons.append(f"{self.call.address}: each worker chooses its device and dtype")
+        keep = self.experiment.keep
+        if keep != "all" and keep < self.experiment.trials:
+            self.reasons.append(
+                f"keep: {keep}: weights of other than the {keep} best trials are removed from the "
+                "store, and trained again when they are asked for"
+            )
         self.console.print("\n".join(self.reasons))

@@ -15,6 +15,8 @@ def context_of(
     resources: Resources,
     address: str | None,
     store: str = "",
+    *,
+    notes: bool = False,
 ) -> WorkerContext:
     """The context of a run's workers.
 
@@ -25,6 +27,7 @@ def context_of(
         resources: resources of one trial.
         address: of the Ray cluster that is joined; None on a local Ray.
         store: address of the store to train into; default: the run's own.
+        notes: whether jobs note in the store what they use, for `experiments.collector`.
     """
     return WorkerContext(
         pack=str(run.pack),
@@ -39,4 +42,5 @@ def context_of(
         network=experiment.network or "",
         sources=str(run.network),
         joined=address is not None,
+        notes=notes,
     )

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from shiftsearch.model.engine import TensorSplit
 from shiftsearch.model.evaluation import Evaluation, evaluate, predict, summarise
-from shiftsearch.model.report import StageReport
+from shiftsearch.model.report import StageReport, course_record
 from shiftsearch.model.result import StageSummary
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import Entry, Store, content_key
@@ -88,6 +88,7 @@ def cross_fitted(
         probabilities = _out_of_fold(run, tuned)
         test2 = summarise(probabilities, data.selection.labels.cpu())
         record = {"test": test.to_json(), "test2": test2.to_json()}
+        record |= course_record(result.history, result.weights)
         run.store.save(result.course, entry, Entry({_PROBABILITIES: probabilities}, record))
     else:
         test, test2 = (Evaluation.from_json(stored.record[k]) for k in ("test", "test2"))

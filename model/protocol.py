@@ -23,7 +23,7 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.network import Network, allocate
 from shiftsearch.model.prepared import ProtocolData
 from shiftsearch.model.recipe import training_splits
-from shiftsearch.model.report import ProtocolReport, StageReport
+from shiftsearch.model.report import ProtocolReport, StageReport, course_record
 from shiftsearch.model.stage import OnEpoch, StageResult
 from shiftsearch.model.store import Entry, Store, content_key
 from shiftsearch.model.training import run_stage
@@ -44,6 +44,7 @@ class ProtocolRun:
         seed: the study's seed.
         replicate: 0 in the search; 1, 2, ... in retraining.
         on_epoch: called with the stage's name and each epoch's row, once per epoch, in order.
+        on_course: called with the key of each course before it is looked for in the store.
 
     Attributes:
         data: the data with the configuration's preprocessing.
@@ -61,13 +62,14 @@ class ProtocolRun:
         seed: int,
         replicate: int = 0,
         on_epoch: OnEpoch | None = None,
+        on_course: Callable[[str], None] | None = None,
     ) -> None:
         self._hyperparameters, self._protocol = hyperparameters, protocol
         how = hyperparameters.preprocessing
         self.data = data if how == data.preprocessing else data.preprocessed(how)
         self.store, self._device = store, device
         self._seeds = (seed, replicate)
-        self._on_epoch = on_epoch
+        self._on_epoch, self._on_course = on_epoch, on_course
         self._told: Counter[str] = Counter()
 
     def baseline(self, until: int | None = None) -> StageResult:
@@ -113,7 +115,8 @@ class ProtocolRun:
         if stored is None:
             network = self.network(result)
             found = {k: evaluate(network, s.images, s.labels) for k, s in splits.items()}
-            record = {k: evaluation.to_json() for k, evaluation in found.items()}
+            scores = {k: evaluation.to_json() for k, evaluation in found.items()}
+            record = scores | course_record(result.history, result.weights)
             self.store.save(result.course, name, Entry({}, record))
         else:
             found = {k: Evaluation.from_json(stored.record[k]) for k in splits}
@@ -150,6 +153,8 @@ class ProtocolRun:
             self._hyperparameters.network.architecture,
             self.data.selection.digest if values.sample_weights == "density_ratio" else "",
         )
+        if self._on_course is not None:
+            self._on_course(course.key)
         return run_stage(
             course,
             train,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from torch import Tensor, uint8
+
+from shiftsearch.model.engine import EpochRow
 from shiftsearch.model.evaluation import Evaluation
 from shiftsearch.model.objective import BALANCED_ACCURACY, F1_MACRO
 from shiftsearch.model.result import Matrix, ProtocolResult, SplitResult, StageSummary
 from shiftsearch.model.stage import StageResult
-from shiftsearch.model.store import Store
+from shiftsearch.model.store import Entry, Store
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,57 @@ def stored_confusions(store: Store, stage: StageSummary) -> Mapping[str, Matrix]
     if entry is None:
         return None
     return {name: entry.record[name]["confusion"] for name in ("test", "test2")}
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """A digest of names, types, shapes and bits of tensors: 32 hex digits."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(uint8).numpy().data)
+    return found.hexdigest()
+
+
+def course_record(history: Sequence[EpochRow], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What stays of a trained stage beside its scores when its weights are removed."""
+    return {"history": list(history), "weights": digest_of(weights)}
+
+
+def stored_history(store: Store, stage: StageSummary) -> Sequence[EpochRow] | None:
+    """The rows of a finished stage's epochs; None if the store no longer has them."""
+    found = _final_or_scores(store, stage)
+    return None if found is None else found.record.get("history")
+
+
+def stored_digest(store: Store, stage: StageSummary) -> str | None:
+    """The digest of a finished stage's weights, also if they are removed; None if unknown."""
+    found = _final_or_scores(store, stage)
+    if found is not None and found.tensors:
+        return digest_of(found.tensors)
+    return None if found is None else found.record.get("weights")
+
+
+def keep_history(store: Store, stage: StageSummary) -> bool:
+    """Write a stage's history and digest beside its scores, unless they are there.
+
+    Returns:
+        Whether they are there; False if the stage has no scores there, or they are damaged.
+    """
+    scores = None if stage.report is None else store.load(stage.course, stage.report)
+    if scores is None or stage.report is None:
+        return False
+    if "weights" not in scores.record:  # an earlier version wrote it
+        final = store.load(stage.course, "final")
+        if final is not None:
+            more = course_record(final.record.get("history", ()), final.tensors)
+            record = {**scores.record, **more}
+            store.save(stage.course, stage.report, Entry(scores.tensors, record))
+    return True
+
+
+def _final_or_scores(store: Store, stage: StageSummary) -> Entry | None:
+    final = store.load(stage.course, "final")
+    if final is not None or stage.report is None:
+        return final
+    scores = store.load(stage.course, stage.report)
+    return None if scores is None else Entry({}, scores.record)

@@ -2,9 +2,10 @@
 
 A course (see `model.course.Course`) owns entries of tensors and JSON: `state` (resumable,
 superseded as the stage goes on), `epochs-NNNN` (a budget's result), `final`, and `report-...` (a
-stage's scores). Contract: any process may write any entry at any time. An entry depends
-only on its key, so two writers write the same. A reader sees a complete entry or none. An entry
-with a wrong checksum counts as absent, and its stage is computed again.
+stage's scores and history). All but the last may be removed, see `model.collecting`; a stage
+without its entries is computed again. Contract: any process may write any entry at any time. An
+entry depends only on its key, so two writers write the same. A reader sees a complete entry or
+none. An entry with a wrong checksum counts as absent, and its stage is computed again.
 
 A subclass of `Store` decides where the bytes are kept, and only `open_store` chooses it. The test
 class in `tests/model/store_conformance.py` checks the contract of every subclass.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shiftsearch.model.engine import EpochRow
+from shiftsearch.model.report import stored_history
 from shiftsearch.model.result import STAGES, ProtocolResult, Stage
-from shiftsearch.model.stage import stored_result
 from shiftsearch.model.store import Store
 from shiftsearch.search.study.records import TrialRecord
 
@@ -51,7 +51,7 @@ def _curves(store: Store, result: ProtocolResult) -> dict[Stage, LearningCurve]:
     curves: dict[Stage, LearningCurve] = {}
     for name in STAGES:
         stage = result.stage(name)
-        stored = stored_result(store, stage.course, stage.epochs)
-        if stored is not None:
-            curves[name] = LearningCurve(stored.history, stored.best_epoch)
+        history = stored_history(store, stage)
+        if history and len(history) >= stage.best_epoch:
+            curves[name] = LearningCurve(tuple(history), stage.best_epoch)
     return curves

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiftsearch.data.dataset import Split, divide
+from shiftsearch.experiments.export_settings import MAX_MODELS
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
 from shiftsearch.experiments.outcome.results import Scored
 from shiftsearch.experiments.outcome.retrain import Candidate
-from shiftsearch.experiments.outcome.trained import MAX_MODELS, Trained, trained_models
+from shiftsearch.experiments.outcome.trained import Trained, trained_models
 from shiftsearch.model.combining import Score, greedy_ensemble, greedy_soup
 from shiftsearch.search.study.records import TrialRecord
 

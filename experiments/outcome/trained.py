@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shiftsearch.experiments.export_settings import MAX_MODELS
 from shiftsearch.experiments.outcome.kept import weights_kept
 from shiftsearch.experiments.outcome.retrain import Candidate
 from shiftsearch.model.combining import Score
@@ -13,9 +14,6 @@ from shiftsearch.model.objective import ACCURACY, Objective
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store
 from shiftsearch.search.study.records import TrialRecord
-
-MAX_MODELS = 50
-"""Most trainings that a combination is made from, the best ones."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ import ray
 from ray import tune
 
 from shiftsearch.data.cache import open_pack
+from shiftsearch.model.collecting import Note
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
@@ -53,6 +54,7 @@ class WorkerContext:
         network: `MODULE:FUNCTION@DIGEST` of the run's own network; empty without one.
         sources: folder that holds its source.
         joined: whether the cluster was joined, not started; then a place has the node's id.
+        notes: whether a job notes its courses in the store, see `model.collecting.Note`.
     """
 
     pack: str
@@ -67,6 +69,7 @@ class WorkerContext:
     network: str = ""
     sources: str = ""
     joined: bool = False
+    notes: bool = False
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
@@ -120,15 +123,18 @@ def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     def on_baseline(baseline: StageResult) -> None:
         _report({"event": "baseline", "epochs": baseline.epochs})
 
+    store = open_store(context.store)
+    note = Note(store, job.name, {"phase": job.phase, "number": job.number})
     run = ProtocolRun(
         Hyperparameters.from_flat(job.configuration),
         data,
         protocol,
-        open_store(context.store),
+        store,
         device,
         seed=context.seed,
         replicate=job.replicate,
         on_epoch=on_epoch,
+        on_course=note.add if context.notes else None,
     )
     # A new replicate may be exported. Replicate 0 is the search's, also when it is repeated.
     report = run_protocol(run, job.report_at, on_report, on_baseline, with_model=job.replicate > 0)

@@ -76,6 +76,10 @@ class Policy(BaseModel):
         best = families.best()
         return None if best is None or families.size(best) >= self.branches else best
 
+    def may_branch_from(self, families: Families) -> list[int]:
+        """The trials whose baselines a later trial may fine-tune, as far as one can foresee."""
+        return [] if self.branches < 2 else list(families.unfilled(self.branches))
+
     def stops(self, trial: TrialRecord, epochs: int, values: Intermediates) -> bool:
         """Whether to stop the trial at the rung where it has just reported its value.
 

@@ -28,6 +28,7 @@ from shiftsearch.search.study.ending import Ending
 from shiftsearch.search.study.failures import flaw
 from shiftsearch.search.study.formats import Formats
 from shiftsearch.search.study.gate import CostMeter, Gate
+from shiftsearch.search.study.needed import Needed
 from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.settings import Settings
 from shiftsearch.search.study.stored_study import StoredStudy
@@ -266,6 +267,12 @@ class Study:
     def trial(self, number: int) -> TrialRecord:
         """One trial."""
         return self._stored.records[number]
+
+    def needed(self, count: int) -> Needed:
+        """Follows whose weights are needed if the `count` best trials are kept."""
+        found = Needed(count, lambda: self._policy.may_branch_from(self._families))
+        self._stored.follow(found)
+        return found
 
     def _close(self, number: int, state: TrialState, value: float | None) -> None:
         self.ending.note_seconds()

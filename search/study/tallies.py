@@ -7,12 +7,11 @@ opened. Sums are exact, so they do not depend on the order in which trials ended
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.search.study.records import TrialRecord, stage_values
@@ -114,11 +113,12 @@ class Families:
     def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
         self.roots = 0
         self._sizes: dict[int, int] = defaultdict(int)
+        self._ended: dict[int, int] = defaultdict(int)
         self._sums: dict[int, Fraction] = defaultdict(Fraction)
         self._values: dict[int, int] = defaultdict(int)
         self._with_baseline: set[int] = set()
         self._means: dict[int, float | None] = {}
-        self._ranking: list[tuple[float, int]] = []  # a heap, with outdated entries
+        self._ranking: list[tuple[float, int]] = []  # in order, the best first
         for record in records:
             self.add(record)
 
@@ -135,6 +135,7 @@ class Families:
             return
         root = record.root
         self._sizes[root] += sign
+        self._ended[root] += sign * record.has_ended
         if record.value is not None:
             self._sums[root] += sign * Fraction(record.value)
             self._values[root] += sign
@@ -148,8 +149,12 @@ class Families:
         values, mean = self._values[root], None
         if values and root in self._with_baseline:
             mean = float(self._sums[root]) / values  # bit for bit equal to statistics.fmean
-        if mean is not None and mean != self._means.get(root):
-            heapq.heappush(self._ranking, (-mean, root))
+        before = self._means.get(root)
+        if mean != before:
+            if before is not None:
+                _take(self._ranking, (-before, root))
+            if mean is not None:
+                insort(self._ranking, (-mean, root))
         self._means[root] = mean
 
     def best(self) -> int | None:
@@ -157,12 +162,18 @@ class Families:
 
         Only roots that did not fail and whose baseline is trained count.
         """
-        while self._ranking:
-            mean, root = self._ranking[0]
-            if self._means[root] == -mean:
-                return root
-            heapq.heappop(self._ranking)
-        return None
+        return self._ranking[0][1] if self._ranking else None
+
+    def unfilled(self, most: int) -> Iterator[int]:
+        """Roots with fewer than `most` trials that are the best or may become it, best first.
+
+        None comes after a root with `most` trials that have all ended, because its mean stays.
+        """
+        for _, root in self._ranking:
+            if self._sizes[root] < most:
+                yield root
+            elif self._sizes[root] == self._ended[root]:
+                return
 
     def size(self, root: int) -> int:
         """Number of begun trials with the root's baseline, the root and failed ones included."""
@@ -242,6 +253,6 @@ class Failures:
         self.other += sign * (not record.lost and not record.diverged)
 
 
-def _take(ordered: list[int] | list[float], value: float) -> None:
+def _take(ordered: list[Any], value: Any) -> None:
     """Remove a value that is in the ordered list."""
     del ordered[bisect_left(ordered, value)]

@@ -23,6 +23,7 @@ from shiftsearch.model.bundle_facts import facts_of
 from shiftsearch.model.formats import Format
 from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.parity import PER_CLASS
+from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import stored_trials
 from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run
@@ -107,8 +108,11 @@ def test_what_cannot_be_exported_is_said_in_one_line_and_nothing_is_written(
     line = refused(capsys, tmp_path / "none", "--trial", 0, "--to", folder)
     assert "is not a run" in line
     shutil.rmtree(run.folder / "store")
+    lock = RunLock(run.lock)  # else it would be trained again
+    lock.acquire()
     line = refused(capsys, run.folder, "--trial", 0, "--to", folder)
-    assert line.startswith("--trial 0: its weights are not in ")
+    lock.release()
+    assert "a search is using this run" in line
     assert not folder.exists()
 
 

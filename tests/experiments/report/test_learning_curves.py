@@ -28,7 +28,7 @@ def stored(store: Store, trial: TrialRecord, epochs: int) -> TrialRecord:
         record = {"decisions": {"epochs": epochs, "best_epoch": 2}, "history": rows}
         store.save(course, "final", Entry({}, record | {"environment": {}}))
         key = f"{course}-{epochs:04d}"
-        stages.append(replace(trial.result.stage(name), key=key, epochs=epochs))
+        stages.append(replace(trial.result.stage(name), key=key, epochs=epochs, best_epoch=2))
     return replace(trial, result=ProtocolResult(*stages))
 
 

@@ -51,7 +51,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
         *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype", "objective"),
-        *("network", "sources", "joined"),
+        *("network", "sources", "joined", "notes"),
     }
 
 

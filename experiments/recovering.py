@@ -1,0 +1,86 @@
+"""Trains a trial of a run again whose weights are not in the store any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from shiftsearch.experiments.definition import Experiment
+from shiftsearch.experiments.exits import Interrupted
+from shiftsearch.experiments.outcome.repeats import Repeats
+from shiftsearch.experiments.outcome.trainings import Trainings
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.wording import duration, one_line
+from shiftsearch.model.report import stored_digest
+from shiftsearch.model.result import STAGES, ProtocolResult
+from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.study.journal import RunLock
+from shiftsearch.search.study.records import TrialRecord
+
+
+def recovered(
+    run: Run,
+    experiment: Experiment,
+    digest: str,
+    trials: Sequence[TrialRecord],
+    number: int,
+    console: Console,
+) -> ProtocolResult:
+    """Train a complete trial with its own seeds, into the run's store, on a local Ray.
+
+    The stages that the store still has are not trained. It is said beforehand, and afterwards if
+    the weights are not those of the search.
+
+    Args:
+        run: the run.
+        experiment: its experiment.
+        digest: digest of its dataset.
+        trials: its trials, by number.
+        number: the trial.
+        console: for the lines and the progress.
+
+    Raises:
+        NotARun: the trial cannot be trained on this machine.
+        experiments.exits.Interrupted: a signal came, or workers were lost.
+        search.study.journal.RunLocked: a search is using the run.
+        search.executing.resources.ResourceError: a trial does not fit on this machine.
+    """
+    before, store = trials[number].result, run.store
+    assert before is not None
+    lock = RunLock(run.lock, "`shiftsearch export`")
+    lock.acquire()
+    try:
+        _say(
+            console,
+            f"the weights of trial {number} are not in {store.address} any more; it is trained "
+            f"again with its own seed, which took "
+            f"{duration(before.baseline.seconds + before.fine_tune.seconds)} in the search",
+        )
+        known = {stage: stored_digest(store, before.stage(stage)) for stage in STAGES}
+        kept = Trainings(run.ray / "again" / "retrain.json", experiment.protocol, lambda _: True)
+        job = Job("retrain", number, 0, trials[number].configuration)
+        source = Repeats(kept, [job])
+        from shiftsearch.experiments.training_again import train  # imports Ray
+
+        train(experiment, run, digest, trials, [(source, "")], console, None)
+        training = kept.of(job)
+    finally:
+        run.tidy()
+        lock.release()
+    if training is None or training.lost:
+        raise Interrupted("the training did not come to its end; the same command begins it again")
+    if training.result is None:
+        raise NotARun(f"--trial {number}: {one_line(training.reason)}")
+    new = {stage: stored_digest(store, training.result.stage(stage)) for stage in STAGES}
+    if any(known[stage] not in (None, new[stage]) for stage in STAGES):
+        _say(
+            console,
+            "its weights differ from those of the search, which were computed elsewhere or with "
+            "other versions",
+        )
+    return training.result
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False)
