@@ -55,7 +55,7 @@ def make_history(path: Path, trials: int) -> None:
     study = _open(path, trials, "random")
     job = study.ask()
     assert job is not None
-    study.finish(job, _result(0.5, 6))
+    study.finish(job, made_result(0.5, 6))
     stored = optuna.load_study(
         study_name="cost", storage=open_journal(path), sampler=optuna.samplers.RandomSampler(0)
     )
@@ -74,7 +74,7 @@ def make_history(path: Path, trials: int) -> None:
         value = 0.5 + (number * 7919 % 4999) / 10_000
         attributes |= {
             "configuration": _SPACE.complete(params),
-            "result": _result(value, 6).to_json(),
+            "result": made_result(value, 6).to_json(),
         }
         trial = create_trial(
             state=TrialState.COMPLETE,
@@ -86,7 +86,7 @@ def make_history(path: Path, trials: int) -> None:
         stored.add_trial(trial)
 
 
-def _result(value: float, classes: int) -> ProtocolResult:
+def made_result(value: float, classes: int) -> ProtocolResult:
     """A whole protocol's, on 90 images of each class."""
     row = tuple(90 // classes + (j % 3) for j in range(classes))
     shares, matrix = (value,) * classes, (row,) * classes
@@ -113,7 +113,7 @@ def measure(trials: int, questions: int, sampler: str) -> tuple[float, float, fl
             asked = time.process_time()
             assert job is not None
             study.share(job)
-            result = _result(0.5 + number / 10_000, 6)
+            result = made_result(0.5 + number / 10_000, 6)
             told = time.process_time()
             study.finish(job, result)
             finishes.append(time.process_time() - told)
@@ -129,7 +129,7 @@ def journal_bytes(classes: int) -> int:
         job = study.ask()
         assert job is not None
         before = path.stat().st_size
-        study.finish(job, _result(0.5, classes))
+        study.finish(job, made_result(0.5, classes))
         return path.stat().st_size - before
 
 

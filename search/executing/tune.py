@@ -13,6 +13,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
 from shiftsearch.search.executing.watch import RayLost, check_alive
 
+Trainable = Callable[[Mapping[str, str]], None]
+
 _MOST_STARTING = 64
 
 
@@ -48,6 +51,7 @@ def run_jobs(
     folder: Path,
     on_step: Callable[[], None] = _nothing,
     concurrency: Concurrency | None = None,
+    trainable: Trainable = run_job,
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
@@ -63,6 +67,7 @@ def run_jobs(
         on_step: called in every step of Ray's loop, about ten times a second. An exception in it
             or in the source ends this call.
         concurrency: the number of jobs at once; None: as in `resources`, and fixed.
+        trainable: does a job on a worker, and reports as `run_job` does.
 
     Raises:
         EnvironmentFault: the machine cannot do any job now; running jobs stay open.
@@ -73,9 +78,9 @@ def run_jobs(
         # Ray starts at most so many jobs at a time; the bridge decides how many there are.
         starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
-            while not _fit(
-                bridge, lambda leg: _tuner(bridge, resources, starting, leg, on_step), folder
-            ):
+            step = partial(_step, bridge, on_step)
+            tuner = partial(_tuner, bridge, trainable, resources, starting, step)
+            while not _fit(bridge, tuner, folder):
                 pass
             _check_environment(bridge)
         except RayLost as lost:
@@ -103,23 +108,24 @@ def _fit(bridge: Bridge, tuner: Callable[[Path], tune.Tuner], folder: Path) -> b
     return True
 
 
+def _step(bridge: Bridge, on_step: Callable[[], None]) -> None:
+    _check_environment(bridge)
+    check_alive()
+    on_step()
+
+
 def _tuner(
     bridge: Bridge,
+    trainable: Trainable,
     resources: Resources,
     starting: int,
+    step: Callable[[], None],
     leg: Path,
-    on_step: Callable[[], None],
 ) -> tune.Tuner:
     """A Ray Tune experiment over the bridge's jobs; it writes to `leg`."""
-
-    def step() -> None:
-        _check_environment(bridge)
-        check_alive()
-        on_step()
-
     return tune.Tuner(
         tune.with_resources(
-            run_job, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+            trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
         tune_config=tune.TuneConfig(
             search_alg=_AskingSearcher(bridge),
