@@ -98,6 +98,7 @@ def experiment_file(folder: Path, trials: int, max_epochs: int) -> Path:
         "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "concurrency": PROCESSES},
         "retrain": {"top_k": 1, "replicates": 1},
         "export": {"formats": []},
+        "keep": "all",  # the times of all baselines are read afterwards
     }
     path = folder / "overhead.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

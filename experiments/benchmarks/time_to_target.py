@@ -92,7 +92,7 @@ def ours(data: Path, folder: Path, seed: int, trials: int) -> Timeline:
             raise FileExistsError(f"{run.folder}: holds a run that was cut off; remove it")
         command = [str(Path(sys.executable).parent / "shiftsearch"), "search", "digits6"]
         command += ["--data", str(data), "--run", str(run.folder), "--trials", str(trials)]
-        command += ["--set", f"seed={seed}"]
+        command += ["--set", f"seed={seed}", "--set", "keep=all"]  # for the score afterwards
         command += [part for setting in SETTINGS for part in ("--set", setting)]
         path.unlink(missing_ok=True)
         started.write_text(str(time.time()), encoding="utf-8")

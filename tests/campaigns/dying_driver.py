@@ -48,6 +48,12 @@ def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
     return lambda _, job, stage, row: (job.phase, stage, row["epoch"]) == (phase, "fine_tune", 1)
 
 
+def _of_weights(_: object, course: str, name: str) -> bool:
+    """The removal of a finished stage's weights."""
+    return name == "final"
+
+
+_STORE = "shiftsearch.model.store:FileStore"
 _LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
 
 POINTS = {
@@ -65,6 +71,8 @@ POINTS = {
     "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
     "retrained": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish"),
     "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),
+    "removing": Point(_STORE, "delete", when=_of_weights),
+    "removed": Point(_STORE, "delete", after=True, when=_of_weights),
     "exporting": Point("shiftsearch.experiments.outcome.exported", "save_bundle"),
     "writing": Point("shiftsearch.model.bundle_format", "write_atomically", after=True),
     "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),

@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from shiftsearch.model.collecting import NOTES
 from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import open_journal
 
@@ -62,6 +63,8 @@ def stored(run: Path) -> dict[str, str]:
     """Every entry of the store with tensors, by course and name, to a digest of them."""
     store, found = open_store(run / "store"), {}
     for course, name in store.entries():
+        if course == NOTES:  # of jobs that have not ended
+            continue
         entry = store.load(course, name)
         assert entry is not None, f"{name} of {course} is damaged"
         if name.startswith("report-"):  # a stage's scores; they stand in the result as well

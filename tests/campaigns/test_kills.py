@@ -82,6 +82,35 @@ def test_killed_at_the_other_points(bench: Bench, full_campaign: bool) -> None:
     assert_undisturbed(run, bench)
 
 
+def test_killed_while_weights_are_removed(bench: Bench, full_campaign: bool) -> None:
+    """With one best trial kept: what is left is bit for bit a part of what is left with all."""
+    run, one = bench.run("removal"), ("--set", "keep=1")
+    for point in ("removing:1", "removed:1")[: 2 if full_campaign else 1]:
+        code = bench.starter(bench.command(run, Bench.TRIALS, *one), point)
+        assert code == KILLED, bench.starter.said()
+    finish(bench, run, Bench.TRIALS, *one)
+    check_whole(run, Bench.TRIALS)
+    collected, whole = story(run), story(bench.undisturbed())
+    for same in ("trials", "retrain", "curves"):
+        assert collected[same] == whole[same]
+    assert collected["store"].items() < whole["store"].items()
+    tuned = {t["number"]: t["result"]["fine_tune"]["key"][:32] for t in trials_of(run)}
+    gone = [n for n, course in tuned.items() if f"{course}/final" not in collected["store"]]
+    best = max(trials_of(run), key=lambda t: (t["value"], -t["number"]))["number"]
+    assert set(gone) == set(tuned) - {0, best}
+    if full_campaign:
+        models = []
+        for of in (run, bench.undisturbed()):
+            model = of.parent / f"{of.name}-model"
+            export = ["export", of, "--trial", gone[0], "--to", model, "--format", "none"]
+            assert bench.starter([str(part) for part in export]) == 0, bench.starter.said()
+            models.append([path.read_bytes() for path in sorted(model.glob("*.safetensors"))])
+        assert models[0] == models[1]
+        again = ["retrain", str(run), "--trial", str(gone[1]), "--own-seed"]
+        assert bench.starter(again) == 0, bench.starter.said()
+        assert "are equal, bit for bit" in bench.starter.said()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_random(bench: Bench, full_campaign: bool, seed: int) -> None:
     """Two trials at once; before a write to the journal, or at any moment."""
