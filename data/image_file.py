@@ -14,6 +14,7 @@ from shiftsearch.data.expansion import overlarge
 from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect, Size, fitted
 from shiftsearch.data.npy_image import read_file
 from shiftsearch.data.os_errors import fault_in
+from shiftsearch.data.quiet_tiff import silence_libtiff
 from shiftsearch.data.scale import FULL_BITS, Pixels, Scale, misfit, scale_of, to_unit
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -95,6 +96,7 @@ def _read_npy(path: Path, scale: Scale | None) -> Pixels:
 
 def _decode(path: Path, bits: int) -> tuple[Pixels, bool]:
     """8-bit grayscale of a file that Pillow reads, and whether a pixel is transparent."""
+    silence_libtiff()
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check(image, os.fstat(file.fileno()).st_size)
@@ -156,6 +158,7 @@ def _to_gray(image: Image.Image, bits: int) -> tuple[Image.Image, bool]:
 
 def deepest_value(path: Path) -> tuple[int | None, bool]:
     """The largest value of a 16-bit gray file, else None; True for a file of 16-bit colours."""
+    silence_libtiff()
     try:
         with path.open("rb") as file:
             header = file.read(26)

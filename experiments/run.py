@@ -264,6 +264,7 @@ class _Search:
         """Called in every step of the driver; may write to the study."""
         self.steering.poll()
         self.precision.settle()
+        self.board.refusals(self.study.refused)
         self.concurrency.look()
 
     def _fit(self) -> Resources:

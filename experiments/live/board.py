@@ -90,6 +90,7 @@ class Board:
 
     def _recall(self, trial: TrialRecord) -> None:
         """Count a trial of an earlier call."""
+        self._search.refused += trial.state == "refused"
         if trial.state not in ("complete", "pruned", "failed"):
             return
         job = Job("search", trial.number, 0, {}, role=trial.role, branch_of=trial.branch_of)
@@ -123,6 +124,13 @@ class Board:
         with self._lock:
             self._current.wanted = wanted
             self.version += 1
+
+    def refusals(self, count: int) -> None:
+        """Set the number of trials that broke a constraint and were refused."""
+        with self._lock:
+            if count != self._search.refused:
+                self._search.refused = count
+                self.version += 1
 
     def stopping(self, reason: str) -> None:
         """Set the reason why no more jobs are asked for; empty if jobs are asked for."""
@@ -217,9 +225,9 @@ class Board:
         outcome (null until the end), message (of an error), stop_reason (empty while jobs are
         asked for), seconds (since the driver started), phase_seconds, seconds_left (in the phase;
         null if unknown), concurrency, counts (of the search: wanted, done, pruned, which are among
-        the done, failed, lost; and running, and waiting for a worker), retrain (the same counts of
-        retraining, null before it), running, workers, places (what each did), best, ended and
-        failures (newest last).
+        the done, failed, lost, refused; and running, and waiting for a worker), retrain (the same
+        counts of retraining, null before it), running, workers, places (what each did), best,
+        ended and failures (newest last).
         """
         with self._lock:
             now = time.monotonic()

@@ -13,13 +13,18 @@ from shiftsearch.search.executing.places import Place
 
 @dataclass
 class Counts:
-    """Numbers of jobs in a phase; `done` are complete or pruned, `lost` were handed out again."""
+    """Numbers of jobs in a phase.
+
+    `done` are complete or pruned, `lost` were handed out again, `refused` broke a constraint and
+    were never trained.
+    """
 
     wanted: int
     done: int = 0
     pruned: int = 0
     failed: int = 0
     lost: int = 0
+    refused: int = 0
 
     def add(self, state: End) -> None:
         """Count a job that ended."""

@@ -154,9 +154,10 @@ def current_counts(snapshot: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def troubles(counts: Mapping[str, int]) -> list[str]:
-    """The numbers of failed and lost jobs, in words."""
-    lost = [f"{counts['lost']} lost and handed out again"] if counts["lost"] else []
-    return [*([f"{counts['failed']} failed"] if counts["failed"] else []), *lost]
+    """The numbers of failed, lost and refused jobs, in words."""
+    words = {"failed": "failed", "lost": "lost and handed out again", "refused": "refused"}
+    # Drivers of earlier versions counted no refused ones.
+    return [f"{counts[key]} {said}" for key, said in words.items() if counts.get(key)]
 
 
 def _open(counts: Mapping[str, int]) -> int:
@@ -175,7 +176,7 @@ def left(snapshot: Mapping[str, Any]) -> str:
 
 
 def counts_line(snapshot: Mapping[str, Any]) -> str:
-    """How many jobs are done, failed and lost."""
+    """How many jobs are done, failed, lost and refused."""
     counts = current_counts(snapshot)
     return ", ".join([f"{counts['done']} of {counts['wanted']} done", *troubles(counts)])
 

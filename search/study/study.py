@@ -109,6 +109,11 @@ class Study:
         return self.ending.missing
 
     @property
+    def refused(self) -> int:
+        """Number of trials that broke a constraint and were not trained."""
+        return self._stored.count("refused")
+
+    @property
     def gave_up(self) -> bool:
         """Whether failures or refusals end the search without a result."""
         return self.ending.gave_up or self.ending.hopeless

@@ -176,3 +176,29 @@ def test_no_memory_is_taken_for_what_a_file_only_declares(tmp_path: Path) -> Non
         with pytest.raises(DataError, match=rf"{name}: "):
             read_image(tmp_path / name, (16, 16))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="libtiff is found by /proc")
+def test_a_damaged_tiff_is_told_in_our_words_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], compression: str
+) -> None:
+    """libtiff prints to the descriptor of standard error."""
+    path = tmp_path / "cut.tif"
+    Image.new("L", (40, 40), 128).save(path, compression=compression)
+    path.write_bytes(path.read_bytes()[:-30])
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            read_image(path, (8, 8))
+        assert caught.value.problems[0].startswith(f"{path}: ")
+    assert capfd.readouterr().err == ""
+
+
+def test_looking_for_the_depth_of_a_damaged_tiff_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.tif"
+    Image.fromarray(np.full((40, 40), 900, np.uint16)).save(path, compression="tiff_lzw")
+    path.write_bytes(path.read_bytes()[:-30])
+    assert deepest_value(path) == (None, False)
+    assert capfd.readouterr().err == ""

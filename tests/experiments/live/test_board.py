@@ -107,6 +107,7 @@ def test_a_snapshot_shows_who_runs_where_and_how_far_and_is_json(clock: Clock) -
         "pruned": 0,
         "failed": 0,
         "lost": 0,
+        "refused": 0,
         "running": 2,
         "waiting": 1,
     }
@@ -126,6 +127,7 @@ def test_what_ended_is_counted_and_the_last_five_of_each_kind_are_kept(clock: Cl
         "pruned": 1,
         "failed": 1,
         "lost": 1,
+        "refused": 0,
         "running": 0,
         "waiting": 0,
     }
@@ -163,8 +165,22 @@ def test_a_continued_run_knows_what_came_before(clock: Clock) -> None:
         "pruned": 0,
         "failed": 1,
         "lost": 0,
+        "refused": 0,
     }
     assert made.snapshot()["counts"]["done"] == 3  # the search's stay
+
+
+def test_refused_trials_are_counted_apart(clock: Clock) -> None:
+    refused = [replace(waiting(number), state="refused") for number in (1, 2)]
+    made = Board("tests", 8, {}, [complete(0, 0.8), *refused])
+    counts = made.snapshot()["counts"]
+    assert (counts["refused"], counts["done"], counts["failed"]) == (2, 1, 0)
+    before = made.version
+    made.refusals(2)
+    assert made.version == before
+    made.refusals(5)
+    assert made.version > before
+    assert made.snapshot()["counts"]["refused"] == 5
 
 
 def test_time_left_counts_what_runs_already(clock: Clock) -> None:

@@ -78,6 +78,8 @@ def test_what_a_screen_says() -> None:
     going = {**busy(3), "stop_reason": ""}
     assert "3 of 40 done about" in " ".join(lines_of(going, width=120)[0].split())
     assert lines[1] == "1 stopped early, 3 failed, 1 lost and handed out again"
+    counted = {**busy(3), "counts": {**busy(3)["counts"], "refused": 7}}
+    assert lines_of(counted, width=120)[1].strip().endswith("handed out again, 7 refused")
     assert lines[2] == (
         "3 of 3 workers busy: 1 on node-0 (cuda 0), 1 on node-2 (cuda 0), 1 on node-3 (cuda 0)"
     )
