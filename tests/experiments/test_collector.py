@@ -14,8 +14,11 @@ import pytest
 import torch
 
 from shiftsearch.experiments.collector import Collector
+from shiftsearch.experiments.continuing import keep_as_begun
+from shiftsearch.experiments.definition import load
 from shiftsearch.experiments.outcome.trained import trained_models
 from shiftsearch.experiments.outcome.training import Training
+from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.collecting import FINAL, NOTES, Note, is_large
 from shiftsearch.model.report import stored_history
 from shiftsearch.model.result import STAGES, ProtocolResult
@@ -261,6 +264,27 @@ def test_a_driver_that_is_killed_in_a_removal_loses_nothing(tmp_path: Path) -> N
     check_kept(store, study)
     assert len(study.trials()) == len(opened(whole / "journal", trials).trials())
     assert large(store) == large(open_store(whole / "store"))
+
+
+@pytest.mark.parametrize(
+    ("written", "given", "kept"),
+    [
+        (None, "", 50),
+        ("trials: 3", "", "all"),
+        ("trials: 3", "keep: 5", 5),
+        ("trials: 3\nkeep: 7", "", 50),
+        ("trials: [", "", "all"),
+    ],
+)
+def test_a_run_without_the_key_goes_on_to_keep_all(
+    tmp_path: Path, written: str | None, given: str, kept: object
+) -> None:
+    run, file = Run(tmp_path / "run"), tmp_path / "mine.yaml"
+    run.folder.mkdir()
+    if written is not None:
+        run.definition.write_text(written)
+    file.write_text(given)
+    assert keep_as_begun(load(str(file)), run).keep == kept
 
 
 def test_a_removal_that_fails_does_not_end_the_search(tmp_path: Path) -> None:

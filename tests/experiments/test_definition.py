@@ -418,6 +418,9 @@ def test_set_of_one_stage_leaves_the_other_where_both_come_from_one_anchor() -> 
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
+        ("keep=0", "keep: 0, but must be all, or a number of trials from 1"),
+        ("keep=some", "keep: 'some', but must be all, or a number of trials from 1"),
+        ("keep=true", "keep: True, but must be all, or a number of trials from 1"),
         ("trials", "--set trials: must have the form KEY=VALUE"),
         ("=3", "--set =3: must have the form KEY=VALUE"),
         ("trials=[1", "--set trials=[1: '[1' is not a YAML value"),
