@@ -44,6 +44,7 @@ from shiftsearch.experiments.rehearsal import (
 from shiftsearch.experiments.report.findings import result_table
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.schema import experiment_schema
+from shiftsearch.experiments.storage.holding import held
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.bundle_facts import facts_of
 from shiftsearch.model.bundle_format import BundleError
@@ -53,7 +54,7 @@ from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.rehearsing.replay import Workers
 from shiftsearch.search.rehearsing.surrogate import Surrogate
-from shiftsearch.search.study.journal import RunLock, RunLocked, StudyDamaged
+from shiftsearch.search.study.journal import RunLocked, StudyDamaged
 from shiftsearch.search.study.stored_study import StudyMismatch
 
 INPUT_ERRORS = (
@@ -77,6 +78,8 @@ def search(options: Namespace, console: Console) -> int:
         flag = key.split(".")[-1]
         if (value := getattr(options, flag)) is not None:
             flags[f"{key}={value}"] = f"--{flag} {value}"
+    if options.storage is not None:
+        flags[f"storage={json.dumps(options.storage)}"] = f"--storage {options.storage}"
     if options.until_converged:
         flags["until_converged=true"] = "--until-converged"
     overrides = [*options.overrides, *flags]
@@ -103,9 +106,8 @@ def report(options: Namespace, console: Console) -> int:
     run = Run(options.run)
     if not (run.result.exists() and run.journal.exists()):
         raise NotARun(f"{run.result}: does not exist; the search is not finished")
-    lock, warn = RunLock(run.lock, "`shiftsearch report`"), warner(console)
-    lock.acquire()  # kept to the end, so that a search cannot write the same files meanwhile
-    try:
+    warn = warner(console)
+    with held(run, "`shiftsearch report`"):  # so a search cannot write the same files meanwhile
         result = read_result(run.result)
         _take_network(run, result, options.network, warn)
         result["held_out_looks"] = looks_so_far(run.looks)
@@ -113,8 +115,6 @@ def report(options: Namespace, console: Console) -> int:
         attempt("trials.csv", lambda: write_trials_csv(trials, run.trials), warn)
         space = load(str(run.definition)).search_space()
         write_page(run, result, trials, space, explained(run, warn), warn)
-    finally:
-        lock.release()
     say_failures(console, run, result, trials)
     console.print(result_table(result))
     console.print(f"report: {run.report}", soft_wrap=True)

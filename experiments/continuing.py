@@ -18,13 +18,13 @@ from shiftsearch.search.study.records import TrialRecord
 from shiftsearch.search.study.study import Study
 
 
-def refuse_new(call: Call, run: Run) -> None:
+def refuse_new(call: Call, run: Run, begun: bool) -> None:
     """Refuse to try failed trials of a run again that is not begun.
 
     Raises:
         DefinitionError: there is no such run.
     """
-    if call.retry is not None and not run.journal.exists():
+    if call.retry is not None and not begun:
         raise DefinitionError([f"--retry-failed: {run.folder} holds no run yet"])
 
 

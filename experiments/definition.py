@@ -40,6 +40,7 @@ from shiftsearch.model.architecture import OWN_NAME
 from shiftsearch.model.frozen import OneOf, flatten
 from shiftsearch.model.hyperparameters import Protocol, Value
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
+from shiftsearch.model.remote import masked, url_problem
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.domains import domain_values
 from shiftsearch.search.proposing.fields import nearest
@@ -108,6 +109,8 @@ class Experiment(Section):
     failures: Failures = Failures()
     callbacks: Annotated[tuple[CallbackName, ...], Field(strict=False)] = ()
     """Classes that hear what happens in the search."""
+    storage: str = ""
+    """A URL below which the run lies besides its folder, see `experiments.storage`."""
 
     @field_validator("network")
     @classmethod
@@ -115,6 +118,13 @@ class Experiment(Section):
         if name is not None and re.fullmatch(OWN_NAME, name) is None:
             raise ValueError("must be MODULE:FUNCTION, as in my_package.my_module:build")
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        if url and (problem := url_problem(url)):
+            raise ValueError(problem)
+        return url
 
     def search_space(self) -> Space:
         """The parsed `space`, with the own network if there is one."""
@@ -247,7 +257,7 @@ def load(
         for override in overrides:
             set_value(raw, override, texts)
     except MappingError as error:
-        raise DefinitionError([str(error)]) from None
+        raise DefinitionError([masked(str(error))]) from None
     return build(raw, str(path), {o: (flags or {}).get(o, f"--set {o}") for o in overrides})
 
 
@@ -293,7 +303,7 @@ def build(
         )
     if problems:
         causes = overrides or {}
-        raise DefinitionError([f"{cause(p, causes) or origin}: {p}" for p in problems])
+        raise DefinitionError([masked(f"{cause(p, causes) or origin}: {p}") for p in problems])
     return experiment
 
 

@@ -11,11 +11,11 @@ from shiftsearch.experiments.exits import Interrupted
 from shiftsearch.experiments.outcome.repeats import Repeats
 from shiftsearch.experiments.outcome.trainings import Trainings
 from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.storage.holding import held
 from shiftsearch.experiments.wording import duration, one_line
 from shiftsearch.model.report import stored_digest
 from shiftsearch.model.result import STAGES, ProtocolResult
 from shiftsearch.search.executing.jobs import Job
-from shiftsearch.search.study.journal import RunLock
 from shiftsearch.search.study.records import TrialRecord
 
 
@@ -43,31 +43,31 @@ def recovered(
     Raises:
         NotARun: the trial cannot be trained on this machine.
         experiments.exits.Interrupted: a signal came, or workers were lost.
-        search.study.journal.RunLocked: a search is using the run.
+        search.study.journal.RunLocked: a search is using the run; see `storage.holding.held`.
         search.executing.resources.ResourceError: a trial does not fit on this machine.
     """
     before, store = trials[number].result, run.store
     assert before is not None
-    lock = RunLock(run.lock, "`shiftsearch export`")
-    lock.acquire()
-    try:
-        _say(
-            console,
-            f"the weights of trial {number} are not in {store.address} any more; it is trained "
-            f"again with its own seed, which took "
-            f"{duration(before.baseline.seconds + before.fine_tune.seconds)} in the search",
-        )
-        known = {stage: stored_digest(store, before.stage(stage)) for stage in STAGES}
-        kept = Trainings(run.ray / "again" / "retrain.json", experiment.protocol, lambda _: True)
-        job = Job("retrain", number, 0, trials[number].configuration)
-        source = Repeats(kept, [job])
-        from shiftsearch.experiments.training_again import train  # imports Ray
+    with held(run, "`shiftsearch export`"):
+        try:
+            _say(
+                console,
+                f"the weights of trial {number} are not in {store.address} any more; it is "
+                f"trained again with its own seed, which took "
+                f"{duration(before.baseline.seconds + before.fine_tune.seconds)} in the search",
+            )
+            known = {stage: stored_digest(store, before.stage(stage)) for stage in STAGES}
+            kept = Trainings(
+                run.ray / "again" / "retrain.json", experiment.protocol, lambda _: True
+            )
+            job = Job("retrain", number, 0, trials[number].configuration)
+            source = Repeats(kept, [job])
+            from shiftsearch.experiments.training_again import train  # imports Ray
 
-        train(experiment, run, digest, trials, [(source, "")], console, None)
-        training = kept.of(job)
-    finally:
-        run.tidy()
-        lock.release()
+            train(experiment, run, digest, trials, [(source, "")], console, None)
+            training = kept.of(job)
+        finally:
+            run.tidy()
     if training is None or training.lost:
         raise Interrupted("the training did not come to its end; the same command begins it again")
     if training.result is None:

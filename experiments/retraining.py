@@ -25,6 +25,7 @@ from shiftsearch.experiments.outcome.trainings import Trainings, fine_tuned_on
 from shiftsearch.experiments.own_network import prepare_own
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.soundness import damaged
+from shiftsearch.experiments.storage.holding import held
 from shiftsearch.experiments.wording import counted, interval, one_line, percent
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.hyperparameters import Protocol
@@ -36,7 +37,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.store import Store, open_store
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.resources import ResourceError
-from shiftsearch.search.study.journal import RunLock, RunLocked
+from shiftsearch.search.study.journal import RunLocked
 from shiftsearch.search.study.records import TrialRecord, objective_of, stored_identity
 
 MOST = 1000
@@ -61,16 +62,13 @@ def retrain(options: Namespace, console: Console) -> int:
     """
     run = Run(options.run)
     _refuse_options(options)
-    trials = trials_of(run)
-    trial = complete_trial(trials, options.trial)
-    lock = RunLock(run.lock, "`shiftsearch retrain`")
-    lock.acquire()
-    try:
+    complete_trial(trials_of(run), options.trial)
+    with held(run, "`shiftsearch retrain`"):
+        trials = trials_of(run)  # of the newest state, if the run lies under a URL
+        trial = complete_trial(trials, options.trial)
         for line in damaged(run).values():
             raise NotARun(line)
         return _Again(run, trials, trial, options, console)()
-    finally:
-        lock.release()
 
 
 def _refuse_options(options: Namespace) -> None:

@@ -47,6 +47,8 @@ from shiftsearch.experiments.phases import Phases
 from shiftsearch.experiments.precision import Precision
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.soundness import mend
+from shiftsearch.experiments.storage.holding import Holding, has_begun, held
+from shiftsearch.experiments.storage.place import place_of, placed
 from shiftsearch.experiments.tensorboard.log import TensorBoardLog
 from shiftsearch.experiments.workers import context_of
 from shiftsearch.model.costs import Meter
@@ -59,7 +61,9 @@ from shiftsearch.search.executing.jobs import Listener, Phase
 from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import Resources, this_machine
 from shiftsearch.search.executing.tune import run_jobs
-from shiftsearch.search.study.journal import RunLock
+from shiftsearch.search.study.journal import readable
+from shiftsearch.search.study.records import stored_identity
+from shiftsearch.search.study.stored_study import refuse_other
 from shiftsearch.search.study.study import Study
 
 
@@ -88,13 +92,17 @@ def search(
         StudyMismatch, StudyDamaged: another identity; a journal that cannot be read.
         search.executing.resources.ResourceError: not even one trial fits, or no cluster answers.
         search.study.journal.RunLocked: another process is using the run.
+        experiments.definition.DefinitionError: its storage refuses, or is not that of the run.
         experiments.run_folder.NotARun: the folder holds something else.
         experiments.exits.Interrupted: the machine cannot do it now; the command continues the run.
     """
     run = Run(folder)
     run.refuse_other_content()
-    refuse_new(call, run)
-    experiment = keep_as_begun(experiment, run)
+    place = placed(experiment, run)
+    if place is not None:
+        experiment = experiment.model_copy(update={"storage": place.storage})
+    begun = has_begun(run, place)
+    refuse_new(call, run, begun)
     if call.address is None:  # the resources of a cluster are known only once it is joined
         fit(experiment, [this_machine()])
     else:
@@ -102,17 +110,26 @@ def search(
     first = preflight(folder, call.address)
     callbacks = made(experiment.callbacks)
     dataset, said = load_data(experiment)
-    meter = meter_for(experiment, dataset, begun=run.journal.exists())
-    lock = RunLock(run.lock)
-    lock.acquire()
-    try:
-        found = _Search(experiment, run, dataset, meter, console, call, first + said)
-        with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
-            return found(hearing)
-    except OSError as error:
-        raise Interrupted(in_words(error)) from error
-    finally:
-        lock.release()
+    meter = meter_for(experiment, dataset, begun=begun)
+
+    def is_this_run(journal: Path) -> None:
+        stored = None
+        with readable(journal), contextlib.suppress(LookupError):  # holds no study yet
+            stored = stored_identity(journal)
+        if stored is not None:
+            refuse_other(stored, {"name": experiment.name, **experiment.identity(dataset.digest)})
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    with held(run, "a search", place, is_this_run, tell) as holding:
+        experiment = keep_as_begun(experiment, run)
+        try:
+            found = _Search(experiment, run, dataset, meter, console, call, first + said, holding)
+            with Hearing(callbacks, found.warn, found.study.settings.objective) as hearing:
+                return found(hearing)
+        except OSError as error:
+            raise Interrupted(in_words(error)) from error
 
 
 class _Search:
@@ -127,7 +144,9 @@ class _Search:
         console: Console,
         call: Call,
         warnings: Sequence[str],
+        holding: Holding,
     ) -> None:
+        self.holding = holding
         self.experiment, self.run, self.dataset = experiment, run, dataset
         self.console, self.call = console, call
         self.reasons, self.warnings = list[str](), list(warnings)
@@ -176,6 +195,8 @@ class _Search:
         run, study, warn = self.run, self.study, warner(self.console)
         say_of_data(self.console, self.experiment, self.dataset, self.warnings)
         self.console.print(f"run folder: {run.folder}")
+        if (place := place_of(run)) is not None:
+            self.console.print(f"storage: {place.url}", soft_wrap=True, highlight=False)
         self._write_definition()
         self.precision.recall()
         run.tidy()
@@ -233,6 +254,7 @@ class _Search:
     def _execute(self, log: TensorBoardLog) -> None:
         """Run the missing jobs on Ray."""
         experiment, address = self.experiment, self.call.address
+        self.holding.copy()  # the dataset, for nodes that do not see the run's folder
         with cluster(address, self.run.ray, self._end):
             resources = fit(experiment, cluster_nodes())
             context = context_of(
@@ -256,6 +278,7 @@ class _Search:
                 if self.collector is not None:
                     attempt("removing weights from the store", self.collector.begin, self.warn)
                     heard.append(self.collector)
+                heard += self.holding.listeners
                 how = resources, self.run.ray, self._step, self.concurrency
                 run_jobs(self.phases, heard, context, *how)
                 self.precision.settle()
@@ -266,6 +289,8 @@ class _Search:
         self.precision.settle()
         self.board.refusals(self.study.refused)
         self.concurrency.look()
+        if self.holding.fault:
+            raise EnvironmentFault(self.holding.fault)
 
     def _fit(self) -> Resources:
         return fit(self.experiment, cluster_nodes())

@@ -80,9 +80,21 @@ class Run:
     @property
     def store(self) -> Store:
         """The store of all stages."""
+        from shiftsearch.model.remote import below
         from shiftsearch.model.store import open_store  # imports torch, which few need
 
-        return open_store(self.folder / "store")
+        url = read_json(self.storage)["url"] if self.storage.exists() else ""
+        return open_store(below(url, "store") if url else self.folder / "store")
+
+    @property
+    def storage(self) -> Path:
+        """Where the run lies besides this folder, see `experiments.storage.place`."""
+        return self.folder / "storage.json"
+
+    @property
+    def arriving(self) -> Path:
+        """The journal of a run that is being brought from there."""
+        return self.folder / ".study.journal.arriving"
 
     @property
     def result(self) -> Path:
@@ -157,9 +169,11 @@ class Run:
         folder = self.folder
         if folder.exists() and not folder.is_dir():
             raise NotARun(f"{folder}: is a file, but must be the folder of a run, or a new one")
-        # A start that died early leaves only the lock.
-        others = folder.exists() and any(path != self.lock for path in folder.iterdir())
-        if others and not self.journal.exists():
+        # A start that died early leaves only these.
+        own = (self.lock, self.storage)
+        others = folder.exists() and any(path not in own for path in folder.iterdir())
+        begun = self.journal.exists() or self.arriving.exists()
+        if others and not begun:
             raise NotARun(f"{folder}: is not empty, and not a run; use another --run")
 
     def tidy(self) -> None:

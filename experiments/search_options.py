@@ -40,6 +40,11 @@ def add_search(commands: Commands) -> None:
         help="try the run's failed trials again; without a value all but those that diverged, as "
         "in search --run DIR --retry-failed",
     )
+    search.add_argument(
+        "--storage",
+        metavar="URL",
+        help="keep the run also below s3://, gs:// or file:///, as in s3://bucket/folder",
+    )
     add_address(search)
     search.add_argument(
         "--set",

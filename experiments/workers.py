@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.storage.place import place_of
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
 
@@ -43,4 +44,5 @@ def context_of(
         sources=str(run.network),
         joined=address is not None,
         notes=notes,
+        remote="" if (place := place_of(run)) is None else place.url,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -201,6 +202,7 @@ def object_store() -> Iterator[str]:
     import flask_cors  # noqa: F401 - which the server needs
 
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs each request
     running.start()
     host, port = running.get_host_and_port()
     yield f"{host}:{port}"

@@ -28,12 +28,15 @@ from shiftsearch.model.own_network import give
 from shiftsearch.model.own_source import find
 from shiftsearch.model.prepared import ProtocolData, prepare
 from shiftsearch.model.protocol import ProtocolRun, run_protocol
+from shiftsearch.model.remote import RemoteFolder
 from shiftsearch.model.report import StageReport
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.stage import StageResult
 from shiftsearch.model.store import open_store
 from shiftsearch.search.executing.faults import fault_of
+from shiftsearch.search.executing.fetching import on_this_node
 from shiftsearch.search.executing.jobs import Job
+from shiftsearch.search.executing.ray_private import session_path
 
 REPORT = "report"
 
@@ -55,6 +58,8 @@ class WorkerContext:
         sources: folder that holds its source.
         joined: whether the cluster was joined, not started; then a place has the node's id.
         notes: whether a job notes its courses in the store, see `model.collecting.Note`.
+        remote: URL of a copy of the run's folder, for nodes that do not see the folder; empty if
+            there is none.
     """
 
     pack: str
@@ -70,6 +75,7 @@ class WorkerContext:
     sources: str = ""
     joined: bool = False
     notes: bool = False
+    remote: str = ""
 
 
 def encode(context: WorkerContext, job: Job) -> dict[str, str]:
@@ -156,13 +162,20 @@ def _protocol(context: WorkerContext) -> Protocol:
     return Protocol.model_validate_json(context.protocol)
 
 
+def _seen(context: WorkerContext, folder: str) -> Path:
+    """A folder of the run, or this node's copy of it if the node does not see the run."""
+    if Path(folder).exists() or not context.remote:
+        return Path(folder)
+    return on_this_node(RemoteFolder(context.remote).folder(Path(folder).name), session_path())
+
+
 @lru_cache(maxsize=1)
 def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
     """The device and the data of this process, which is given the run's own network."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
-    dataset = open_pack(Path(context.pack), digest=context.digest)
+    dataset = open_pack(_seen(context, context.pack), digest=context.digest)
     if context.network:
-        source = find(context.network, [Path(context.sources)])
+        source = find(context.network, [_seen(context, context.sources)])
         give(source.name, source.load(), len(dataset.classes), dataset.image_size)
     return device, prepare(dataset, _protocol(context), device)

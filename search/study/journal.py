@@ -111,7 +111,12 @@ def _whole_lines(path: Path) -> list[bytes]:
     Text after the last line break is unfinished: it is being written, or its driver died.
     """
     content = path.read_bytes()
-    return content[: _whole(content)].split(b"\n")[:-1]
+    return whole_part(content).split(b"\n")[:-1]
+
+
+def whole_part(content: bytes) -> bytes:
+    """The complete lines of a journal's content."""
+    return content[: _whole(content)]
 
 
 def _whole(content: bytes) -> int:

@@ -29,6 +29,26 @@ class StudyMismatch(ProblemsError):  # noqa: N818, named by its cause
     """The run's study has another identity; one line per field, with both values."""
 
 
+def refuse_other(stored: Mapping[str, str], identity: Mapping[str, str]) -> None:
+    """Refuse a study with another identity.
+
+    Args:
+        stored: the identity of a study, value by field.
+        identity: what it must be.
+
+    Raises:
+        StudyMismatch: the two differ.
+    """
+    problems = [
+        f"{key}: this run was made with {stored.get(key, 'nothing')}, now it is "
+        f"{identity.get(key, 'nothing')}; use another --run for it"
+        for key in {**stored, **identity}
+        if stored.get(key) != identity.get(key)
+    ]
+    if problems:
+        raise StudyMismatch(problems)
+
+
 class StoredStudy:
     """Trials and attributes of one Optuna study.
 
@@ -91,14 +111,7 @@ class StoredStudy:
         if stored is None:
             self.note("identity", dict(identity))
             return
-        problems = [
-            f"{key}: this run was made with {stored.get(key, 'nothing')}, now it is "
-            f"{identity.get(key, 'nothing')}; use another --run for it"
-            for key in {**stored, **identity}
-            if stored.get(key) != identity.get(key)
-        ]
-        if problems:
-            raise StudyMismatch(problems)
+        refuse_other(stored, identity)
 
     def attribute(self, key: str) -> Any:
         """An attribute of the study, or None."""

@@ -1,7 +1,8 @@
 """Starts of `shiftsearch` that die at a named point.
 
 Run as a script, it reads one start after another from its standard input, as JSON: `arguments` of
-the command, `strikes`, and `log`, a file for its output. Each start is a fork of this process, so
+the command, `strikes`, `log`, a file for its output, and perhaps `environment` and `constants`, by
+`module:NAME`. Each start is a fork of this process, so
 that Torch and Ray are imported once, not once per kill. Its exit status goes to standard output.
 
 A strike is `POINT:N`, the N-th time that the point of that name is passed, or `seconds:X`. It
@@ -144,6 +145,9 @@ def start(order: dict[str, Any]) -> int:
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.environ |= order["environment"]
+        for name, value in order["constants"].items():
+            setattr(pkgutil.resolve_name(name.split(":")[0]), name.split(":")[1], value)
         for strike in order["strikes"]:
             arm(strike)
         code = main(order["arguments"])

@@ -17,8 +17,8 @@ from typing import Any
 import optuna
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.collecting import NOTES
-from shiftsearch.model.store import open_store
 from shiftsearch.search.study.journal import open_journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def trials_of(run: Path) -> list[Story]:
 
 def stored(run: Path) -> dict[str, str]:
     """Every entry of the store with tensors, by course and name, to a digest of them."""
-    store, found = open_store(run / "store"), {}
+    store, found = Run(run).store, {}
     for course, name in store.entries():
         if course == NOTES:  # of jobs that have not ended
             continue
@@ -130,12 +130,20 @@ class Starter:
         """The environment of all processes: ours, the drivers, and their Ray."""
         return {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: self.mark}
 
-    def __call__(self, arguments: Sequence[str | Path], *strikes: str) -> int:
-        """Start once; the exit code, or minus the signal."""
+    def __call__(
+        self,
+        arguments: Sequence[str | Path],
+        *strikes: str,
+        environment: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
+    ) -> int:
+        """Start once, with more variables, other constants; exit code, or minus the signal."""
         order = {
             "arguments": [str(a) for a in arguments],
             "strikes": strikes,
             "log": str(self.log),
+            "environment": dict(environment or {}),
+            "constants": dict(constants or {}),
         }
         with self.log.open("a") as log:
             log.write(f"\n---- {' '.join(order['arguments'])} {' '.join(strikes)}\n")

@@ -18,7 +18,7 @@ import pytest
 from ray import cloudpickle, tune
 
 from shiftsearch.data.cache import save_pack
-from shiftsearch.data.dataset import Dataset
+from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
@@ -51,7 +51,7 @@ def test_2_21g_nothing_but_paths_settings_and_numbers_travels() -> None:
     assert decode(config) == (CONTEXT, JOB)
     assert set(asdict(CONTEXT)) == {
         *("pack", "digest", "store", "protocol", "seed", "cpus", "gpus", "dtype", "objective"),
-        *("network", "sources", "joined", "notes"),
+        *("network", "sources", "joined", "notes", "remote"),
     }
 
 
@@ -106,6 +106,26 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     assert (report["event"], report["kind"]) == ("failed", kind)
     assert reason in report["reason"]
     assert (platform.node() in report["reason"]) is (kind == "environment")
+
+
+def test_a_node_that_does_not_see_the_run_takes_the_dataset_from_its_url(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pack(tiny_dataset, tmp_path / "copy" / "dataset")
+    monkeypatch.setattr(trainable, "session_path", lambda: str(tmp_path / "session"))
+    here = replace(
+        CONTEXT,
+        pack=str(tmp_path / "not seen" / "dataset"),
+        digest=tiny_dataset.digest,
+        protocol=Protocol().model_dump_json(),
+        gpus=0.0,
+    )
+    with pytest.raises(DataError):
+        trainable._workbench(here)
+    there = replace(here, remote=(tmp_path / "copy").as_uri())
+    data = trainable._workbench(there)[1]
+    assert data.classes == len(tiny_dataset.classes)
+    assert (tmp_path / "session").is_dir()
 
 
 @pytest.mark.parametrize(("phase", "replicate"), [("search", 0), ("retrain", 0), ("retrain", 3)])

@@ -1,0 +1,152 @@
+"""One driver at a time may write to a run under a URL, also if they start together."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shiftsearch.experiments.storage import claim as claims
+from shiftsearch.experiments.storage.claim import Claim
+from shiftsearch.model.remote import RemoteFolder
+from shiftsearch.search.study.journal import RunLocked
+
+pytestmark = pytest.mark.unit
+
+RUN = Path("/runs/mine")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    monkeypatch.setattr(claims, "STALE", 2.0)
+
+
+@pytest.fixture
+def drivers(tmp_path: Path) -> RemoteFolder:
+    return RemoteFolder(f"{tmp_path.as_uri()}/drivers")
+
+
+@pytest.fixture
+def held(drivers: RemoteFolder) -> Iterator[Claim]:
+    claim = Claim(drivers, RUN, "a search")
+    claim.acquire()
+    yield claim
+    claim.release()
+
+
+def until_fault(claim: Claim) -> str:
+    deadline = time.monotonic() + 10
+    while not claim.fault and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return claim.fault
+
+
+def test_a_second_driver_is_refused_until_the_first_ends(drivers: RemoteFolder) -> None:
+    first, second = Claim(drivers, RUN, "a search"), Claim(drivers, Path("/other"), "`report`")
+    first.acquire()
+    with pytest.raises(RunLocked, match=r"a search \(process \d+ on .*\) is using this run"):
+        second.acquire()
+    assert list(drivers.files()) == [first.name]
+    first.release()
+    assert drivers.files() == {}
+    third = Claim(drivers, RUN, "a search")
+    third.acquire()
+    third.release()
+    assert first.fault == third.fault == ""
+
+
+def test_a_driver_of_a_copied_folder_does_not_take_a_living_one_for_its_predecessor(
+    drivers: RemoteFolder, held: Claim
+) -> None:
+    with pytest.raises(RunLocked):
+        Claim(drivers, Path("/elsewhere"), "a search").acquire([held.name])
+
+
+def dead(drivers: RemoteFolder, run: Path = Path("/other")) -> str:
+    """What a killed driver leaves."""
+    claim = Claim(drivers, run, "a search")
+    claim._holds = True
+    claim._write()
+    return claim.name
+
+
+def test_a_dead_driver_is_waited_for(drivers: RemoteFolder) -> None:
+    said: list[str] = []
+    name = dead(drivers)
+    begin = time.monotonic()
+    claim = Claim(drivers, RUN, "a search")
+    claim.acquire(tell=said.append)
+    assert time.monotonic() - begin > 1.0
+    assert len(said) == 1
+    assert name not in drivers.files()
+    claim.release()
+
+
+def test_the_dead_driver_of_the_same_folder_is_not_waited_for(drivers: RemoteFolder) -> None:
+    name = dead(drivers, RUN)
+    claim = Claim(drivers, RUN, "a search")
+    claim.acquire([name], pytest.fail)
+    claim.release()
+
+
+def test_of_drivers_that_start_together_one_stays(drivers: RemoteFolder) -> None:
+    claims_, barrier = [Claim(drivers, RUN, "a search") for _ in range(4)], threading.Barrier(4)
+    held: list[Claim] = []
+
+    def start(claim: Claim) -> None:
+        barrier.wait()
+        try:
+            claim.acquire()
+            held.append(claim)
+        except RunLocked:
+            pass
+
+    threads = [threading.Thread(target=start, args=(claim,)) for claim in claims_]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    held[0].release()
+    assert held[0].fault == ""
+    assert drivers.files() == {}
+
+
+def test_a_driver_that_is_taken_for_dead_stops(drivers: RemoteFolder, held: Claim) -> None:
+    drivers.delete(held.name)
+    assert "another driver has taken over" in until_fault(held)
+
+
+def test_a_driver_that_finds_another_one_stops(drivers: RemoteFolder, held: Claim) -> None:
+    dead(drivers)
+    assert "another driver has taken over" in until_fault(held)
+
+
+def test_a_driver_that_cannot_write_stops_before_it_is_taken_for_dead(
+    held: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise OSError("no network")
+
+    begin = time.monotonic()
+    monkeypatch.setattr(RemoteFolder, "write", lost)
+    assert "no network" in until_fault(held)
+    assert time.monotonic() - begin < 2.0
+
+
+def test_garbage_is_no_driver(drivers: RemoteFolder) -> None:
+    for name, content in (
+        ("a.json", b"{"),
+        ("b.json", b"[]"),
+        ("c.json", json.dumps({}).encode()),
+    ):
+        drivers.write(name, content)
+    claim = Claim(drivers, RUN, "a search")
+    claim.acquire(tell=pytest.fail)
+    assert list(drivers.files()) == [claim.name]
+    claim.release()
