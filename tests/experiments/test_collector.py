@@ -205,6 +205,33 @@ def test_of_an_open_job_nothing_is_removed(tmp_path: Path) -> None:
     again = opened(journal, 6)  # the driver was killed
     Collector(store, again, 1, tmp_path / "retrain.json").begin()
     assert list(store.entries()) == before
+    job = again.ask()
+    assert job is not None
+    result = work(store, job, "complete")
+    assert result is not None
+    again.finish(job, result)  # and killed again, before the collector was told
+    Collector(store, opened(journal, 6), 1, tmp_path / "retrain.json").begin()
+    kept = {result.baseline.course, result.fine_tune.course}
+    assert large(store) == [(course, FINAL) for course in sorted(kept)]
+    assert store.names(NOTES) == []
+
+
+def test_a_baseline_stays_while_another_open_trial_has_it(tmp_path: Path) -> None:
+    """The first trial trained it and failed, so no result names it."""
+    store, patient = MemoryStore(), FailurePolicy(min_ended=1000)
+    points = (SPACE.point({"fine_tune.frozen_layers": 4}, "point"),)
+    journal = tmp_path / "journal"
+    study = open_study(journal, 3, "random", 0, points, patient, POLICY, SPACE)
+    collector = Collector(store, study, 1, tmp_path / "retrain.json")
+    first = study.ask()
+    assert first is not None
+    end(study, collector, store, first, "failed")
+    (baseline,) = [course for course, name in large(store) if name == FINAL]
+    second = study.ask()
+    assert second is not None
+    assert second.role == "point"
+    end(study, collector, store, second, "failed")
+    assert large(store) == [], baseline
 
 
 class Deadly(FileStore):
