@@ -75,6 +75,19 @@ def test_at_most_so_many_fine_tunes_then_new_baselines_until_one_is_better() -> 
     assert taken_up([*trials, trial(4, 0.95)]) == 4
 
 
+def test_baselines_may_be_taken_up_until_a_better_one_is_full_and_its_mean_stays() -> None:
+    def may(trials: Iterable[TrialRecord], policy: Policy = SHARED) -> list[int]:
+        return policy.may_branch_from(Families(trials))
+
+    full = [trial(0, 0.9), trial(2, 0.9, branch_of=0), trial(3, None, "failed", 0)]
+    assert may([trial(0, 0.9), trial(1, 0.8)]) == [0, 1]
+    assert may([*full, trial(1, 0.8)]) == []
+    assert may([*full, trial(1, 0.8), trial(4, 0.95)]) == [4]
+    open_ = [*full[:2], trial(3, None, "running", 0)]
+    assert may([*open_, trial(1, 0.8)]) == [1]  # its mean may fall
+    assert may([*full[:2], trial(1, 0.8)], SHARED.model_copy(update={"branches": 1})) == []
+
+
 def test_one_fine_tune_of_each_shares_nothing() -> None:
     alone = Policy(branches=1, first_baselines=1)
     assert taken_up([trial(0, 0.9), trial(1, 0.8)], alone) is None
