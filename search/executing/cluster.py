@@ -21,7 +21,7 @@ from shiftsearch.search.executing.local_ray import (
     lost_process,
     own_sessions,
 )
-from shiftsearch.search.executing.ray_private import print_no_errors
+from shiftsearch.search.executing.ray_private import print_no_errors, without_monitors
 from shiftsearch.search.executing.resources import Node, ResourceError
 from shiftsearch.search.executing.signals import ignored, restored
 from shiftsearch.search.executing.watch import EndAtOnce, Watch, watched
@@ -125,7 +125,8 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
     try:
         with restored(signal.SIGTERM):  # Ray's own handler raises SystemExit
             if address is None:
-                with local_ray() as local, own_sessions():
+                monitors = without_monitors(with_logs=options["log_to_driver"])
+                with local_ray() as local, own_sessions(), monitors:
                     ray.init(**options, **local)
             else:
                 join(address, options)

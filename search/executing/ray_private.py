@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
-from ray._private import ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, worker
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -72,6 +72,24 @@ def sessions_of_their_own() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = popen
+
+
+@contextlib.contextmanager
+def without_monitors(with_logs: bool) -> Iterator[None]:
+    """Inside, a local Ray starts without the monitor of its autoscaler, which has nothing to do.
+
+    Args:
+        with_logs: whether the monitor of the logs is started, which sends the lines that workers
+            print to this process.
+    """
+    parameters = parameter.RayParams
+    parameter.RayParams = functools.partial(
+        parameters, no_monitor=True, include_log_monitor=with_logs
+    )
+    try:
+        yield
+    finally:
+        parameter.RayParams = parameters
 
 
 def print_no_errors() -> None:

@@ -51,7 +51,7 @@ def run_jobs(
     folder: Path,
     on_step: Callable[[], None] = _nothing,
     concurrency: Concurrency | None = None,
-    trainable: Trainable = run_job,
+    trainable: Trainable | None = None,
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
 
@@ -67,7 +67,7 @@ def run_jobs(
         on_step: called in every step of Ray's loop, about ten times a second. An exception in it
             or in the source ends this call.
         concurrency: the number of jobs at once; None: as in `resources`, and fixed.
-        trainable: does a job on a worker, and reports as `run_job` does.
+        trainable: does a job on a worker, and reports as `run_job` does; None: `run_job`.
 
     Raises:
         EnvironmentFault: the machine cannot do any job now; running jobs stay open.
@@ -79,7 +79,7 @@ def run_jobs(
         starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
             step = partial(_step, bridge, on_step)
-            tuner = partial(_tuner, bridge, trainable, resources, starting, step)
+            tuner = partial(_tuner, bridge, trainable or run_job, resources, starting, step)
             while not _fit(bridge, tuner, folder):
                 pass
             _check_environment(bridge)

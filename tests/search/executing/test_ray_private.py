@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray
-from ray._private import ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, worker
 from ray.tune.experiment import Trial
 
 from shiftsearch.search.executing import ray_private
@@ -36,10 +36,20 @@ def test_a_process_that_has_ended_is_named(
     local_ray: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only its exit code is made up; Ray keeps each process as it was started."""
-    monitor = worker._global_node.all_processes["log_monitor"][0].process
-    monkeypatch.setattr(monitor, "returncode", -9)
-    monkeypatch.setattr(monitor, "poll", lambda: -9)
-    assert ("log_monitor", -9) in ray_private.ended_processes()
+    dashboard = worker._global_node.all_processes["dashboard"][0].process
+    monkeypatch.setattr(dashboard, "returncode", -9)
+    monkeypatch.setattr(dashboard, "poll", lambda: -9)
+    assert ("dashboard", -9) in ray_private.ended_processes()
+
+
+def test_a_local_ray_has_no_monitors(local_ray: Path) -> None:
+    assert worker._global_node.all_processes.keys().isdisjoint({"monitor", "log_monitor"})
+    before = parameter.RayParams
+    for with_logs in (True, False):
+        with ray_private.without_monitors(with_logs):
+            found = parameter.RayParams()
+        assert (found.no_monitor, found.include_log_monitor) == (True, with_logs)
+    assert parameter.RayParams is before
 
 
 def test_processes_are_started_in_sessions_of_their_own(local_ray: Path) -> None:

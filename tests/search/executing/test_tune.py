@@ -435,7 +435,7 @@ def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
 
 
 @pytest.mark.parametrize(
-    ("name", "ends"), [("raylet", True), ("gcs_server", True), ("log_monitor", False)]
+    ("name", "ends"), [("raylet", True), ("gcs_server", True), ("dashboard", False)]
 )
 def test_a_dead_ray_ends_the_search_where_it_would_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: bool
