@@ -189,7 +189,7 @@ def evaluate(options: Namespace, console: Console) -> int:
     dataset, warnings = open_dataset(options.data, splits=splits or SPLITS, how=reading)
     for warning in warnings:  # not on standard output, where --json prints its document
         print(f"warning: {warning}", file=sys.stderr)
-    device = choose_device()
+    device = choose_device(gpus=None)
     device.apply()
     record, run = bundle.record, Run(options.bundle.parent)
     looked = any(part == "held-out" for _, part, *_ in bundle.parts(dataset, "after", splits))

@@ -52,17 +52,17 @@ def _unreachable(experiment: Experiment, meter: Meter, sizes: Meter) -> list[str
         over = max(0.0, size["parameters"] - (limits.max_parameters or math.inf))
         return over, size["multiply_adds"]
 
-    networks = list(itertools.islice(_networks(experiment.search_space()), _LOOKED_AT + 1))
-    if len(networks) > _LOOKED_AT:
+    found = list(itertools.islice(networks(experiment.search_space()), _LOOKED_AT + 1))
+    if len(found) > _LOOKED_AT:
         return []
-    networks.sort(key=order)  # the most likely to keep the bounds first
+    found.sort(key=order)  # the most likely to keep the bounds first
     refused = []
-    for configuration in networks[:_MEASURED]:
+    for configuration in found[:_MEASURED]:
         costs = meter(configuration)
         if not limits.broken(costs):
             return []
         refused.append(costs)
-    if len(networks) > _MEASURED and order(networks[0])[0] == 0:
+    if len(found) > _MEASURED and order(found[0])[0] == 0:
         return []
     return [f"{limits.unreachable(refused)} (of the networks in the space)"]
 
@@ -75,7 +75,7 @@ def _broken_points(experiment: Experiment, meter: Meter) -> list[str]:
     ]
 
 
-def _networks(space: Space) -> Iterator[dict[str, Value]]:
+def networks(space: Space) -> Iterator[dict[str, Value]]:
     """A configuration with each network of the space; of continuous ranges only the ends.
 
     Parameters and time grow along a continuous range, such as a factor of the width. They need not

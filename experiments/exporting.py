@@ -155,7 +155,7 @@ def _export_trial(run: Run, number: int, folder: Path, console: Console) -> str:
     dataset = open_pack(run.pack, stored_identity(run.journal)["data"])
     prepare_own(experiment, dataset)
     if not weights_kept(run.store, result, experiment.protocol):
-        result = recovered(run, experiment, dataset.digest, trials, number, console)
+        result = recovered(run, experiment, dataset, trials, number, console)
     device = choose_device()
     device.apply()
     parts = parts_of(dataset, experiment.protocol, device)

@@ -19,6 +19,7 @@ from shiftsearch.data.synthetic import synthesize
 from shiftsearch.data.weights import WEIGHTS
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.own_network import prepare_own
+from shiftsearch.experiments.sections import ResourceRequest
 from shiftsearch.model.hyperparameters import Hyperparameters, NetworkHyperparameters, Value
 from shiftsearch.model.prepared import division_of
 from shiftsearch.search.executing.resources import Node, Resources, fit_resources
@@ -28,16 +29,23 @@ _TRANSLATION = ".translation"
 _FROZEN = "fine_tune.frozen_layers"
 
 
-def fit(experiment: Experiment, nodes: Sequence[Node]) -> Resources:
+def fit(
+    experiment: Experiment, nodes: Sequence[Node], asked: ResourceRequest | None = None
+) -> Resources:
     """Choose the experiment's resources on these nodes.
+
+    Args:
+        experiment: the experiment.
+        nodes: the machines.
+        asked: what is asked for; None: what the experiment asks for, and a whole GPU for `auto`.
 
     Raises:
         search.executing.resources.ResourceError: not even one trial fits.
     """
-    asked, jobs = experiment.resources, max(experiment.trials, experiment.retrain.replicates)
-    return fit_resources(
-        nodes, asked.cpus_per_trial, asked.gpus_per_trial, asked.concurrency, jobs
-    )
+    asked = asked or experiment.resources
+    jobs = max(experiment.trials, experiment.retrain.replicates)
+    gpus = None if isinstance(asked.gpus_per_trial, str) else asked.gpus_per_trial
+    return fit_resources(nodes, asked.cpus_per_trial, gpus, asked.concurrency, jobs)
 
 
 def load_data(experiment: Experiment) -> tuple[Dataset, list[str]]:

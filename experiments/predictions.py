@@ -43,7 +43,7 @@ def predict(options: Namespace, console: Console) -> int:
     if not (files or problems):
         where = ", ".join(map(str, options.files))
         raise DataError([f"{where}: holds no image file: {', '.join(READ)}"])
-    device = choose_device()
+    device = choose_device(gpus=None)
     device.apply()
     complaints, remarks = _Complaints(), Remarks()
     for problem in problems:

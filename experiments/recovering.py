@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from shiftsearch.data.dataset import Dataset
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.exits import Interrupted
 from shiftsearch.experiments.outcome.repeats import Repeats
@@ -22,7 +23,7 @@ from shiftsearch.search.study.records import TrialRecord
 def recovered(
     run: Run,
     experiment: Experiment,
-    digest: str,
+    dataset: Dataset,
     trials: Sequence[TrialRecord],
     number: int,
     console: Console,
@@ -35,7 +36,7 @@ def recovered(
     Args:
         run: the run.
         experiment: its experiment.
-        digest: digest of its dataset.
+        dataset: its dataset.
         trials: its trials, by number.
         number: the trial.
         console: for the lines and the progress.
@@ -64,7 +65,7 @@ def recovered(
             source = Repeats(kept, [job])
             from shiftsearch.experiments.training_again import train  # imports Ray
 
-            train(experiment, run, digest, trials, [(source, "")], console, None)
+            train(experiment, run, dataset, trials, [(source, "")], console, None)
             training = kept.of(job)
         finally:
             run.tidy()

@@ -141,7 +141,7 @@ class _Again:
             from shiftsearch.experiments.training_again import train  # imports Ray
 
             train(
-                *(experiment, self.run, dataset.digest, self.trials, wanted),
+                *(experiment, self.run, dataset, self.trials, wanted),
                 *(self.console, self.options.address),
             )
 

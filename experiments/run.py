@@ -34,6 +34,7 @@ from shiftsearch.experiments.costing import meter_for
 from shiftsearch.experiments.definition import Experiment, dump
 from shiftsearch.experiments.doctor.preflight import preflight
 from shiftsearch.experiments.exits import DONE, INTERRUPTED, TOO_MANY_FAILURES, Interrupted
+from shiftsearch.experiments.gpu_share import with_share
 from shiftsearch.experiments.inputs import fit, load_data
 from shiftsearch.experiments.last_words import say_of_data, say_result, say_why, warner
 from shiftsearch.experiments.live.board import OUTCOMES, Board
@@ -256,11 +257,15 @@ class _Search:
         experiment, address = self.experiment, self.call.address
         self.holding.copy()  # the dataset, for nodes that do not see the run's folder
         with cluster(address, self.run.ray, self._end):
-            resources = fit(experiment, cluster_nodes())
+            nodes = cluster_nodes()
             context = context_of(
-                *(experiment, self.run, self.dataset.digest, resources, address),
+                *(experiment, self.run, self.dataset.digest, fit(experiment, nodes), address),
                 notes=self.collector is not None,
             )
+            self.asked = with_share(
+                experiment.resources, self.study.space, self.dataset, nodes, context, self._explain
+            )
+            resources = self._fit()
             self._say_choices(resources)
             self.board.concurrency = resources.concurrency
             fixed = address is None or experiment.resources.concurrency is not None
@@ -293,7 +298,7 @@ class _Search:
             raise EnvironmentFault(self.holding.fault)
 
     def _fit(self) -> Resources:
-        return fit(self.experiment, cluster_nodes())
+        return fit(self.experiment, cluster_nodes(), self.asked)
 
     @harmless
     def _follow(self, resources: Resources) -> None:
@@ -331,20 +336,25 @@ class _Search:
         self.warnings.append(warning)
         warner(self.console)(warning)
 
+    def _explain(self, line: str) -> None:
+        """Print what is chosen, and why, and keep it for `result.json`."""
+        self.reasons.append(line)
+        self.console.print(line, soft_wrap=True)
+
     def _say_choices(self, resources: Resources) -> None:
         """Print every automatic choice once, with its reason."""
-        self.reasons.append(resources.reason)
-        if self.call.address is None:
-            cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+        self._explain(resources.reason)
+        cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+        if self.call.address is None and not gpus:
             device = choose_device(cpus, gpus, self.experiment.dtype)
-            self.reasons.append(device.reason)
+            self._explain(device.reason)
             self.precision.chosen(device.dtype)
-        else:
-            self.reasons.append(f"{self.call.address}: each worker chooses its device and dtype")
+        else:  # this process has no GPU, and must not use one
+            where = self.call.address or f"{gpus:g} GPU a trial"
+            self._explain(f"{where}: each worker chooses its device and dtype")
         keep = self.experiment.keep
         if keep != "all" and keep < self.experiment.trials:
-            self.reasons.append(
+            self._explain(
                 f"keep: {keep}: weights of other than the {keep} best trials are removed from the "
                 "store, and trained again when they are asked for"
             )
-        self.console.print("\n".join(self.reasons))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -10,6 +10,8 @@ from shiftsearch.data.drifts import DEFAULT_DRIFT, DRIFTS
 from shiftsearch.data.fitting import DEFAULT_ASPECT, Aspect
 from shiftsearch.data.reading import Reading, parse_size
 from shiftsearch.model.frozen import OneOf
+
+AUTO = "auto"
 
 
 class Section(BaseModel):
@@ -60,8 +62,19 @@ class ResourceRequest(Section):
     """Resources of a trial; values that are left out are fitted to the machine."""
 
     cpus_per_trial: Annotated[float, Field(gt=0)] | None = None
-    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] | None = None
+    """`auto`: a share of a GPU, by the memory that one trial takes; left out: a whole GPU."""
     concurrency: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("gpus_per_trial", mode="before")
+    @classmethod
+    def _is_share(cls, given: object) -> object:
+        """Refuse in one line; Ray gives shares of one GPU, or whole GPUs."""
+        if given is None or given == AUTO:
+            return given
+        if isinstance(given, float) and (0 <= given <= 1 or (given > 1 and given.is_integer())):
+            return given
+        raise ValueError("must be from 0 to 1, a whole number above, or auto")
 
 
 class Failures(Section):

@@ -7,9 +7,11 @@ from functools import partial
 
 from rich.console import Console
 
+from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.exits import Interrupted, end_at_once
+from shiftsearch.experiments.gpu_share import with_share
 from shiftsearch.experiments.inputs import fit
 from shiftsearch.experiments.live.board import Board
 from shiftsearch.experiments.live.progress import Progress
@@ -28,7 +30,7 @@ from shiftsearch.search.study.records import TrialRecord
 def train(
     experiment: Experiment,
     run: Run,
-    digest: str,
+    dataset: Dataset,
     trials: Sequence[TrialRecord],
     wanted: Sequence[tuple[Repeats, str]],
     console: Console,
@@ -39,7 +41,7 @@ def train(
     Args:
         experiment: the run's experiment.
         run: the run's folder, locked.
-        digest: digest of the dataset.
+        dataset: the run's dataset.
         trials: the study's trials.
         wanted: sources, each with the address of the store to train into, empty for the run's.
         console: for progress.
@@ -61,12 +63,20 @@ def train(
         end = partial(end_at_once, lambda _: None)
         with cluster(address, run.ray, end):
             asked = experiment.model_copy(update={"trials": jobs})
-            resources = fit(asked, cluster_nodes())
+            nodes = cluster_nodes()
+            first = context_of(experiment, run, dataset.digest, fit(asked, nodes), address)
+            request = with_share(
+                *(experiment.resources, experiment.search_space(), dataset, nodes, first),
+                lambda line: console.print(line, soft_wrap=True),
+            )
+            resources = fit(asked, nodes, request)
             board.concurrency = resources.concurrency
             with Progress(console, board) as progress:
                 for source, store in wanted:
                     progress.phase("retrain", source.total, source.done)
-                    context = context_of(experiment, run, digest, resources, address, store)
+                    context = context_of(
+                        experiment, run, dataset.digest, resources, address, store
+                    )
                     run_jobs(source, [progress], context, resources, run.ray)
                     if not source.finished:
                         return

@@ -58,12 +58,13 @@ class Device:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto") -> Device:
+def choose_device(cpus: float = 0, gpus: float | None = 0, dtype: str = "auto") -> Device:
     """The device for this process.
 
     Args:
         cpus: CPUs it may use; a fraction below 1 counts as 1; 0 means all of the machine's.
-        gpus: fraction of a GPU it may use; None means a GPU if one is present.
+        gpus: fraction of a GPU it was given; None means a GPU if one is present. With 0, CUDA is
+            not even asked, because that takes memory of a GPU that others were given.
         dtype: "auto", "bfloat16" or "float32".
 
     Raises:
@@ -73,10 +74,10 @@ def choose_device(cpus: float = 0, gpus: float | None = None, dtype: str = "auto
     if dtype not in ("auto", "bfloat16", "float32"):
         raise ValueError(f"dtype is {dtype!r}, but must be auto, bfloat16 or float32")
     threads = max(1, int(cpus)) if cpus else available_cpus()
-    present = torch.cuda.is_available()
+    present = gpus != 0 and torch.cuda.is_available()
     if gpus and not present:
         raise GpuMissing(f"gpus_per_trial is {gpus:g}, but torch sees no GPU on this machine")
-    if present and (gpus is None or gpus > 0):
+    if present:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         name, where = "cuda", torch.cuda.get_device_name()
     else:

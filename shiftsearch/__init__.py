@@ -98,7 +98,7 @@ class Model:
         """
         from shiftsearch.model.device import choose_device
 
-        device = choose_device(dtype="float32")
+        device = choose_device(gpus=None, dtype="float32")
         device.apply()
         return self._bundle.predict_proba(images, device)
 

@@ -262,6 +262,20 @@ def tiny_dataset() -> Dataset:
 
 
 @pytest.fixture
+def gpu_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is there, but this process was not given it: to touch CUDA fails the test."""
+    import torch
+
+    def touched() -> None:
+        raise AssertionError("a GPU of others was touched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", touched)
+    for name in ("get_device_name", "is_bf16_supported", "get_device_properties"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: touched())
+
+
+@pytest.fixture
 def tiny_folder(tiny_dataset: Dataset, tmp_path: Path) -> Path:
     """`tiny_dataset` as split/class/NNNN.npy, for this test to keep or to damage."""
     root = tmp_path / "tiny"

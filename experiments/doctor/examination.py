@@ -157,7 +157,8 @@ class Examination:
         name, cpus, gpus, concurrency = "trials at once", None, None, None
         if self.run is not None and Run(self.run).definition.exists():
             asked = load(str(Run(self.run).definition)).resources
-            cpus, gpus = asked.cpus_per_trial, asked.gpus_per_trial
+            cpus = asked.cpus_per_trial
+            gpus = None if isinstance(asked.gpus_per_trial, str) else asked.gpus_per_trial
             concurrency = asked.concurrency
         try:
             nodes = cluster_nodes()

@@ -51,7 +51,7 @@ def init(options: Namespace, console: Console) -> int:
         console.print(line, soft_wrap=True, highlight=False)
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
-    device = choose_device(cpus=1)
+    device = choose_device(cpus=1, gpus=None)
     device.apply()
     proposal = propose(found, this_machine(), images_per_second(found.dataset, device))
     text = experiment_text(found, proposal, target)

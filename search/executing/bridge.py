@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -14,6 +15,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
+from shiftsearch.search.executing.gpu_shares import Enlarged
 from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.trainable import WorkerContext, encode
@@ -50,6 +52,7 @@ class Bridge:
     ) -> None:
         self._source, self._audience = source, Audience(listeners)
         self._context, self._concurrency = context, concurrency
+        self._enlarged = Enlarged(context.gpus)
         self._on_step, self._interrupted = on_step, interrupted
         self._jobs: dict[str, Job] = {}  # by the id of Ray's trial, until Ray has ended the trial
         self._closed: set[str] = set()  # ids of trials whose job is closed already
@@ -61,12 +64,14 @@ class Bridge:
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The source's next job, encoded. Without one: None while a job runs, else FINISHED."""
         self._sweep()
-        if len(self._jobs) < self._concurrency.number and self._may_ask():
-            job = self._source.ask()
+        jobs, most = list(self._jobs.values()), self._concurrency.number
+        if self._enlarged.has_room(jobs, most) and self._may_ask():
+            job = self._enlarged.next() or self._source.ask()
             if job is not None:
                 self._jobs[trial_id] = job
+                self._enlarged.started(trial_id, job)
                 self._audience.started(job)
-                return encode(self._context, job)
+                return encode(replace(self._context, gpus=self._enlarged.share(job)), job)
         # If no job runs, None would make Ray sleep for minutes and ignore signals.
         return None if self._jobs else str(Searcher.FINISHED)
 
@@ -90,6 +95,7 @@ class Bridge:
         match report.get("event"):
             case "placed":
                 place = Place(report["node"], report.get("node_id", ""), report["device"])
+                self._enlarged.begun(trial_id)
                 self._source.placed(job, place)
                 self._audience.placed(job, place)
             case "epoch":
@@ -107,7 +113,8 @@ class Bridge:
                 self._source.finish(job, result)
                 self._close(trial_id, "complete", "", result)
             case "failed":
-                self._judge(trial_id, Fault(report["kind"], report["reason"]))
+                of_gpu = report.get("gpu_memory", False)
+                self._judge(trial_id, Fault(report["kind"], report["reason"], of_gpu))
         return False
 
     def completed(self, trial_id: str) -> None:
@@ -119,7 +126,7 @@ class Bridge:
         """Forget a trial that ended with an error; the fault counts if its job is still open."""
         if worker_died and self._memory_kills < (kills := memory_kills()):
             self._memory_kills = kills
-            fault = Fault(fault.kind, f"killed because memory ran out: {fault.reason}")
+            fault = replace(fault, reason=f"killed because memory ran out: {fault.reason}")
         self._judge(trial_id, fault)
         self._forget(trial_id)
 
@@ -138,10 +145,19 @@ class Bridge:
                 self._forget(trial_id)
 
     def _judge(self, trial_id: str, fault: Fault) -> None:
-        """By the fault's kind: fail the job, give it back, or end the search with it open."""
+        """By the fault's kind: fail the job, give it back, or end the search with it open.
+
+        A job that ran out of its share of a GPU's memory is kept, for a larger share.
+        """
         if trial_id not in self._jobs or trial_id in self._closed:
             return
         job = self._jobs[trial_id]
+        if fault.gpu_memory and self._context.gpus:
+            if self._enlarged.grow(job):
+                share = f"tried again with {self._enlarged.share(job):g} of a GPU"
+                self._close(trial_id, "lost", f"{fault.reason}; {share}", None)
+                return
+            fault = Fault("verdict", f"does not fit on a GPU: {fault.reason}")
         match fault.kind:
             case "verdict":
                 self._source.fail(job, fault.reason)
@@ -170,6 +186,7 @@ class Bridge:
         self._audience.ended(self._jobs[trial_id], state, detail, result)
 
     def _forget(self, trial_id: str) -> None:
+        self._enlarged.begun(trial_id)
         self._jobs.pop(trial_id, None)
         self.trials.pop(trial_id, None)
         self._closed.discard(trial_id)

@@ -136,7 +136,8 @@ def _start(address: str | None, options: dict[str, Any]) -> None:
 
 def cluster_nodes() -> list[Node]:
     """The resources of each node of the connected cluster."""
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     return [
-        Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf)) for r in resources
+        Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", math.inf), node_id)
+        for node_id, r in alive
     ]

@@ -41,7 +41,7 @@ _RAY_ENVIRONMENT = (
     OutOfDiskError,
     RuntimeEnvSetupError,
 )
-_MEMORY = (MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
+_MEMORY = (MemoryError, OutOfMemoryError)
 # Raised when a GPU faults; after that the process cannot use any GPU.
 _ACCELERATOR = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
 # There was no process, socket or memory for a moment; all other OSErrors are lasting.
@@ -59,10 +59,12 @@ class Fault:
     Attributes:
         kind: "lost", "environment" or "verdict".
         reason: one line.
+        gpu_memory: whether the memory of the worker's share of a GPU ran out.
     """
 
     kind: Kind
     reason: str
+    gpu_memory: bool = False
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -85,6 +87,8 @@ def fault_of(error: BaseException) -> Fault:
 
 def _kind_of(error: BaseException) -> Fault | None:
     """A fault of kind "lost" or "environment"; None for all others."""
+    if _gpu_lacks_memory(error):
+        return Fault("lost", f"out of the GPU's memory: {first_line(error)}", gpu_memory=True)
     if isinstance(error, _MEMORY) or _torch_lacks_memory(error):
         return Fault("lost", f"out of memory: {first_line(error)}")
     if isinstance(error, RayActorError) and error.actor_init_failed:
@@ -104,6 +108,17 @@ def _kind_of(error: BaseException) -> Fault | None:
     if isinstance(error, _ENVIRONMENT):
         return Fault("environment", first_line(error))
     return None
+
+
+def _gpu_lacks_memory(error: BaseException) -> bool:
+    """Whether torch, or a library of the GPU, could not allocate the GPU's memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    if isinstance(error, _ACCELERATOR):
+        return "out of memory" in said
+    signs = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA out of memory")
+    return type(error) is RuntimeError and any(sign in said for sign in signs)
 
 
 def _torch_lacks_memory(error: BaseException) -> bool:

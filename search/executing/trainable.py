@@ -22,6 +22,7 @@ from shiftsearch.data.cache import open_pack
 from shiftsearch.model.collecting import Note
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.engine import TrialDiverged
+from shiftsearch.model.gpu_memory import bound
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.objective import ACCURACY, OBJECTIVES
 from shiftsearch.model.own_network import give
@@ -95,7 +96,8 @@ def run_job(config: Mapping[str, str]) -> None:
     `{"event": "placed", "node", "node_id", "device"}`, `{"event": "epoch", "stage", "row"}`,
     `{"event": "intermediate", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is
     trained to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
-    "reason"}` with the kind of a `search.executing.faults.Fault`. After a diverged training the
+    "reason"}` with the kind of a `search.executing.faults.Fault`, and `"gpu_memory": true` if it
+    ran out. After a diverged training the
     worker goes on with the next job; after any other exception Ray replaces the worker.
     """
     context, job = decode(config)
@@ -105,14 +107,16 @@ def run_job(config: Mapping[str, str]) -> None:
         fault = fault_of(error)
         # There may be several nodes, and the fault must be repaired on this one.
         where = f"on {platform.node()}: " if fault.kind == "environment" else ""
-        _report({"event": "failed", "kind": fault.kind, "reason": f"{where}{fault.reason}"})
+        more = {"gpu_memory": True} if fault.gpu_memory else {}
+        reason = f"{where}{fault.reason}"
+        _report({"event": "failed", "kind": fault.kind, "reason": reason, **more})
         if not isinstance(error, TrialDiverged):
             raise
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
     protocol = _protocol(context)
-    device, data = _workbench(context)
+    device, data = workbench(context)
     node_id = ray.get_runtime_context().get_node_id() if context.joined else ""
     where = {"node": platform.node(), "node_id": node_id, "device": _place(device)}
     _report({"event": "placed", **where})
@@ -170,10 +174,12 @@ def _seen(context: WorkerContext, folder: str) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
+def workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
     """The device and the data of this process, which is given the run's own network."""
     device = choose_device(context.cpus, context.gpus, context.dtype)
     device.apply()
+    if device.name == "cuda":
+        bound(context.gpus)
     dataset = open_pack(_seen(context, context.pack), digest=context.digest)
     if context.network:
         source = find(context.network, [_seen(context, context.sources)])

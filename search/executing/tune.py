@@ -13,6 +13,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from shiftsearch.search.executing.jobs import JobSource, Listener
 from shiftsearch.search.executing.ray_private import error_file
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
-from shiftsearch.search.executing.trainable import REPORT, WorkerContext, run_job
+from shiftsearch.search.executing.trainable import REPORT, WorkerContext, decode, run_job
 from shiftsearch.search.executing.watch import RayLost, check_alive
 
 Trainable = Callable[[Mapping[str, str]], None]
@@ -61,7 +62,7 @@ def run_jobs(
     Args:
         source: hands out jobs, takes in results.
         listeners: told after the source; their exceptions are logged.
-        context: what the workers need.
+        context: what the workers need; its CPUs and GPUs are those of `resources`.
         resources: from `fit_resources`.
         folder: for Ray's files, which are not needed afterwards.
         on_step: called in every step of Ray's loop, about ten times a second. An exception in it
@@ -74,12 +75,14 @@ def run_jobs(
     """
     with ended_calmly() as signalled:
         at_once = concurrency or Concurrency(resources)
+        cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+        context = replace(context, cpus=cpus, gpus=gpus)
         bridge = Bridge(source, listeners, context, at_once, on_step, signalled.is_set)
         # Ray starts at most so many jobs at a time; the bridge decides how many there are.
         starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
             step = partial(_step, bridge, on_step)
-            tuner = partial(_tuner, bridge, trainable or run_job, resources, starting, step)
+            tuner = partial(_tuner, bridge, trainable or run_job, starting, step)
             while not _fit(bridge, tuner, folder):
                 pass
             _check_environment(bridge)
@@ -115,18 +118,11 @@ def _step(bridge: Bridge, on_step: Callable[[], None]) -> None:
 
 
 def _tuner(
-    bridge: Bridge,
-    trainable: Trainable,
-    resources: Resources,
-    starting: int,
-    step: Callable[[], None],
-    leg: Path,
+    bridge: Bridge, trainable: Trainable, starting: int, step: Callable[[], None], leg: Path
 ) -> tune.Tuner:
     """A Ray Tune experiment over the bridge's jobs; it writes to `leg`."""
     return tune.Tuner(
-        tune.with_resources(
-            trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-        ),
+        tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=_AskingSearcher(bridge),
             scheduler=_TellingScheduler(bridge),
@@ -144,6 +140,16 @@ def _tuner(
             stop=_Stepper(step),
         ),
     )
+
+
+def _resources_of(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
+    """The resources of a job, which may have a larger share of a GPU than others.
+
+    Ray asks again for a worker that it gives to a second job, by the job's own resources.
+    """
+    context, _ = decode(config)
+    gpus = {"GPU": context.gpus} if context.gpus else {}
+    return tune.PlacementGroupFactory([{"CPU": context.cpus, **gpus}])
 
 
 def _check_environment(bridge: Bridge) -> None:

@@ -25,7 +25,7 @@ from shiftsearch.search.executing.jobs import JobSource, Listener
 from shiftsearch.search.executing.resources import Node
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("gpu_of_others")]
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs_of_the_first_version.tar.xz"
 
@@ -94,7 +94,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.setattr(shiftsearch.experiments.run, "cluster_nodes", lambda: [Node(1.0, 0.0)])
     monkeypatch.setattr(shiftsearch.search.executing.trainable, "_report", lambda _: None)
-    shiftsearch.search.executing.trainable._workbench.cache_clear()
+    shiftsearch.search.executing.trainable.workbench.cache_clear()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     threads = torch.get_num_threads()
@@ -172,12 +172,13 @@ def test_a_finished_run_is_extended_by_the_trial_that_is_asked_for(
 
 
 def test_a_finished_run_is_reported_on_and_its_bundle_evaluated(
-    runs: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = runs / "finished"
     assert main(["report", str(folder)]) == 0
     assert "dense 512" in (folder / "report.html").read_text()
     capsys.readouterr()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # `evaluate` would use a GPU
     assert main(["evaluate", str(folder / "best"), str(runs / "images"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     recorded = json.loads((folder / "best" / "bundle.json").read_text())["metrics"]

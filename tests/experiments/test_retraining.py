@@ -29,6 +29,7 @@ from tests.experiments.stored_runs import stored_run
 pytestmark = [
     pytest.mark.unit,
     pytest.mark.slow(reason="scores models on all images of a small dataset"),
+    pytest.mark.usefixtures("gpu_of_others"),
 ]
 
 SIZE, CLASSES = (28, 28), 6

@@ -15,6 +15,7 @@ from shiftsearch.data.augmentation import augment, warp
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.model.device import Device, choose_device
 from shiftsearch.model.evaluation import evaluate
+from shiftsearch.model.gpu_memory import CONTEXT_BYTES, bound, measured
 from shiftsearch.model.hyperparameters import Augmentation, Hyperparameters, Protocol, Schedule
 from shiftsearch.model.prepared import prepare
 from shiftsearch.model.protocol import ProtocolRun, build, run_protocol
@@ -128,6 +129,22 @@ def test_evaluation_is_float32_and_agrees_with_the_cpu(
         here = evaluate(network, data.selection.images, data.selection.labels)
         assert report.test2.loss == pytest.approx(here.loss, rel=1e-4)  # TF32: 1e-3
         assert report.test2.accuracy == pytest.approx(here.accuracy, abs=1 / here.n)
+
+
+def test_memory_is_measured_and_bounded(small_dataset: Dataset, store: Store, gpu: Device) -> None:
+    """Never run yet: written where there is no GPU."""
+    need = measured(lambda: run(small_dataset, store, gpu))
+    assert 0 < need.tensors < need.total
+    assert CONTEXT_BYTES <= need.context < need.total
+    try:
+        fraction = bound(0.5)
+        most = int(fraction * need.total)
+        torch.empty(most // 2, dtype=torch.uint8, device=GPU)
+        torch.cuda.empty_cache()
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(most + 2**30, dtype=torch.uint8, device=GPU)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def test_augmentation_draws_on_the_gpu_and_changes_every_image(gpu: Device) -> None:

@@ -65,6 +65,16 @@ def test_a_gpu_that_was_promised_and_is_missing_is_an_error(machine: pytest.Monk
         choose_device(gpus=0.25)
 
 
+def test_a_process_that_was_given_no_gpu_does_not_ask_cuda(machine: pytest.MonkeyPatch) -> None:
+    """To ask makes a context, which takes memory of a GPU that a worker was given."""
+
+    def asked() -> bool:
+        raise AssertionError
+
+    machine.setattr(torch.cuda, "is_available", asked)
+    assert choose_device().name == choose_device(cpus=2, gpus=0.0).name == "cpu"
+
+
 def test_another_dtype_is_refused() -> None:
     with pytest.raises(ValueError, match="'float16', but must be auto, bfloat16 or float32"):
         choose_device(dtype="float16")

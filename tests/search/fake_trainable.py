@@ -72,6 +72,9 @@ def fake_run_job(config: Mapping[str, str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if plan.get("do") == "bare":
             tune.report({"loss": 1.5, "nested": {"loss": float("nan")}})
+    if plan.get("do") == "fill gpu" and runtime.get_assigned_resources()["GPU"] < 1:
+        send({"event": "failed", "kind": "lost", "reason": "CUDA OOM", "gpu_memory": True})
+        raise RuntimeError("CUDA out of memory")
     if plan.get("do") == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "/mnt/store")
     if plan.get("do") == "raise":

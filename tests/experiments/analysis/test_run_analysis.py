@@ -27,7 +27,7 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.prepared import division_of, prepare
 from shiftsearch.model.protocol import build
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("gpu_of_others")]
 
 CPU = Device("cpu", "float32", 1, "tests")
 PROTOCOL = Protocol(holdout=0.5)

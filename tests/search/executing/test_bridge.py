@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,7 +87,9 @@ class Clock:
 class Driven:
     """A bridge over `Endless` with a simulated clock, and methods to drive it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, concurrency: int, *more: Any) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, concurrency: int, *more: Any, share: float = 0.0
+    ) -> None:
         self.clock, self.source, self.heard = Clock(), Endless(), Recorder()
         self.steps, self.interrupted, self._ids = 0, False, 0
         self.concurrency = Concurrency(Resources(1.0, 0.0, concurrency, "tests"))
@@ -94,7 +97,7 @@ class Driven:
         self.bridge = Bridge(
             self.source,
             [*more, self.heard],
-            CONTEXT,
+            replace(CONTEXT, gpus=share),
             self.concurrency,
             self._step,
             lambda: self.interrupted,
@@ -109,6 +112,14 @@ class Driven:
         trial_id = f"t{self._ids}"
         given = self.bridge.suggest(trial_id)
         return trial_id, decode(given)[1].number if isinstance(given, dict) else given
+
+    def ask_with_share(self) -> tuple[str, int, float]:
+        """Ray's id, the job's number and its share of a GPU."""
+        self._ids += 1
+        given = self.bridge.suggest(f"t{self._ids}")
+        assert isinstance(given, dict), given
+        context, job = decode(given)
+        return f"t{self._ids}", job.number, context.gpus
 
     def lose(self, trial_id: str) -> None:
         self.bridge.errored(trial_id, LOST, worker_died=True)
@@ -262,3 +273,70 @@ def test_a_listener_that_always_fails_is_logged_once_and_harms_nothing(
     assert "100 times" in caplog.records[1].getMessage()
     say_failures()
     assert len(caplog.records) == 2
+
+
+FULL_GPU = {"event": "failed", "kind": "lost", "reason": "CUDA out of memory", "gpu_memory": True}
+PLACED = {"event": "placed", "node": "here", "device": "cuda 0"}
+
+
+def test_a_job_that_fills_its_share_of_a_gpu_gets_a_larger_one_up_to_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no loss, so it stays open in the source; only on a whole GPU it is a verdict."""
+    driven = Driven(monkeypatch, 1, share=0.2)
+    shares = []
+    for _ in range(3):
+        trial_id, number, share = driven.ask_with_share()
+        shares.append(share)
+        assert number == 0
+        driven.bridge.hear(trial_id, PLACED)
+        driven.bridge.hear(trial_id, FULL_GPU)
+        driven.bridge.errored(trial_id, Fault("verdict", "late"), worker_died=False)
+    assert shares == [0.2, 0.5, 1.0]
+    assert driven.source.ends == [(0, "failed: does not fit on a GPU: CUDA out of memory")]
+    ends = [what[0] for kind, what in driven.heard.of(0) if kind == "ended"]
+    assert ends == ["lost", "lost", "failed"]
+    assert driven.ask_with_share()[1:] == (1, 0.2)
+
+
+def test_while_a_larger_share_waits_nothing_small_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven(monkeypatch, 4, share=0.25)
+    ids = [driven.ask()[0] for _ in range(4)]
+    driven.bridge.hear(ids[0], FULL_GPU)
+    assert driven.ask()[1] is None  # Ray has not ended its trial
+    driven.bridge.completed(ids[0])
+    assert driven.ask()[1] is None  # three quarters are taken, and a half is wanted
+    driven.bridge.hear(ids[1], report("verdict", "diverged"))
+    driven.bridge.completed(ids[1])
+    again, number, share = driven.ask_with_share()
+    assert (number, share) == (0, 0.5)
+    driven.bridge.errored(ids[0], LOST, worker_died=False)  # late, and of the first attempt
+    driven.bridge.hear(ids[2], report("verdict", "diverged"))
+    driven.bridge.completed(ids[2])
+    assert driven.ask()[1] is None  # the larger one has no GPU yet, which may be split
+    driven.bridge.hear(again, PLACED)
+    assert driven.ask_with_share()[1:] == (4, 0.25)
+    assert driven.ask()[1] is None  # a half and two quarters
+    driven.bridge.hear(again, {"event": "result", "result": made_result(0.5).to_json()})
+    driven.bridge.completed(again)
+    assert [driven.ask()[1], driven.ask()[1], driven.ask()[1]] == [5, 6, None]
+
+
+def test_a_larger_share_is_kept_when_its_worker_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    driven = Driven(monkeypatch, 2, share=0.5)
+    trial_id, _, _ = driven.ask_with_share()
+    driven.bridge.hear(trial_id, FULL_GPU)
+    driven.bridge.completed(trial_id)
+    trial_id, number, share = driven.ask_with_share()
+    assert (number, share) == (0, 1.0)
+    driven.lose(trial_id)
+    assert driven.ask_with_share()[1:] == (0, 1.0)
+
+
+def test_without_gpus_the_word_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    driven = Driven(monkeypatch, 1)
+    trial_id, _ = driven.ask()
+    driven.bridge.hear(trial_id, FULL_GPU)
+    assert driven.source.ends == [(0, "lost: CUDA out of memory")]

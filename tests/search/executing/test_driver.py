@@ -308,20 +308,31 @@ def reported(name: str, folder: Path) -> Any:
 
 
 def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> None:
-    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial."""
+    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial.
+
+    No GPU computes: Ray only counts them.
+    """
     report = reported("two_nodes", tmp_path)
     assert report["finished"]
     assert report["resources"]["concurrency"] == 3
     assert report["refusal"].startswith(
         "resources: a trial asks for 3 CPUs and 0 GPUs on one node"
     )
-    tries = report["attempts"]
+    *tries, last = report["attempts"]
     assert len(tries) == 3
     assert all(t["assigned"]["GPU"] == 0.5 and t["assigned"]["CPU"] == 1 for t in tries)
     assert all(len(t["gpus"]) == 1 for t in tries)
+    # The third ran out of the memory of its half, and got a whole GPU.
+    assert (last["number"], last["attempt"], last["assigned"]["GPU"]) == (2, 1, 1)
+    assert report["states"] == ["complete"] * 3
+    (needs, (raised,)), (none, (silent,)) = report["needs"]
+    assert needs == [[1, 1, 7]]  # with a whole GPU
+    assert "torch sees no GPU" in raised
+    assert not none
+    assert "no GPU was free within 0.1 s" in silent
     nodes = [t["node"] for t in tries]
     assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]  # all at once, on both
-    assert max(t["begin"] for t in tries) < min(t["end"] for t in tries)
+    assert max(t["begin"] for t in tries) < min(t["end"] for t in tries if "end" in t)
     assert report["alive"] == 2  # leaving a joined cluster does not end it
 
 

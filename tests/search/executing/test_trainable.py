@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from ray import cloudpickle, tune
 
 from shiftsearch.data.cache import save_pack
@@ -85,6 +86,7 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
             "/s: No space",
         ),
         (0.0, MemoryError(), "lost", "out of memory"),
+        (0.5, torch.OutOfMemoryError("CUDA OOM"), "lost", "the GPU's memory: CUDA OOM"),
         (0.0, RuntimeError("no such layer\nat all"), "verdict", "RuntimeError: no such layer"),
         (0.0, TrialDiverged("loss nan"), "verdict", "loss nan"),
     ],
@@ -97,7 +99,7 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     if error is not None:
-        monkeypatch.setattr(trainable, "_workbench", Mock(side_effect=error))
+        monkeypatch.setattr(trainable, "workbench", Mock(side_effect=error))
     context = replace(CONTEXT, gpus=gpus, protocol=Protocol().model_dump_json())
     ends_worker = not isinstance(error, TrialDiverged)
     with pytest.raises(Exception) if ends_worker else contextlib.nullcontext():
@@ -105,6 +107,7 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     (report,) = sent
     assert (report["event"], report["kind"]) == ("failed", kind)
     assert reason in report["reason"]
+    assert report.get("gpu_memory", False) is isinstance(error, torch.OutOfMemoryError)
     assert (platform.node() in report["reason"]) is (kind == "environment")
 
 
@@ -121,11 +124,33 @@ def test_a_node_that_does_not_see_the_run_takes_the_dataset_from_its_url(
         gpus=0.0,
     )
     with pytest.raises(DataError):
-        trainable._workbench(here)
+        trainable.workbench(here)
     there = replace(here, remote=(tmp_path / "copy").as_uri())
-    data = trainable._workbench(there)[1]
+    data = trainable.workbench(there)[1]
     assert data.classes == len(tiny_dataset.classes)
     assert (tmp_path / "session").is_dir()
+
+
+def test_a_worker_bounds_its_tensors_to_its_share_of_the_gpu(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pack(tiny_dataset, tmp_path / "pack")
+    context = replace(
+        CONTEXT,
+        pack=str(tmp_path / "pack"),
+        digest=tiny_dataset.digest,
+        protocol=Protocol().model_dump_json(),
+    )
+    bounded: list[float] = []
+    monkeypatch.setattr(trainable, "bound", bounded.append)
+    for gpus, name in ((0.0, "cpu"), (0.25, "cuda")):
+        # The data stays on the CPU: only the choice is pretended.
+        pretended = Mock(torch_device=torch.device("cpu"))
+        pretended.name = name
+        monkeypatch.setattr(trainable, "choose_device", lambda *_, chosen=pretended: chosen)
+        trainable.workbench(replace(context, gpus=gpus))
+        assert bounded == ([0.25] if gpus else [])
+    trainable.workbench.cache_clear()
 
 
 @pytest.mark.parametrize(("phase", "replicate"), [("search", 0), ("retrain", 0), ("retrain", 3)])

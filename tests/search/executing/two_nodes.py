@@ -1,6 +1,7 @@
 """A search on two raylets with logical GPUs: python -m tests.search.executing.two_nodes FOLDER.
 
-Prints as JSON what was fitted, what each job saw and whether the cluster outlived the driver.
+The third job needs a whole GPU. Prints as JSON what was measured on the GPUs and fitted, what each
+job saw and whether the cluster outlived the driver.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ray
@@ -15,12 +17,24 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 import shiftsearch.search.executing.tune
+from shiftsearch.model.gpu_memory import Need
+from shiftsearch.model.hyperparameters import Value
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.resources import ResourceError, fit_resources
+from shiftsearch.search.executing.trainable import WorkerContext
+from shiftsearch.search.executing.trial_memory import needs_of
 from tests import made_results
 from tests.search import fake_study, fake_trainable
 from tests.search.fake_study import open_study
 from tests.search.fake_trainable import attempts, fake_run_job, run_fake_jobs
+
+
+def gpu_task(context: WorkerContext, configurations: Sequence[Mapping[str, Value]]) -> Need:
+    """Stands for `trial_memory.memory_of`."""
+    node_id = ray.get_runtime_context().get_node_id()
+    if configurations[0]["broken"] == node_id:
+        raise RuntimeError("torch sees no GPU")
+    return Need(len(ray.get_gpu_ids()), int(context.gpus), 7)
 
 
 def main(folder: Path) -> None:
@@ -36,7 +50,12 @@ def main(folder: Path) -> None:
     plan = {
         f"search-{n}-0": {"until_begun": [f"search-{m}-0" for m in range(3)]} for n in range(3)
     }
+    plan["search-2-0"]["do"] = "fill gpu"
+    context = WorkerContext("", "", "", "{}", 0, 1.0, 0.0, "float32")
     with cluster(nodes.address, folder / "ray"):
+        broken, whole = cluster_nodes()
+        found = needs_of(context, [{"broken": broken.node_id}], [broken, whole], gpu_task)
+        late = needs_of(context, [], [whole], gpu_task, limit=0.1)
         resources = fit_resources(cluster_nodes(), 1.0, 0.5, None, 20)
         try:
             fit_resources(cluster_nodes(), 3.0, 0.0, None, 20)
@@ -48,6 +67,8 @@ def main(folder: Path) -> None:
         alive = len(ray.nodes())
     nodes.shutdown()
     report = {
+        "needs": [found, late],
+        "states": [trial.state for trial in study.trials()],
         "resources": dataclasses.asdict(resources),
         "refusal": refusal,
         "attempts": attempts(folder),
