@@ -31,6 +31,14 @@ def is_machine(error: OSError) -> bool:
     return isinstance(error, passing) or error.errno in _MACHINE
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch and oneDNN have no exception type for that of the CPU."""
+    signs = ("DefaultCPUAllocator", "could not create a primitive")
+    return isinstance(error, MemoryError) or (
+        type(error) is RuntimeError and any(sign in str(error) for sign in signs)
+    )
+
+
 def in_words(error: OSError) -> str:
     """The error in one line, with the file if the error names one."""
     file = error.filename

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shiftsearch.data.os_errors import in_words, is_machine
+from shiftsearch.data.os_errors import in_words, is_machine, lacks_memory
 from shiftsearch.experiments.exits import (
     DONE,
     INTERRUPTED,
@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _interrupted(str(error))
     except OSError as error:
         code = _interrupted(in_words(error)) if is_machine(error) else _refused([in_words(error)])
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        code = _interrupted("out of memory")
     sys.stdout.flush()
     lost = lost_output()
     if lost is None or isinstance(lost, BrokenPipeError):  # `| head` has seen enough

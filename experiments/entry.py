@@ -11,10 +11,11 @@ import atexit
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 
-from shiftsearch.experiments.exits import INTERRUPTED, interruption
+from shiftsearch.experiments.exits import DEFECT, INTERRUPTED, interruption
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler = Callable[[int, FrameType | None], object]
@@ -28,9 +29,21 @@ def run() -> int:
 
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = main()
+    code = _told(main)
     _handle(lambda *_: os._exit(code))  # a thread or a library that does not end
     return code
+
+
+def _told(main: Callable[[], int]) -> int:
+    """The command's exit code; an exception that it does not know is a defect."""
+    try:
+        return main()
+    except KeyboardInterrupt:  # a second one, while the first was told
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.write("this is a defect of shiftsearch; please report it with these lines\n")
+        return DEFECT
 
 
 def _end(number: int, frame: FrameType | None) -> None:

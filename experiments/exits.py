@@ -1,5 +1,6 @@
 """Exit codes.
 
+Exit code 1 means a defect of shiftsearch; its traceback is shown.
 Exit code 2 means wrong input: something that the user named is missing or cannot be used.
 Exit code 4 means that some of the files to predict could not be read, and the others were
 predicted.
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-DONE, WRONG_INPUT, TOO_MANY_FAILURES, SOME_UNREADABLE, INTERRUPTED = 0, 2, 3, 4, 75
+DONE, DEFECT, WRONG_INPUT, TOO_MANY_FAILURES, SOME_UNREADABLE, INTERRUPTED = 0, 1, 2, 3, 4, 75
 
 _LAST_SECONDS = 5.0
 

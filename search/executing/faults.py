@@ -28,7 +28,7 @@ from ray.exceptions import (
 from ray.tune.error import TuneError
 
 from shiftsearch.data.dataset import DataError
-from shiftsearch.data.os_errors import in_words
+from shiftsearch.data.os_errors import in_words, lacks_memory
 from shiftsearch.model.device import GpuMissing
 from shiftsearch.model.engine import TrialDiverged
 
@@ -41,7 +41,6 @@ _RAY_ENVIRONMENT = (
     OutOfDiskError,
     RuntimeEnvSetupError,
 )
-_MEMORY = (MemoryError, OutOfMemoryError)
 # Raised when a GPU faults; after that the process cannot use any GPU.
 _ACCELERATOR = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
 # There was no process, socket or memory for a moment; all other OSErrors are lasting.
@@ -89,7 +88,7 @@ def _kind_of(error: BaseException) -> Fault | None:
     """A fault of kind "lost" or "environment"; None for all others."""
     if _gpu_lacks_memory(error):
         return Fault("lost", f"out of the GPU's memory: {first_line(error)}", gpu_memory=True)
-    if isinstance(error, _MEMORY) or _torch_lacks_memory(error):
+    if isinstance(error, OutOfMemoryError) or lacks_memory(error):
         return Fault("lost", f"out of memory: {first_line(error)}")
     if isinstance(error, RayActorError) and error.actor_init_failed:
         # The worker itself cannot start, before any job; usually a package is missing.
@@ -119,11 +118,6 @@ def _gpu_lacks_memory(error: BaseException) -> bool:
         return "out of memory" in said
     signs = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA out of memory")
     return type(error) is RuntimeError and any(sign in said for sign in signs)
-
-
-def _torch_lacks_memory(error: BaseException) -> bool:
-    """Whether torch could not allocate CPU memory; it has no exception type for that."""
-    return type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
 
 
 def _device_failed(error: BaseException) -> bool:

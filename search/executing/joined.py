@@ -59,6 +59,8 @@ def check_address(address: str) -> None:
         )
     try:
         socket.create_connection(_split(found), timeout=10).close()
+    except ValueError:
+        raise ResourceError(f"--address {address}: the port must be a number") from None
     except (OSError, OverflowError) as error:
         raise ResourceError(f"--address {address}: nothing answers there ({error})") from None
     _check_token(address, found)

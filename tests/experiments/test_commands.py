@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -491,6 +492,20 @@ def test_a_file_that_fails_during_a_search_is_an_interruption(
         assert main(command) == INTERRUPTED
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith(f"interrupted: /run/study.journal: {error.strerror}; ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_runs_out_is_an_interruption(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shiftsearch.experiments.commands.check", Mock(side_effect=error))
+    monkeypatch.setattr("shiftsearch.experiments.commands.open_dataset", lambda *_, **__: (0, []))
+    assert main(["data", "check", "/images"]) == INTERRUPTED
+    assert capfd.readouterr().err == "interrupted: out of memory; the same command continues\n"
 
 
 def test_a_search_on_a_damaged_journal_is_refused_in_one_line(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shiftsearch.experiments.exits import INTERRUPTED, interruption
+from shiftsearch.experiments.exits import DEFECT, INTERRUPTED, interruption
 
 pytestmark = pytest.mark.unit
 
@@ -95,3 +95,12 @@ cli.main = main
 sys.exit(entry.run())
 """
     assert run(FAKE + look, signal.SIGINT) == (7, "")
+
+
+def test_what_the_command_does_not_know_is_called_a_defect() -> None:
+    code, said = run(FAKE + "cli.main = lambda: {}[9]\nsys.exit(entry.run())\n", signal.SIGINT)
+    assert code == DEFECT
+    *traced, last = said.splitlines()
+    assert traced[0].startswith("Traceback")
+    assert traced[-1] == "KeyError: 9"
+    assert "defect of shiftsearch" in last

@@ -44,6 +44,7 @@ LOST = [
     MemoryError("too large an array"),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: Error code 12"),
+    RuntimeError("could not create a primitive"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
     RuntimeError("can't start new thread"),
