@@ -1,12 +1,12 @@
 """The copy of a run's files under its URL, made while the run goes on.
 
-A thread of its own copies the files at the top of the folder (the journal, the looks, ...) after
-each job, and all files every `EVERY` seconds and at the end: so a slow store delays no trial. The
-store of stages is there anyway. What concerns the driver alone is not copied: lock, requests,
-status, Ray's files.
+A thread of its own copies what has changed, after each job, every `EVERY` seconds and at the end:
+so a slow store delays no trial. The store of stages is there anyway. What concerns the driver
+alone is not copied: lock, requests, status, Ray's files.
 
 `looks.json` is copied first, because it counts what is done next, and `result.json` last, because
-it says that all else is there.
+it says that all else is there. It and the journal are read before all others and written after
+them: so the copy has the curves of each trial that has ended in its journal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.executing.places import Place
 
 EVERY = 30.0
-"""Seconds between two copies of the folders, which are many small files."""
+"""Seconds between two copies while no job ends."""
 OWN = ("commands", "looks.lock", "ray", "run.lock", "status.json", "storage.json")
 """What concerns the driver alone."""
 THERE = ("drivers", "store", "last-driver.json")
@@ -34,7 +34,7 @@ THERE = ("drivers", "store", "last-driver.json")
 _ONLY_GROW = ("dataset", "network", "tensorboard", "tensorboard-all")
 """Folders whose files are the same if their sizes are."""
 _ORDER = {"looks.json": -1, "study.journal": 1, "result.json": 2}
-_SHARE = 4
+_SHARE = 9
 """A copy is followed by a pause of so many times its own duration."""
 
 _Stamp = tuple[int, int]
@@ -73,17 +73,14 @@ class Copying:
                 self._copied[name] = stamp if same and name.split("/")[0] in _ONLY_GROW else None
         self._thread.start()
 
-    def copy(self, everything: bool = True) -> None:
+    def copy(self) -> None:
         """Copy what has changed, and remove what is gone.
-
-        Args:
-            everything: also what lies in folders.
 
         Raises:
             OSError: it cannot be copied, or another driver has taken over.
         """
         with self._lock:
-            self._copy(everything)
+            self._copy()
 
     def finish(self) -> None:
         """Copy everything, and end.
@@ -111,16 +108,14 @@ class Copying:
         self._wake.set()
 
     def _go_on(self) -> None:
-        all_copied, well = time.monotonic() - EVERY, time.monotonic()
+        well = time.monotonic()
         while not self._over.is_set():
             begin = time.monotonic()
             try:
-                if everything := begin - all_copied >= EVERY:
-                    all_copied = begin
-                self.copy(everything)
+                self.copy()
                 well = time.monotonic()
             except OSError as error:
-                all_copied = begin - EVERY
+                self._wake.set()  # try again
                 if time.monotonic() - well > STALE / 2:
                     self.fault = f"the run's storage is lost: {in_words(error)}"
                     return
@@ -128,20 +123,25 @@ class Copying:
             self._wake.wait(EVERY)
             self._wake.clear()
 
-    def _copy(self, everything: bool) -> None:
+    def _copy(self) -> None:
         if not self._run.journal.exists():  # not begun, or the folder is gone
             return
-        here = dict(files_of(self._run.folder, everything))
+        first, read = dict[str, _Stamp](), dict[str, bytes]()
+        for path in (self._run.result, self._run.journal):
+            if path.exists():
+                first |= _stamped(path, self._run.folder)
+                read[path.name] = path.read_bytes()
+        here = dict(files_of(self._run.folder)) | first
         for name in sorted(here, key=lambda name: (_ORDER.get(name, 0), name)):
             if self._copied.get(name) != here[name]:
                 self._check_claim()
                 try:
-                    content = (self._run.folder / name).read_bytes()
+                    content = read.get(name) or (self._run.folder / name).read_bytes()
                 except FileNotFoundError:  # moved or replaced meanwhile
                     continue
                 self._there.write(name, content)
                 self._copied[name] = here[name]
-        for name in [*self._copied] if everything else []:
+        for name in [*self._copied]:
             if name not in here:
                 self._check_claim()
                 self._there.delete(name)
@@ -152,19 +152,17 @@ class Copying:
             raise OSError(self._claim.fault)
 
 
-def files_of(folder: Path, everything: bool = True) -> Iterator[tuple[str, _Stamp]]:
+def files_of(folder: Path) -> Iterator[tuple[str, _Stamp]]:
     """The files of a run that are copied, by relative name: when changed (ns), size (bytes).
 
-    Args:
-        folder: the run's folder.
-        everything: with those in its folders; links and hidden files are left out.
+    Links to folders and hidden files are left out.
     """
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in OWN or path.name in THERE:
             continue
         if path.is_file():
             yield from _stamped(path, folder)
-        elif everything:
+        else:
             for root, folders, names in os.walk(path):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 for name in names:

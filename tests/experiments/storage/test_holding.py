@@ -123,6 +123,32 @@ def test_the_looks_are_copied_first_and_the_result_last(
     assert (order[0], order[-2], order[-1]) == ("looks.json", "study.journal", "result.json")
 
 
+def test_what_ends_while_the_copy_is_made_is_in_the_next_one(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the copy's journal would know trials whose curves the copy does not have."""
+    before, write = run.journal.read_bytes(), RemoteFolder.write
+    with held(run, "a search", place) as holding:
+        holding.copy()
+        monkeypatch.setattr(holding._copying, "_copied", {})
+
+        def ends(self: RemoteFolder, name: str, content: bytes) -> None:
+            if name.startswith("tensorboard/") and run.journal.read_bytes() == before:
+                go_on(run)
+                run.result.write_text("of this trial")
+            write(self, name, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RemoteFolder, "write", ends)
+            holding.copy()
+        found = copied(place)
+        assert found["study.journal"] == before
+        assert found["result.json"] == b"{} result.json"
+    found = copied(place)
+    assert found["study.journal"] == run.journal.read_bytes() != before
+    assert found["result.json"] == b"of this trial"
+
+
 def test_another_machine_takes_up_the_run(run: Run, place: Place) -> None:
     hold(run, place)
     other, seen, said = another(run), list[dict[str, str]](), list[str]()

@@ -57,6 +57,7 @@ ENVIRONMENT = [
     *map(system, (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)),
     *map(system, (errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV)),
     *map(system, (errno.EMFILE, errno.ENFILE, errno.ENOTDIR)),
+    OSError("When uploading object with key 'a': AWS Error NETWORK_CONNECTION during PutObject"),
     DataError(["/mnt/run/dataset: is no whole pack of a dataset"]),
     GpuMissing("gpus_per_trial is 1, but torch sees no GPU on this machine"),
     ModuleNotFoundError("No module named 'safetensors'"),
