@@ -117,6 +117,16 @@ def test_of_drivers_that_start_together_one_stays(drivers: RemoteFolder) -> None
     assert drivers.files() == {}
 
 
+def test_of_two_that_wait_the_smaller_name_stays(drivers: RemoteFolder) -> None:
+    small, large = sorted((Claim(drivers, RUN, "") for _ in range(2)), key=lambda c: c.name)
+    small._write()
+    with pytest.raises(RunLocked):
+        large.acquire()
+    large._write()
+    small.acquire(tell=lambda _: drivers.delete(large.name))
+    small.release()
+
+
 def test_a_driver_that_is_taken_for_dead_stops(drivers: RemoteFolder, held: Claim) -> None:
     drivers.delete(held.name)
     assert "another driver has taken over" in until_fault(held)
