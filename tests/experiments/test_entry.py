@@ -15,6 +15,9 @@ pytestmark = pytest.mark.unit
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 HEAD = """
 import os, signal, sys, threading, time, types
+# nohup and a shell's `&` leave them ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from shiftsearch.experiments import entry
 kill = os.kill
 def send(pid=os.getpid(), number=signal.Signals({number})):

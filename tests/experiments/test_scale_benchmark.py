@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,17 @@ import pytest
 from shiftsearch.experiments.benchmarks import scale
 from shiftsearch.search.study.records import stored_trials
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.integration
 
 
-def test_trials_that_wait_are_a_whole_search(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scale.main(
-        ["--trials", "12", "--at-once", "2", "--seconds", "0.2", "--keep", str(tmp_path / "kept")]
-    )
-    rows = [line for line in capsys.readouterr().out.splitlines() if " to " in line]
-    assert len(rows) == scale.PARTS
-    kept = tmp_path / "kept" / "run-2"
+def test_trials_that_wait_are_a_whole_search(tmp_path: Path) -> None:
+    small = ["--trials", "12", "--at-once", "2", "--seconds", "0.2"]
+    command = [sys.executable, "-m", scale.__name__, *small, "--keep", tmp_path]
+    # A process of its own, because a search needs a Ray of its own.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    rows = [line for line in done.stdout.splitlines() if " to " in line]
+    assert len(rows) == scale.PARTS, done.stderr
+    kept = tmp_path / "run-2"
     assert [t.state for t in stored_trials(kept / "study.journal")] == ["complete"] * 12
     assert len(list((kept / "tensorboard").glob("trial-*"))) == 12
 

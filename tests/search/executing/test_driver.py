@@ -58,6 +58,11 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def _hear_hang_ups() -> None:
+    """Under nohup SIGHUP is ignored, and a driver respects that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "to", "when"),
     [
@@ -81,6 +86,7 @@ def test_2_4_a_signal_ends_the_driver_calmly(
             env=ENVIRONMENT,
             cwd=tmp_path,
             start_new_session=True,
+            preexec_fn=_hear_hang_ups,
         )
     try:
         if when == "starting":
