@@ -285,7 +285,8 @@ class _Search:
                     heard.append(self.collector)
                 heard += self.holding.listeners
                 how = resources, self.run.ray, self._step, self.concurrency
-                run_jobs(self.phases, heard, context, *how)
+                silent = experiment.failures.silent_seconds
+                run_jobs(self.phases, heard, context, *how, silent)
                 self.precision.settle()
 
     def _step(self) -> None:

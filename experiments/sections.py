@@ -78,10 +78,12 @@ class ResourceRequest(Section):
 
 
 class Failures(Section):
-    """When failed trials end the search."""
+    """When failed trials end the search, and when a worker counts as lost."""
 
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_ended: Annotated[int, Field(ge=1)] = 5
+    silent_seconds: Annotated[float, Field(ge=1)] = 600.0
+    """A worker without a report for so long, and for ten times the longest epoch, is ended."""
 
 
 class BudgetRequest(Section):

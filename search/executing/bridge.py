@@ -16,6 +16,7 @@ from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.gpu_shares import Enlarged
+from shiftsearch.search.executing.hanging import SILENT, Hanging
 from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.trainable import WorkerContext, encode
@@ -35,6 +36,7 @@ class Bridge:
         concurrency: the number of jobs at once.
         on_step: called while nothing runs and the bridge waits for the end of a pause.
         interrupted: returns whether a signal has come; then no more jobs are asked for.
+        silent_seconds: seconds that a worker may always be silent, see `Hanging`.
 
     Attributes:
         environment: the fault of the machine that ends the search, or None.
@@ -49,11 +51,13 @@ class Bridge:
         concurrency: Concurrency,
         on_step: Callable[[], None],
         interrupted: Callable[[], bool],
+        silent_seconds: float = SILENT,
     ) -> None:
         self._source, self._audience = source, Audience(listeners)
         self._context, self._concurrency = context, concurrency
         self._enlarged = Enlarged(context.gpus)
         self._on_step, self._interrupted = on_step, interrupted
+        self._hanging = Hanging(silent_seconds)
         self._jobs: dict[str, Job] = {}  # by the id of Ray's trial, until Ray has ended the trial
         self._closed: set[str] = set()  # ids of trials whose job is closed already
         self.trials: dict[str, Trial] = {}
@@ -89,6 +93,7 @@ class Bridge:
 
     def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
         """Take in a report; returns whether the trial must stop."""
+        self._hanging.hear(trial_id, report)
         job = self._jobs.get(trial_id)
         if job is None or trial_id in self._closed:
             return False
@@ -116,6 +121,11 @@ class Bridge:
                 of_gpu = report.get("gpu_memory", False)
                 self._judge(trial_id, Fault(report["kind"], report["reason"], of_gpu))
         return False
+
+    def look(self) -> None:
+        """End workers that hang, and give their jobs back."""
+        for trial_id, reason in self._hanging.look():
+            self._judge(trial_id, Fault("lost", reason))
 
     def completed(self, trial_id: str) -> None:
         """Forget a trial that ended; its job is given back if it is still open."""
@@ -187,6 +197,7 @@ class Bridge:
 
     def _forget(self, trial_id: str) -> None:
         self._enlarged.begun(trial_id)
+        self._hanging.forget(trial_id)
         self._jobs.pop(trial_id, None)
         self.trials.pop(trial_id, None)
         self._closed.discard(trial_id)

@@ -93,12 +93,12 @@ def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
     Reports are JSON text under the one key `REPORT`, because Ray flattens nested values:
-    `{"event": "placed", "node", "node_id", "device"}`, `{"event": "epoch", "stage", "row"}`,
-    `{"event": "intermediate", "epochs", "value"}`, `{"event": "baseline"}` when the baseline is
-    trained to the end, and last `{"event": "result", "result"}` or `{"event": "failed", "kind",
-    "reason"}` with the kind of a `search.executing.faults.Fault`, and `"gpu_memory": true` if it
-    ran out. After a diverged training the
-    worker goes on with the next job; after any other exception Ray replaces the worker.
+    `{"event": "begun", "node_id", "pid"}`, `{"event": "placed", "node", "node_id", "device"}` when
+    its data is ready, `{"event": "epoch", "stage", "row"}`, `{"event": "intermediate", "epochs",
+    "value"}`, `{"event": "baseline"}` when the baseline is trained to the end, and last
+    `{"event": "result", "result"}` or `{"event": "failed", "kind", "reason"}` with the kind of a
+    `search.executing.faults.Fault`, and `"gpu_memory": true` if it ran out. After a diverged
+    training the worker goes on with the next job; after any other exception Ray replaces it.
     """
     context, job = decode(config)
     try:
@@ -115,9 +115,10 @@ def run_job(config: Mapping[str, str]) -> None:
 
 
 def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
+    node_id = ray.get_runtime_context().get_node_id() if context.joined else ""
+    _report({"event": "begun", "node_id": node_id, "pid": os.getpid()})
     protocol = _protocol(context)
     device, data = workbench(context)
-    node_id = ray.get_runtime_context().get_node_id() if context.joined else ""
     where = {"node": platform.node(), "node_id": node_id, "device": _place(device)}
     _report({"event": "placed", **where})
 

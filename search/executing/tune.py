@@ -28,6 +28,7 @@ from shiftsearch.search.executing.audience import say_failures
 from shiftsearch.search.executing.bridge import Bridge
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
+from shiftsearch.search.executing.hanging import SILENT
 from shiftsearch.search.executing.jobs import JobSource, Listener
 from shiftsearch.search.executing.ray_private import error_file
 from shiftsearch.search.executing.resources import Resources
@@ -52,6 +53,7 @@ def run_jobs(
     folder: Path,
     on_step: Callable[[], None] = _nothing,
     concurrency: Concurrency | None = None,
+    silent_seconds: float = SILENT,
     trainable: Trainable | None = None,
 ) -> None:
     """Run the source's jobs on the connected cluster until it is finished or a signal comes.
@@ -68,6 +70,7 @@ def run_jobs(
         on_step: called in every step of Ray's loop, about ten times a second. An exception in it
             or in the source ends this call.
         concurrency: the number of jobs at once; None: as in `resources`, and fixed.
+        silent_seconds: seconds that a worker may always be silent before it is ended.
         trainable: does a job on a worker, and reports as `run_job` does; None: `run_job`.
 
     Raises:
@@ -77,7 +80,8 @@ def run_jobs(
         at_once = concurrency or Concurrency(resources)
         cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
         context = replace(context, cpus=cpus, gpus=gpus)
-        bridge = Bridge(source, listeners, context, at_once, on_step, signalled.is_set)
+        given = source, listeners, context, at_once, on_step, signalled.is_set
+        bridge = Bridge(*given, silent_seconds)
         # Ray starts at most so many jobs at a time; the bridge decides how many there are.
         starting = at_once.number if at_once.fixed else _MOST_STARTING
         try:
@@ -114,6 +118,7 @@ def _fit(bridge: Bridge, tuner: Callable[[Path], tune.Tuner], folder: Path) -> b
 def _step(bridge: Bridge, on_step: Callable[[], None]) -> None:
     _check_environment(bridge)
     check_alive()
+    bridge.look()
     on_step()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 import shiftsearch.experiments.run
 from shiftsearch.experiments.cli import main
+from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import JobSource, Listener
 from shiftsearch.search.executing.resources import Node
+from shiftsearch.search.executing.tune import run_jobs
 from shiftsearch.search.study.study import MAX_LOSSES
 from tests.made_results import made_result
 
@@ -47,3 +50,22 @@ def test_the_search_ends_with_75_and_no_result(
     assert "workers were lost" in capsys.readouterr().err
     assert not (run / "result.json").exists()
     assert not (run / "best").exists()
+
+
+def test_a_search_says_how_long_a_worker_may_be_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def end_at_once(*arguments: Any) -> None:
+        given.extend(arguments)
+        raise EnvironmentFault("the test is over")
+
+    module = shiftsearch.experiments.run
+    monkeypatch.setattr(module, "run_jobs", end_at_once)
+    monkeypatch.setattr(module, "cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(module, "cluster_nodes", lambda: [Node(1.0, 0.0)])
+    run = tmp_path / "run"
+    assert main(["search", "demo", "--run", str(run), "--set", "failures.silent_seconds=7"]) == 75
+    names = list(inspect.signature(run_jobs).parameters)
+    assert dict(zip(names, given, strict=False))["silent_seconds"] == 7.0

@@ -62,6 +62,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     record = folder / f"{name}-attempt-{attempt}"
     record.write_text(json.dumps(seen))
     result = result_of(fields["configuration"]).to_json()
+    # On the one node of a local Ray, as `run_job` does.
+    send({"event": "begun", "node_id": "", "pid": seen["pid"]})
     send({"event": "placed", "node": "here", "node_id": seen["node"], "device": "none"})
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds / EPOCHS)
@@ -70,6 +72,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         send({"event": "epoch", "stage": "baseline", "row": row})
         if plan.get("do") == "kill" and attempt < plan["times"] and epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
+        if plan.get("do") == "hang" and attempt < plan["times"] and epoch == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if plan.get("do") == "bare":
             tune.report({"loss": 1.5, "nested": {"loss": float("nan")}})
     if plan.get("do") == "fill gpu" and runtime.get_assigned_resources()["GPU"] < 1:
@@ -181,12 +185,13 @@ def run_fake_jobs(
     concurrency: int = 2,
     on_step: Callable[[], None] = lambda: None,
     at_once: Concurrency | None = None,
+    silent_seconds: float = 600.0,
 ) -> None:
     """`run_jobs` on the connected Ray with half a CPU per job."""
     (folder / "plan.json").write_text(json.dumps(plan))
     context = WorkerContext("/pack", "digest", str(folder), "{}", 0, 0.5, 0.0, "float32")
     resources = resources or Resources(0.5, 0.0, concurrency, "tests")
-    run_jobs(source, listeners, context, resources, folder, on_step, at_once)
+    run_jobs(source, listeners, context, resources, folder, on_step, at_once, silent_seconds)
 
 
 def attempts(folder: Path, number: int | str = "*") -> list[dict[str, Any]]:

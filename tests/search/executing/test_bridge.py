@@ -12,9 +12,11 @@ from ray.tune.search import Searcher
 
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing import bridge as module
+from shiftsearch.search.executing import hanging
 from shiftsearch.search.executing.bridge import PAUSES, Bridge
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
+from shiftsearch.search.executing.hanging import Hanging
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.resources import Resources
@@ -219,6 +221,35 @@ def test_the_number_of_jobs_at_once_may_rise_and_fall(monkeypatch: pytest.Monkey
     driven.bridge.hear(first, {"event": "failed", "kind": "verdict", "reason": "diverged"})
     driven.bridge.completed(first)
     assert driven.ask()[1] is None  # the second still runs
+
+
+def test_a_worker_without_a_word_is_ended_and_its_job_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Ray tells of it later counts no more; a late report of it neither."""
+    ended: list[tuple[str, int]] = []
+    monkeypatch.setattr(hanging, "end_worker", lambda *worker: ended.append(worker))
+    driven = Driven(monkeypatch, 1)
+    clock = Clock()
+    driven.bridge._hanging = Hanging(60.0, clock.monotonic)
+    trial_id, number = driven.ask()
+    driven.bridge.hear(trial_id, {"event": "begun", "node_id": "n1", "pid": 7})
+    epoch = {"event": "epoch", "stage": "baseline", "row": {"epoch": 1, "seconds": 2.0}}
+    driven.bridge.hear(trial_id, epoch)
+    for _ in range(61):
+        driven.bridge.look()
+        assert ended == []
+        clock.now += 1
+    driven.bridge.look()
+    assert ended == [("n1", 7)]
+    assert driven.source.ends == [
+        (0, "lost: no report for 61 s; the worker was ended (failures.silent_seconds is 60)")
+    ]
+    driven.bridge.hear(trial_id, {"event": "result", "result": made_result(0.5).to_json()})
+    assert driven.ask()[1] is None  # Ray has not ended its trial
+    driven.lose(trial_id)
+    assert len(driven.source.ends) == 1
+    assert driven.ask()[1] == number
 
 
 def test_a_signal_ends_a_pause(alone: Driven) -> None:

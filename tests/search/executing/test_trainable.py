@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import math
+import os
 import platform
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     ends_worker = not isinstance(error, TrialDiverged)
     with pytest.raises(Exception) if ends_worker else contextlib.nullcontext():
         run_job(encode(context, JOB))
-    (report,) = sent
+    begun, report = sent
+    assert begun == {"event": "begun", "node_id": "", "pid": os.getpid()}
     assert (report["event"], report["kind"]) == ("failed", kind)
     assert reason in report["reason"]
     assert report.get("gpu_memory", False) is isinstance(error, torch.OutOfMemoryError)
@@ -181,6 +183,7 @@ def test_only_a_new_replicate_gets_a_model_besides_its_folds(
     (placed,) = (report for report in sent if report["event"] == "placed")
     assert (placed["node"], placed["device"]) == (platform.node(), "cpu")
     assert placed["node_id"] == ("ab12" if context.joined else "")
+    assert sent[0] == {"event": "begun", "node_id": placed["node_id"], "pid": os.getpid()}
     stages = [report["stage"] for report in sent if report["event"] == "epoch"]
     model = ["fine_tune"] if replicate else []
     assert stages == ["baseline", "fold_1", "fold_2", *model]

@@ -36,7 +36,7 @@ from shiftsearch.search.study.budget import FailurePolicy
 from shiftsearch.search.study.records import best_trials
 from shiftsearch.search.study.study import Study
 from tests.search.fake_study import drive, open_study, result_of, summary
-from tests.search.fake_trainable import EPOCHS, Recorder, attempts, run_fake_jobs
+from tests.search.fake_trainable import EPOCHS, Recorder, attempts, is_dead, run_fake_jobs
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("fake_jobs")]
 
@@ -144,6 +144,22 @@ def test_a_killed_worker_s_trial_resumes_under_its_number(troubled: Search) -> N
 def test_a_trial_that_kills_every_worker_fails_in_the_end(troubled: Search) -> None:
     assert troubled.trial(7).reason.startswith("lost its worker 2 times; last: worker lost: ")
     assert len(attempts(troubled.folder, 7)) == 2
+
+
+def test_a_stopped_worker_is_ended_and_its_trial_begins_again(tmp_path: Path) -> None:
+    """A process that stands still keeps its connections, so Ray alone waits for it for ever."""
+    study, heard = open_study(tmp_path / "study.journal", trials=2), Recorder()
+    plan = {"search-1-0": {"do": "hang", "times": 1}}
+    run_fake_jobs(study, [heard], tmp_path, plan, silent_seconds=1.0)
+    assert [t.state for t in study.trials()] == ["complete"] * 2
+    assert study.trials()[1].value == result_of(study.trials()[1].configuration).test2_accuracy
+    first, second = attempts(tmp_path, 1)
+    assert first["pid"] != second["pid"]
+    assert is_dead(first["pid"])
+    ends = [what for kind, what in heard.of(1) if kind == "ended"]
+    assert [end[0] for end in ends] == ["lost", "complete"]
+    assert "no report for" in ends[0][1]
+    assert len(attempts(tmp_path, 0)) == 1
 
 
 def test_2_6_a_report_without_our_key_kills_nothing(troubled: Search) -> None:
