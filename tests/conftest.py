@@ -85,11 +85,12 @@ def pytest_make_collect_report(
 def share_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Groups for `--dist loadgroup`: the tests on the shared Ray; each module.
 
-    So only one process starts that Ray. The longest groups begin first: those on the shared Ray,
-    then the others of its folder.
+    So only one process starts that Ray. The longest groups begin first: slow tests, those on the
+    shared Ray, then the others of its folder.
     """
     items.sort(
         key=lambda item: (
+            item.get_closest_marker("slow") is None,
             "local_ray" not in getattr(item, "fixturenames", ()),
             "executing" not in item.path.parts,
         )

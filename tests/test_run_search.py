@@ -79,6 +79,7 @@ assert os.getcwd() == before and ray.get(kept) == "kept"
 """
 
 
+@pytest.mark.slow(reason="a whole search and its report, a minute of processor time")
 def test_a_notebook_may_search_in_a_thread_and_keeps_a_ray_of_its_own(tmp_path: Path) -> None:
     """The example notebook, cell by cell; its search is no longer than this test needs."""
     done = subprocess.run(

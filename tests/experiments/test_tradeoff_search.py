@@ -48,6 +48,7 @@ def shiftsearch(*arguments: object, code: int = 0) -> subprocess.CompletedProces
     return done
 
 
+@pytest.mark.slow(reason="a whole search and its report, a minute of processor time")
 def test_a_search_weighs_accuracy_against_size(tmp_path: Path) -> None:
     file, run = tmp_path / "tradeoff.yaml", tmp_path / "run"
     file.write_text(EXPERIMENT.replace("MOST", "1000"))
