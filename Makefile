@@ -12,7 +12,7 @@ LINKS    := build/links
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help install links demo test check unit integration campaigns campaigns-short browser bench gpu-check clean
+.PHONY: help install links demo test check unit integration campaigns campaigns-short faults browser bench gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ campaigns: $(STAMP) ## kills and search quality, in full
 
 campaigns-short: $(STAMP) ## the short form of the campaigns, as in `make test`
 	@$(PY) -m pytest -q -m campaign --timeout=600
+
+faults: $(STAMP) ## the campaigns of kills and other faults, in full
+	@$(PY) -m pytest -q -m campaign --full --timeout=3600 tests/campaigns
 
 browser: $(STAMP) ## one real run in TensorBoard, optuna-dashboard and Chromium
 	@$(PY) -m pytest -q -m browser --timeout=300

@@ -6,8 +6,9 @@ the command, `strikes`, `log`, a file for its output, and perhaps `environment` 
 that Torch and Ray are imported once, not once per kill. Its exit status goes to standard output.
 
 A strike is `POINT:N`, the N-th time that the point of that name is passed, or `seconds:X`. It
-kills the driver by SIGKILL; with `:workers` behind it, the driver's Ray workers instead. The
-points are put into the driver's process from here: the product knows nothing of them.
+kills the driver by SIGKILL; with `:workers` behind it, the driver's Ray workers instead. For what
+else may stand there see `DEEDS`. The points are put into the driver's process from here: the
+product knows nothing of them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import itertools
 import json
 import os
 import pkgutil
+import random
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.campaigns import trouble
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def _of_weights(_: object, course: str, name: str) -> bool:
 
 _STORE = "shiftsearch.model.store:FileStore"
 _LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
+STRUCK = "struck a worker: "
 
 POINTS = {
     "locking": Point("shiftsearch.search.study.stored_study", "open_journal"),
@@ -84,8 +90,8 @@ POINTS = {
 
 def arm(strike: str) -> None:
     """Put a strike into this process."""
-    name, count, *who = strike.split(":")
-    kill = kill_workers if who == ["workers"] else kill_driver
+    name, count, *deed = strike.split(":")
+    kill = functools.partial(*DEEDS[deed[0]]) if deed else kill_driver
     if name == "seconds":
         timer = threading.Timer(float(count), kill)
         timer.daemon = True
@@ -115,24 +121,53 @@ def kill_driver() -> None:
 
 def kill_workers() -> None:
     """SIGKILL the Ray workers of this driver, busy and idle ones."""
+    for worker in workers():
+        os.kill(worker, signal.SIGKILL)
+
+
+def strike_one(number: int, longest: float) -> None:
+    """Send a signal to one worker that is at work, not later than `longest` seconds, if one is."""
+
+    def soon() -> None:
+        time.sleep(random.uniform(0, longest))
+        while not (found := [pid for pid, title in workers().items() if b".train" in title]):
+            time.sleep(0.01)
+        os.kill(chosen := random.choice(found), number)
+        print(f"{STRUCK}{chosen}", flush=True)
+
+    threading.Thread(target=soon, daemon=True).start()
+
+
+DEEDS: dict[str, tuple[Any, ...]] = {
+    "workers": (kill_workers,),
+    "worker": (strike_one, signal.SIGKILL, 0.5),
+    "stop": (strike_one, signal.SIGSTOP, 0.0),
+}
+"""What else a strike may do than kill the driver."""
+
+
+def workers() -> dict[int, bytes]:
+    """The Ray workers of this driver by process number, and their titles."""
     parents: dict[int, int] = {}
-    workers = []
+    titles, found = dict[int, bytes](), dict[int, bytes]()
     for folder in Path("/proc").iterdir():
         try:
             pid = int(folder.name)
             parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            title = (folder / "cmdline").read_bytes()
+            with (folder / "cmdline").open("rb") as file:  # `trouble` delays `read_bytes`
+                title = file.read()
         except (ValueError, OSError):  # no process, or gone by now
             continue
         # Not its agents: the node would die with them.
         if title.startswith(b"ray::") and b"Agent" not in title:
-            workers.append(pid)
-    for worker in workers:
+            titles[pid] = title
+    for worker, title in titles.items():
         ancestor = worker
         while ancestor not in (os.getpid(), 0):
             ancestor = parents.get(ancestor, 0)
         if ancestor:
-            os.kill(worker, signal.SIGKILL)
+            found[worker] = title
+    return found
 
 
 def start(order: dict[str, Any]) -> int:
@@ -146,6 +181,7 @@ def start(order: dict[str, Any]) -> int:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ |= order["environment"]
+        trouble.begin()
         for name, value in order["constants"].items():
             setattr(pkgutil.resolve_name(name.split(":")[0]), name.split(":")[1], value)
         for strike in order["strikes"]:

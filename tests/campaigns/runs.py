@@ -135,7 +135,7 @@ class Starter:
         arguments: Sequence[str | Path],
         *strikes: str,
         environment: Mapping[str, str] | None = None,
-        constants: Mapping[str, float] | None = None,
+        constants: Mapping[str, Any] | None = None,
     ) -> int:
         """Start once, with more variables, other constants; exit code, or minus the signal."""
         order = {
