@@ -43,7 +43,7 @@ links:
 
 # Each tier has its own process, so that the unit tier can check that nothing imported Ray.
 unit: $(STAMP) ## tests without Ray, seconds
-	@$(PY) -m pytest -q -m unit -n auto --timeout=120
+	@$(PY) -m pytest -q -m unit -n auto --timeout=240
 
 integration: $(STAMP) $(RAY:%=build/ray-%/.installed) ## tests on local Rays, minutes
 	@$(if $(RAY),build/ray-$(RAY)/bin/python,$(PY)) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=300
