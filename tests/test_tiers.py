@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.unit
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.slow(reason="each starts pytest with the conftest, which imports what tests share"),
+]
 
 CONFTEST = Path(__file__).with_name("conftest.py")
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
