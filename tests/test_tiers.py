@@ -10,7 +10,9 @@ import pytest
 pytest_plugins = ["pytester"]
 pytestmark = [
     pytest.mark.unit,
-    pytest.mark.slow(reason="each starts pytest with the conftest, which imports what tests share"),
+    pytest.mark.slow(
+        reason="each starts pytest with the conftest, which imports what tests share"
+    ),
 ]
 
 CONFTEST = Path(__file__).with_name("conftest.py")
