@@ -36,10 +36,9 @@ from shiftsearch.model.hyperparameters import Hyperparameters, Protocol
 from shiftsearch.model.prepared import division_of
 from shiftsearch.model.recorded_network import RecordedNetwork, misfits, recorded
 
-CARD = "README.md"
-Card: TypeAlias = Callable[[Record[Any], Mapping[str, int]], str]
-"""Makes the model card, in Markdown, from the content of `bundle.json` and the size in bytes of
-each other file."""
+Card: TypeAlias = Callable[[Record[Any], Mapping[str, int]], Mapping[str, bytes]]
+"""Makes the files of the model card, by name, from the content of `bundle.json` and the size in
+bytes of each file beside it."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,9 @@ def rewrite(
 def _described(
     record: Record[Any], contents: Mapping[str, bytes], card: Card | None
 ) -> dict[str, bytes]:
-    """The model card, if there is one."""
-    sizes = {name: len(content) for name, content in contents.items() if name != CARD}
-    return {} if card is None else {CARD: card(record, sizes).encode()}
+    """The files of the model card, if there is one."""
+    sizes = {name: len(content) for name, content in contents.items()}
+    return {} if card is None else {**card(record, sizes)}
 
 
 def _recorded(hyperparameters: Hyperparameters, dataset: Dataset) -> RecordedNetwork:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from shiftsearch.data.fitting import ASPECT_DONE
+from shiftsearch.experiments.outcome.card_figures import CHANGE, CONFUSION, figures
 from shiftsearch.experiments.outcome.card_numbers import (
     calibration,
     classes_of,
@@ -22,6 +23,7 @@ from shiftsearch.model.bundle_format import Record
 from shiftsearch.model.formats import FORMATS
 from shiftsearch.model.size import network_size
 
+CARD = "README.md"
 STEPS = {
     "bright_on_dark": "images with a border brighter than their mean are inverted",
     "mass": "the centre of mass is moved to the middle, by whole pixels",
@@ -37,12 +39,16 @@ HOLDS = {
     "model.onnx": "for ONNX Runtime and others, preprocessing inside",
     "model.pt2": "for torch.export.load, preprocessing inside",
 }
+SHOWS = {
+    CHANGE: "Accuracy of each class, before and after fine-tuning",
+    CONFUSION: "Confusion matrix after fine-tuning",
+}
 MAX_COLUMNS = 16
 """Most classes that have a column each."""
 
 
-def card(record: Record[Any], sizes: Mapping[str, int]) -> str:
-    """The card of a bundle, in Markdown.
+def card(record: Record[Any], sizes: Mapping[str, int]) -> dict[str, bytes]:
+    """The files of the card of a bundle: `README.md`, in Markdown, and its figures.
 
     Args:
         record: the content of `bundle.json`.
@@ -51,13 +57,26 @@ def card(record: Record[Any], sizes: Mapping[str, int]) -> str:
     Raises:
         model.bundle_format.BundleError: the record's `model` is not as shiftsearch writes it.
     """
+    drawn = figures(record)
+    return {CARD: _text(record, sizes, drawn).encode(), **drawn}
+
+
+def _text(record: Record[Any], sizes: Mapping[str, int], drawn: Collection[str]) -> str:
     facts = facts_of(record)
     title = plain(facts.name) if facts.name else "An image classifier"
     return document(
         [
             (f"# {title}", [_what_it_is(record), _summary(record, facts)]),
             ("## Accuracy", numbers(record, facts)),
-            ("## Each class", [*classes_of(record), *confusion(record)]),
+            (
+                "## Each class",
+                [
+                    *classes_of(record),
+                    [f"![{SHOWS[CHANGE]}]({CHANGE})"] if CHANGE in drawn else [],
+                    *confusion(record),
+                    [f"![{SHOWS[CONFUSION]}]({CONFUSION})"] if CONFUSION in drawn else [],
+                ],
+            ),
             ("## Probabilities", calibration(record, facts)),
             ("## Use it", _how_to_load(record, sizes)),
             ("## Files", [_files(record, sizes, facts)]),

@@ -98,15 +98,18 @@ def _optimism(after: dict[str, Scores]) -> list[str]:
     ]
 
 
-def _best_part(record: Record[Any]) -> Scores | None:
-    """TEST2's held-out part after fine-tuning, else its selection part."""
-    found = _by_images(record, "after")
-    return found.get("TEST2 held-out", found.get("TEST2 selection"))
+def best_part(record: Record[Any]) -> tuple[Scores | None, Scores | None]:
+    """TEST2's held-out part, else its selection part: the rows before and after fine-tuning."""
+    after = _by_images(record, "after")
+    found = after.get("TEST2 held-out", after.get("TEST2 selection"))
+    if found is None:
+        return None, None
+    return _by_images(record, "before").get(f"{found.split} {found.part}"), found
 
 
 def held_out_line(record: Record[Any]) -> str:
     """The accuracy to cite, with n, interval and what the images were used for."""
-    found = _best_part(record)
+    _, found = best_part(record)
     if found is None:
         return "not recorded"
     bounds = interval(wilson(found.accuracy, found.n))
@@ -115,10 +118,9 @@ def held_out_line(record: Record[Any]) -> str:
 
 def classes_of(record: Record[Any]) -> list[list[str]]:
     """Each class: its images, how many of them are right, and how many predictions are."""
-    found = _best_part(record)
+    start, found = best_part(record)
     if found is None:
         return [["No confusion matrix is recorded."]]
-    start = _by_images(record, "before").get(f"{found.split} {found.part}")
     matrix = np.array(found.confusion)
     images, predicted, right = matrix.sum(1), matrix.sum(0), np.diagonal(matrix)
     earlier = None if start is None else np.array(start.confusion)
@@ -152,7 +154,7 @@ def _share(part: int, whole: int) -> str:
 
 def confusion(record: Record[Any]) -> list[list[str]]:
     """The confusion matrix after fine-tuning; of many classes its largest errors."""
-    found = _best_part(record)
+    _, found = best_part(record)
     if found is None:
         return []
     matrix, names = np.array(found.confusion), [plain(name) for name in record.classes]

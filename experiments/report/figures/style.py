@@ -139,6 +139,15 @@ def to_svg(figure: Figure, alt: str) -> str:
     )
 
 
+def as_file(drawing: str) -> bytes:
+    """A figure that `to_svg` made, as the content of a file of its own, on white paper."""
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    looks = "background: #ffffff; font-family: sans-serif; "
+    head, rest = drawing.split('style="', 1)
+    size = re.sub(r'(viewBox="0 0 (\S+) (\S+)")', r'\1 width="\2pt" height="\3pt"', head)
+    return f'{size.replace("<svg", f"<svg {names}", 1)}style="{looks}{rest}'.encode()
+
+
 def _rounded(places: re.Match[str]) -> str:
     """Coordinates rounded to hundredths of a point; finer differences are not visible."""
     return re.sub(r"\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", places[0])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from xml.etree import ElementTree
 
 import markdown
 import pytest
 
-from shiftsearch.experiments.outcome.card import card
+from shiftsearch.experiments.outcome.card import CARD, card
+from shiftsearch.experiments.outcome.card_figures import CHANGE, CONFUSION
 from shiftsearch.experiments.outcome.markdown import plain
 from shiftsearch.model.architecture import ThreeBlocks
 from shiftsearch.model.bundle_format import (
@@ -78,12 +81,16 @@ def a_record(classes: tuple[str, ...] = ("cat", "dog"), **changes: Any) -> Recor
     return made
 
 
+def text_of(record: Record[Any]) -> str:
+    return card(record, SIZES)[CARD].decode()
+
+
 def lines_of(record: Record[RecordedNetwork]) -> list[str]:
-    return card(record, SIZES).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    return text_of(record).replace("\N{NO-BREAK SPACE}", " ").splitlines()
 
 
 def html_of(record: Record[RecordedNetwork]) -> str:
-    return markdown.markdown(card(record, SIZES), extensions=["tables", "fenced_code"])
+    return markdown.markdown(text_of(record), extensions=["tables", "fenced_code"])
 
 
 def test_the_numbers_are_those_of_the_held_out_part() -> None:
@@ -181,3 +188,39 @@ def test_what_is_wrong_in_the_record_is_named() -> None:
         "bundle.json: model.licence",
         "bundle.json: model.objective",
     ]
+
+
+def drawn(record: Record[Any], name: str) -> list[str]:
+    """The texts in a figure, which must be a file that an XML parser reads."""
+    root = ElementTree.fromstring(card(record, SIZES)[name])
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    return [text for text in ("".join(e.itertext()).strip() for e in root.iter()) if text]
+
+
+def test_the_figures_are_files_that_the_card_shows() -> None:
+    before = row("held-out", "held out", BEFORE, "before")
+    record = a_record(metrics=(before, row("held-out", "held out", HELD_OUT)))
+    assert card(record, SIZES).keys() == {CARD, CHANGE, CONFUSION}
+    sources = re.findall(r'<img alt="[^"]+" src="([^"]+)"', html_of(record))
+    assert sources == [CHANGE, CONFUSION]
+    assert {"cat", "dog", "45", "5", "10", "40"} <= {*drawn(record, CONFUSION)}
+    assert {"cat (n = 50)", "dog (n = 50)"} <= {*drawn(record, CHANGE)}
+
+
+def test_a_figure_without_its_numbers_is_left_out() -> None:
+    only_after = a_record(metrics=(row("held-out", "held out", HELD_OUT),))
+    assert card(only_after, SIZES).keys() == {CARD, CONFUSION}
+    assert CHANGE not in text_of(only_after)
+    none = a_record(
+        metrics=({**row("held-out", "held out", HELD_OUT), "confusion": ((0, 0), (0, 0))},)
+    )
+    assert card(none, SIZES).keys() == {CARD}
+    assert ".svg" not in text_of(none)
+
+
+def test_a_name_in_a_figure_is_text_and_nothing_else() -> None:
+    name = '</svg><script>alert(1)</script> $x$ & "y"'
+    record = a_record((name, "dog"), metrics=(row("held-out", "held out", HELD_OUT),))
+    root = ElementTree.fromstring(card(record, SIZES)[CONFUSION])
+    assert not [e for e in root.iter() if e.tag.endswith("script")]
+    assert name in root.attrib["aria-label"]
