@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 import ray
 
+from shiftsearch.search.executing.authentication import kept_authentication
 from shiftsearch.search.executing.joined import Silence, cluster_addresses, join
 from shiftsearch.search.executing.local_ray import (
     kill_local_ray,
@@ -92,7 +93,7 @@ def cluster(address: str | None, folder: Path, end: EndAtOnce | None = None) -> 
     optuna.logging.set_verbosity(optuna.logging.INFO if talkative else optuna.logging.ERROR)
     os.chdir(folder)
     try:
-        with _watched(address, end) as watch:
+        with kept_authentication(), _watched(address, end) as watch:
             try:
                 _start(address, options)
                 yield

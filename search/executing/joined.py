@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import RayError
 
+from shiftsearch.search.executing.authentication import agree_on_token, kept_authentication
 from shiftsearch.search.executing.faults import first_line
-from shiftsearch.search.executing.ray_private import ask_head, bootstrap_address, enable_token
+from shiftsearch.search.executing.ray_private import bootstrap_address
 from shiftsearch.search.executing.resources import ResourceError
 
 SILENCE = 35.0
@@ -24,11 +25,18 @@ _EVERY, _TIMEOUT = 5.0, 2.0
 
 
 def join(address: str, options: Mapping[str, Any]) -> None:
-    """Connect to the cluster at `address`.
+    """Connect to the cluster at `address`, with a token if it asks for one.
+
+    RAY_AUTH_MODE then says which, until the caller leaves `kept_authentication`.
 
     Raises:
-        ResourceError: there is no cluster.
+        ResourceError: there is no cluster, or the token is missing or wrong.
     """
+    if not _left_to_ray(address):
+        with contextlib.suppress(ConnectionError, ValueError), _silent():
+            found = bootstrap_address(address)
+            if found is not None:
+                agree_on_token(address, found)
     try:
         ray.init(**options, address=address)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
@@ -46,7 +54,7 @@ def check_address(address: str) -> None:
     Raises:
         ResourceError: nothing answers there, or the token is missing or wrong.
     """
-    if "://" in address or address == "local":
+    if _left_to_ray(address):
         return
     try:
         with _silent():  # Ray warns if several clusters run here
@@ -63,35 +71,12 @@ def check_address(address: str) -> None:
         raise ResourceError(f"--address {address}: the port must be a number") from None
     except (OSError, OverflowError) as error:
         raise ResourceError(f"--address {address}: nothing answers there ({error})") from None
-    _check_token(address, found)
+    with kept_authentication(), _silent():  # Ray logs a refusal from C++
+        agree_on_token(address, found)
 
 
-def _check_token(address: str, found: str) -> None:
-    """Ask the cluster something with this process's token.
-
-    Raises:
-        ResourceError: it does not take the token.
-    """
-    with _silent():  # Ray logs the refusal from C++
-        asks, has = enable_token()
-        try:
-            ask_head(found)
-        except AuthenticationError:
-            refused = True
-        except (RayError, RuntimeError):  # joining will tell
-            refused = False
-        else:
-            refused = False
-    if not refused:
-        return
-    why = "the token of this process is another" if has else "this process has no token"
-    if not asks and has:
-        why = "RAY_AUTH_MODE does not let this process send its token"
-    raise ResourceError(
-        f"--address {address}: the cluster asks for a token, and {why}; set RAY_AUTH_TOKEN, or "
-        "RAY_AUTH_TOKEN_PATH to a file, to the token of the cluster's head, which "
-        "`ray get-auth-token` prints there"
-    )
+def _left_to_ray(address: str) -> bool:
+    return "://" in address or address == "local"
 
 
 @contextlib.contextmanager

@@ -11,11 +11,8 @@ import functools
 from collections.abc import Iterator
 
 from ray._private import parameter, ray_constants, services, worker
-from ray._private.authentication.authentication_token_setup import (
-    maybe_enable_token_auth_if_token_available,
-)
 from ray._private.utils import detect_fate_sharing_support
-from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+from ray._raylet import AuthenticationTokenLoader, Config, GcsClient  # type: ignore[attr-defined]
 from ray.tune.experiment import Trial
 
 NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
@@ -110,22 +107,22 @@ def bootstrap_address(address: str) -> str | None:
     return found
 
 
-def enable_token() -> tuple[bool, bool]:
-    """Use this process's token, if that is allowed.
+def has_token() -> bool:
+    """Whether this process has a token, used or not."""
+    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
-    Returns:
-        Whether that is allowed, and whether this process has one.
-    """
-    uses = maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    has = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
-    return bool(uses), bool(has)
+
+def read_token_settings() -> None:
+    """Read RAY_AUTH_MODE and the token again; Ray keeps them as it found them first."""
+    AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
 
 
 def ask_head(address: str) -> None:
-    """Connect to a cluster's head with this process's token.
+    """Connect to a cluster's head, with this process's token if RAY_AUTH_MODE is token.
 
     Raises:
-        ray.exceptions.AuthenticationError: it does not take the token.
+        ray.exceptions.AuthenticationError: it asks for a token, and this is not it.
         ray.exceptions.RayError, RuntimeError: anything else.
     """
     GcsClient(address=address)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import shiftsearch.search.executing.tune
 from shiftsearch.model.gpu_memory import Need
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
+from shiftsearch.search.executing.joined import check_address
 from shiftsearch.search.executing.resources import ResourceError, fit_resources
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.trial_memory import needs_of
@@ -46,6 +48,11 @@ def main(folder: Path) -> None:
     nodes = Cluster(initialize_head=True, head_node_args=head)
     nodes.add_node(num_cpus=1, num_gpus=1, object_store_memory=2**27)
     nodes.wait_for_nodes()
+    # An earlier Ray has left a token here, which the cluster does not know.
+    os.environ["HOME"] = str(folder)
+    (folder / ".ray").mkdir()
+    (folder / ".ray" / "auth_token").write_text("0" * 32)
+    check_address(nodes.address)
     study = open_study(folder / "study.journal", trials=3)
     plan = {
         f"search-{n}-0": {"until_begun": [f"search-{m}-0" for m in range(3)]} for n in range(3)
