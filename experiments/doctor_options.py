@@ -18,5 +18,8 @@ def add_doctor(commands: Commands) -> None:
     doctor.add_argument(
         "--run", metavar="DIR", type=user_path, help="run folder that all nodes must share"
     )
+    doctor.add_argument(
+        "--storage", metavar="URL", help="object store below which the run will lie besides"
+    )
     doctor.add_argument("--json", action="store_true", help="one JSON document")
     doctor.set_defaults(run_command="doctor.command.doctor")

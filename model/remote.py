@@ -155,6 +155,15 @@ class RemoteFolder:
             except FileNotFoundError:
                 return
 
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, if there is one."""
+        with _as_os_error():
+            system, path = _opened(self.url)
+            try:
+                system.delete_dir(path)
+            except FileNotFoundError:
+                return
+
     def find(self, name: str) -> Found | None:
         """What is known of a file; None if there is none."""
         from pyarrow.fs import FileType

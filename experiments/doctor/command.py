@@ -10,18 +10,25 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from shiftsearch.experiments.commands import INPUT_ERRORS as INPUT_ERRORS
+from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.experiments.doctor.examination import Examination
 from shiftsearch.experiments.doctor.facts import Facts
 from shiftsearch.experiments.doctor.finding import Finding
 from shiftsearch.experiments.exits import DONE, WRONG_INPUT, escaped
+from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.storage.place import place_of
+from shiftsearch.model.remote import url_problem
+
+INPUT_ERRORS = (DefinitionError, NotARun)
 
 _COLOURS = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 def doctor(options: Namespace, console: Console) -> int:
     """`shiftsearch doctor`; 0 if no check failed, else 2."""
-    looked = Examination(options.address, options.data, options.run, os.environ)
+    looked = Examination(
+        options.address, options.data, options.run, os.environ, storage=_storage(options)
+    )
     looked()
     if options.json:
         print(json.dumps(document(looked), indent=1))
@@ -53,3 +60,18 @@ def _shown(facts: Facts) -> dict[str, object]:
     values = asdict(facts)
     del values["token"]["mark"]
     return values
+
+
+def _storage(options: Namespace) -> str:
+    """The URL of --storage; else where the run lies besides its folder; else empty.
+
+    Raises:
+        DefinitionError: --storage is no such URL.
+        NotARun: the run's `storage.json` is damaged.
+    """
+    if options.storage is not None:
+        if problem := url_problem(options.storage):
+            raise DefinitionError([f"storage: {problem}"])
+        return str(options.storage)
+    place = None if options.run is None else place_of(Run(options.run))
+    return "" if place is None else place.storage

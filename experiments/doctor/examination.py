@@ -1,4 +1,4 @@
-"""All that `doctor` looks at, in tiers: this machine, its data, Ray, the nodes, the run folder.
+"""All that `doctor` looks at, in tiers: this machine, data, object store, Ray, nodes, run folder.
 
 After a FAIL in one tier the next one is not begun, so that nothing is started or written in vain.
 """
@@ -16,7 +16,7 @@ from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.experiments.definition import load
-from shiftsearch.experiments.doctor import crosswise
+from shiftsearch.experiments.doctor import crosswise, stored
 from shiftsearch.experiments.doctor.facts import Facts
 from shiftsearch.experiments.doctor.finding import Finding, State, listed, of_all, worst
 from shiftsearch.experiments.doctor.machine import CHECKS, GIB
@@ -42,6 +42,7 @@ class Examination:
         folder: a data folder, or None.
         run: the run's folder, or None.
         environment: of this process.
+        storage: URL below which the run lies besides its folder; or empty.
         findings: in the order of the checks.
         nodes: facts by the node's name.
         skipped: which tiers were not begun.
@@ -51,6 +52,7 @@ class Examination:
     folder: Path | None
     run: Path | None
     environment: Mapping[str, str]
+    storage: str = ""
     findings: list[Finding] = field(default_factory=list)
     nodes: dict[str, Facts] = field(default_factory=dict)
     skipped: str = ""
@@ -68,6 +70,7 @@ class Examination:
         tiers = (
             ("this machine", self.look_at_machine),
             ("the data", self.look_at_data),
+            *([("the object store", self.look_at_storage)] if self.storage else []),
             ("Ray and its nodes", self._look_at_ray),
         )
         for number, (_, look) in enumerate(tiers):
@@ -95,6 +98,10 @@ class Examination:
             said = listed(error.problems)
             self.findings.append(Finding("data", "FAIL", said, "see `shiftsearch data check DIR`"))
 
+    def look_at_storage(self) -> None:
+        """The object store, as this machine sees it."""
+        self.findings.append(stored.finding(self.storage, {"": stored.trouble(self.storage)}))
+
     def look_at_nodes(self) -> None:
         """The nodes of the connected cluster, and the run folder on each."""
         found = members()
@@ -107,6 +114,10 @@ class Examination:
             advice = "install shiftsearch there, or take the node out of the cluster"
             self.findings.append(Finding("answers", "FAIL", said, advice))
         self._look_at(panel, found)
+        if self.storage:
+            troubles, silent = panel.ask("trouble", lambda _: (self.storage,))
+            finding = stored.finding(self.storage, {**troubles, **silent})
+            self.findings.append(_of_nodes(finding))
         if self.run is not None and self.nodes:
             self._look_at_folder(panel)
 
@@ -131,7 +142,11 @@ class Examination:
         assert self.run is not None
         try:
             with meeting(self.run) as met:
-                self._meet(panel, met)
+                if self.storage:  # no node needs the folder
+                    said = "written and locked here; nodes use the object store"
+                    self.findings.append(Finding("run folder", "PASS", said))
+                else:
+                    self._meet(panel, met)
         except OSError as error:
             advice = "use another --run, on a disk that can be written and has locks"
             self.findings.append(Finding("run folder", "FAIL", in_words(error), advice))

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shiftsearch.experiments.doctor.facts import Facts, measure
 from shiftsearch.experiments.doctor.shared import Look, look
-from shiftsearch.search.executing.faults import fault_of
+from shiftsearch.experiments.doctor.stored import trouble
 from shiftsearch.search.executing.ray_private import session_path
 
 FIRST, OTHERS = 60.0, 12.0
@@ -80,6 +80,10 @@ class Examiner:
         """Look at the run's folder."""
         return look(folder, word, name, pack)
 
+    def trouble(self, url: str) -> str:
+        """Use the object store."""
+        return trouble(url)
+
 
 def unreached(name: str, address: Address) -> str:
     """Why no connection to an address can be made, in one line; empty if it can."""
@@ -123,6 +127,9 @@ class Panel:
         Returns:
             The answers, and why there is none, both by the node's name.
         """
+        # Not at the top: torch and Ray Tune, which it imports, cost each node's worker seconds.
+        from shiftsearch.search.executing.faults import fault_of
+
         asked = {
             getattr(actor, method).remote(*arguments(name)): name
             for name, actor in self._actors.items()

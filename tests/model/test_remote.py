@@ -67,6 +67,10 @@ def test_files_come_back_by_name_until_they_are_deleted(url: str) -> None:
     folder.delete("a")
     folder.delete("a")
     assert list(folder.files()) == ["b/y", "b/z 1"]
+    folder.folder("b").remove()
+    folder.remove()
+    folder.remove()
+    assert RemoteFolder(url).files() == {}
 
 
 def test_an_address_opens_the_same_store_in_another_process(bucket: str) -> None:
