@@ -6,39 +6,19 @@ command: it is reported in one line, and the next call tries again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from shiftsearch.experiments.analysis.learning import learning_curves
 from shiftsearch.experiments.analysis.run_analysis import Analysis, analyse_run
+from shiftsearch.experiments.attempting import attempt
 from shiftsearch.experiments.outcome.results import write_result
 from shiftsearch.experiments.report.page import write_report
 from shiftsearch.experiments.run_folder import NotARun, Run
 from shiftsearch.experiments.tensorboard.places import mark_winner
 from shiftsearch.experiments.tensorboard.winner import has_winner, write_winner
-from shiftsearch.experiments.wording import in_one_line
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
-
-_LOG = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-
-def attempt(what: str, make: Callable[[], _T], tell: Callable[[str], None]) -> _T | None:
-    """Call `make` and return its result; None if it fails, which is reported.
-
-    Args:
-        what: name of the thing that is made.
-        make: the function.
-        tell: called with one line that contains the name and the error.
-    """
-    try:
-        return make()
-    except Exception as error:
-        _LOG.debug("%s failed", what, exc_info=True)
-        tell(f"{what} failed; the next call tries again: {in_one_line(error)}")
-        return None
 
 
 def explained(run: Run, tell: Callable[[str], None]) -> Analysis | None:

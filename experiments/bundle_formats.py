@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shiftsearch.data.dataset import Dataset
-from shiftsearch.experiments.adornments import attempt
+from shiftsearch.experiments.attempting import attempt
 from shiftsearch.experiments.definition import Experiment
 from shiftsearch.experiments.outcome.card import card
 from shiftsearch.experiments.run_folder import Run

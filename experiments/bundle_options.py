@@ -63,7 +63,7 @@ def add_bundle_commands(commands: Commands) -> None:
     add_names(evaluate)
     evaluate.add_argument("--json", action="store_true", help="one JSON document")
     add_network(evaluate)
-    evaluate.set_defaults(run_command="commands.evaluate")
+    evaluate.set_defaults(run_command="evaluating.evaluate")
 
     predict = commands.add_parser("predict", help="class and probability of images")
     add_bundle(predict)

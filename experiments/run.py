@@ -17,7 +17,7 @@ from shiftsearch.data.cache import keep_pack
 from shiftsearch.data.dataset import Dataset
 from shiftsearch.data.os_errors import in_words
 from shiftsearch.data.publishing import write_atomically
-from shiftsearch.experiments.adornments import adorn, attempt
+from shiftsearch.experiments.attempting import attempt
 from shiftsearch.experiments.bundle_formats import finish_bundle
 from shiftsearch.experiments.call import Call
 from shiftsearch.experiments.callbacks.hearing import Hearing
@@ -245,6 +245,8 @@ class _Search:
             self.console.print("every retrained configuration failed; no model", style="red")
             return TOO_MANY_FAILURES
         finish_bundle(self.experiment, run, self.dataset, self.console, warn)
+        from shiftsearch.experiments.adornments import adorn  # with Matplotlib, only needed here
+
         adorn(run, result, study.trials(), study.space, warn)
         if self.collector is not None:
             attempt("removing weights from the store", self.collector.finish, warn)

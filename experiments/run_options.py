@@ -71,7 +71,7 @@ def add_report_and_replay(commands: Commands) -> None:
     report = commands.add_parser("report", help="write report.html and trials.csv of a run again")
     add_run(report)
     add_network(report)
-    report.set_defaults(run_command="commands.report")
+    report.set_defaults(run_command="reporting.report")
 
     compare = commands.add_parser(
         "compare", help="runs side by side: settings, winners, accuracies, time and trials"
@@ -119,4 +119,4 @@ def add_report_and_replay(commands: Commands) -> None:
         metavar="ACCURACY",
         help="accuracy on TEST2's selection part, 0..1; default: one that 5 trials reached",
     )
-    replay.set_defaults(run_command="commands.replay")
+    replay.set_defaults(run_command="replaying.replay")

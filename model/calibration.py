@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 BINS = 15
@@ -47,6 +46,8 @@ def fitted_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.in
     Raises:
         ValueError: there are no images.
     """
+    from scipy.optimize import minimize_scalar  # late: it takes longer than a prediction
+
     if len(labels) == 0:
         raise ValueError("a temperature needs at least one image, got 0")
     logs, rows = _logs(probabilities), np.arange(len(labels))

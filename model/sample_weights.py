@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shiftsearch.data.dataset import Split
-from shiftsearch.data.density_ratio import density_ratio
 from shiftsearch.data.scale import Pixels
 from shiftsearch.data.weights import WEIGHTS, Weights, mean_one
 
@@ -24,6 +23,8 @@ def sample_weights(source: str, train: Split, target: Pixels) -> Weights:
         ValueError: "file", but no trained split has a file.
     """
     if source == "density_ratio":
+        from shiftsearch.data.density_ratio import density_ratio  # with SciPy's optimisers
+
         return density_ratio(train.images, target)
     if train.weights is None:
         raise ValueError(f"sample_weights is 'file', but the trained images have no {WEIGHTS}")

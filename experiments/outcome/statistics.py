@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 from shiftsearch.model.objective import Score
 
@@ -34,7 +33,7 @@ def wilson(accuracy: float, n: int, level: float = 0.95) -> tuple[float, float]:
     if n < 1:
         raise ValueError(f"n is {n}, but must be at least 1")
     _check_level(level)
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(accuracy * (1 - accuracy) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
     # The exact interval contains the accuracy, but rounding can exclude it at 0 and 1.
@@ -70,7 +69,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     if len(values) < 2:
         raise ValueError(f"got {len(values)} values, but an interval needs at least 2")
     centre = fmean(values)
-    half = float(student.ppf(0.5 + level / 2, len(values) - 1)) * stdev(values)
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * stdev(values)
     half /= len(values) ** 0.5
     return centre, centre - half, centre + half
 

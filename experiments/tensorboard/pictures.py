@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -205,4 +204,6 @@ def _shortened(name: str) -> str:
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with Matplotlib; Pillow's own font has only ASCII letters."""
+    from matplotlib import get_data_path  # late: a tenth of a second
+
     return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

@@ -17,7 +17,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.terminator import BaseImprovementEvaluator, StaticErrorEvaluator, Terminator
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import chi2, t
+from scipy.special import gammaincinv, stdtrit
 
 MORE = 20
 """Default number of further trials for which the gain is stated."""
@@ -85,7 +85,7 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> Noise | None:
         return None
     degrees = sum(len(group) - 1 for group in repeated)
     squares = sum(float(np.square(group - group.mean()).sum()) for group in repeated)
-    low, high = (math.sqrt(squares / float(chi2.ppf(q, degrees))) for q in _quantiles()[::-1])
+    low, high = (math.sqrt(squares / _chi2(q, degrees)) for q in _quantiles()[::-1])
     return Noise(math.sqrt(squares / degrees), degrees, (low, high))
 
 
@@ -128,7 +128,7 @@ def expected_gain(values: Sequence[float], more: int = MORE) -> Gain | None:
     best, threshold = float(ranked[0]), float(ranked[top])
     scale = float(ranked[:top].mean()) - threshold
     # 2 top scale / (true scale) is chi-square with 2 top degrees of freedom.
-    scales = (scale, *(2 * top * scale / float(chi2.ppf(q, 2 * top)) for q in _quantiles()[::-1]))
+    scales = (scale, *(2 * top * scale / _chi2(q, 2 * top) for q in _quantiles()[::-1]))
     fraction = top / (n + 1)
     gain, low, high = (_rise(best, threshold, s, fraction, more) for s in scales)
     return Gain(more, gain, (low, high))
@@ -164,7 +164,7 @@ def indistinguishable(values: Mapping[int, Sequence[float]], noise: Noise) -> li
     """
     means = {number: float(np.mean(group)) for number, group in values.items()}
     ranking = sorted(means, key=lambda number: (-means[number], number))
-    width = noise.sd * float(t.ppf(_quantiles()[1], noise.degrees))
+    width = noise.sd * float(stdtrit(noise.degrees, _quantiles()[1]))
     found = []
     for number in ranking[1:]:
         best = ranking[0]
@@ -225,6 +225,11 @@ class _View:
     def get_trials(self, *, states: Container[TrialState]) -> list[FrozenTrial]:
         """The trials in one of the states."""
         return [trial for trial in self.trials if trial.state in states]
+
+
+def _chi2(q: float, degrees: int) -> float:
+    """Quantile of the chi-squared distribution (`scipy.stats` takes a second to import)."""
+    return 2 * float(gammaincinv(degrees / 2, q))
 
 
 def _quantiles() -> tuple[float, float]:

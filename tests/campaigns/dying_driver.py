@@ -197,6 +197,7 @@ def start(order: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     # Imported before the first fork; `main` itself imports them late.
+    import shiftsearch.experiments.adornments
     import shiftsearch.experiments.commands  # noqa: F401
     from shiftsearch.experiments.cli import main
 
