@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -66,6 +66,8 @@ class Frozen(BaseModel):
     """Base of the immutable settings; refuses unknown names, wrong types and non-finite values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+    _conditioned: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields with a `When`."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -76,6 +78,7 @@ class Frozen(BaseModel):
                 default; a group has a `When`; or two `When` of a field name the same other field.
         """
         super().__pydantic_init_subclass__(**kwargs)
+        cls._conditioned = tuple(name for name, field in cls.model_fields.items() if _whens(field))
         for name, field in cls.model_fields.items():
             whens = [when.field for when in _whens(field)]
             if whens and _is_group(field):
@@ -91,7 +94,8 @@ class Frozen(BaseModel):
 
     @model_validator(mode="after")
     def _holds_what_exists(self) -> Self:
-        for name, field in type(self).model_fields.items():
+        for name in self._conditioned:
+            field = type(self).model_fields[name]
             if self._exists(field) or getattr(self, name) == field.default:
                 continue
             rules = [f"{m.field} is {' or '.join(map(repr, m.values))}" for m in _whens(field)]

@@ -88,7 +88,6 @@ class TensorBoardLog:
         self._objective = objective
         self.root, self._space, self._classes = root, space, classes
         self.places = Places(root)
-        self._values: dict[int, float] = {}
         self._store, self._trial, self._protocol = store, trial, protocol
         self._open: dict[str, EventFile] = {}
 
@@ -109,13 +108,12 @@ class TensorBoardLog:
         """
         if not has_end(self.root):
             write_end(self.root, {0: [hparams.experiment(self._space, self._objective)]})
-        self._values = can_win(trials)
         for trial in trials:
             if trial.role == REFERENCE:
                 self.places.marks[REFERENCE] = trial.number
             if trial.has_ended and not has_end(self.places.of_trial(trial.number)):
                 self._end(trial)
-        self.places.arrange(self._values)
+        self.places.arrange(can_win(trials))
 
     # ---- Listener
 
@@ -127,7 +125,7 @@ class TensorBoardLog:
         empty(folder)
         self._open[job.name] = file = EventFile(folder)
         if job.phase == "search":
-            self.places.arrange(self._values)
+            self.places.arrange({})
             start = hparams.session_start(
                 self._space, job.configuration, job.role, job.branch_of, time.time()
             )
@@ -145,16 +143,12 @@ class TensorBoardLog:
         file = self._open.get(job.name)
         if file is None:  # it could not be opened, and that error was logged
             return
-        epoch, is_baseline = int(row["epoch"]), stage == "baseline"
-        values = Hyperparameters.from_flat(job.configuration).fine_tune
-        about = {
-            "trained": "TRAIN" if is_baseline else self._protocol.fine_tuned_on(values),
-            "validated": "TEST" if is_baseline else self._validated(stage),
-        }
+        epoch = int(row["epoch"])
+        # TensorBoard uses only the first description, and every byte costs time.
+        about = self._about(job, stage) if epoch == 1 else None
         points = [
-            # TensorBoard uses only the first description, and every byte costs time.
-            scalar(_tag(stage, name), row[name], about_it.format(**about) if epoch == 1 else None)
-            for name, about_it in _CURVES.items()
+            scalar(_tag(stage, name), row[name], what.format(**about) if about else None)
+            for name, what in _CURVES.items()
         ]
         file.add(points, epoch)
 
@@ -173,8 +167,15 @@ class TensorBoardLog:
             trial = self._trial(job.number)
             if trial.has_ended:
                 self._end(trial)
-                self._values |= can_win([trial])
-                self.places.arrange(self._values)
+                self.places.arrange(can_win([trial]))
+
+    def _about(self, job: Job, stage: str) -> dict[str, str]:
+        """The images that train and validate a stage, in words."""
+        if stage == "baseline":
+            return {"trained": "TRAIN", "validated": "TEST"}
+        values = Hyperparameters.from_flat(job.configuration).fine_tune
+        trained = self._protocol.fine_tuned_on(values)
+        return {"trained": trained, "validated": self._validated(stage)}
 
     def _validated(self, stage: str) -> str:
         """What validates a fine-tune; with folds, that of the model has no fold in its name."""

@@ -13,6 +13,7 @@ follows within seconds.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,16 +45,26 @@ class Places:
     def __init__(self, shown: Path) -> None:
         self.shown, self.others = shown, shown.with_name(f"{shown.name}-all")
         self._trials: dict[int, Path] = {}
+        self._first: set[int] = set()  # the trials whose folders are shown first
+        self._latest: list[int] = []
+        self._best: dict[int, float] = {}
         self.marks: dict[str, int] = {}
         for folder in (self.others, shown):
             for path in sorted(folder.glob("trial-*")):
                 self._note(path)
+        self._replicates = [*shown.glob(_REPLICATE)]  # of an earlier version
 
     def _note(self, path: Path) -> None:
         found = _TRIAL.fullmatch(path.name)
         if found is not None:
-            self._trials[int(found[1])] = path
+            self._add(int(found[1]), path)
             self.marks |= dict.fromkeys(filter(None, found[2].split("-")), int(found[1]))
+
+    def _add(self, number: int, path: Path) -> None:
+        self._trials[number] = path
+        if path.parent == self.shown:
+            self._first.add(number)
+        self._latest = sorted({*self._latest, number})[-LATEST:]
 
     def of_job(self, job: Job) -> Path:
         """The folder of a job that starts; a new trial's is shown at first."""
@@ -66,7 +77,9 @@ class Places:
 
     def of_trial(self, number: int) -> Path:
         """The folder of a trial, which need not exist."""
-        return self._trials.setdefault(number, self.shown / self._name(number))
+        if number not in self._trials:
+            self._add(number, self.shown / self._name(number))
+        return self._trials[number]
 
     def _name(self, number: int) -> str:
         marks = [mark for mark in (REFERENCE, WINNER) if self.marks.get(mark) == number]
@@ -75,20 +88,26 @@ class Places:
     def arrange(self, values: Mapping[int, float]) -> None:
         """Move every folder to its place, under the name that its marks give it.
 
+        The time it takes does not grow with the number of trials.
+
         Args:
-            values: see `can_win`.
+            values: see `can_win`; those that an earlier call was given may be left out.
         """
-        for path in self.shown.glob(_REPLICATE):  # of an earlier version
+        while self._replicates:
+            path = self._replicates.pop()
             self._move(path, self.others / path.name)
-        best = sorted(values, key=lambda number: (-values[number], number))[:BEST]
-        shown = {*self.marks.values(), *best, *sorted(self._trials)[-LATEST:]}
-        for number, path in self._trials.items():
-            folder = self.shown if number in shown else self.others
+        known = {**self._best, **values}
+        best = heapq.nsmallest(BEST, known, key=lambda number: (-known[number], number))
+        self._best = {number: known[number] for number in best}
+        shown = {*self.marks.values(), *best, *self._latest} & self._trials.keys()
+        for number in sorted(self._first | shown):
+            path, folder = self._trials[number], self.shown if number in shown else self.others
             target = folder / self._name(number)
             if path != target:
                 if path.exists():
                     self._move(path, target)
                 self._trials[number] = target
+        self._first = shown
 
     def _move(self, path: Path, target: Path) -> None:
         self._link()

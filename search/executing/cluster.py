@@ -49,6 +49,8 @@ _DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_RUNTIME_ENV_LOG_TO_DRIVER_ENABLED": "0",
+    # Ray writes its state only at the end: nothing reads it, and it grows with the trials.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see search.executing.signals
 }
 

@@ -16,6 +16,7 @@ from ray._private.utils import detect_fate_sharing_support
 from ray._raylet import AuthenticationTokenLoader, Config, GcsClient  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
 NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
@@ -132,6 +133,22 @@ def ask_head(address: str) -> None:
 
 
 # ---- Ray Tune
+
+
+def forget_ended(controller: TuneController) -> None:
+    """Let Ray Tune forget the trials that have ended and have no worker any more.
+
+    Ray keeps them all, with 50 kB each (issue ray #64231), and looks at each again and again.
+    """
+    for trials in (controller._stopped_trials, controller._failed_trials):
+        for trial in [*trials]:
+            if trial in controller._trial_to_actor or trial in controller._resetting_trials:
+                continue
+            trials.discard(trial)
+            controller._trials.remove(trial)
+            controller._live_trials.discard(trial)
+            controller._trials_to_cache.discard(trial)
+            controller._trial_metadata.pop(trial.trial_id, None)
 
 
 def error_file(trial: Trial) -> str | None:

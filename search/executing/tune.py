@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.hanging import SILENT
 from shiftsearch.search.executing.jobs import JobSource, Listener
-from shiftsearch.search.executing.ray_private import error_file
+from shiftsearch.search.executing.ray_private import error_file, forget_ended
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, decode, run_job
@@ -153,8 +153,13 @@ def _resources_of(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
     Ray asks again for a worker that it gives to a second job, by the job's own resources.
     """
     context, _ = decode(config)
-    gpus = {"GPU": context.gpus} if context.gpus else {}
-    return tune.PlacementGroupFactory([{"CPU": context.cpus, **gpus}])
+    return _share(context.cpus, context.gpus)
+
+
+@cache
+def _share(cpus: float, gpus: float) -> tune.PlacementGroupFactory:
+    """One object for equal resources: Ray compares them often, and slowly if they are not one."""
+    return tune.PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
 
 def _check_environment(bridge: Bridge) -> None:
@@ -194,7 +199,7 @@ class _AskingSearcher(Searcher):  # type: ignore[misc]
 
 
 class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Passes on every report and error, in order."""
+    """Passes on every report and error, in order, and lets Ray forget what has ended."""
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
@@ -216,17 +221,19 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(
-        self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
+        self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]
     ) -> None:
         """Free the slot; a job without a result is given back."""
         self._bridge.completed(trial.trial_id)
+        forget_ended(tune_controller)
 
-    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on the kind of fault; without a readable exception it is a lost worker."""
         error = _error_of(trial)
         fault = Fault("lost", "worker lost") if error is None else fault_of(error)
         died = isinstance(error, RayError) and not isinstance(error, RayTaskError)
         self._bridge.errored(trial.trial_id, fault, worker_died=died or error is None)
+        forget_ended(tune_controller)
 
 
 class _Stepper(tune.Stopper):  # type: ignore[misc]

@@ -31,8 +31,11 @@ def trials(count: int) -> list[TrialRecord]:
     return [complete(0, 0.0, role="reference"), *(complete(n, 1 / n) for n in range(1, count))]
 
 
-def written(root: Path, count: int) -> Places:
-    """Folders with a file each, as a search that ended makes them."""
+def written(root: Path, count: int, *, all_values: bool = False) -> Places:
+    """Folders with a file each, as a search that ended makes them.
+
+    It tells the value of each trial once, or all values again each time.
+    """
     places = Places(root)
     ended: list[TrialRecord] = []
     for trial in trials(count):
@@ -40,7 +43,7 @@ def written(root: Path, count: int) -> Places:
         folder.mkdir(parents=True)
         (folder / "events").write_text(str(trial.number))
         ended.append(trial)
-        places.arrange(can_win(ended))
+        places.arrange(can_win(ended if all_values else [trial]))
     return places
 
 
@@ -48,11 +51,12 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.parametrize("all_values", [False, True])
 def test_the_first_folder_has_reference_best_and_latest_and_the_other_the_rest(
-    tmp_path: Path,
+    tmp_path: Path, all_values: bool
 ) -> None:
     root = tmp_path / "tensorboard"
-    written(root, 60)
+    written(root, 60, all_values=all_values)
     best, latest = range(1, 1 + BEST), range(60 - LATEST, 60)
     shown = {"trial-0000-reference", *(f"trial-{n:04d}" for n in (*best, *latest))}
     assert names(root) == shown
@@ -114,3 +118,15 @@ def test_a_trial_that_runs_is_written_further_after_its_folder_has_moved(tmp_pat
     back = root / "trial-0000"  # it is the best
     assert curve(back, "final/test2_accuracy_after") == [(1, 0.75)]
     assert not moved.exists()
+
+
+def test_a_new_trial_moves_few_folders_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = written(tmp_path / "tensorboard", 200)
+    looked: list[int] = []
+    name = places._name
+    monkeypatch.setattr(places, "_name", lambda number: looked.append(number) or name(number))
+    places.of_job(Job("search", 200, 0, {}))
+    places.arrange({200: 0.5})
+    assert 0 < len(looked) < MOST_RUNS + 5

@@ -24,10 +24,12 @@ from ray.exceptions import OutOfMemoryError
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
+from shiftsearch.search.executing import tune
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.local_ray import lost_process
 from shiftsearch.search.executing.places import Place
+from shiftsearch.search.executing.ray_private import forget_ended
 from shiftsearch.search.executing.watch import Watch
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.policy import Policy
@@ -237,12 +239,24 @@ def test_2_13_2_21e_jobs_run_at_once_on_few_workers(tmp_path: Path) -> None:
     assert study.finished
 
 
-def test_2_14_at_concurrency_1_ray_changes_nothing(tmp_path: Path) -> None:
-    """The study that Ray drove equals the one driven by hand, trial by trial."""
+def test_2_14_at_concurrency_1_ray_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study that Ray drove equals the one driven by hand; Ray keeps no trial that ended."""
+    kept: list[int] = []
+
+    def forget(controller: Any) -> None:
+        forget_ended(controller)
+        states = controller._stopped_trials, controller._failed_trials, controller._trial_metadata
+        kept.append(max(len(found) for found in (controller._trials, *states)))
+
+    monkeypatch.setattr(tune, "forget_ended", forget)
     drive(alone := open_study(tmp_path / "alone.journal", trials=14))
     study = open_study(tmp_path / "study.journal", trials=14)
     run_fake_jobs(study, [], tmp_path, {}, concurrency=1)
     assert summary(study) == summary(alone)
+    assert len(kept) == 14
+    assert max(kept) <= 3  # the one that runs, the next, and the last
 
 
 def test_2_21e_a_worker_that_cannot_be_reset_loses_no_trial(tmp_path: Path) -> None:
