@@ -486,7 +486,7 @@ def test_a_file_that_fails_during_a_search_is_an_interruption(
     def execute(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
     command = ["search", "demo", "--data", str(tiny_folder), "--run", str(tmp_path / "run")]
     for _ in range(2):
         assert main(command) == INTERRUPTED
@@ -517,7 +517,7 @@ def test_a_search_on_a_damaged_journal_is_refused_in_one_line(
     def execute(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
     command = ["search", "demo", "--data", str(tiny_folder), "--run", str(tmp_path / "run")]
     assert main(command) == INTERRUPTED
     journal = tmp_path / "run/study.journal"
@@ -536,7 +536,7 @@ def test_a_search_is_refused_or_warns_before_it_trains(
     def execute(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / name).write_text("nonsense")
@@ -565,7 +565,7 @@ def test_a_run_folder_that_vanishes_during_a_search_is_an_interruption(
         shutil.rmtree(folder)
         driver.phases.ask()
 
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
     command = ["search", "demo", "--data", str(tiny_folder), "--run", str(folder)]
     assert main(command) == INTERRUPTED
     line = capfd.readouterr().err.splitlines()[-1]
@@ -632,9 +632,9 @@ def test_why_a_search_stopped_early_is_printed_and_recorded(
             return finished_run()[0]
 
     circumstances: list[dict[str, Any]] = []
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
-    monkeypatch.setattr("shiftsearch.experiments.run.Conclusion", Concluded)
-    monkeypatch.setattr("shiftsearch.experiments.run.adorn", lambda *_: None)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Conclusion", Concluded)
+    monkeypatch.setattr("shiftsearch.experiments.adornments.adorn", lambda *_: None)
     command = ["search", "demo", "--data", str(tiny_folder), "--trials", "4"]
     for flags, stopped in ((["--trainings", "2"], "the budget is spent"), ([], "")):
         folder = tmp_path / f"run-{len(flags)}"

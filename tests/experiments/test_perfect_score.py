@@ -108,7 +108,7 @@ def test_a_perfect_model_ends_with_its_report_and_so_does_the_next_call(
         while (job := driver.phases.ask()) is not None:
             driver.phases.finish(job, trained(job, driver.run.store))
 
-    monkeypatch.setattr("shiftsearch.experiments.run._Search._execute", execute)
+    monkeypatch.setattr("shiftsearch.experiments.searching.Searching._execute", execute)
     run = tmp_path / "run"
     command = ["search", "demo", "--data", str(data), "--run", str(run), "--trials", "2"]
     command += ["--set", "retrain={top_k: 1, replicates: 1}", "--set", "export.formats=[]"]

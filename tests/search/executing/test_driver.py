@@ -184,7 +184,9 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     own_sigterm: None,
 ) -> None:
     """2.21a: Ray's own fit() returns normally when every trial failed."""
-    monkeypatch.setattr("shiftsearch.experiments.run.cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(
+        "shiftsearch.experiments.searching.cluster", lambda *_: contextlib.nullcontext()
+    )
     monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", failing_run_job)
     run = tmp_path / "run"
     resources = "resources={cpus_per_trial: 0.5, concurrency: 2}"
@@ -210,7 +212,9 @@ def test_a_fault_of_the_machine_ends_with_exit_code_75_and_its_line(
     own_sigterm: None,
 ) -> None:
     """No trial is blamed, however often it happens; the first ones stay open."""
-    monkeypatch.setattr("shiftsearch.experiments.run.cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(
+        "shiftsearch.experiments.searching.cluster", lambda *_: contextlib.nullcontext()
+    )
     monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", full_disk_run_job)
     run = tmp_path / "run"
     for _ in range(2):
