@@ -3,9 +3,9 @@
     python -m shiftsearch.experiments.benchmarks.export_rules --run RUN --data DIR [--run ...]
 
 A table for each set: over its runs, the mean accuracy on the held-out part with its 95 % interval
-over runs, the number of forward passes, the accuracy on the selection part and the optimism
-(selected on minus held out). A rule with "checked" takes a combination only if it beats the best
-single model on images that did not choose it, as a search does.
+over runs, its median, the number of forward passes, the accuracy on the selection part and the
+optimism (selected on minus held out). A rule with "checked" takes a combination only if it beats
+the best single model on images that did not choose it, as a search does.
 
 It looks at the held-out part of these runs, and these looks are not counted in their `looks.json`.
 Use it on runs that were made to compare rules, not to report a model's accuracy.
@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -105,9 +105,9 @@ def _scored(choice: Choice, predictor: Predictor) -> Exported:
 def table(runs: Sequence[dict[str, Exported]]) -> list[str]:
     """The table of one set in Markdown."""
     lines = [
-        "| rule | runs | held out: mean | 95 % interval | forward passes | selected on | optimism,"
-        " points |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| rule | runs | held out: mean | 95 % interval | median | forward passes | selected on |"
+        " optimism, points |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for rule in runs[0]:
         own = [run[rule] for run in runs]
@@ -119,7 +119,8 @@ def table(runs: Sequence[dict[str, Exported]]) -> list[str]:
         selected = 100 * fmean(one.selected for one in own)
         lines.append(
             f"| {rule} | {len(own)} | {fmean(values):.2f} % | {interval} |"
-            f" {fmean(one.passes for one in own):.1f} | {selected:.2f} % |"
+            f" {median(values):.2f} % | {fmean(one.passes for one in own):.1f} |"
+            f" {selected:.2f} % |"
             f" {selected - fmean(values):+.2f} |"
         )
     return lines
@@ -152,6 +153,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Exported]]] = {}
     for folder, data in zip(options.run, options.data, strict=True):
         run = Run(folder.absolute())
+        print(f"{folder}, {data}", flush=True)
         found.setdefault(data, []).append(exported_by_rules(run, _dataset(run, data)))
     for data, runs in found.items():
         print("\n".join([f"\n{data}:\n", *table(runs)]))

@@ -123,8 +123,9 @@ def _read(folder: Path, label: str) -> Compared:
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
-    """Every setting by dotted name; of a searched hyperparameter the domain, as text."""
-    written = experiment.model_dump(mode="json", exclude={"space", "name"})
+    """Every setting that is used, by dotted name; of a searched hyperparameter the domain."""
+    unused = set() if experiment.data == "synthetic" else {"synthetic"}
+    written = experiment.model_dump(mode="json", exclude={"space", "name"} | unused)
     space = experiment.search_space().describe()
     return flatten(written) | {f"space.{name}": text for name, text in space.items()}
 

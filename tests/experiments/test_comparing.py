@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.definition import build
 from shiftsearch.experiments.exits import WRONG_INPUT
 from shiftsearch.experiments.outcome.comparison import (
     compared,
     differing,
     differing_winners,
     notes,
+    settings_of,
 )
 from tests.experiments.protocol_results import finished_run
 from tests.experiments.stored_runs import stored_run
@@ -40,6 +42,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for run, result in zip(runs, (first, second), strict=False):
         run.result.write_text(json.dumps(result))
     return [run.folder for run in runs]
+
+
+def test_the_settings_of_made_data_count_only_where_they_are_used() -> None:
+    made, real = build({}, "made"), build({"data": "/images"}, "real")
+    names = {name.split(".")[0] for name in settings_of(made)}
+    assert names - {name.split(".")[0] for name in settings_of(real)} == {"synthetic"}
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

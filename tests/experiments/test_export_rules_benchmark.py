@@ -27,8 +27,8 @@ def test_the_table_has_means_over_runs_with_their_interval_and_the_optimism() ->
     # By hand: the mean of 90 and 94 is 92, its standard error 2, and Student's t with one degree
     # of freedom 12.706.
     assert table(runs)[2:] == [
-        "| single | 2 | 92.00 % | 66.59 to 117.41 | 1.0 | 96.00 % | +4.00 |",
-        "| ensemble | 2 | 93.50 % | 74.44 to 112.56 | 2.5 | 96.50 % | +3.00 |",
+        "| single | 2 | 92.00 % | 66.59 to 117.41 | 92.00 % | 1.0 | 96.00 % | +4.00 |",
+        "| ensemble | 2 | 93.50 % | 74.44 to 112.56 | 93.50 % | 2.5 | 96.50 % | +3.00 |",
     ]
     assert len({line.count("|") for line in table(runs)}) == 1
     assert "| - |" in table(runs[:1])[2]  # one run has no interval
