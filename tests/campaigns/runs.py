@@ -26,16 +26,19 @@ KILLED = -signal.SIGKILL
 MARK = "SHIFTSEARCH_CAMPAIGN"
 
 _TIMES = {"seconds", "images_per_second", "trial_seconds"}
-_OF_THE_CALL = {"created", "command", "fingerprint", "held_out_looks", "environment", "dataset"}
+_OF_A_NODE = {"node_id"}
+_OF_THE_CALL = {
+    *("created", "command", "fingerprint", "held_out_looks", "environment", "dataset", "places")
+}
 """Of `result.json`: what tells of the call, not of the numbers."""
 
 Story = dict[str, Any]
 
 
 def timeless(value: Any) -> Any:
-    """JSON values without those that a clock gave."""
+    """JSON values without those that a clock gave, or Ray's name of a node."""
     if isinstance(value, Mapping):
-        return {k: timeless(v) for k, v in value.items() if k not in _TIMES}
+        return {k: timeless(v) for k, v in value.items() if k not in _TIMES | _OF_A_NODE}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [timeless(v) for v in value]
     return value
