@@ -10,6 +10,9 @@ PY       := .venv/bin/python
 STAMP    := .venv/.installed
 LINKS    := build/links
 
+# Tests start many Pythons, which would all compile the modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .SUFFIXES:
 .DEFAULT_GOAL := help
 .PHONY: help install links demo test check unit integration campaigns campaigns-short faults browser bench gpu-check clean
@@ -46,7 +49,7 @@ unit: $(STAMP) ## tests without Ray, seconds
 	@$(PY) -m pytest -q -m unit -n auto --timeout=240
 
 integration: $(STAMP) $(RAY:%=build/ray-%/.installed) ## tests on local Rays, minutes
-	@$(if $(RAY),build/ray-$(RAY)/bin/python,$(PY)) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=300
+	@$(if $(RAY),build/ray-$(RAY)/bin/python,$(PY)) -m pytest -q -m integration -n 2 --dist loadgroup --no-loadscope-reorder --timeout=600
 
 # An environment with a Ray and a shiftsearch of its own, and all other packages of .venv.
 ADD_SITE = import pathlib, sysconfig; there, here = sysconfig.get_path("purelib"), \

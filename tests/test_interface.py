@@ -55,7 +55,7 @@ def test_importing_it_imports_neither_ray_nor_torch() -> None:
 
 @pytest.mark.slow(reason="imports torch in a process of its own")
 def test_predicting_imports_neither_ray_nor_optuna() -> None:
-    heavy = "('ray', 'optuna', 'pandas', 'matplotlib')"
+    heavy = "('ray', 'optuna', 'pandas', 'matplotlib', 'scipy.optimize')"
     code = "import sys, shiftsearch.experiments.predictions; "
     assert outside(f"{code}print([m for m in {heavy} if sys.modules.get(m)])") == "[]\n"
 

@@ -87,6 +87,6 @@ def test_a_notebook_may_search_in_a_thread_and_keeps_a_ray_of_its_own(tmp_path: 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=560,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,8 +12,6 @@ from shiftsearch.experiments.benchmarks.formats import (
     BATCHES,
     OURS,
     PLAIN,
-    _command,
-    _written,
     of_files,
     runners,
     sizes,
@@ -65,6 +63,3 @@ def test_files_are_read_by_the_command_and_by_each_runner(
     assert len(seen) == 2
     for batch in seen:
         np.testing.assert_array_equal(batch, images[:3])
-    (tmp_path / "images").mkdir()
-    _written(tmp_path / "images", images, 2, ".png")
-    assert _command(folder, str(tmp_path / "images"), 0) > 0

@@ -159,7 +159,7 @@ def test_2_21h_a_hostile_working_directory_and_relative_paths(
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -189,13 +189,15 @@ def test_2_21a_too_many_failures_end_with_exit_code_3(
     )
     monkeypatch.setattr("shiftsearch.search.executing.tune.run_job", failing_run_job)
     run = tmp_path / "run"
-    resources = "resources={cpus_per_trial: 0.5, concurrency: 2}"
-    code = main(["search", "demo", "--run", str(run), "--set", resources, *SMALL[-2:]])
+    # Few, because a worker that raises ends, and the next one has to start.
+    settings = "resources={cpus_per_trial: 0.5, concurrency: 2}", "failures.min_ended=2"
+    more = [part for setting in settings for part in ("--set", setting)]
+    code = main(["search", "demo", "--run", str(run), *more, *SMALL[-2:]])
     output = capfd.readouterr()
     assert code == 3
     trials = stored_trials(run / "study.journal")
     failed = [t for t in trials if t.state == "failed"]
-    assert 5 <= len(failed) <= 6  # failures.min_ended, and what ran beside
+    assert 2 <= len(failed) <= 3  # failures.min_ended, and what ran beside
     assert {t.state for t in trials} <= {"failed", "waiting"}
     assert failed[0].reason == "RuntimeError: job of 2 texts cannot be done"
     assert f"too many trials failed: {len(failed)} of {len(trials)}" in output.out
@@ -304,12 +306,15 @@ def own_sigterm() -> Iterator[None]:
 
 
 def reported(name: str, folder: Path) -> Any:
-    """What a module of this folder, run on a cluster of its own, prints at its end."""
+    """What a module of this folder, run on a cluster of its own, prints at its end.
+
+    Its two raylets start in half a minute of processor time, a slow machine's other tests beside.
+    """
     done = subprocess.run(
         [sys.executable, "-m", f"tests.search.executing.{name}", folder],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
         env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
         cwd=folder,
     )
