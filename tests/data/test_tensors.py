@@ -1,6 +1,9 @@
-"""Splits as tensors: copied, kept as stored, normalised to 0..1."""
+"""Splits as tensors: kept as stored, shared or copied, normalised to 0..1."""
 
 from __future__ import annotations
+
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,3 +35,19 @@ def test_float_images_are_kept_and_never_alias_the_pack() -> None:
     assert normalise(images) is images
     images.zero_()
     assert stored.min() == 0.25
+
+
+def test_uint8_images_of_a_pack_are_shared_and_others_copied(tmp_path: Path) -> None:
+    """A worker needs no memory of its own for the images of a memory-mapped pack."""
+    np.save(tmp_path / "images.npy", np.zeros((3, 16, 16), np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of memory that must not be written to
+        images, _ = to_device(Split(mapped, np.zeros(3, np.int64)), CPU)
+    assert images.data_ptr() == mapped.ctypes.data
+    normalise(images).add_(1)
+    assert not mapped.any()
+    own = np.zeros((3, 16, 16), np.uint8)
+    images, _ = to_device(Split(own, np.zeros(3, np.int64)), CPU)
+    images.add_(1)
+    assert not own.any()
