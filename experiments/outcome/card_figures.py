@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from shiftsearch.experiments.outcome.card_numbers import best_part
-from shiftsearch.experiments.report.figures.accuracy import confusion_matrix
-from shiftsearch.experiments.report.figures.change import class_changes
-from shiftsearch.experiments.report.figures.style import as_file
 from shiftsearch.model.bundle_format import Record
 
 CHANGE, CONFUSION = "classes.svg", "confusion.svg"
@@ -21,6 +18,11 @@ def figures(record: Record[Any]) -> dict[str, bytes]:
     `CHANGE`: accuracy of each class before and after fine-tuning. `CONFUSION`: the confusion
     matrix after it. Both are of TEST2's held-out part, or of its selection part if there is none.
     """
+    # Late: with Matplotlib, which only the end of a search needs.
+    from shiftsearch.experiments.report.figures.accuracy import confusion_matrix
+    from shiftsearch.experiments.report.figures.change import class_changes
+    from shiftsearch.experiments.report.figures.style import as_file
+
     start, found = best_part(record)
     drawn: dict[str, bytes] = {}
     if found is None or not any(map(any, found.confusion)):

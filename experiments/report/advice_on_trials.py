@@ -7,11 +7,11 @@ from statistics import median
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
+from scipy.stats import binom, fisher_exact
 
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.report.explanations import ALIKE, ENOUGH, FROZEN, frozen_from_input
 from shiftsearch.experiments.report.figures.scales import best_quarter, number
-from shiftsearch.experiments.report.significance import binomial_tail, fisher_greater
 from shiftsearch.experiments.wording import interval, percent
 from shiftsearch.model.hyperparameters import Value
 from shiftsearch.model.result import STAGES
@@ -52,7 +52,7 @@ def wider_domains(
             at_end = [t for t in best if _at(domain, t.configuration[name], end, width)]
             if not _at(domain, chosen[name], end, width) or 2 * len(at_end) < len(best):
                 continue
-            if binomial_tail(len(at_end), len(best), expected) > _LEVEL:
+            if binom.sf(len(at_end) - 1, len(best), expected) > _LEVEL:
                 continue
             counts = f"{len(at_end)} of {_the_best(name, best)}"
             yield from _widened(name, domain, end, chosen[name], counts)
@@ -253,8 +253,8 @@ def lower_rates(trials: Sequence[TrialRecord], space: Space) -> Iterator[str]:
         high = [t for t in ended if to_unit(domain, t.configuration[name]) > 2 / 3]
         rest = [t for t in ended if to_unit(domain, t.configuration[name]) <= 2 / 3]
         failed, others = (sum(t.state == "failed" for t in group) for group in (high, rest))
-        counts = (failed, len(high) - failed), (others, len(rest) - others)
-        if failed < _FEW or fisher_greater(*counts) > _LEVEL:
+        counts = [[failed, len(high) - failed], [others, len(rest) - others]]
+        if failed < _FEW or fisher_exact(counts, alternative="greater").pvalue > _LEVEL:
             continue
         cut = value_at(domain, 2 / 3)
         yield (

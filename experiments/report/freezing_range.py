@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from optuna.distributions import IntDistribution
+from scipy.stats import ttest_ind
 
 from shiftsearch.experiments.analysis.probes import LEAST, Probes
 from shiftsearch.experiments.analysis.run_analysis import Analysis
 from shiftsearch.experiments.report.explanations import FROZEN, frozen_from_input, listed
 from shiftsearch.experiments.report.figures.scales import best_quarter
-from shiftsearch.experiments.report.significance import welch_less
 from shiftsearch.experiments.wording import counted, percent
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord
@@ -59,7 +59,7 @@ def _is_lower(values: Sequence[float], best: Sequence[float]) -> bool:
         return False
     if len({*values}) == len({*best}) == 1:  # no spread at all, which the test cannot take
         return True
-    return welch_less(values, best) < _LEVEL
+    return bool(ttest_ind(values, best, equal_var=False, alternative="less").pvalue < _LEVEL)
 
 
 def range_lines(probes: Probes, trials: Sequence[TrialRecord]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from shiftsearch.model.hyperparameters import Hyperparameters
 from shiftsearch.search.proposing.domains import from_unit
-from shiftsearch.search.proposing.sobol_sequence import scrambled_point
 
 _BY_DESIGN = "preprocessing."
 """Prefix of the choices that the first baselines cover by design."""
@@ -39,11 +39,19 @@ def sobol_point(space: Mapping[str, BaseDistribution], seed: int, number: int) -
         seed: the study's seed.
         number: the trial's number, at least 0.
 
-    Source of the rotation: Cranley and Patterson 1976. Optuna's QMCSampler is not used, because it
-    keeps its place in the sequence in the study.
+    Source: Sobol 1967, scrambled after Owen and Matousek (scipy.stats.qmc.Sobol), rotated after
+    Cranley and Patterson 1976. Not Optuna's QMCSampler, which keeps its place in the sequence in
+    the study.
     """
-    scramble = question_seed(seed, -1)
-    first, unit = (scrambled_point(len(space), scramble, n) for n in (0, number))
+    from scipy.stats import qmc  # late: a second of processor time
+
+    engine = qmc.Sobol(len(space), scramble=True, rng=question_seed(seed, -1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the count is not a power of two
+        (first,) = engine.random(1)
+        if number > 1:
+            engine.fast_forward(number - 1)
+        (unit,) = engine.random(1) if number else (first,)
     point = {k: from_unit(d, float(u)) for (k, d), u in zip(space.items(), unit, strict=True)}
     reference = Hyperparameters.defaults()
     for (name, domain), start in zip(space.items(), first, strict=True):
