@@ -26,7 +26,10 @@ Function = Callable[[int, tuple[int, int]], nn.Module]
 
 
 class OwnNetworkError(ProblemsError):
-    """A person's own network cannot be used; one line for each problem."""
+    """A person's own network cannot be used; one line for each problem.
+
+    What the person's code raised is its cause.
+    """
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,17 @@ def give(source: str, function: Function, classes: int, image_size: tuple[int, i
         OwnNetworkError: the function breaks the rules above.
     """
     name = source.partition("@")[0]
+    cause: BaseException | None = None
     try:
         first, second = (_called(function, classes, image_size) for _ in range(2))
         problems = [*_problems_of(first), *_differences(first, second)]
         if not problems:
             layers = _layers(first, classes, image_size)
     except _Refused as refused:
-        problems = [str(refused)]
+        problems, cause = [str(refused)], refused.__cause__
     if problems:
-        raise OwnNetworkError([f"network: {name}: {problem}" for problem in problems])
+        lines = [f"network: {name}: {problem}" for problem in problems]
+        raise OwnNetworkError(lines) from cause
     _GIVEN[source] = Given(function, classes, layers)
 
 
@@ -100,7 +105,7 @@ def _called(function: Function, classes: int, image_size: tuple[int, int]) -> nn
         try:
             network = function(classes, image_size)
         except Exception as error:  # of any kind: it is a person's code
-            raise _Refused(f"raises {_said(error)}") from None
+            raise _Refused(f"raises {_said(error)}") from error
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise _Refused(f"returns {kind}, but must return a torch.nn.Module")
@@ -171,7 +176,7 @@ def _layers(network: nn.Module, classes: int, image_size: tuple[int, int]) -> tu
         try:
             whole = network(images)
         except Exception as error:
-            raise _Refused(f"cannot compute images: {_said(error)}") from None
+            raise _Refused(f"cannot compute images: {_said(error)}") from error
     if whole.shape != logits.shape or not torch.allclose(whole, logits, rtol=1e-3, atol=1e-5):
         raise _Refused("its children, applied in order, do not compute what it computes itself")
     return tuple(Layer(name, tuple(features.shape[1:])) for name, features in layers)
@@ -185,7 +190,7 @@ def _in_order(network: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
             features = layer(features)
         except Exception as error:
             shape = list(features.shape)
-            raise _Refused(f"layer {name!r} cannot take {shape}: {_said(error)}") from None
+            raise _Refused(f"layer {name!r} cannot take {shape}: {_said(error)}") from error
         if not isinstance(features, Tensor) or len(features) != len(images):
             raise _Refused(f"layer {name!r} must give a tensor with a row for each image")
         found.append((name, features))

@@ -69,12 +69,15 @@ class OwnSource:
 
         Raises:
             OwnNetworkError: the module cannot be imported, or has no such function.
+            MemoryError: memory ran out.
         """
         try:
             found = getattr(self._import(), self.function, None)
+        except MemoryError:
+            raise
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())
-            raise self._refused(f"cannot be imported: {type(error).__name__}: {said}") from None
+            raise self._refused(f"cannot be imported: {type(error).__name__}: {said}") from error
         if not callable(found):
             what = "nothing" if found is None else type(found).__name__
             raise self._refused(f"{self.function} is {what}, but must be a function")

@@ -11,7 +11,7 @@ sent the kind; the driver classifies Ray's own exceptions.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,6 +31,7 @@ from shiftsearch.data.dataset import DataError
 from shiftsearch.data.os_errors import in_words, lacks_memory
 from shiftsearch.model.device import GpuMissing
 from shiftsearch.model.engine import TrialDiverged
+from shiftsearch.model.own_network import OwnNetworkError
 
 Kind = Literal["lost", "environment", "verdict"]
 
@@ -69,7 +70,9 @@ class Fault:
 def fault_of(error: BaseException) -> Fault:
     """The kind of a fault and its reason, from the exception's type and error number.
 
-    An exception without a kind of its own takes the kind of the exception that caused it.
+    An exception without a kind of its own takes the kind of the exception that caused it. The
+    driver has used a person's own network before; if a worker cannot use it, the machine is at
+    fault.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -77,8 +80,11 @@ def fault_of(error: BaseException) -> Fault:
             return fault_of(cause.cause)
         fault = _kind_of(cause)
         if fault is not None:
-            return fault
+            own = isinstance(error, OwnNetworkError)  # its own words name the network
+            return replace(fault, reason=first_line(error)) if own else fault
         cause = cause.__cause__
+    if isinstance(error, OwnNetworkError):
+        return Fault("environment", first_line(error))
     if isinstance(error, TrialDiverged):
         return Fault("verdict", str(error))
     return Fault("verdict", f"{type(error).__name__}: {first_line(error)}")

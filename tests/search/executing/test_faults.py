@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from ray.tune.error import TuneError
 from shiftsearch.data.dataset import DataError
 from shiftsearch.model.device import GpuMissing
 from shiftsearch.model.engine import TrialDiverged
+from shiftsearch.model.own_network import OwnNetworkError, give
+from shiftsearch.model.own_source import find
 from shiftsearch.search.executing.faults import fault_of
 
 pytestmark = pytest.mark.integration
@@ -99,6 +102,40 @@ def test_a_fault_is_of_the_kind_of_what_caused_it(cause: Exception, kind: str) -
     with pytest.raises(RuntimeError) as caught:
         raise RuntimeError("the stage could not be stored") from cause
     assert fault_of(caught.value).kind == kind
+
+
+@pytest.mark.parametrize("where", ["the module", "its function"])
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("import a_package_of_the_driver_alone", "environment"),
+        (f"raise OSError({errno.ESTALE}, 'Stale file handle')", "environment"),
+        (f"raise OSError({errno.EMFILE}, 'Too many open files')", "environment"),
+        (f"raise OSError({errno.ENOMEM}, 'Cannot allocate memory')", "lost"),
+        ("raise MemoryError", "lost"),
+        ("raise RuntimeError('no such processor')", "environment"),
+    ],
+)
+def test_an_own_network_that_a_worker_cannot_use_is_no_verdict(
+    tmp_path: Path, line: str, kind: str, where: str
+) -> None:
+    """The driver has imported and checked it before, so the machine is at fault."""
+    begin = "" if where == "the module" else "def build(classes, size):\n    "
+    (tmp_path / "nets.py").write_text(f"{begin}{line}\n")
+    source = find("nets:build", [tmp_path])
+    with pytest.raises((OwnNetworkError, MemoryError)) as caught:
+        give(source.name, source.load(), 10, (28, 28))
+    fault = fault_of(caught.value)
+    assert fault.kind == kind
+    assert "\n" not in fault.reason
+    if isinstance(caught.value, OwnNetworkError):
+        assert fault.reason == caught.value.problems[0].strip()  # it names the network
+
+
+def test_an_own_network_that_a_worker_does_not_find_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(OwnNetworkError) as caught:
+        find("nets:build", [tmp_path])
+    assert fault_of(caught.value).kind == "environment"
 
 
 def diverge_after_a_look() -> None:
