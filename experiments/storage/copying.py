@@ -25,8 +25,8 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job
 from shiftsearch.search.executing.places import Place
 
-EVERY = 30.0
-"""Seconds between two copies while no job ends."""
+EVERY, AGAIN = 30.0, 2.0
+"""Seconds between two copies while no job ends, and between two attempts while copies fail."""
 OWN = ("commands", "looks.lock", "ray", "run.lock", "status.json", "storage.json")
 """What concerns the driver alone."""
 THERE = ("drivers", "store", "last-driver.json")
@@ -49,7 +49,7 @@ class Copying:
         claim: the right to write to it.
 
     Attributes:
-        fault: why the copy cannot be made, in one line; empty while it can.
+        fault: why copies have failed for half of `STALE`, in one line; empty if they have not.
     """
 
     def __init__(self, run: Run, there: RemoteFolder, claim: Claim) -> None:
@@ -108,20 +108,23 @@ class Copying:
         self._wake.set()
 
     def _go_on(self) -> None:
-        well = time.monotonic()
+        failing: float | None = None  # since when
         while not self._over.is_set():
             begin = time.monotonic()
             try:
                 self.copy()
-                well = time.monotonic()
             except OSError as error:
-                self._wake.set()  # try again
-                if time.monotonic() - well > STALE / 2:
+                now = time.monotonic()
+                failing = now if failing is None else failing
+                if now - failing > STALE / 2:
                     self.fault = f"the run's storage is lost: {in_words(error)}"
                     return
-            self._over.wait(_SHARE * (time.monotonic() - begin))
-            self._wake.wait(EVERY)
-            self._wake.clear()
+                self._over.wait(AGAIN)
+            else:
+                failing = None
+                self._over.wait(_SHARE * (time.monotonic() - begin))
+                self._wake.wait(EVERY)
+                self._wake.clear()
 
     def _copy(self) -> None:
         if not self._run.journal.exists():  # not begun, or the folder is gone
@@ -156,6 +159,9 @@ def files_of(folder: Path) -> Iterator[tuple[str, _Stamp]]:
     """The files of a run that are copied, by relative name: when changed (ns), size (bytes).
 
     Links to folders and hidden files are left out.
+
+    Raises:
+        OSError: a folder cannot be listed. Without its files it would look empty.
     """
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in OWN or path.name in THERE:
@@ -163,11 +169,17 @@ def files_of(folder: Path) -> Iterator[tuple[str, _Stamp]]:
         if path.is_file():
             yield from _stamped(path, folder)
         else:
-            for root, folders, names in os.walk(path):
+            for root, folders, names in os.walk(path, onerror=_raise_if_there):
                 folders[:] = [name for name in folders if not name.startswith(".")]
                 for name in names:
                     if not name.startswith("."):
                         yield from _stamped(Path(root, name), folder)
+
+
+def _raise_if_there(error: OSError) -> None:
+    """A folder may be moved or removed meanwhile, and a name of a file that is no folder."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _stamped(path: Path, folder: Path) -> Iterator[tuple[str, _Stamp]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -317,6 +320,78 @@ def test_a_store_that_is_lost_ends_the_driver(
     monkeypatch.undo()
     hold(run, None)
     assert copied(place).keys() == COPIED
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_only_a_store_that_stays_lost_ends_the_driver(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has half of `STALE` from the first failure on, however old the last copy is."""
+    now, failed, write = [0.0], list[str](), RemoteFolder.write
+
+    def lost(self: RemoteFolder, name: str, content: bytes) -> None:
+        if self.url == place.url:
+            failed.append(name)
+            raise OSError("no network")
+        write(self, name, content)
+
+    monkeypatch.setattr(copying, "AGAIN", 0.01)
+    monkeypatch.setattr(copying, "_SHARE", 0)
+    monkeypatch.setattr(copying, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with held(run, "a search", place) as holding:
+        until(lambda: copied(place).keys() == COPIED)
+        thread = holding._copying
+        assert thread is not None
+        for content in ("one", "two"):
+            now[0] += 1000
+            failed.clear()
+            run.result.write_text(content)
+            with monkeypatch.context() as patch:
+                patch.setattr(RemoteFolder, "write", lost)
+                thread._wake.set()
+                until(lambda: len(failed) > 2 or holding.fault)
+                now[0] += copying.STALE / 2
+                failed.clear()
+                until(lambda: len(failed) > 1 or holding.fault)
+            until(lambda: copied(place)["result.json"] == run.result.read_bytes() or holding.fault)
+            assert holding.fault == ""
+        with monkeypatch.context() as patch:
+            patch.setattr(RemoteFolder, "write", lost)
+            failed.clear()
+            run.result.write_text("three")
+            thread._wake.set()
+            until(lambda: failed)
+            now[0] += copying.STALE
+            until(lambda: "no network" in holding.fault)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_a_folder_that_cannot_be_listed_keeps_its_copy(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    scandir = os.scandir
+
+    def listed(path: Path | str) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == run.tensorboard / "trial-0001":
+            raise OSError(error, os.strerror(error), str(path))
+        return scandir(path)
+
+    with held(run, "a search", place) as holding:
+        holding.copy()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", listed)
+            with pytest.raises(OSError, match=os.strerror(error)):
+                holding.copy()
+        assert copied(place).keys() == COPIED
+        shutil.rmtree(run.tensorboard)  # which is no failure
+        holding.copy()
+        assert copied(place).keys() == COPIED - {"tensorboard/trial-0001/events"}
 
 
 def test_who_was_taken_for_dead_copies_nothing_more(run: Run, place: Place) -> None:
