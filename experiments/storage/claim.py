@@ -4,7 +4,9 @@ An object store has no locks. So each driver keeps an object of its own there, w
 every `BEAT` seconds, and removes it at its end. It first writes its own and then lists them all,
 so of two drivers that start together at least one sees the other; the one that began earlier, or
 has the smaller name, stays. What is not written for `STALE` seconds by the clock of the store is
-of a dead driver, and is removed.
+of a dead driver, and is removed; before that, also what cannot be read counts as a driver's. A
+store is asked for an object's size before its content, so what is replaced meanwhile by something
+longer loses its end. Therefore all that a driver writes has one size.
 
 A driver whose object is gone, or that could not write it for half of `STALE`, stops: see `fault`.
 One that was suspended (SIGSTOP, a sleeping machine) may write once more before it notices. It can
@@ -72,12 +74,17 @@ class Claim:
         seen: dict[str, Any] = {}
         self._write()
         try:
-            while others := self._others() or {}:
-                if not seen:
+            while (found := self._others()) != {}:
+                others = (
+                    found or {}
+                )  # None: its own was removed, so it is written and looked for again
+                if others and not seen:
                     who = next(iter(others.values()))
                     tell(f"{self._folder.url}: waits up to {self._stale:g} s for {_named(who)}")
                 for name, content in others.items():
                     moved = seen.setdefault(name, content) != content
+                    if not content:
+                        continue
                     if (moved and content["holds"]) or (not content["holds"] and name < self.name):
                         where = self._folder.url.partition("?")[0]
                         rule = "wait until it has ended"
@@ -101,18 +108,17 @@ class Claim:
     def _others(self) -> dict[str, dict[str, Any]] | None:
         """The objects of the other drivers that may live, by name; the dead ones are removed.
 
-        None if its own is not there any more.
+        One that cannot be read is empty. None if its own is not there any more.
         """
         found, others = self._folder.files(), {}
         own = found.pop(self.name, None)
         if own is None:
             return None
         for name, other in found.items():
-            content = _read(self._folder.read(name))
-            if not content or own.written - other.written > self._stale:
+            if own.written - other.written > self._stale:
                 self._folder.delete(name)
-            else:
-                others[name] = content
+            elif (content := self._folder.read(name)) is not None:
+                others[name] = _read(content)
         return others
 
     def _is_mine(self, content: dict[str, Any]) -> bool:
@@ -129,14 +135,15 @@ class Claim:
             "holds": self._holds,
             "beats": self._beats,
         }
-        self._folder.write(self.name, json.dumps(content).encode())
+        size = len(json.dumps({**content, "holds": False, "beats": 10**9}))  # the largest
+        self._folder.write(self.name, json.dumps(content).ljust(size).encode())
 
     def _keep(self) -> None:
         written = time.monotonic()
         while not self._over.wait(self._beat):
             try:
                 others = self._others()
-                if others is None or any(other["holds"] for other in others.values()):
+                if others is None or any(other.get("holds") for other in others.values()):
                     self.fault = f"{self._folder.url}: another driver has taken over this run"
                     return
                 self._write()
@@ -157,4 +164,6 @@ def _read(content: bytes | None) -> dict[str, Any]:
 
 
 def _named(content: dict[str, Any]) -> str:
+    if not content:
+        return "another process"
     return f"{content['work']} (process {content['process']} on {content['node']})"

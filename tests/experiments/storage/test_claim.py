@@ -149,14 +149,74 @@ def test_a_driver_that_cannot_write_stops_before_it_is_taken_for_dead(
     assert time.monotonic() - begin < 2.0
 
 
-def test_garbage_is_no_driver(drivers: RemoteFolder) -> None:
-    for name, content in (
-        ("a.json", b"{"),
-        ("b.json", b"[]"),
-        ("c.json", json.dumps({}).encode()),
-    ):
+def test_what_cannot_be_read_counts_until_it_is_stale(drivers: RemoteFolder) -> None:
+    garbage = {"a.json": b"{", "b.json": b"[]", "c.json": json.dumps({}).encode()}
+    for name, content in garbage.items():
         drivers.write(name, content)
+    said: list[str] = []
+    begin = time.monotonic()
     claim = Claim(drivers, RUN, "a search")
-    claim.acquire(tell=pytest.fail)
+    claim.acquire(tell=said.append)
+    assert time.monotonic() - begin > 1.0
+    assert len(said) == 1
     assert list(drivers.files()) == [claim.name]
     claim.release()
+
+
+def test_a_driver_that_is_read_while_it_writes_is_not_removed(
+    drivers: RemoteFolder, held: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, torn = RemoteFolder.read, list[str]()
+
+    def without_its_end(self: RemoteFolder, name: str) -> bytes | None:
+        content = read(self, name)
+        if content is None or name != held.name or len(torn) == 2:
+            return content
+        torn.append(name)
+        return content.rstrip()[:-1]
+
+    monkeypatch.setattr(RemoteFolder, "read", without_its_end)
+    with pytest.raises(RunLocked, match="a search"):
+        Claim(drivers, Path("/other"), "`report`").acquire([held.name])
+    assert torn == [held.name] * 2
+    assert list(drivers.files()) == [held.name]
+    time.sleep(0.2)
+    assert held.fault == ""
+
+
+def test_who_holds_is_not_troubled_by_one_that_begins_to_write(
+    drivers: RemoteFolder, held: Claim
+) -> None:
+    drivers.write("0.json", b'{"process": 3')
+    time.sleep(0.3)
+    assert held.fault == ""
+    assert "0.json" in drivers.files()
+
+
+def test_whoever_finds_its_own_object_gone_looks_again(
+    drivers: RemoteFolder, held: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, write = Claim(drivers, Path("/other"), "`report`"), RemoteFolder.write
+    written: list[str] = []
+
+    def lost_once(self: RemoteFolder, name: str, content: bytes) -> None:
+        write(self, name, content)
+        if name == second.name:
+            written.append(name)
+            if len(written) == 1:
+                self.delete(name)
+
+    monkeypatch.setattr(RemoteFolder, "write", lost_once)
+    with pytest.raises(RunLocked, match="a search"):
+        second.acquire()
+    assert len(written) > 1
+    assert list(drivers.files()) == [held.name]
+
+
+def test_all_that_a_driver_writes_has_one_size(drivers: RemoteFolder) -> None:
+    claim, sizes = Claim(drivers, RUN, "a search"), set[int]()
+    for beats, holds in ((0, False), (8, False), (9, True), (99_999_999, True)):
+        claim._beats, claim._holds = beats, holds
+        claim._write()
+        sizes.add(drivers.files()[claim.name].size)
+    assert len(sizes) == 1
