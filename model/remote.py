@@ -132,6 +132,11 @@ class RemoteFolder:
                     content: bytes = file.read()
             except FileNotFoundError:
                 return None
+            except OSError:
+                # One that is removed after its size was asked for gives an error of any kind.
+                if self.find(name) is None:
+                    return None
+                raise
             return content
 
     def write(self, name: str, content: bytes) -> None:

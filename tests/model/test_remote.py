@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyarrow import NativeFile
+from pyarrow.fs import FileInfo
 
+from shiftsearch.model import remote
 from shiftsearch.model.remote import RemoteFolder, below, masked, refused, url_problem
 from shiftsearch.model.remote_store import RemoteStore
 from shiftsearch.model.store import Store, open_store
@@ -71,6 +74,34 @@ def test_files_come_back_by_name_until_they_are_deleted(url: str) -> None:
     folder.remove()
     folder.remove()
     assert RemoteFolder(url).files() == {}
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_only_a_file_that_is_removed_while_it_is_read_is_none(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    folder, (system, path) = RemoteFolder(bucket), remote._opened(bucket)
+    folder.write("a", b"content")
+
+    class Meanwhile:
+        """Between the requests for the size and for the content, it is removed; or an error."""
+
+        def open_input_file(self, name: str) -> NativeFile:
+            file = system.open_input_file(name)
+            if not removed:
+                raise OSError("no network")
+            system.delete_file(name)
+            return file
+
+        def get_file_info(self, name: str) -> FileInfo:
+            return system.get_file_info(name)
+
+    monkeypatch.setattr(remote, "_opened", lambda _: (Meanwhile(), path))
+    if removed:
+        assert folder.read("a") is None
+    else:
+        with pytest.raises(OSError, match="no network"):
+            folder.read("a")
 
 
 def test_an_address_opens_the_same_store_in_another_process(bucket: str) -> None:
