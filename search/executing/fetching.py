@@ -10,18 +10,19 @@ from shiftsearch.data.publishing import written_beside
 from shiftsearch.model.remote import RemoteFolder
 
 
-def on_this_node(there: RemoteFolder, session: str) -> Path:
+def on_this_node(there: RemoteFolder, session: str, version: str) -> Path:
     """The node's copy of a folder; the first worker that needs it makes it.
 
     Args:
-        there: the folder; what it holds never changes.
+        there: the folder.
         session: the folder of Ray's session on this node, which ends with Ray.
+        version: names what it holds, such as a digest; of each version there is another copy.
 
     Raises:
         DataError: there is no such folder, or one of its files would lie outside of it.
         OSError: it cannot be read or written.
     """
-    key = hashlib.blake2b(there.url.encode(), digest_size=8).hexdigest()
+    key = hashlib.blake2b(f"{there.url}\n{version}".encode(), digest_size=8).hexdigest()
     target = Path(session, f"shiftsearch-{key}")
     if target.exists():
         return target

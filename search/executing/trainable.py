@@ -167,11 +167,15 @@ def _protocol(context: WorkerContext) -> Protocol:
     return Protocol.model_validate_json(context.protocol)
 
 
-def _seen(context: WorkerContext, folder: str) -> Path:
-    """A folder of the run, or this node's copy of it if the node does not see the run."""
+def _seen(context: WorkerContext, folder: str, version: str) -> Path:
+    """A folder of the run, or this node's copy of it if the node does not see the run.
+
+    A run that is begun again under the same name may hold something else, so `version` names it.
+    """
     if Path(folder).exists() or not context.remote:
         return Path(folder)
-    return on_this_node(RemoteFolder(context.remote).folder(Path(folder).name), session_path())
+    there = RemoteFolder(context.remote).folder(Path(folder).name)
+    return on_this_node(there, session_path(), version)
 
 
 @lru_cache(maxsize=1)
@@ -181,8 +185,8 @@ def workbench(context: WorkerContext) -> tuple[Device, ProtocolData]:
     device.apply()
     if device.name == "cuda":
         bound(context.gpus)
-    dataset = open_pack(_seen(context, context.pack), digest=context.digest)
+    dataset = open_pack(_seen(context, context.pack, context.digest), digest=context.digest)
     if context.network:
-        source = find(context.network, [_seen(context, context.sources)])
+        source = find(context.network, [_seen(context, context.sources, context.network)])
         give(source.name, source.load(), len(dataset.classes), dataset.image_size)
     return device, prepare(dataset, _protocol(context), device)

@@ -30,7 +30,7 @@ def test_workers_of_a_node_share_one_copy(
 
     def work() -> None:
         barrier.wait()
-        found.append(on_this_node(there, str(tmp_path / "session")))
+        found.append(on_this_node(there, str(tmp_path / "session"), "one"))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -43,7 +43,19 @@ def test_workers_of_a_node_share_one_copy(
     for name, split in tiny_dataset.splits.items():
         assert np.array_equal(here.splits[name].images, split.images)
     (tmp_path / "dataset").rename(tmp_path / "gone")
-    assert on_this_node(there, str(tmp_path / "session")) == found[0]
+    assert on_this_node(there, str(tmp_path / "session"), "one") == found[0]
+
+
+def test_other_content_under_the_same_url_is_another_copy(
+    there: RemoteFolder, tmp_path: Path
+) -> None:
+    session, name = str(tmp_path / "session"), "TRAIN.labels.npy"
+    first = on_this_node(there, session, "one")
+    before = (first / name).read_bytes()
+    there.write(name, b"other")
+    second = on_this_node(there, session, "two")
+    assert (second / name).read_bytes() == b"other"
+    assert (first / name).read_bytes() == before
 
 
 def test_a_copy_that_breaks_off_leaves_none(
@@ -54,15 +66,15 @@ def test_a_copy_that_breaks_off_leaves_none(
 
     monkeypatch.setattr(RemoteFolder, "read", lost)
     with pytest.raises(OSError, match="no network"):
-        on_this_node(there, str(tmp_path / "session"))
+        on_this_node(there, str(tmp_path / "session"), "one")
     assert list((tmp_path / "session").iterdir()) == []
     monkeypatch.undo()
-    assert on_this_node(there, str(tmp_path / "session")).is_dir()
+    assert on_this_node(there, str(tmp_path / "session"), "one").is_dir()
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: is not there, and this node does not see"):
-        on_this_node(RemoteFolder((tmp_path / "none").as_uri()), str(tmp_path / "session"))
+        on_this_node(RemoteFolder((tmp_path / "none").as_uri()), str(tmp_path / "session"), "one")
 
 
 def test_a_name_does_not_escape_the_copy(
@@ -70,5 +82,5 @@ def test_a_name_does_not_escape_the_copy(
 ) -> None:
     monkeypatch.setattr(RemoteFolder, "files", lambda _: {"../evil": None})
     with pytest.raises(DataError, match="outside"):
-        on_this_node(there, str(tmp_path / "session"))
+        on_this_node(there, str(tmp_path / "session"), "one")
     assert not (tmp_path / "evil").exists()

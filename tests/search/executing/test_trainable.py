@@ -25,6 +25,8 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.hyperparameters import Hyperparameters, Protocol, Schedule
 from shiftsearch.model.objective import BALANCED_ACCURACY
+from shiftsearch.model.own_network import OwnNetworkError
+from shiftsearch.model.own_source import find
 from shiftsearch.model.prepared import prepare
 from shiftsearch.model.protocol import ProtocolRun
 from shiftsearch.model.store import open_store
@@ -121,6 +123,7 @@ def test_a_node_that_does_not_see_the_run_takes_the_dataset_from_its_url(
     here = replace(
         CONTEXT,
         pack=str(tmp_path / "not seen" / "dataset"),
+        sources=str(tmp_path / "not seen" / "network"),
         digest=tiny_dataset.digest,
         protocol=Protocol().model_dump_json(),
         gpus=0.0,
@@ -131,6 +134,16 @@ def test_a_node_that_does_not_see_the_run_takes_the_dataset_from_its_url(
     data = trainable.workbench(there)[1]
     assert data.classes == len(tiny_dataset.classes)
     assert (tmp_path / "session").is_dir()
+    other = Dataset(tuple(name.upper() for name in tiny_dataset.classes), tiny_dataset.splits)
+    save_pack(other, tmp_path / "copy" / "dataset")  # a run that was begun again with other data
+    trainable.workbench(replace(there, digest=other.digest))
+    function = 'def build(classes, size):\n    raise ValueError("{}")\n'
+    for said in ("the first", "the second"):
+        (tmp_path / "own.py").write_text(function.format(said))
+        source = find("own:build", [tmp_path])
+        source.keep(tmp_path / "copy" / "network")
+        with pytest.raises(OwnNetworkError, match=said):
+            trainable.workbench(replace(there, digest=other.digest, network=source.name))
 
 
 def test_a_worker_bounds_its_tensors_to_its_share_of_the_gpu(
