@@ -2,8 +2,10 @@
 
 The folder's own files are the newer ones if nobody else has written since (`last-driver.json`
 under the URL names the last driver, `storage.json` in the folder the folder's own). Otherwise the
-copy is taken, provided that the folder's journal is a beginning of the copy's. If both went on
-from the same place, there are two runs, and neither is touched.
+copy is taken, provided that the folder's journal is a beginning of the copy's. If it is the other
+way round, the other driver ended before it did anything: then the folder's files are the newer
+ones, too, and only the looks are brought. If both went on from the same place, there are two runs,
+and neither is touched.
 """
 
 from __future__ import annotations
@@ -47,8 +49,13 @@ def arrive(
     journal = there.read(run.journal.name)
     last = _driver_in(there.read(_LAST))
     known = [*place.drivers[-1:]]
-    if journal is not None and (not run.journal.exists() or last not in place.drivers):
-        if run.journal.exists() and not journal.startswith(whole_part(run.journal.read_bytes())):
+    own = whole_part(run.journal.read_bytes()) if run.journal.exists() else None
+    if journal is None or (own is not None and last in place.drivers):
+        pass  # nobody else wrote since
+    elif own is not None and own != (copied := whole_part(journal)) and own.startswith(copied):
+        _bring_looks(run, there)
+    else:
+        if own is not None and not journal.startswith(own):
             where = place.url.partition("?")[0]
             rule = f"use another --run, or remove {run.folder} to go on with that one"
             raise NotARun(
@@ -92,6 +99,13 @@ def _bring(run: Run, there: RemoteFolder) -> int:
         if content is not None and name != run.journal.name:
             write_atomically(run.folder / name, content)
     return len(names)
+
+
+def _bring_looks(run: Run, there: RemoteFolder) -> None:
+    content = there.read(run.looks.name)
+    if content is not None:
+        looks = _with_own_looks(run, content, there.url.partition("?")[0])
+        write_atomically(run.looks, looks)
 
 
 def _with_own_looks(run: Run, content: bytes, where: str) -> bytes:

@@ -188,6 +188,31 @@ def test_the_first_machine_takes_up_what_the_second_did(run: Run, place: Place) 
     assert other.looks.read_bytes() == run.looks.read_bytes()
 
 
+def test_a_folder_that_is_ahead_of_a_copy_that_was_only_brought_elsewhere_goes_on(
+    run: Run, place: Place
+) -> None:
+    hold(run, place)
+    go_on(run)  # its driver died before this was copied
+    note_looks(run.looks, [{"by": "the first"}])
+    run.result.write_text("newer")
+    before = run.journal.read_bytes()
+    other = another(run)
+    hold(other, place)
+    assert other.journal.read_bytes() != before
+    note_looks(other.looks, [{"by": "the second"}])
+    (other.folder / "report.html").touch()
+    hold(other, None)
+    hold(run, None)
+    assert run.journal.read_bytes() == before
+    assert run.result.read_text() == "newer"
+    assert [look["by"] for look in looks_so_far(run.looks)] == ["the second", "the first"]
+    found = copied(place)
+    assert found.keys() == COPIED
+    assert all(found[name] == (run.folder / name).read_bytes() for name in COPIED)
+    hold(other, None)  # it takes up what the first has done
+    assert other.journal.read_bytes() == before
+
+
 def test_damaged_looks_of_the_copy_are_named(run: Run, place: Place) -> None:
     hold(run, place)
     for content in (b"{", b"3"):
