@@ -80,6 +80,7 @@ POINTS = {
     "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),
     "removing": Point(_STORE, "delete", when=_of_weights),
     "removed": Point(_STORE, "delete", after=True, when=_of_weights),
+    "judging": Point("shiftsearch.experiments.conclusion", "judge"),
     "exporting": Point("shiftsearch.experiments.outcome.exported", "save_bundle"),
     "writing": Point("shiftsearch.model.bundle_format", "write_atomically", after=True),
     "swapping": Point("pathlib:Path", "rename", after=True, when=lambda p, _: p.name == "best"),
@@ -138,7 +139,14 @@ def strike_one(number: int, longest: float) -> None:
     threading.Thread(target=soon, daemon=True).start()
 
 
+def interrupt_driver() -> None:
+    """As Ctrl+C does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    signal.raise_signal(signal.SIGINT)
+
+
 DEEDS: dict[str, tuple[Any, ...]] = {
+    "ctrl-c": (interrupt_driver,),
     "workers": (kill_workers,),
     "worker": (strike_one, signal.SIGKILL, 0.5),
     "stop": (strike_one, signal.SIGSTOP, 0.0),
