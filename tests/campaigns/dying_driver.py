@@ -25,6 +25,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def _of_weights(_: object, course: str, name: str) -> bool:
 _STORE = "shiftsearch.model.store:FileStore"
 _LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
 STRUCK = "struck a worker: "
+FILLER = "SHIFTSEARCH_CAMPAIGN_FILLER"
 
 POINTS = {
     "locking": Point("shiftsearch.search.study.stored_study", "open_journal"),
@@ -139,6 +141,13 @@ def strike_one(number: int, longest: float) -> None:
     threading.Thread(target=soon, daemon=True).start()
 
 
+def fill_disk() -> None:
+    """Leave no space on the disk of the file that `FILLER` names in the environment."""
+    with suppress(OSError), Path(os.environ[FILLER]).open("wb", buffering=0) as file:
+        while file.write(bytes(2**20)):
+            pass
+
+
 def interrupt_driver() -> None:
     """As Ctrl+C does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
@@ -147,6 +156,7 @@ def interrupt_driver() -> None:
 
 DEEDS: dict[str, tuple[Any, ...]] = {
     "ctrl-c": (interrupt_driver,),
+    "fill": (fill_disk,),
     "workers": (kill_workers,),
     "worker": (strike_one, signal.SIGKILL, 0.5),
     "stop": (strike_one, signal.SIGSTOP, 0.0),
