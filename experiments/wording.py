@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from shiftsearch.data.os_errors import in_words
+
 _TOGETHER = re.compile(
     r"(?<=\d) (?=%|(?:s|min|h)\b)|(?<=\d h) (?=\d)|(?<=\d min) (?=\d)|(?<=\d,) (?=[+-]?[\d.]+\])"
     r"|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)"
@@ -67,6 +69,12 @@ def one_line(text: str) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception's type and message: `ValueError: n is 0, but must be at least 1`."""
+    """An exception's type and message: `ValueError: n is 0, but must be at least 1`.
+
+    Of an error of the operating system the file and what is wrong: `a/file: No space left on
+    device`.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return one_line(in_words(error))
     message = one_line(str(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

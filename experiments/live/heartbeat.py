@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
+from shiftsearch.data.os_errors import said
 from shiftsearch.data.publishing import write_atomically
 from shiftsearch.experiments.exits import end_at_once
 from shiftsearch.experiments.live.board import Board
@@ -90,7 +91,8 @@ class Heartbeat:
             write_atomically(self._path, json.dumps(content, indent=1, allow_nan=False).encode())
         except Exception as error:
             if not self._complained:
-                _LOG.warning("%s cannot be written (%s); the search goes on", self._path, error)
+                why = said(error) if isinstance(error, OSError) else error
+                _LOG.warning("%s cannot be written (%s); the search goes on", self._path, why)
             self._complained = True
         else:
             self._complained = False

@@ -1,7 +1,7 @@
 """The listeners of a search. A listener that fails does not stop the search.
 
 A listener that cannot write fails at every epoch of every job. So the first error of each type is
-logged with its traceback, and the others are counted.
+logged, with its traceback unless it is of the file system, and the others are counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from shiftsearch.data.os_errors import in_words
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.jobs import End, Job, Listener
 from shiftsearch.search.executing.places import Place
@@ -22,7 +23,11 @@ def note_failure(who: str, error: Exception) -> None:
     """Log the first error of each type in a listener's method, and count the others."""
     kind = who, type(error).__name__
     _counts[kind] += 1
-    if _counts[kind] == 1:
+    if _counts[kind] != 1:
+        return
+    if isinstance(error, OSError):
+        _LOG.warning("%s failed; the search goes on: %s", who, in_words(error))
+    else:
         _LOG.warning("%s failed; the search goes on", who, exc_info=error)
 
 

@@ -277,18 +277,24 @@ def test_a_memory_kill_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
 class Broken(Recorder):
     """Raises whenever it is told of an epoch."""
 
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self._error = error
+
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
-        raise OSError("no space left" if row["epoch"] < 50 else "none at all")
+        raise self._error("no space left" if row["epoch"] < 50 else "none at all")
 
 
+@pytest.mark.parametrize("error", [OSError, ValueError])
 def test_a_listener_that_always_fails_is_logged_once_and_harms_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
+    """The traceback of a defect helps; of a full disk one line does."""
     from shiftsearch.search.executing.audience import say_failures
 
     say_failures()
     caplog.clear()
-    driven = Driven(monkeypatch, 1, Broken())
+    driven = Driven(monkeypatch, 1, Broken(error))
     trial_id, _ = driven.ask()
     for epoch in range(1, 101):
         driven.bridge.hear(
@@ -298,7 +304,8 @@ def test_a_listener_that_always_fails_is_logged_once_and_harms_nothing(
     with caplog.at_level(logging.WARNING):
         assert len(caplog.records) == 1
         assert "Broken.epoch" in caplog.text
-        assert "Traceback" in caplog.text
+        assert ("Traceback" in caplog.text) is (error is ValueError)
+        assert "no space left" in caplog.text
         say_failures()
     assert len(caplog.records) == 2
     assert "100 times" in caplog.records[1].getMessage()
