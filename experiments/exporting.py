@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from shiftsearch.data.cache import open_dataset, open_pack
-from shiftsearch.data.dataset import DataError
+from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.reading import Reading
 from shiftsearch.experiments.bundle_formats import WrongFormat, wanted_formats, write_formats
-from shiftsearch.experiments.definition import DefinitionError, load
+from shiftsearch.experiments.definition import DefinitionError, Experiment, load
 from shiftsearch.experiments.exits import DONE
 from shiftsearch.experiments.live.status import trials_of
 from shiftsearch.experiments.outcome.blends import Blend, Model, Predictor
@@ -32,6 +32,7 @@ from shiftsearch.model.device import choose_device
 from shiftsearch.model.formats import FORMATS
 from shiftsearch.model.own_network import OwnNetworkError
 from shiftsearch.model.parity import Checks, made_images, real_images
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.resources import ResourceError
 from shiftsearch.search.study.journal import RunLocked
 from shiftsearch.search.study.records import TrialRecord, best_trials, stored_identity
@@ -149,13 +150,26 @@ def _checks(bundle: Bundle, run: Run, data: Path | None) -> Checks:
 def _export_trial(run: Run, number: int, folder: Path, console: Console) -> str:
     """Export a trial's model, without formats; what to say, with a place for the folder."""
     trials = trials_of(run)
-    trial, result = complete_trial(trials, number), trials[number].result
+    result = complete_trial(trials, number).result
     experiment = load(str(run.definition))
     assert result is not None
     dataset = open_pack(run.pack, stored_identity(run.journal)["data"])
     prepare_own(experiment, dataset)
-    if not weights_kept(run.store, result, experiment.protocol):
-        result = recovered(run, experiment, dataset, trials, number, console)
+    if weights_kept(run.store, result, experiment.protocol):
+        return _export_result(run, trials[number], result, folder, experiment, dataset)
+    with recovered(run, experiment, dataset, trials, number, console) as result:
+        return _export_result(run, trials[number], result, folder, experiment, dataset)
+
+
+def _export_result(
+    run: Run,
+    trial: TrialRecord,
+    result: ProtocolResult,
+    folder: Path,
+    experiment: Experiment,
+    dataset: Dataset,
+) -> str:
+    """Export a trial's model from a result whose weights are kept."""
     device = choose_device()
     device.apply()
     parts = parts_of(dataset, experiment.protocol, device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.study.records import TrialRecord
 
 
+@contextmanager
 def recovered(
     run: Run,
     experiment: Experiment,
@@ -27,11 +29,12 @@ def recovered(
     trials: Sequence[TrialRecord],
     number: int,
     console: Console,
-) -> ProtocolResult:
+) -> Iterator[ProtocolResult]:
     """Train a complete trial with its own seeds, into the run's store, on a local Ray.
 
     The stages that the store still has are not trained. It is said beforehand, and afterwards if
-    the weights are not those of the search.
+    the weights are not those of the search. The run is held inside, so that no search begins and
+    removes the weights again.
 
     Args:
         run: the run.
@@ -69,18 +72,20 @@ def recovered(
             training = kept.of(job)
         finally:
             run.tidy()
-    if training is None or training.lost:
-        raise Interrupted("the training did not come to its end; the same command begins it again")
-    if training.result is None:
-        raise NotARun(f"--trial {number}: {one_line(training.reason)}")
-    new = {stage: stored_digest(store, training.result.stage(stage)) for stage in STAGES}
-    if any(known[stage] not in (None, new[stage]) for stage in STAGES):
-        _say(
-            console,
-            "its weights differ from those of the search, which were computed elsewhere or with "
-            "other versions",
-        )
-    return training.result
+        if training is None or training.lost:
+            raise Interrupted(
+                "the training did not come to its end; the same command begins it again"
+            )
+        if training.result is None:
+            raise NotARun(f"--trial {number}: {one_line(training.reason)}")
+        new = {stage: stored_digest(store, training.result.stage(stage)) for stage in STAGES}
+        if any(known[stage] not in (None, new[stage]) for stage in STAGES):
+            _say(
+                console,
+                "its weights differ from those of the search, which were computed elsewhere or "
+                "with other versions",
+            )
+        yield training.result
 
 
 def _say(console: Console, line: str) -> None:

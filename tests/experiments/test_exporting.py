@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,16 @@ from numpy.typing import NDArray
 from shiftsearch.data.cache import keep_pack
 from shiftsearch.data.convert import write_folder
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments import exporting
 from shiftsearch.experiments.cli import main
+from shiftsearch.experiments.outcome.exported import export_model
 from shiftsearch.experiments.outcome.looks import looks_so_far
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.bundle_facts import facts_of
 from shiftsearch.model.formats import Format
 from shiftsearch.model.loading import load_bundle
 from shiftsearch.model.parity import PER_CLASS
-from shiftsearch.search.study.journal import RunLock
+from shiftsearch.search.study.journal import RunLock, RunLocked
 from shiftsearch.search.study.records import stored_trials
 from tests.experiments.stored_networks import always, keep_two
 from tests.experiments.stored_runs import stored_run
@@ -98,6 +102,39 @@ def test_a_trial_is_exported_with_its_own_weights_and_without_a_look(
     assert after.keys() == {"all", "selection"}
     assert after["selection"]["accuracy"] == pytest.approx(1 / CLASSES)
     assert looks_so_far(run.looks) == []
+
+
+def test_a_trial_that_is_trained_again_is_exported_before_a_search_can_begin(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search would remove its weights."""
+    shutil.rmtree(run.folder / "store")
+    result, lock, exported = stored_trials(run.journal)[1].result, RunLock(run.lock), list[Path]()
+    assert result is not None
+
+    def train(*arguments: Any) -> None:
+        ((source, _),) = arguments[4]
+        job = source.ask()
+        keep_two(run.store, result)
+        source.finish(job, result)
+
+    def export(folder: Path, *arguments: Any) -> None:
+        with pytest.raises(RunLocked, match="export"):
+            lock.acquire()
+        export_model(folder, *arguments)
+        exported.append(folder)
+
+    training_again = ModuleType("training_again")  # the real one imports Ray
+    training_again.__dict__["train"] = train
+    name = "shiftsearch.experiments.training_again"
+    monkeypatch.setitem(sys.modules, name, training_again)
+    monkeypatch.setattr(exporting, "export_model", export)
+    assert main(["export", str(run.folder), "--trial", "1", "--format", "none"]) == 0
+    assert len(exported) == 1
+    assert load_bundle(run.exported(1)).record.study.number == 1
+    assert "the weights of trial 1 are not in" in capsys.readouterr().out
+    lock.acquire()
+    lock.release()
 
 
 def test_what_cannot_be_exported_is_said_in_one_line_and_nothing_is_written(
