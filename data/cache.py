@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from shiftsearch.data.dataset import SPLITS, DataError, Dataset, Split
 from shiftsearch.data.fitting import DEFAULT_ASPECT
 from shiftsearch.data.image_file import SUFFIXES
+from shiftsearch.data.mounts import is_local
 from shiftsearch.data.os_errors import said
 from shiftsearch.data.picture_folder import read_any, suffixes_in
 from shiftsearch.data.publishing import save_array, written_beside
@@ -181,6 +182,9 @@ def _write_pack(dataset: Dataset, folder: Path, warnings: list[str]) -> None:
 def open_pack(folder: Path, digest: str | None = None) -> Dataset:
     """Open a pack, memory-mapped; its contents are not hashed.
 
+    Its arrays are read-only on a local file system. Elsewhere they are private to the process and
+    writable, see `data.mounts`.
+
     Args:
         folder: what `save_pack` wrote.
         digest: the digest that the dataset must have; None accepts any dataset.
@@ -203,9 +207,12 @@ def _read_pack(folder: Path) -> tuple[Dataset, list[str]]:
                 [f"{folder}: is a pack of format {record['format']}, but must be of {FORMAT}"]
             )
 
+        # What may be written to is copied by `data.tensors`, so no training reads over a network.
+        mode: Literal["r", "c"] = "r" if is_local(folder) else "c"
+
         def part(name: str, kind: str) -> NDArray[Any]:
             file = folder / f"{name}.{kind}.npy"
-            found: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            found: NDArray[Any] = np.load(file, mmap_mode=mode, allow_pickle=False)
             return found
 
         splits = {

@@ -28,7 +28,7 @@ class Split:
     """Images and labels.
 
     Attributes:
-        images: [N, H, W] uint8 in 0..255 or float32 in 0..1; may be memory-mapped, read-only.
+        images: [N, H, W] uint8 in 0..255 or float32 in 0..1; may be memory-mapped, not changed.
         labels: [N] int64, positions in the dataset's `classes`.
         weights: [N] float64 >= 0, weights of the images in training; None if they have none.
         files: [N] bytes, names of the images' files in the dataset's folder, as the file system

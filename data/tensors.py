@@ -17,8 +17,8 @@ def to_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
     """A whole split on the device.
 
     70,000 images of 28x28 are 55 MB as uint8, a quarter of what float32 would take. On the CPU,
-    uint8 images of a pack are not copied: all processes of a node share its memory mapping, which
-    nothing may write to. `normalise` makes new images of them. Others are copied.
+    uint8 images of a pack on a local disk are not copied: all processes of a node share its memory
+    mapping, which nothing may write to. `normalise` makes new images of them. Others are copied.
 
     Returns:
         images: [N, 1, H, W] uint8 in 0..255 or float32 in 0..1, as stored.

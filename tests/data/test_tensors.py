@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from shiftsearch.data.dataset import Split
+from shiftsearch.data import cache
+from shiftsearch.data.cache import open_pack, save_pack
+from shiftsearch.data.dataset import Dataset, Split
 from shiftsearch.data.tensors import normalise, to_device
 
 pytestmark = pytest.mark.unit
@@ -51,3 +53,17 @@ def test_uint8_images_of_a_pack_are_shared_and_others_copied(tmp_path: Path) -> 
     images, _ = to_device(Split(own, np.zeros(3, np.int64)), CPU)
     images.add_(1)
     assert not own.any()
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_pack_is_shared_only_on_a_local_disk(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """A page that a network does not give would end the training with SIGBUS."""
+    save_pack(tiny_dataset, tmp_path / "pack")
+    monkeypatch.setattr(cache, "is_local", lambda folder: local)
+    for split in open_pack(tmp_path / "pack").splits.values():
+        images, _ = to_device(split, CPU)
+        assert (images.data_ptr() == split.images.ctypes.data) is local
+        assert split.images.flags.writeable is not local
+        assert np.array_equal(images[:, 0].numpy(), split.images)
