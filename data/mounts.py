@@ -44,6 +44,6 @@ def _mounts(root: Path) -> Iterator[tuple[Path, str]]:
         return
     for line in lines:
         before, _, after = os.fsdecode(line).partition(" - ")
-        # \\040 is a space.
+        # A space is written as \040.
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split(" ")[4])
         yield Path(place), after.split()[0]
