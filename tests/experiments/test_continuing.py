@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import shiftsearch.experiments.run
+import shiftsearch.experiments.searching
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.outcome.training import Training
 from shiftsearch.experiments.outcome.trainings import forget_failed
@@ -50,7 +50,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made, module = Machine(), shiftsearch.experiments.run
+    made, module = Machine(), shiftsearch.experiments.searching
     monkeypatch.setattr(module, "run_jobs", made)
     monkeypatch.setattr(module, "cluster", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(module, "cluster_nodes", lambda: [Node(1.0, 0.0)])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-import shiftsearch.experiments.run
+import shiftsearch.experiments.searching
 import shiftsearch.search.executing.trainable
 from shiftsearch.experiments.cli import WRONG_INPUT, main
 from shiftsearch.experiments.run_folder import Run
@@ -88,11 +88,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The archive, unpacked; trials run here."""
     monkeypatch.setenv("SHIFTSEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(shiftsearch.experiments.run, "run_jobs", work_here)
+    monkeypatch.setattr(shiftsearch.experiments.searching, "run_jobs", work_here)
     monkeypatch.setattr(
-        shiftsearch.experiments.run, "cluster", lambda *_: contextlib.nullcontext()
+        shiftsearch.experiments.searching, "cluster", lambda *_: contextlib.nullcontext()
     )
-    monkeypatch.setattr(shiftsearch.experiments.run, "cluster_nodes", lambda: [Node(1.0, 0.0)])
+    monkeypatch.setattr(
+        shiftsearch.experiments.searching, "cluster_nodes", lambda: [Node(1.0, 0.0)]
+    )
     monkeypatch.setattr(shiftsearch.search.executing.trainable, "_report", lambda _: None)
     shiftsearch.search.executing.trainable.workbench.cache_clear()
     with tarfile.open(ARCHIVE) as archive:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import shiftsearch.experiments.run
+import shiftsearch.experiments.searching
 from shiftsearch.experiments.cli import main
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import JobSource, Listener
@@ -41,7 +41,7 @@ def test_the_search_ends_with_75_and_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    module = shiftsearch.experiments.run
+    module = shiftsearch.experiments.searching
     monkeypatch.setattr(module, "run_jobs", lose_the_reference)
     monkeypatch.setattr(module, "cluster", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(module, "cluster_nodes", lambda: [Node(1.0, 0.0)])
@@ -61,7 +61,7 @@ def test_a_search_says_how_long_a_worker_may_be_silent(
         given.extend(arguments)
         raise EnvironmentFault("the test is over")
 
-    module = shiftsearch.experiments.run
+    module = shiftsearch.experiments.searching
     monkeypatch.setattr(module, "run_jobs", end_at_once)
     monkeypatch.setattr(module, "cluster", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(module, "cluster_nodes", lambda: [Node(1.0, 0.0)])

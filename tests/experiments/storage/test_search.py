@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import shiftsearch.experiments.run
+import shiftsearch.experiments.searching
 from shiftsearch.experiments.cli import main
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.experiments.storage import claim as claims
@@ -25,7 +25,7 @@ Search = Callable[..., int]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made, module = Machine(), shiftsearch.experiments.run
+    made, module = Machine(), shiftsearch.experiments.searching
     monkeypatch.setattr(module, "run_jobs", made)
     monkeypatch.setattr(module, "cluster", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(module, "cluster_nodes", lambda: [Node(1.0, 0.0)])
