@@ -40,6 +40,7 @@ class Bridge:
 
     Attributes:
         environment: the fault of the machine that ends the search, or None.
+        raised: the first exception of the source or of the bridge itself inside `tell`, or None.
         trials: Ray's trials by id; the scheduler adds them.
     """
 
@@ -62,11 +63,14 @@ class Bridge:
         self._closed: set[str] = set()  # ids of trials whose job is closed already
         self.trials: dict[str, Trial] = {}
         self.environment: Fault | None = None
+        self.raised: Exception | None = None
         self._losses_in_a_row, self._pause_ends = 0, 0.0
         self._memory_kills = memory_kills()
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The source's next job, encoded. Without one: None while a job runs, else FINISHED."""
+        if self.raised is not None:
+            return str(Searcher.FINISHED)
         self._sweep()
         jobs, most = list(self._jobs.values()), self._concurrency.number
         if self._enlarged.has_room(jobs, most) and self._may_ask():
@@ -90,6 +94,20 @@ class Bridge:
             self._on_step()
             time.sleep(min(left, 0.1))
         return False
+
+    def tell(self, call: Callable[[], bool | None]) -> bool:
+        """What a call returns; what it raises is kept in `raised`, and no later call is made.
+
+        Ray wraps exceptions of its callbacks, and makes some calls again after one. The source
+        must not write again then: what it wrote last may be half a line.
+        """
+        if self.raised is not None:
+            return False
+        try:
+            return bool(call())
+        except Exception as error:
+            self.raised = error
+            return False
 
     def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
         """Take in a report; returns whether the trial must stop."""

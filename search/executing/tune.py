@@ -89,7 +89,7 @@ def run_jobs(
             tuner = partial(_tuner, bridge, trainable or run_job, starting, step)
             while not _fit(bridge, tuner, folder):
                 pass
-            _check_environment(bridge)
+            _check(bridge)
         except RayLost as lost:
             raise EnvironmentFault(str(lost)) from None
         finally:
@@ -116,7 +116,7 @@ def _fit(bridge: Bridge, tuner: Callable[[Path], tune.Tuner], folder: Path) -> b
 
 
 def _step(bridge: Bridge, on_step: Callable[[], None]) -> None:
-    _check_environment(bridge)
+    _check(bridge)
     check_alive()
     bridge.look()
     on_step()
@@ -162,7 +162,10 @@ def _share(cpus: float, gpus: float) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
 
-def _check_environment(bridge: Bridge) -> None:
+def _check(bridge: Bridge) -> None:
+    """Raise, outside Ray's callbacks, what ends the search."""
+    if bridge.raised is not None:
+        raise bridge.raised
     if bridge.environment is not None:
         raise EnvironmentFault(bridge.environment.reason)
 
@@ -199,7 +202,10 @@ class _AskingSearcher(Searcher):  # type: ignore[misc]
 
 
 class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Passes on every report and error, in order, and lets Ray forget what has ended."""
+    """Passes on every report and error, in order, and lets Ray forget what has ended.
+
+    It raises nothing that comes from the source; see `Bridge.tell`.
+    """
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
@@ -216,7 +222,8 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self, tune_controller: object, trial: Trial, result: Mapping[str, Any]
     ) -> str:
         """Tell the source; stop the trial if the source says so."""
-        if REPORT in result and self._bridge.hear(trial.trial_id, json.loads(result[REPORT])):
+        bridge, said = self._bridge, result.get(REPORT)
+        if said is not None and bridge.tell(lambda: bridge.hear(trial.trial_id, json.loads(said))):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
@@ -224,7 +231,7 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]
     ) -> None:
         """Free the slot; a job without a result is given back."""
-        self._bridge.completed(trial.trial_id)
+        self._bridge.tell(lambda: self._bridge.completed(trial.trial_id))
         forget_ended(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
@@ -232,7 +239,8 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
         error = _error_of(trial)
         fault = Fault("lost", "worker lost") if error is None else fault_of(error)
         died = isinstance(error, RayError) and not isinstance(error, RayTaskError)
-        self._bridge.errored(trial.trial_id, fault, worker_died=died or error is None)
+        died = died or error is None
+        self._bridge.tell(lambda: self._bridge.errored(trial.trial_id, fault, worker_died=died))
         forget_ended(tune_controller)
 
 

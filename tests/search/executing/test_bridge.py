@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from ray.tune.search import Searcher
 
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing import bridge as module
-from shiftsearch.search.executing import hanging
+from shiftsearch.search.executing import hanging, tune
 from shiftsearch.search.executing.bridge import PAUSES, Bridge
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
@@ -272,6 +275,59 @@ def test_a_memory_kill_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = [how for _, how in driven.source.ends]
     assert ["memory" in how for how in reasons] == [False, True, False]
     assert all("worker lost" in how for how in reasons)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "baseline"},
+        {"event": "intermediate", "epochs": 1, "value": 0.5},
+        {"event": "result", "result": made_result(0.5).to_json()},
+        {"event": "failed", "kind": "verdict", "reason": "diverged"},
+        "completed",
+        "errored",
+    ],
+    ids=lambda event: event if isinstance(event, str) else str(event["event"]),
+)
+def test_what_the_source_raises_is_kept_and_nothing_more_is_told(
+    alone: Driven, monkeypatch: pytest.MonkeyPatch, event: dict[str, Any] | str
+) -> None:
+    """Whatever Ray calls afterwards; the error is raised in the next step, outside Ray."""
+    trial_id, _ = alone.ask()
+    calls, full = list[str](), OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(name: str) -> Callable[..., None]:
+        def call(*given: Any) -> None:
+            calls.append(name)
+            raise full
+
+        return call
+
+    for name in ("ask", "report", "share", "finish", "fail", "give_back"):
+        monkeypatch.setattr(alone.source, name, broken(name))
+    monkeypatch.setattr(tune, "forget_ended", lambda controller: None)
+    scheduler = tune._TellingScheduler(alone.bridge)
+    trial: Any = SimpleNamespace(trial_id=trial_id, pickled_error_file=None)
+
+    def tell(event: dict[str, Any] | str) -> None:
+        if event == "completed":
+            scheduler.on_trial_complete(None, trial, {})
+        elif event == "errored":
+            scheduler.on_trial_error(None, trial)
+        else:
+            said = {"report": json.dumps(event)}
+            assert scheduler.on_trial_result(None, trial, said) == "CONTINUE"
+
+    tell(event)
+    tell({"event": "baseline"})
+    tell("errored")
+    assert alone.ask()[1] == Searcher.FINISHED
+    assert len(calls) == 1
+    steps = list[int]()
+    with pytest.raises(OSError) as caught:
+        tune._step(alone.bridge, lambda: steps.append(1))
+    assert caught.value is full
+    assert not steps  # which may write to the source
 
 
 class Broken(Recorder):

@@ -7,10 +7,11 @@ Jobs shorter than the start of a worker run one after another; where it matters 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -395,6 +396,36 @@ class TwoWaves:
 
 def open_space() -> dict[str, Any]:
     return {"baseline.dropout": 0.5, "fine_tune.frozen_layers": 2}
+
+
+def with_a_full_disk(source: Any, method: str) -> list[str]:
+    """Let a source write nothing from the call of a method on; names what is called then."""
+    called: list[str] = []
+
+    def full(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            if name == method or called:
+                called.append(name)
+                raise OSError(errno.ENOSPC, "No space left on device", "/run/study.journal")
+            return write(*given)
+
+        return call
+
+    for name in ("ask", "placed", "share", "finish", "fail", "give_back"):
+        setattr(source, name, full(name, getattr(source, name)))
+    return called
+
+
+@pytest.mark.parametrize(("method", "do"), [("share", ""), ("give_back", "silent")])
+def test_what_cannot_be_written_ends_the_search_and_is_not_tried_again(
+    tmp_path: Path, method: str, do: str
+) -> None:
+    """A second attempt might append to half a line. Ray would raise a TuneError instead."""
+    called = with_a_full_disk(source := TwoWaves(), method)
+    with pytest.raises(OSError, match="No space left on device"):
+        run_fake_jobs(source, [], tmp_path, {"search-0-0": {"do": do}}, concurrency=1)
+    assert called == [method]
+    assert source.open == {0}
 
 
 def test_an_idle_worker_that_dies_loses_no_trial(tmp_path: Path) -> None:
