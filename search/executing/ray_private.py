@@ -140,6 +140,10 @@ def forget_ended(controller: TuneController) -> None:
 
     Ray keeps them all, with 50 kB each (issue ray #64231), and looks at each again and again.
     """
+    from ray.tune.progress_reporter import TrialProgressCallback  # late: doctor needs no Ray Tune
+
+    known = controller._callbacks._callbacks
+    reporters = [callback for callback in known if isinstance(callback, TrialProgressCallback)]
     for trials in (controller._stopped_trials, controller._failed_trials):
         for trial in [*trials]:
             if trial in controller._trial_to_actor or trial in controller._resetting_trials:
@@ -149,6 +153,11 @@ def forget_ended(controller: TuneController) -> None:
             controller._live_trials.discard(trial)
             controller._trials_to_cache.discard(trial)
             controller._trial_metadata.pop(trial.trial_id, None)
+            for reporter in reporters:
+                reporter._completed_trials.discard(trial)
+                for kept in (reporter._last_print, reporter._last_print_iteration):
+                    kept.pop(trial, None)
+                reporter._last_result_str.pop(trial, None)
 
 
 def error_file(trial: Trial) -> str | None:
