@@ -158,13 +158,6 @@ class Bridge:
         self._judge(trial_id, fault)
         self._forget(trial_id)
 
-    def lose_all(self, reason: str) -> None:
-        """Give back every open job, and forget Ray's trials: none of them runs any more."""
-        for trial_id in list(self._jobs):
-            self._judge(trial_id, Fault("lost", reason))
-            self._forget(trial_id)
-        self.trials.clear()
-
     def _sweep(self) -> None:
         """Give back jobs whose Ray trial ended without a report (a failed reset of a worker)."""
         for trial_id, trial in list(self.trials.items()):

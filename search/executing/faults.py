@@ -32,6 +32,7 @@ from shiftsearch.data.os_errors import in_words, lacks_memory
 from shiftsearch.model.device import GpuMissing
 from shiftsearch.model.engine import TrialDiverged
 from shiftsearch.model.own_network import OwnNetworkError
+from shiftsearch.search.executing.ray_private import WorkerError
 
 Kind = Literal["lost", "environment", "verdict"]
 
@@ -78,6 +79,8 @@ def fault_of(error: BaseException) -> Fault:
     while cause is not None:
         if isinstance(cause, RayTaskError) and isinstance(cause.cause, BaseException):
             return fault_of(cause.cause)
+        if isinstance(cause, WorkerError):
+            return fault_of(cause.error)
         fault = _kind_of(cause)
         if fault is not None:
             own = isinstance(error, OwnNetworkError)  # its own words name the network
@@ -100,7 +103,9 @@ def _kind_of(error: BaseException) -> Fault | None:
         # The worker itself cannot start, before any job; usually a package is missing.
         return Fault("environment", f"a worker cannot start: {_last_line(error)}")
     if isinstance(error, _RAY_ENVIRONMENT):
-        return Fault("environment", f"{type(error).__name__}: {first_line(error)}")
+        # In some, the second line is the cause.
+        said = " ".join(_lines(error)[:2])
+        return Fault("environment", f"{type(error).__name__}: {said}")
     if isinstance(error, RayError) and not isinstance(error, RayTaskError):
         return Fault("lost", f"worker lost: {first_line(error)}")
     if isinstance(error, (_ACCELERATOR, TuneError, ConnectionError)) or _device_failed(error):

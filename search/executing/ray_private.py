@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray._private import parameter, ray_constants, services, worker
 from ray._private.utils import detect_fate_sharing_support
 from ray._raylet import AuthenticationTokenLoader, Config, GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -133,6 +134,50 @@ def ask_head(address: str) -> None:
 
 
 # ---- Ray Tune
+
+
+class WorkerError(RayActorError):  # type: ignore[misc]
+    """An error about one worker, as Ray Tune knows it.
+
+    Attributes:
+        error: Ray's own error.
+    """
+
+    def __init__(self, error: RayError) -> None:
+        super().__init__(error_msg=str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def errors_cost_one_worker() -> Iterator[None]:
+    """Inside, an error about one worker ends the trial of that worker alone, as `WorkerError`.
+
+    Ray Tune expects a `RayActorError`. At any other, such as the `OutOfMemoryError` of a worker
+    that Ray killed, it ends all workers and raises. When a worker does not start, it forgets why.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager  # late, as below
+
+    def known(error: Exception) -> Exception:
+        is_known = not isinstance(error, RayError) or isinstance(
+            error, (RayActorError, RayTaskError)
+        )
+        return error if is_known else WorkerError(error)
+
+    in_task, at_start = RayActorManager._actor_task_failed, RayActorManager._actor_start_failed
+
+    def task_failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        in_task(self, tracked_actor_task, known(exception))
+
+    def start_failed(self: Any, tracked_actor: Any, exception: Exception) -> None:
+        at_start(self, tracked_actor, known(exception))
+
+    RayActorManager._actor_task_failed = task_failed
+    RayActorManager._actor_start_failed = start_failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = in_task
+        RayActorManager._actor_start_failed = at_start
 
 
 def forget_ended(controller: TuneController) -> None:

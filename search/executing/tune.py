@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -30,7 +30,11 @@ from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import EnvironmentFault, Fault, fault_of
 from shiftsearch.search.executing.hanging import SILENT
 from shiftsearch.search.executing.jobs import JobSource, Listener
-from shiftsearch.search.executing.ray_private import error_file, forget_ended
+from shiftsearch.search.executing.ray_private import (
+    error_file,
+    errors_cost_one_worker,
+    forget_ended,
+)
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
 from shiftsearch.search.executing.trainable import REPORT, WorkerContext, decode, run_job
@@ -87,8 +91,8 @@ def run_jobs(
         try:
             step = partial(_step, bridge, on_step)
             tuner = partial(_tuner, bridge, trainable or run_job, starting, step)
-            while not _fit(bridge, tuner, folder):
-                pass
+            with errors_cost_one_worker():
+                _fit(tuner, folder)
             _check(bridge)
         except RayLost as lost:
             raise EnvironmentFault(str(lost)) from None
@@ -96,23 +100,13 @@ def run_jobs(
             say_failures()
 
 
-def _fit(bridge: Bridge, tuner: Callable[[Path], tune.Tuner], folder: Path) -> bool:
-    """Run a Ray Tune experiment in a new folder; False if it broke off, with no job lost.
-
-    When Ray kills a worker because memory runs out, `Tuner.fit` stops the other workers and raises
-    (Ray 2.60, `RayActorManager._actor_task_failed` does not know `OutOfMemoryError`).
-    """
+def _fit(tuner: Callable[[Path], tune.Tuner], folder: Path) -> None:
+    """Run a Ray Tune experiment in a new folder, which is removed afterwards."""
     leg = folder / f"leg-{time.time_ns()}"
     try:
         tuner(leg).fit()
-    except RuntimeError as error:
-        if not isinstance(error.__cause__, OutOfMemoryError):
-            raise
-        bridge.lose_all("Ray killed a worker because memory ran out")
-        return False
     finally:
         shutil.rmtree(leg, ignore_errors=True)
-    return True
 
 
 def _step(bridge: Bridge, on_step: Callable[[], None]) -> None:

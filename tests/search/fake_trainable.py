@@ -3,7 +3,8 @@
 `plan.json` in the context's `store` folder says what the job of each name does; others just work,
 for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt. A job whose plan has
 `until_begun` works on until the jobs of these names have begun, one with `until_dead` until the
-workers of these jobs have died: nothing depends on how long a worker takes to start.
+workers of these jobs have died, and one with `until_again` until these jobs have begun again:
+nothing depends on how long a worker takes to start.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         wait_for(lambda other=other: begun(folder, other))
     for other in plan.get("until_dead", ()):
         wait_for(lambda other=other: is_dead(begun(folder, other)))
+    for other in plan.get("until_again", ()):
+        wait_for((folder / f"{other}-attempt-1").exists)
     if plan.get("do") == "nan":
         result["fine_tune"]["test2"]["accuracy"] = float("nan")
     record.write_text(json.dumps({**seen, "end": time.monotonic()}))

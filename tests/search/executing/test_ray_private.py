@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
+from ray import exceptions
 from ray._private import parameter, ray_constants, services, worker
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.tune.experiment import Trial
 
 from shiftsearch.search.executing import ray_private
+from shiftsearch.search.executing.faults import fault_of
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +94,47 @@ def test_the_token_and_the_head(local_ray: Path) -> None:
     ray_private.read_token_settings()  # a local Ray has made one
     assert ray_private.has_token()
     ray_private.ask_head(ray.get_runtime_context().gcs_address)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.OutOfMemoryError("Task was killed due to the node running low on memory"),
+        exceptions.RuntimeEnvSetupError("cannot be made"),
+        exceptions.ActorUnschedulableError("its node is away"),
+        exceptions.RaySystemError("the raylet is gone"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_about_a_worker_is_taken_for_its_loss(
+    error: exceptions.RayError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the worker starts and afterwards; `test_tune` does it with a real Ray Tune."""
+    heard = list[Exception]()
+
+    def hear(actor: TrackedActor, error: Exception) -> None:
+        heard.append(error)
+
+    monkeypatch.setattr(RayActorManager, "_cleanup_actor", lambda self, tracked_actor: None)
+    manager: Any = RayActorManager(SimpleNamespace())
+    actor = TrackedActor(1, on_error=hear)
+    task = TrackedActorTask(actor, on_error=hear)
+    with pytest.raises(RuntimeError, match="unexpected exception"):  # if not, we need this no more
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
+    with ray_private.errors_cost_one_worker():
+        manager._actor_start_failed(tracked_actor=actor, exception=error)
+        assert len(heard) == 1
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
+    assert len(heard) == 3
+    for found in heard:
+        assert isinstance(found, exceptions.RayActorError)
+        assert fault_of(pickle.loads(pickle.dumps(found))) == fault_of(error)
+    known = exceptions.ActorDiedError()
+    with ray_private.errors_cost_one_worker():
+        manager._actor_task_failed(tracked_actor_task=task, exception=known)
+    assert heard[3:] == [known, known]
+    with pytest.raises(RuntimeError):
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
 
 
 def test_the_file_with_a_trial_s_error(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 from ray._private import worker
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError
+from ray.air.execution._internal.event_manager import RayEventManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RuntimeEnvSetupError
 
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.hyperparameters import Protocol
@@ -472,28 +472,45 @@ def test_no_dashboard_runs_unless_its_extra_is_installed(local_ray: Path) -> Non
     del local_ray
 
 
-def test_a_worker_that_ray_kills_for_memory_loses_no_trial(
-    local_ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("Task was killed due to the node running low on memory"),
+        RuntimeEnvSetupError("no space left on device"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_ray_about_one_worker_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RayError
 ) -> None:
-    """Ray's manager of actors does not know this error; what was open is done again."""
-    resolved, kills = RayActorManager._actor_task_resolved, [OutOfMemoryError("memory ran low")]
+    """The worker dies; Ray tells of it with an error that Ray Tune does not know."""
+    track = RayEventManager.track_future
 
-    def killed_once(self: RayActorManager, tracked_actor_task: Any, result: Any) -> None:
-        if kills:
-            self._actor_task_failed(tracked_actor_task, kills.pop())
-        resolved(self, tracked_actor_task, result)
+    def tracked(self: RayEventManager, future: Any, on_result: Any, on_error: Any) -> None:
+        def on_another(found: Exception) -> None:
+            on_error(error if isinstance(found, RayActorError) else found)
 
-    monkeypatch.setattr(RayActorManager, "_actor_task_resolved", killed_once)
+        track(self, future, on_result, on_another)
+
+    monkeypatch.setattr(RayEventManager, "track_future", tracked)
     study, heard = open_study(tmp_path / "study.journal", trials=2), Recorder()
-    run_fake_jobs(study, [heard], tmp_path, {}, concurrency=2)
-    assert [t.state for t in study.trials()] == ["complete"] * 2
-    ends = [how for number in range(2) for kind, how in heard.of(number) if kind == "ended"]
-    lost = [detail for state, detail, _ in ends if state == "lost"]
-    assert lost
-    assert all("memory" in detail for detail in lost)
-    assert not kills
+    plan = {
+        "search-0-0": {"until_again": ["search-1-0"]},
+        "search-1-0": {"do": "kill", "times": 1},
+    }
+    lost = isinstance(error, OutOfMemoryError)
+    with contextlib.nullcontext() if lost else pytest.raises(EnvironmentFault) as caught:
+        run_fake_jobs(study, [heard], tmp_path, plan, concurrency=2)
+    ends = [how[0] for kind, how in heard.of(1) if kind == "ended"]
     assert not list(tmp_path.glob("leg-*"))
-    del local_ray
+    if lost:
+        assert len(attempts(tmp_path, 0)) == 1
+        assert [t.state for t in study.trials()] == ["complete"] * 2
+        assert ends == ["lost", "complete"]
+    else:
+        assert "no space left on device" in str(caught.value)
+        assert not ends
+        assert [t.state for t in study.trials()] == ["running"] * 2
 
 
 @pytest.mark.parametrize(
