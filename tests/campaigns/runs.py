@@ -28,7 +28,8 @@ MARK = "SHIFTSEARCH_CAMPAIGN"
 _TIMES = {"seconds", "images_per_second", "trial_seconds"}
 _OF_A_NODE = {"node_id"}
 _OF_THE_CALL = {
-    *("created", "command", "fingerprint", "held_out_looks", "environment", "dataset", "places")
+    *("created", "command", "fingerprint", "held_out_looks", "environment", "dataset", "places"),
+    "warnings",
 }
 """Of `result.json`: what tells of the call, not of the numbers."""
 
