@@ -1,8 +1,9 @@
 """Memory of workers that share a large dataset, and the time to open it.
 
 Two workers train one epoch of each stage at a time, on a small set and on one of 70,000 images per
-split. The images are in a pack, which the workers of a node map into memory. So a worker's own
-memory grows only by the part of TEST2 that is selected on, and by labels and indices.
+split. The images are in a pack, which the workers of a node map into memory. The bounds say that a
+worker's own memory grows by one split at most: by the part of TEST2 that is selected on, labels
+and indices. They do not hold yet, see `experiments/LOG.md`.
 
     python -m shiftsearch.experiments.benchmarks.large_data
 """

@@ -118,6 +118,7 @@ class _Ear:
         self._thread.start()
 
     def tell(self, method: str, values: tuple[Any, ...]) -> None:
+        """Let the thread call a method with values; dropped if too many events wait."""
         if self._events.qsize() < MOST_WAITING:
             self._events.put((method, values))
             return

@@ -75,9 +75,8 @@ class Claim:
         self._write()
         try:
             while (found := self._others()) != {}:
-                others = (
-                    found or {}
-                )  # None: its own was removed, so it is written and looked for again
+                # None: its own was removed, so it is written and looked for again.
+                others = found or {}
                 if others and not seen:
                     who = next(iter(others.values()))
                     tell(f"{self._folder.url}: waits up to {self._stale:g} s for {_named(who)}")

@@ -19,10 +19,6 @@ POINTS = ("epoch:1", "journal:8", "stored:1", "epoch:5", "retraining:1", "export
 """Then TensorBoard, the journal, the store, `retrain.json` and the bundle are written next."""
 
 
-LARGE_ENOUGH = {"shiftsearch.experiments.doctor.machine:LITTLE_DISK": 0}
-"""Else each start warns of the small disk, and the run keeps the warning."""
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 300 MB."""
@@ -50,9 +46,7 @@ def test_a_disk_that_is_full_again_and_again(
         """Exit code, and what was printed."""
         before = len(bench.starter.said())
         command = bench.command(run)
-        code = bench.starter(
-            command, *strikes, environment={FILLER: str(filler)}, constants=LARGE_ENOUGH
-        )
+        code = bench.starter(command, *strikes, environment={FILLER: str(filler)})
         return code, bench.starter.said()[before:]
 
     for point in POINTS:
