@@ -6,11 +6,12 @@ It imports neither torch nor this package's training, so that many workers fit o
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from ray import tune
+from shiftsearch.search.executing.reports import Reports
 
 _STAGES = ("baseline", "fine_tune")
 _ROW = {
@@ -28,24 +29,25 @@ def wait_instead(config: Mapping[str, str]) -> None:
 
     Args:
         config: from `search.executing.trainable.encode`. The context's `protocol` is JSON with
-            `seconds` of a trial, `epochs` of each stage, and the `result` that is reported.
+            `seconds` of a trial, `epochs` of each stage, the `result` that is reported, and the
+            `gate`, a file without which no trial begins.
     """
     context, job = json.loads(config["context"]), json.loads(config["job"])
     work = json.loads(context["protocol"])
+    reports = Reports()
+    reports.wait({"event": "begun", "node_id": "", "pid": os.getpid()})
+    reports.send({"event": "placed", "node": "fake", "node_id": "", "device": "cpu"})
+    while not Path(work["gate"]).exists():
+        time.sleep(0.1)
     begin, epochs = time.monotonic(), work["epochs"]
-    _report({"event": "placed", "node": "fake", "node_id": "", "device": "cpu"})
     for done in range(2 * epochs):
         due = begin + work["seconds"] * (done + 1) / (2 * epochs)
         time.sleep(max(0.0, due - time.monotonic()))
         row = {**_ROW, "epoch": done % epochs + 1}
-        _report({"event": "epoch", "stage": _STAGES[done // epochs], "row": row})
+        reports.later({"event": "epoch", "stage": _STAGES[done // epochs], "row": row})
         if done + 1 == epochs:
-            _report({"event": "baseline", "epochs": epochs})
+            reports.later({"event": "baseline", "epochs": epochs})
     value = 0.5 + job["number"] * 7919 % 4999 / 10_000
     result = work["result"]
     result["fine_tune"]["test2"]["accuracy"] = value
-    _report({"event": "result", "result": result})
-
-
-def _report(content: Mapping[str, Any]) -> None:
-    tune.report({"report": json.dumps(content)})
+    reports.send({"event": "result", "result": result})

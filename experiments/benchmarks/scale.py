@@ -66,9 +66,17 @@ class _Timed(Study):
 
 @dataclass
 class _Watcher:
-    """Listens: when each job began and ended, and the driver's costs at its end."""
+    """Listens: when each job began and ended, and the driver's costs at its end.
+
+    Attributes:
+        gate: a file that it makes once `at_once` jobs are placed; until then the first ones wait.
+            Otherwise Ray gives workers that are done to jobs whose own are still starting, and
+            starts those in vain.
+    """
 
     study: _Timed
+    gate: Path
+    at_once: int
     begun: dict[int, float] = field(default_factory=dict)
     ended_at: list[float] = field(default_factory=list)
     costs: list[tuple[float, float, float]] = field(default_factory=list)
@@ -78,6 +86,8 @@ class _Watcher:
 
     def placed(self, job: Job, place: Place) -> None:
         self.begun[job.number] = time.monotonic()
+        if len(self.begun) == self.at_once:
+            self.gate.touch()
 
     def epoch(self, job: Job, stage: str, row: Mapping[str, float]) -> None:
         pass
@@ -128,9 +138,11 @@ def search(
     )
     log.mend([])
     result = made_result(0.5, len(CLASSES)).to_json()
-    work = json.dumps({"seconds": seconds, "epochs": epochs, "result": result})
+    gate = run.folder / "all-workers-started"
+    parts = {"seconds": seconds, "epochs": epochs, "result": result, "gate": str(gate)}
+    work = json.dumps(parts)
     context = WorkerContext("", "", "", work, 0, 1, 0, "float32")
-    watcher = _Watcher(study)
+    watcher = _Watcher(study, gate, at_once)
     console = Console(file=(run.folder / "terminal.txt").open("w", encoding="utf-8"))
     with cluster(address, run.ray), Heartbeat(run.status, board) as _:
         progress = Progress(console, board)

@@ -109,8 +109,12 @@ class Bridge:
             self.raised = error
             return False
 
-    def hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
-        """Take in a report; returns whether the trial must stop."""
+    def hear(self, trial_id: str, *reports: Mapping[str, Any]) -> bool:
+        """Take in reports in their order; returns whether the trial must stop."""
+        stops = [self._hear(trial_id, report) for report in reports]
+        return any(stops)
+
+    def _hear(self, trial_id: str, report: Mapping[str, Any]) -> bool:
         self._hanging.hear(trial_id, report)
         job = self._jobs.get(trial_id)
         if job is None or trial_id in self._closed:
@@ -135,6 +139,7 @@ class Bridge:
                 result = ProtocolResult.from_json(report["result"])
                 self._source.finish(job, result)
                 self._close(trial_id, "complete", "", result)
+                return True  # it would only say that it is done
             case "failed":
                 of_gpu = report.get("gpu_memory", False)
                 self._judge(trial_id, Fault(report["kind"], report["reason"], of_gpu))

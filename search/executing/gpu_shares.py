@@ -95,7 +95,7 @@ class Enlarged:
         """
         if self._waiting:
             return False
-        taken = sum(map(self._size, running))
+        taken = sum(map(self._size, running)) if self._shares else len(running)
         wanted = self._size(self._again[0]) if self._again else 1.0
         return not running or taken + wanted <= most + 1e-9
 

@@ -98,10 +98,10 @@ class Hanging:
         """
         now = self._clock()
         passed, self._looked = min(now - self._looked, MOST), now
-        found = []
+        found, limit = [], self.limit
         for trial_id, worker in self._workers.items():
             worker.quiet += passed
-            if worker.quiet > self.limit:
+            if worker.quiet > limit:
                 (self._end or end_worker)(*worker.process)
                 reason = f"no report for {worker.quiet:.0f} s; the worker was ended"
                 found.append((trial_id, f"{reason} (failures.silent_seconds is {self._least:g})"))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 
 from shiftsearch.data.cache import open_pack
 from shiftsearch.model.collecting import Note
@@ -38,8 +37,7 @@ from shiftsearch.search.executing.faults import fault_of
 from shiftsearch.search.executing.fetching import on_this_node
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.ray_private import session_path
-
-REPORT = "report"
+from shiftsearch.search.executing.reports import Reports
 
 
 @dataclass(frozen=True)
@@ -92,47 +90,50 @@ def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
-    Reports are JSON text under the one key `REPORT`, because Ray flattens nested values:
-    `{"event": "begun", "node_id", "pid"}`, `{"event": "placed", "node", "node_id", "device"}` when
-    its data is ready, `{"event": "epoch", "stage", "row"}`, `{"event": "intermediate", "epochs",
-    "value"}`, `{"event": "baseline"}` when the baseline is trained to the end, and last
-    `{"event": "result", "result"}` or `{"event": "failed", "kind", "reason"}` with the kind of a
-    `search.executing.faults.Fault`, and `"gpu_memory": true` if it ran out. After a diverged
-    training the worker goes on with the next job; after any other exception Ray replaces it.
+    Its reports are `{"event": "begun", "node_id", "pid"}`, `{"event": "placed", "node", "node_id",
+    "device"}` when its data is ready, `{"event": "epoch", "stage", "row"}`, `{"event": "baseline"}`
+    when the baseline is trained to the end, `{"event": "intermediate", "epochs", "value"}`, and
+    last `{"event": "result", "result"}` or `{"event":
+    "failed", "kind", "reason"}` with the kind of a `search.executing.faults.Fault`, and
+    `"gpu_memory": true` if it ran out. Epochs and baselines may travel with a later report. After
+    a diverged training the worker goes on with the next job; after any other exception Ray replaces it.
     """
     context, job = decode(config)
+    reports = Reports(ProtocolResult.to_json)
     try:
-        _report(_work(context, job))
+        reports.send(_work(context, job, reports))
     except Exception as error:
         fault = fault_of(error)
         # There may be several nodes, and the fault must be repaired on this one.
         where = f"on {platform.node()}: " if fault.kind == "environment" else ""
         more = {"gpu_memory": True} if fault.gpu_memory else {}
         reason = f"{where}{fault.reason}"
-        _report({"event": "failed", "kind": fault.kind, "reason": reason, **more})
+        reports.send({"event": "failed", "kind": fault.kind, "reason": reason, **more})
         if not isinstance(error, TrialDiverged):
             raise
 
 
-def _work(context: WorkerContext, job: Job) -> dict[str, Any]:
+def _work(context: WorkerContext, job: Job, reports: Reports) -> dict[str, Any]:
     node_id = ray.get_runtime_context().get_node_id() if context.joined else ""
-    _report({"event": "begun", "node_id": node_id, "pid": os.getpid()})
+    # Only the first job of a process may take long to find its data.
+    begin = reports.wait if workbench.cache_info().currsize else reports.send
+    begin({"event": "begun", "node_id": node_id, "pid": os.getpid()})
     protocol = _protocol(context)
     device, data = workbench(context)
     where = {"node": platform.node(), "node_id": node_id, "device": _place(device)}
-    _report({"event": "placed", **where})
+    reports.send({"event": "placed", **where})
 
     def on_epoch(stage: str, row: Mapping[str, float]) -> None:
-        _report({"event": "epoch", "stage": stage, "row": dict(row)})
+        reports.later({"event": "epoch", "stage": stage, "row": dict(row)})
 
     def on_report(epochs: int, baseline: StageReport, fine_tune: StageReport) -> None:
         del baseline
         # When the driver stops the trial, this call does not return.
         value = OBJECTIVES[context.objective].of_split(fine_tune.test2)
-        _report({"event": "intermediate", "epochs": epochs, "value": value})
+        reports.send({"event": "intermediate", "epochs": epochs, "value": value})
 
     def on_baseline(baseline: StageResult) -> None:
-        _report({"event": "baseline", "epochs": baseline.epochs})
+        reports.later({"event": "baseline", "epochs": baseline.epochs})
 
     store = open_store(context.store)
     note = Note(store, job.name, {"phase": job.phase, "number": job.number})
@@ -156,11 +157,6 @@ def _place(device: Device) -> str:
     """The device's name, with the numbers of the GPUs that Ray gave to this worker."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return f"{device.name} {shown}".rstrip() if device.name == "cuda" else device.name
-
-
-def _report(content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, allow_nan=False, default=ProtocolResult.to_json)
-    tune.report({REPORT: text})
 
 
 def _protocol(context: WorkerContext) -> Protocol:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,11 @@ from shiftsearch.search.executing.ray_private import (
     errors_cost_one_worker,
     forget_ended,
 )
+from shiftsearch.search.executing.reports import REPORT
+from shiftsearch.search.executing.request import request_of
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.signals import ended_calmly
-from shiftsearch.search.executing.trainable import REPORT, WorkerContext, decode, run_job
+from shiftsearch.search.executing.trainable import WorkerContext, run_job
 from shiftsearch.search.executing.watch import RayLost, check_alive
 
 Trainable = Callable[[Mapping[str, str]], None]
@@ -121,7 +123,7 @@ def _tuner(
 ) -> tune.Tuner:
     """A Ray Tune experiment over the bridge's jobs; it writes to `leg`."""
     return tune.Tuner(
-        tune.with_resources(trainable, _resources_of),
+        tune.with_resources(trainable, request_of),
         tune_config=tune.TuneConfig(
             search_alg=_AskingSearcher(bridge),
             scheduler=_TellingScheduler(bridge),
@@ -139,21 +141,6 @@ def _tuner(
             stop=_Stepper(step),
         ),
     )
-
-
-def _resources_of(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
-    """The resources of a job, which may have a larger share of a GPU than others.
-
-    Ray asks again for a worker that it gives to a second job, by the job's own resources.
-    """
-    context, _ = decode(config)
-    return _share(context.cpus, context.gpus)
-
-
-@cache
-def _share(cpus: float, gpus: float) -> tune.PlacementGroupFactory:
-    """One object for equal resources: Ray compares them often, and slowly if they are not one."""
-    return tune.PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
 
 def _check(bridge: Bridge) -> None:
@@ -217,7 +204,9 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
     ) -> str:
         """Tell the source; stop the trial if the source says so."""
         bridge, said = self._bridge, result.get(REPORT)
-        if said is not None and bridge.tell(lambda: bridge.hear(trial.trial_id, json.loads(said))):
+        if said is not None and bridge.tell(
+            lambda: bridge.hear(trial.trial_id, *json.loads(said))
+        ):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 

@@ -45,8 +45,9 @@ class Drawing:
     def new(self) -> int:
         """Begin the next trial, and draw its configuration; returns its number."""
         root = self._policy.branch_of(self._families)
-        number = self._stored.ask()
-        self._configure(number, root)
+        with self._stored.together():
+            number = self._stored.ask()
+            self._configure(number, root)
         return number
 
     def configuration(self, number: int) -> dict[str, Value]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import (
-    BaseJournalBackend,
-    JournalFileBackend,
-    JournalFileSymlinkLock,
-)
+from optuna.storages.journal import BaseJournalBackend
 
 from shiftsearch.data.problems import ProblemsError
 
@@ -76,21 +73,66 @@ class RunLock:
             self._file = None
 
 
-class _NoLock(JournalFileSymlinkLock):
-    """A journal lock that does nothing, because the caller holds the run's lock.
+class _OwnFile(BaseJournalBackend):
+    """A journal file for the one process that writes to it; it holds the run's lock.
 
-    Optuna's default lock is a symbolic link. It stays when its owner dies, so that the next start
-    waits 30 s, and with a relative path it waits for ever.
+    Not Optuna's `JournalFileBackend`, which reads each line again from the file, keeps the place
+    of each, and forces each to the disk by itself, 22 of a trial. Its default lock is a symbolic
+    link, which stays when its owner dies, so that the next start waits 30 s.
     """
 
-    def acquire(self) -> bool:
-        return True
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch()
+        self._unread = deque(_whole_lines(path))
+        self._unwritten: list[bytes] | None = None  # inside `together`
 
-    def release(self) -> None:
-        return None
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """The lines that were not read yet; Optuna asks for no others."""
+        while self._unread:
+            yield json.loads(self._unread.popleft())
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
+        if self._unwritten is None:
+            self._write(lines)
+        else:
+            self._unwritten += lines
+        self._unread.extend(lines)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        if self._unwritten is not None:
+            yield
+            return
+        lines = self._unwritten = list[bytes]()
+        try:
+            yield
+        finally:
+            self._unwritten = None
+            self._write(lines)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if lines:
+            with self._path.open("ab") as file:
+                file.write(b"\n".join([*lines, b""]))
+                file.flush()
+                os.fsync(file.fileno())
 
 
-def open_journal(path: Path) -> JournalStorage:
+class OwnJournal(JournalStorage):
+    """The journal of the process that writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _OwnFile(path)
+        super().__init__(self._file)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Inside, what is written goes to the disk at the end, as one."""
+        return self._file.together()
+
+
+def open_journal(path: Path) -> OwnJournal:
     """Open a journal file for reading and writing; the caller holds the run's lock.
 
     An unfinished last line (full disk, power cut) and NUL bytes at the end (power cut) are cut off
@@ -102,7 +144,7 @@ def open_journal(path: Path) -> JournalStorage:
         whole = _whole(content)
         if whole < len(content):
             os.truncate(path, whole)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path))))
+    return OwnJournal(path)
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class StoredStudy:
 
     Attributes:
         records: all trials, by number; callers must not change the list.
+        together: a context, inside which what is written goes to the disk at the end, as one.
 
     Raises:
         StudyMismatch: the stored study has another identity or direction.
@@ -75,7 +77,9 @@ class StoredStudy:
     ) -> None:
         self._objective = objective
         with readable(path):
-            self._storage: BaseStorage = InMemoryStorage() if path is None else open_journal(path)
+            journal = None if path is None else open_journal(path)
+            self._storage: BaseStorage = journal or InMemoryStorage()
+            self.together = nullcontext if journal is None else journal.together
             names = optuna.get_all_study_names(self._storage)
         if names:
             # Not create_study(load_if_exists=True), which writes, and silently accepts another

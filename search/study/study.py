@@ -206,9 +206,10 @@ class Study:
             self.fail(job, why)
             return
         # Before telling: Optuna refuses attributes on an ended trial.
-        self._stored.set(job.number, "result", written)
-        self._stored.show_stages(job.number, result)
-        self._close(job.number, TrialState.COMPLETE, value)
+        with self._stored.together():
+            self._stored.set(job.number, "result", written)
+            self._stored.show_stages(job.number, result)
+            self._close(job.number, TrialState.COMPLETE, value)
 
     def fail(self, job: Job, reason: str) -> None:
         """End the trial as FAIL and record the reason."""

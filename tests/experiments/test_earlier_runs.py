@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray.tune
 import torch
 
 import shiftsearch.experiments.searching
@@ -20,8 +21,10 @@ import shiftsearch.search.executing.trainable
 from shiftsearch.experiments.cli import WRONG_INPUT, main
 from shiftsearch.experiments.run_folder import Run
 from shiftsearch.model.engine import ComputedEpoch, EpochRequest
+from shiftsearch.model.result import ProtocolResult
 from shiftsearch.model.training import NetworkEngine
 from shiftsearch.search.executing.jobs import JobSource, Listener
+from shiftsearch.search.executing.reports import Reports
 from shiftsearch.search.executing.resources import Node
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode
 
@@ -63,7 +66,9 @@ def work_here(
         assert job is not None
         for listener in listeners:
             listener.started(job)
-        event = shiftsearch.search.executing.trainable._work(*decode(encode(context, job)))
+        event = shiftsearch.search.executing.trainable._work(
+            *decode(encode(context, job)), Reports(ProtocolResult.to_json)
+        )
         source.share(job)
         source.finish(job, event["result"])
         for listener in listeners:
@@ -95,7 +100,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(
         shiftsearch.experiments.searching, "cluster_nodes", lambda: [Node(1.0, 0.0)]
     )
-    monkeypatch.setattr(shiftsearch.search.executing.trainable, "_report", lambda _: None)
+    monkeypatch.setattr(ray.tune, "report", lambda _: None)
     shiftsearch.search.executing.trainable.workbench.cache_clear()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -27,6 +27,7 @@ from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.places import Place
+from shiftsearch.search.executing.reports import REPORT
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext
 from shiftsearch.search.executing.tune import run_jobs
@@ -103,9 +104,8 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     if plan.get("do") == "stay":
         # Told to stop, the thread does not leave; the next job's worker cannot be this one.
         os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "1"
-        send({"event": "result", "result": result})
         with contextlib.suppress(BaseException):
-            tune.report({"done": True})
+            send({"event": "result", "result": result})
         time.sleep(60)
     if plan.get("do") == "fail":
         send(
@@ -154,7 +154,7 @@ def full_disk_run_job(config: Mapping[str, str]) -> None:
 
 
 def send(content: Mapping[str, Any]) -> None:
-    tune.report({"report": json.dumps(content, allow_nan=False)})
+    tune.report({REPORT: json.dumps([content], allow_nan=False)})
 
 
 class Recorder:

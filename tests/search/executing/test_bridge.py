@@ -315,7 +315,7 @@ def test_what_the_source_raises_is_kept_and_nothing_more_is_told(
         elif event == "errored":
             scheduler.on_trial_error(None, trial)
         else:
-            said = {"report": json.dumps(event)}
+            said = {"report": json.dumps([event])}
             assert scheduler.on_trial_result(None, trial, said) == "CONTINUE"
 
     tell(event)

@@ -32,6 +32,7 @@ from shiftsearch.model.protocol import ProtocolRun
 from shiftsearch.model.store import open_store
 from shiftsearch.search.executing import trainable
 from shiftsearch.search.executing.jobs import Job, Phase
+from shiftsearch.search.executing.reports import EVERY, REPORT, Reports
 from shiftsearch.search.executing.resources import Resources
 from shiftsearch.search.executing.trainable import WorkerContext, decode, encode, run_job
 from shiftsearch.search.executing.tune import run_jobs
@@ -69,12 +70,28 @@ def test_2_3_nothing_non_finite_leaves_a_worker(monkeypatch: pytest.MonkeyPatch)
     """2.3, 2.20e: the report raises, which fails the trial; no bare NaN reaches a file."""
     sent: list[Any] = []
     monkeypatch.setattr(tune, "report", sent.append)
+    reports = Reports()
+    reports.wait({"event": "begun"})
     with pytest.raises(ValueError, match="Out of range float values"):
-        trainable._report({"event": "result", "result": {"test2_accuracy": math.nan}})
+        reports.send({"event": "result", "result": {"test2_accuracy": math.nan}})
     assert sent == []
-    trainable._report({"event": "result", "result": {"test2_accuracy": 0.5}})
-    assert list(sent[0]) == [trainable.REPORT]  # one flat key, which holds text
-    assert json.loads(sent[0][trainable.REPORT])["result"] == {"test2_accuracy": 0.5}
+    result = {"event": "result", "result": {"test2_accuracy": 0.5}}
+    reports.send(result)
+    assert list(sent[0]) == [REPORT]  # one flat key, which holds text
+    assert json.loads(sent[0][REPORT]) == [{"event": "begun"}, result]
+
+
+def test_short_epochs_travel_together_and_lose_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[int]] = []
+    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report[REPORT])))
+    now = 0.0
+    reports = Reports(clock=lambda: now)
+    for number in range(8):
+        reports.later({"epoch": number})
+        now += 0.4 * EVERY
+    reports.send({"result": 1})
+    epochs = [{"epoch": number} for number in range(8)]
+    assert sent == [epochs[:1], epochs[1:4], epochs[4:7], [epochs[7], {"result": 1}]]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +116,7 @@ def test_the_worker_says_of_which_kind_a_fault_is(
 ) -> None:
     """The fault is in the last report; its exception comes through Ray, too."""
     sent: list[Any] = []
-    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    monkeypatch.setattr(tune, "report", lambda report: sent.extend(json.loads(report["report"])))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     if error is not None:
         monkeypatch.setattr(trainable, "workbench", Mock(side_effect=error))
@@ -191,7 +208,7 @@ def test_only_a_new_replicate_gets_a_model_besides_its_folds(
     node = SimpleNamespace(get_node_id=lambda: "ab12")
     monkeypatch.setattr("ray.get_runtime_context", lambda: node)
     sent: list[Any] = []
-    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    monkeypatch.setattr(tune, "report", lambda report: sent.extend(json.loads(report["report"])))
     run_job(encode(context, replace(JOB, phase=phase, replicate=replicate, report_at={})))
     (placed,) = (report for report in sent if report["event"] == "placed")
     assert (placed["node"], placed["device"]) == (platform.node(), "cpu")
@@ -210,7 +227,7 @@ def test_intermediate_values_are_the_objective(
     tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(tune, "report", lambda report: sent.append(json.loads(report["report"])))
+    monkeypatch.setattr(tune, "report", lambda report: sent.extend(json.loads(report["report"])))
     test2 = tiny_dataset.splits["TEST2"]
     unequal = test2.take(np.flatnonzero((test2.labels < 2) | (np.arange(len(test2)) % 3 == 0)))
     dataset = Dataset(tiny_dataset.classes, {**tiny_dataset.splits, "TEST2": unequal})
