@@ -90,13 +90,13 @@ def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
-    Its reports are `{"event": "begun", "node_id", "pid"}`, `{"event": "placed", "node", "node_id",
-    "device"}` when its data is ready, `{"event": "epoch", "stage", "row"}`, `{"event": "baseline"}`
-    when the baseline is trained to the end, `{"event": "intermediate", "epochs", "value"}`, and
-    last `{"event": "result", "result"}` or `{"event":
-    "failed", "kind", "reason"}` with the kind of a `search.executing.faults.Fault`, and
-    `"gpu_memory": true` if it ran out. Epochs and baselines may travel with a later report. After
-    a diverged training the worker goes on with the next job; after any other exception Ray replaces it.
+    Its reports, of which epochs and baselines may travel with a later one: `{"event": "begun",
+    "node_id", "pid"}`, `{"event": "placed", "node", "node_id", "device"}` when its data is ready,
+    `{"event": "epoch", "stage", "row"}`, `{"event": "baseline"}` when that is trained to the end,
+    `{"event": "intermediate", "epochs", "value"}`, and last `{"event": "result", "result"}` or
+    `{"event": "failed", "kind", "reason"}` with the kind of a `search.executing.faults.Fault`, and
+    `"gpu_memory": true` if it ran out. After a diverged training the worker goes on with the next
+    job; after any other exception Ray replaces it.
     """
     context, job = decode(config)
     reports = Reports(ProtocolResult.to_json)
