@@ -11,6 +11,13 @@ def add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor", help="check this machine, or a cluster, before a search"
     )
+    doctor.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="NAME|FILE.yaml",
+        help="the experiment of the search, for its resources, data and storage; default: the "
+        "run's, else one trial for each CPU or GPU",
+    )
     add_address(doctor)
     doctor.add_argument(
         "--data", metavar="DIR", type=user_path, help="folder with TRAIN, TEST and TEST2"

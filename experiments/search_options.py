@@ -15,8 +15,9 @@ def add_search(commands: Commands) -> None:
         "experiment",
         nargs="?",
         metavar="NAME|FILE.yaml",
-        help="a shipped experiment (demo, digits6, full, reference) or a file; default: the "
-        "run's, else digits6 with --data and demo without",
+        help="a file, as `init` writes it, or a shipped experiment: recommended (for your own "
+        "images, with --data), demo, digits6, full or reference; default: the run's, else digits6 "
+        "with --data and demo without",
     )
     search.add_argument("--data", metavar="DIR", help="folder with TRAIN, TEST and TEST2")
     search.add_argument(

@@ -6,16 +6,17 @@ import json
 import os
 from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from shiftsearch.experiments.definition import DefinitionError
+from shiftsearch.experiments.definition import REQUIRED, DefinitionError, Experiment, load
 from shiftsearch.experiments.doctor.examination import Examination
 from shiftsearch.experiments.doctor.facts import Facts
 from shiftsearch.experiments.doctor.finding import Finding
 from shiftsearch.experiments.exits import DONE, WRONG_INPUT, escaped
-from shiftsearch.experiments.run_folder import NotARun, Run
+from shiftsearch.experiments.run_folder import NotARun, Run, user_path
 from shiftsearch.experiments.storage.place import place_of
 from shiftsearch.model.remote import url_problem
 
@@ -25,9 +26,26 @@ _COLOURS = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 def doctor(options: Namespace, console: Console) -> int:
-    """`shiftsearch doctor`; 0 if no check failed, else 2."""
+    """`shiftsearch doctor`; 0 if no check failed, else 2.
+
+    Raises:
+        DefinitionError: the experiment is wrong, or --storage is no such URL.
+        NotARun: the run's `storage.json` is damaged.
+    """
+    folder = options.data
+    if options.experiment is None:
+        experiment = _of_run(options.run)
+    else:
+        experiment = load(options.experiment)
+        folder = folder or _folder(experiment)
     looked = Examination(
-        options.address, options.data, options.run, os.environ, storage=_storage(options)
+        options.address,
+        folder,
+        options.run,
+        os.environ,
+        storage=_storage(options) or experiment.storage,
+        asked=experiment.resources,
+        reading=experiment.images.reading,
     )
     looked()
     if options.json:
@@ -60,6 +78,20 @@ def _shown(facts: Facts) -> dict[str, object]:
     values = asdict(facts)
     del values["token"]["mark"]
     return values
+
+
+def _of_run(folder: Path | None) -> Experiment:
+    """The experiment in a run's folder; if there is none, one with the defaults."""
+    if folder is None or not Run(folder).definition.exists():
+        return Experiment()
+    return load(str(Run(folder).definition))
+
+
+def _folder(experiment: Experiment) -> Path | None:
+    """The folder of the experiment's images, if it names one."""
+    if experiment.data in ("synthetic", REQUIRED):
+        return None
+    return user_path(experiment.data)
 
 
 def _storage(options: Namespace) -> str:

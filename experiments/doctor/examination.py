@@ -15,7 +15,7 @@ from pathlib import Path
 from shiftsearch.data.cache import open_dataset, open_pack
 from shiftsearch.data.dataset import DataError, Dataset
 from shiftsearch.data.os_errors import in_words
-from shiftsearch.experiments.definition import load
+from shiftsearch.data.reading import AS_IT_IS, Reading
 from shiftsearch.experiments.doctor import crosswise, stored
 from shiftsearch.experiments.doctor.facts import Facts
 from shiftsearch.experiments.doctor.finding import Finding, State, listed, of_all, worst
@@ -24,6 +24,7 @@ from shiftsearch.experiments.doctor.nodes import Member, Panel, members, targets
 from shiftsearch.experiments.doctor.preflight import judge, measured
 from shiftsearch.experiments.doctor.shared import Meeting, meeting, pack_of
 from shiftsearch.experiments.run_folder import Run
+from shiftsearch.experiments.sections import ResourceRequest
 from shiftsearch.search.executing.cluster import cluster, cluster_nodes
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.joined import check_address
@@ -43,6 +44,8 @@ class Examination:
         run: the run's folder, or None.
         environment: of this process.
         storage: URL below which the run lies besides its folder; or empty.
+        asked: the resources of a trial; a GPU's share that is `auto` counts as a whole GPU.
+        reading: how the data folder is read.
         findings: in the order of the checks.
         nodes: facts by the node's name.
         skipped: which tiers were not begun.
@@ -53,6 +56,8 @@ class Examination:
     run: Path | None
     environment: Mapping[str, str]
     storage: str = ""
+    asked: ResourceRequest = field(default_factory=ResourceRequest)
+    reading: Reading = AS_IT_IS
     findings: list[Finding] = field(default_factory=list)
     nodes: dict[str, Facts] = field(default_factory=dict)
     skipped: str = ""
@@ -88,10 +93,10 @@ class Examination:
         self.findings += judge(self._driver, session, self.address)
 
     def look_at_data(self) -> None:
-        """The data of --data; else the data that the run has packed."""
+        """The data folder; else the data that the run has packed."""
         try:
             if self.folder is not None:
-                self._dataset, _ = open_dataset(self.folder)
+                self._dataset, _ = open_dataset(self.folder, how=self.reading)
             elif self.run is not None and Run(self.run).pack.is_dir():
                 self._dataset = open_pack(Run(self.run).pack)
         except DataError as error:
@@ -169,15 +174,12 @@ class Examination:
             self.findings.append(crosswise.same_data(self._dataset.digest, seen))
 
     def _trials_at_once(self) -> Finding:
-        name, cpus, gpus, concurrency = "trials at once", None, None, None
-        if self.run is not None and Run(self.run).definition.exists():
-            asked = load(str(Run(self.run).definition)).resources
-            cpus = asked.cpus_per_trial
-            gpus = None if isinstance(asked.gpus_per_trial, str) else asked.gpus_per_trial
-            concurrency = asked.concurrency
+        name, asked = "trials at once", self.asked
+        gpus = None if isinstance(asked.gpus_per_trial, str) else asked.gpus_per_trial
         try:
-            nodes = cluster_nodes()
-            resources = fit_resources(nodes, cpus, gpus, concurrency, _ANY_NUMBER)
+            resources = fit_resources(
+                cluster_nodes(), asked.cpus_per_trial, gpus, asked.concurrency, _ANY_NUMBER
+            )
         except ResourceError as error:
             return Finding(name, "FAIL", str(error), "ask for less, or add a larger node")
         return Finding(name, "PASS", resources.reason)

@@ -13,6 +13,7 @@ from rich.console import Console
 from shiftsearch.experiments.doctor import command
 from shiftsearch.experiments.doctor.examination import Examination
 from shiftsearch.experiments.exits import DONE, WRONG_INPUT
+from shiftsearch.experiments.sections import ResourceRequest
 from shiftsearch.model.remote import RemoteFolder
 from shiftsearch.search.executing import tested
 from tests.conftest import SECRET
@@ -39,6 +40,10 @@ def test_all_tiers_on_one_node(local_ray: Path, tiny_folder: Path, tmp_path: Pat
     assert len(looked.nodes) == 1
     assert not run.exists()
     assert [path.name for path in tmp_path.iterdir()] == [tiny_folder.name]
+    looked.asked = ResourceRequest(cpus_per_trial=1000.0)
+    looked.findings = looked.findings[:1]
+    looked.look_at_nodes()
+    assert states(looked)["trials at once"] == "FAIL"
     shown = json.dumps(command.document(looked))
     assert json.loads(shown)["checks"][0]["check"] == "packages"
     assert '"mark"' not in shown
@@ -62,7 +67,12 @@ def test_a_failed_tier_is_the_last(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = Namespace(
-        address="127.0.0.1:1", data=tmp_path, run=tmp_path / "run", storage=None, json=False
+        experiment=None,
+        address="127.0.0.1:1",
+        data=tmp_path,
+        run=tmp_path / "run",
+        storage=None,
+        json=False,
     )
     console = Console(soft_wrap=True, width=200)
     assert command.doctor(options, console) == WRONG_INPUT
