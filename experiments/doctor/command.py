@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from shiftsearch.experiments.definition import REQUIRED, DefinitionError, Experiment, load
+from shiftsearch.experiments.definition import REQUIRED, DefinitionError, Experiment, build, load
 from shiftsearch.experiments.doctor.examination import Examination
 from shiftsearch.experiments.doctor.facts import Facts
 from shiftsearch.experiments.doctor.finding import Finding
@@ -83,7 +83,7 @@ def _shown(facts: Facts) -> dict[str, object]:
 def _of_run(folder: Path | None) -> Experiment:
     """The experiment in a run's folder; if there is none, one with the defaults."""
     if folder is None or not Run(folder).definition.exists():
-        return Experiment()
+        return build({}, "defaults")
     return load(str(Run(folder).definition))
 
 
