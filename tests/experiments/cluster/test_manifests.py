@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,16 @@ def cluster() -> dict[str, Any]:
 
 @pytest.fixture
 def job() -> dict[str, Any]:
-    volume, job = yaml.safe_load_all((FOLDER / "rayjob.yaml").read_text(encoding="utf-8"))
-    assert volume["kind"] == "PersistentVolumeClaim"
-    assert volume["spec"]["accessModes"] == ["ReadWriteMany"]
+    # One object: `kubectl delete -f rayjob.yaml` must not delete the volume with the run.
+    (job,) = yaml.safe_load_all((FOLDER / "rayjob.yaml").read_text(encoding="utf-8"))
     assert isinstance(job, dict)
     return job
+
+
+@pytest.fixture
+def volume() -> tuple[dict[str, Any], dict[str, Any]]:
+    claim, pod = yaml.safe_load_all((FOLDER / "volume.yaml").read_text(encoding="utf-8"))
+    return claim, pod
 
 
 def ray_s_schema() -> Any:
@@ -53,10 +59,14 @@ def test_ray_up_accepts_the_cluster(cluster: dict[str, Any]) -> None:
         jsonschema.validate(cluster, ray_s_schema())
 
 
-def test_the_head_trains_nothing_and_a_worker_is_there_at_once(cluster: dict[str, Any]) -> None:
+def test_the_head_trains_nothing_and_all_workers_are_there_at_once(
+    cluster: dict[str, Any],
+) -> None:
     types = cluster["available_node_types"]
     assert types[cluster["head_node_type"]]["resources"] == {"CPU": 0}
-    assert types["gpu_worker"]["min_workers"] >= 1
+    # A search never asks the autoscaler for a node, see `fit_resources`.
+    workers = types["gpu_worker"]
+    assert workers["min_workers"] == workers["max_workers"] == cluster["max_workers"] >= 1
     assert types["gpu_worker"]["resources"]["GPU"] == 1
     for kind in ("head", "worker"):
         *_, start = cluster[f"{kind}_start_ray_commands"]
@@ -150,9 +160,18 @@ def test_the_ray_job_has_the_fields_of_kuberay(job: dict[str, Any]) -> None:
 def test_the_ray_job_continues_one_run_on_a_shared_volume(job: dict[str, Any]) -> None:
     spec = job["spec"]["rayClusterSpec"]
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    options = parser().parse_args(job["spec"]["entrypoint"].split()[1:])
-    assert str(options.run).startswith("/shared/")
-    assert options.address == "auto"
+    # KubeRay pastes the line into `ray job submit -- LINE ;` (ray-operator, common/job.go, 1.5.1).
+    shell, c, script = shlex.split(job["spec"]["entrypoint"])
+    assert (shell, c) == ("bash", "-c")
+    commands = [line.split() for line in script.split("&&")]
+    assert [command[:2] for command in commands] == [
+        ["shiftsearch", "doctor"],
+        ["shiftsearch", "search"],
+    ]
+    for command in commands:
+        options = parser().parse_args(command[1:])
+        assert str(options.run).startswith("/shared/")
+        assert options.address == "auto"
     for group in groups:
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
@@ -165,6 +184,21 @@ def test_the_ray_job_continues_one_run_on_a_shared_volume(job: dict[str, Any]) -
         ]
         assert claims == ["shiftsearch"]
     assert yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]
+
+
+def test_files_are_copied_through_a_pod_on_the_job_s_volume(
+    job: dict[str, Any], volume: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    claim, pod = volume
+    assert claim["kind"] == "PersistentVolumeClaim"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    jsonschema.validate({"spec": pod["spec"]}, POD)
+    (mounted,) = pod["spec"]["volumes"]
+    assert mounted["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (container,) = pod["spec"]["containers"]
+    assert [m["mountPath"] for m in container["volumeMounts"]] == ["/shared"]
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    assert container["image"] == head["containers"][0]["image"]
 
 
 def test_the_head_has_no_gpu_and_bears_a_spike(job: dict[str, Any]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shlex
+import subprocess
 from types import ModuleType
 
 import pytest
@@ -52,3 +55,18 @@ def test_ray_up_reads_the_cluster_s_file() -> None:
     validate_config(read)
     assert read["available_node_types"]["head"]["max_workers"] == 0
     assert read["max_workers"] == 4
+
+
+def test_the_container_of_ray_up_is_a_shell() -> None:
+    from ray.autoscaler._private.docker import docker_start_cmds
+
+    docker = yaml.safe_load((FOLDER / "cluster.yaml").read_text(encoding="utf-8"))["docker"]
+    image, name, options = docker["image"], docker["container_name"], docker["run_options"]
+    line = docker_start_cmds("ubuntu", image, {}, name, options, "c", "/root", "docker")
+    words = shlex.split(line)
+    given = [w.removeprefix("--entrypoint=") for w in words if w.startswith("--entrypoint=")]
+    built = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    (its_own,) = [x for x in built.splitlines() if x.startswith("ENTRYPOINT ")]
+    process = given or json.loads(its_own.removeprefix("ENTRYPOINT "))
+    process += words[words.index(image) + 1 :]
+    assert subprocess.run([*process, "-c", "exit 7"], check=False).returncode == 7
