@@ -66,14 +66,16 @@ export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 # Only processes of this job can use its cluster.
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+export RAY_USAGE_STATS_ENABLED=0 # or Ray sends statistics of its own
 unset RAY_AUTH_TOKEN_PATH RAY_ADDRESS
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | awk 'NR == 1')
 ip=${HEAD_IP:-$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname -I | awk '{print $1}')}
 address=$ip:$port
 
-# Of the arguments, those that the doctor takes too.
+# Of the arguments, those that the doctor takes too; the first may be the experiment.
 shared=(--address "$address") stored=0 previous=
+case ${1:--} in -*) ;; *) shared=("$1" "${shared[@]}") ;; esac
 for argument in "$@"; do
   case $previous in --data | --storage) shared+=("$previous" "$argument") ;; esac
   case $argument in --data=* | --storage=*) shared+=("$argument") ;; esac

@@ -76,7 +76,7 @@ def exit_code(job: JobDetails) -> int:
     """
     if job.status == JobStatus.SUCCEEDED:
         return 0
-    code = job.driver_exit_code
+    code: int | None = job.driver_exit_code
     if code is not None and 0 < code <= 128:
         return code
     print(f"the job has no exit code: {job.status}, {job.message}", file=sys.stderr)

@@ -193,7 +193,7 @@ def test_the_doctor_comes_first_if_it_is_asked_for(
     assert job.end() == int(code)
     first, *others = job.lines("shiftsearch")
     assert first == (
-        f"shiftsearch doctor --address 10.0.0.7:{PORT} --data /shared/images"
+        f"shiftsearch doctor mine.yaml --address 10.0.0.7:{PORT} --data /shared/images"
         " --run /shared/runs/my run"
     )
     assert len(others) == (code == "0")
@@ -233,6 +233,16 @@ def test_with_an_object_store_each_turn_has_a_folder_of_its_own(tmp_path: Path) 
     job = Job(tmp_path / "shared", "0", RUN="mine")  # in the folder of sbatch
     assert job.end() == 0
     assert " --run mine " in job.lines("shiftsearch")[0]
+
+
+def test_what_depends_on_the_cluster_is_marked() -> None:
+    lines = SCRIPT.read_text(encoding="utf-8").splitlines()
+    marked = {i for i, line in enumerate(lines) if line.startswith("# CHANGE: ")}
+    for option in ("cpus-per-task", "gpus-per-node", "time"):
+        (line,) = (i for i, text in enumerate(lines) if text.startswith(f"#SBATCH --{option}="))
+        assert {line - 1, line - 2} & marked
+    first = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
+    assert all(i < first for i, line in enumerate(lines) if line.startswith("#SBATCH"))
 
 
 def test_steps_get_the_job_s_cpus(tmp_path: Path) -> None:
