@@ -151,7 +151,7 @@ def search(
             resources = Resources(1, 0, at_once, "made up")
             heard: list[Listener] = [watcher, progress, log]
             run_jobs(study, heard, context, resources, run.ray, trainable=wait_instead)
-    board.close("complete")
+        board.close("complete")
     console.file.close()
     return watcher
 

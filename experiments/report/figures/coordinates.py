@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ from shiftsearch.experiments.report.figures.style import (
     new_figure,
     to_svg,
 )
+from shiftsearch.experiments.report.figures.thinning import some_of, thinned
 from shiftsearch.experiments.wording import counted, percent
 from shiftsearch.search.proposing.space import Space
 from shiftsearch.search.study.records import TrialRecord, objective_of
@@ -35,7 +36,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 def parallel_coordinates(
     trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int
 ) -> str:
-    """All complete trials; the best quarter, the winner and the reference stand out.
+    """The complete trials, `thinned`; the best quarter, the winner and the reference stand out.
 
     Args:
         trials: the study's trials, at least one of them complete.
@@ -50,9 +51,11 @@ def parallel_coordinates(
     values = [t.value or 0.0 for t in complete]
     low, high = min(values), max(values)
     span, title = (high - low) or 1.0, objective_of(trials).title
-    kinds = {t.number: _kind(t, top, winner) for t in complete}
+    best = {t.number for t in top}
+    kinds = {t.number: _kind(t, best, winner) for t in complete}
+    drawn = thinned(complete, winner)
     figure, axes = new_figure(max(4.6, 1.0 + 0.82 * (len(shown) + 1)), 4.0)
-    for trial in complete:
+    for trial in drawn:
         heights = [
             scale.place(trial.configuration.get(name))
             if kinds[trial.number] in ("winner", "reference")
@@ -75,7 +78,8 @@ def parallel_coordinates(
     axes.tick_params(axis="x", length=0, labelsize=8)
     _legend(axes, set(kinds.values()), len(top))
     alt = (
-        f"Parallel coordinates of {counted(len(complete), 'trial')} over {len(shown)} of "
+        f"Parallel coordinates of {counted(len(complete), 'trial')}{some_of(drawn, complete)} "
+        f"over {len(shown)} of "
         f"{len(names)} hyperparameters and TEST2 {title}, {percent(low)} to {percent(high)}. "
         f"The middle half of the best {len(top)} has: "
         + "; ".join(f"{name} {value_range(name, top)}" for name in shown)
@@ -84,12 +88,12 @@ def parallel_coordinates(
     return to_svg(figure, alt)
 
 
-def _kind(trial: TrialRecord, top: Sequence[TrialRecord], winner: int) -> str:
+def _kind(trial: TrialRecord, best: Set[int], winner: int) -> str:
     if trial.number == winner:
         return "winner"
     if trial.role == "reference":
         return "reference"
-    return "best" if trial in top else "other"
+    return "best" if trial.number in best else "other"
 
 
 def _beside(axes: Axes, place: int, at: float, text: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from shiftsearch.experiments.report.figures.style import (
@@ -20,6 +23,9 @@ from shiftsearch.experiments.report.figures.style import (
 )
 from shiftsearch.experiments.wording import counted, duration
 from shiftsearch.search.study.records import TrialRecord, objective_of
+
+MAX_BARS = 400
+"""The largest number of trials that have a bar each."""
 
 
 def search_history(trials: Sequence[TrialRecord], winner: int) -> str:
@@ -93,26 +99,13 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
     lost = [t for t in trials if t.state in ("failed", "pruned") and t.seconds is not None]
     baselines = {t.number: t.result.baseline.seconds for t in own if t.result}
     fine_tunes = {t.number: t.result.fine_tune.seconds for t in complete if t.result}
-    axes.bar(list(baselines), list(baselines.values()), color=BEFORE, label="baseline")
-    axes.bar(
-        list(fine_tunes),
-        list(fine_tunes.values()),
-        bottom=[baselines.get(n, 0.0) for n in fine_tunes],
-        color=AFTER,
-        hatch="////",
-        edgecolor=PAPER,
-        linewidth=0,
-        label="fine-tune",
-    )
+    _bars(axes, baselines, {}, color=BEFORE, label="baseline")
+    style = {"hatch": "////", "edgecolor": PAPER, "linewidth": 0}
+    _bars(axes, fine_tunes, baselines, color=AFTER, label="fine-tune", **style)
     if lost:
-        axes.bar(
-            [t.number for t in lost],
-            [t.seconds or 0.0 for t in lost],
-            fill=False,
-            edgecolor=MARK,
-            linestyle="--",
-            label="no result: time from start to end",
-        )
+        style = {"fc": "none", "edgecolor": MARK, "linestyle": "--"}
+        known = {t.number: t.seconds or 0.0 for t in lost}
+        _bars(axes, known, {}, label="no result: time from start to end", **style)
     # Above the bars: on the hatching they could not be seen.
     above = 0.04 * max([baselines.get(n, 0.0) + s for n, s in fine_tunes.items()], default=0.0)
     scatter(
@@ -135,3 +128,24 @@ def time_used(trials: Sequence[TrialRecord]) -> str:
         f"{counted(len(lost), 'trial')} without a result."
     )
     return to_svg(figure, alt)
+
+
+def _bars(
+    axes: Axes, heights: Mapping[int, float], bottoms: Mapping[int, float], **style: Any
+) -> None:
+    """A bar for each trial; an outline of all bars if they are many, which is drawn faster.
+
+    Args:
+        axes: of the figure.
+        heights: by the trial's number.
+        bottoms: where bars begin, by the trial's number; 0 if it is not given.
+        **style: of Matplotlib's patches.
+    """
+    if len(heights) <= MAX_BARS:
+        below = [bottoms.get(number, 0.0) for number in heights]
+        axes.bar(list(heights), list(heights.values()), bottom=below, **style)
+        return
+    places = list(range(min(heights), max(heights) + 1))
+    low = np.array([bottoms.get(n, 0.0) if n in heights else 0.0 for n in places])
+    high = low + [heights.get(n, 0.0) for n in places]
+    axes.fill_between(places, low, high, step="mid", **style)

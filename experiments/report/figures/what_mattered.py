@@ -25,6 +25,7 @@ from shiftsearch.experiments.report.figures.style import (
     scatter,
     to_svg,
 )
+from shiftsearch.experiments.report.figures.thinning import some_of, thinned
 from shiftsearch.experiments.wording import counted, interval, percent
 from shiftsearch.search.judging.importance import Importance
 from shiftsearch.search.proposing.space import Space
@@ -93,7 +94,7 @@ def importance_bars(importance: Importance) -> str:
 
 
 def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], winner: int) -> str:
-    """Objective of every trial against each hyperparameter, one small plot for each.
+    """Objective of the trials, `thinned`, against each hyperparameter, one small plot for each.
 
     Trials with the same value are spread a little. Lines are the ends of the domain. Trials that
     do not have the hyperparameter are outside of them.
@@ -113,9 +114,10 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         layout="constrained",
     )
     margin = 0.08 * max(best - floor, 1.0)
+    drawn = thinned(trials, winner)
     for place, name in enumerate(names):
         axes = figure.add_subplot(rows, min(_COLUMNS, len(names)), place + 1)
-        _slice(axes, trials, name, scale_of(name, trials, space), winner, floor - margin)
+        _slice(axes, drawn, name, scale_of(name, trials, space), winner, floor - margin)
         axes.set_ylim(floor - 2 * margin, best + margin)
         axes.locator_params(axis="y", nbins=4)
         if place % _COLUMNS:
@@ -131,8 +133,9 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         for name in names
     ]
     alt = (
-        f"TEST2 {title} of {counted(len(complete), 'trial')}, {floor:.2f} % to {best:.2f} %, "
-        f"against {len(names)} hyperparameters. The middle half of the best {len(top)} has: "
+        f"TEST2 {title} of {counted(len(complete), 'trial')}{some_of(drawn, trials) or ','} "
+        f"{floor:.2f} % to {best:.2f} %, against {len(names)} hyperparameters. "
+        f"The middle half of the best {len(top)} has: "
         f"{'; '.join(words)}."
     )
     return to_svg(figure, alt)

@@ -151,6 +151,16 @@ def test_time_used_counts_a_shared_baseline_once() -> None:
     )
 
 
+def test_time_used_draws_many_trials_as_one_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [complete(0, 0.8), failed(1, "x"), *(complete(n, 0.8) for n in range(2, 9))]
+    bars = time_used(trials)
+    monkeypatch.setattr("shiftsearch.experiments.report.figures.search.MAX_BARS", 3)
+    outline = time_used(trials)
+    assert outline.count("<path") < bars.count("<path") - 8
+    assert parse(outline).get("aria-label") == parse(bars).get("aria-label")
+    assert texts(parse(outline)) == texts(parse(bars))
+
+
 def test_intensities_of_all_splits_are_told_apart_by_their_lines() -> None:
     splits = made_analysis("ab").splits
     figure = intensity_histogram(splits)

@@ -81,6 +81,16 @@ def test_parallel_coordinates_say_what_the_best_went_with() -> None:
     assert {"winner", "reference", "the best 1", "other trials"} <= set(texts(root))
 
 
+def test_of_many_trials_some_are_drawn_and_always_winner_and_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shiftsearch.experiments.report.figures.thinning.MOST", 3)
+    for draw, drawn in ((slices, 4), (parallel_coordinates, 4)):
+        root = parse(draw(TRIALS, SPACE, [RATE, FROZEN], winner=3))
+        assert f"5 trials, {drawn} of them drawn," in (root.get("aria-label") or "")
+        assert {"winner", "reference"} <= set(texts(root))
+
+
 def test_many_hyperparameters_and_one_trial_have_room() -> None:
     names = [name for name in REFERENCE if "augmentation" in name or "dropout" in name]
     space = Space.parse({name: {"low": 0.0, "high": 0.5} for name in names[:11]})

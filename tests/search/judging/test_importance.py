@@ -138,3 +138,13 @@ def test_too_few_or_equal_trials_say_nothing() -> None:
     assert importances(trials[1:], SPACE, 0) is None
     assert importances([replace(t, value=0.5) for t in trials], SPACE, 0) is None
     assert importances(trials, Space({}, {}), 0) is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_many_trials_whole_baselines_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shiftsearch.search.judging.importance.MOST", 40)
+    trials = trials_of(by_rate, 90, branches=3)
+    found = found_in(trials)
+    assert (found.trials, found.baselines) == (42, 14)
+    assert found.outside == 0
+    assert found == found_in(trials)
