@@ -218,8 +218,11 @@ class Board:
 
     # ---- for the views
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self, *, running: bool = True) -> dict[str, Any]:
         """The state as JSON values; accuracies in 0..1 on TEST2's selection part.
+
+        Args:
+            running: whether to describe the jobs that run; without, the list is empty.
 
         Keys besides `schema`: name, objective (what `before` and `after` of a job are), phase,
         outcome (null until the end), message (of an error), stop_reason (empty while jobs are
@@ -250,7 +253,9 @@ class Board:
                     "waiting": sum(r.place is None for r in self._running.values()),
                 },
                 "retrain": None if self._retrain is None else asdict(self._retrain),
-                "running": [r.to_json(now, self._max_epochs) for r in self._running.values()],
+                "running": [r.to_json(now, self._max_epochs) for r in self._running.values()]
+                if running
+                else [],
                 "workers": self._workers(),
                 "places": self._places(),
                 "best": self._best,

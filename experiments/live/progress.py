@@ -95,7 +95,7 @@ class Progress:
     def ended(self, job: Job, state: End, detail: str, result: ProtocolResult | None) -> None:
         """Tell the board, and say how the job ended."""
         self._board.ended(job, state, detail, result)
-        snapshot = self._board.snapshot()
+        snapshot = self._board.snapshot(running=False)
         about = left(snapshot)
         about = f", {about}" if about else ""
         self._say(f"{_became(self._board.latest)}; {counts_line(snapshot)}{about}", stays=False)
