@@ -14,8 +14,9 @@ from shiftsearch.data.tensors import normalise
 from shiftsearch.model.device import Device
 from shiftsearch.model.network import Network
 
-MOST_BYTES = 512 * 2**20
-"""Outputs that need more bytes are not kept, but computed again in every epoch."""
+MOST_BYTES = 128 * 2**20
+"""Outputs of a split that need more bytes are not kept, but computed again in every epoch. On a GPU
+four times as many are kept: on a CPU the workers share the machine's memory."""
 
 
 class FrozenPrefix:
@@ -51,6 +52,7 @@ class FrozenPrefix:
     def _compute(self, images: Tensor, batch_size: int) -> Tensor | None:
         if self.count == 0:
             return None
+        most = MOST_BYTES * (4 if self.device.name == "cuda" else 1)
         kept = None
         for first in range(0, len(images), batch_size):
             # The last batch is filled up from before it: in training it holds any images.
@@ -61,7 +63,7 @@ class FrozenPrefix:
             # Channels innermost, so that a batch of rows lies in memory as the network wants it.
             rows = output.permute(0, 2, 3, 1) if output.dim() == 4 else output
             if kept is None:
-                if rows[0].numel() * rows.element_size() * len(images) > MOST_BYTES:
+                if rows[0].numel() * rows.element_size() * len(images) > most:
                     return None
                 kept = rows.new_empty((len(images), *rows.shape[1:]))
             kept[first : first + len(batch)] = rows
