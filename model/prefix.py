@@ -15,8 +15,8 @@ from shiftsearch.model.device import Device
 from shiftsearch.model.network import Network
 
 MOST_BYTES = 128 * 2**20
-"""Outputs of a split that need more bytes are not kept, but computed again in every epoch. On a GPU
-four times as many are kept: on a CPU the workers share the machine's memory."""
+"""Outputs of a split that need more bytes are not kept, but computed again in every epoch. On a
+GPU four times as many are kept: on a CPU the workers share the machine's memory."""
 
 
 class FrozenPrefix:
