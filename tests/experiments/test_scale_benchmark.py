@@ -27,7 +27,7 @@ def test_trials_that_wait_are_a_whole_search(tmp_path: Path) -> None:
 
 
 def test_the_busy_fraction_is_one_without_gaps() -> None:
-    watcher = scale._Watcher(None)  # type: ignore[arg-type]  # the study is not used
+    watcher = scale._Watcher(None, Path(), 2)  # type: ignore[arg-type]  # the study is not used
     watcher.ended_at = [float(i // 2) for i in range(20)]  # two workers, a trial of 1 s each
     assert scale.busy(watcher, 2, 1.0) == pytest.approx(1.0, abs=0.1)
     watcher.ended_at = [1.25 * end for end in watcher.ended_at]
