@@ -27,7 +27,7 @@ import pytest
 from shiftsearch.data.dataset import SPLITS, Dataset, Split
 
 TIERS = ("unit", "integration", "campaign", "browser")
-CPU_LIMIT = 3.0
+CPU_LIMIT = 6.0
 WALL_LIMIT = 20.0
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLASSES = tuple("abcdef")
