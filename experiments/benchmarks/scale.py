@@ -142,7 +142,7 @@ def search(
     parts = {"seconds": seconds, "epochs": epochs, "result": result, "gate": str(gate)}
     work = json.dumps(parts)
     context = WorkerContext("", "", "", work, 0, 1, 0, "float32")
-    watcher = _Watcher(study, gate, at_once)
+    watcher = _Watcher(study, gate, min(at_once, experiment.trials))
     console = Console(file=(run.folder / "terminal.txt").open("w", encoding="utf-8"))
     with cluster(address, run.ray), Heartbeat(run.status, board) as _:
         progress = Progress(console, board)

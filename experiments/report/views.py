@@ -18,6 +18,7 @@ from shiftsearch.experiments.report.figures.coordinates import (
 )
 from shiftsearch.experiments.report.figures.images import sheet
 from shiftsearch.experiments.report.figures.shift import intensity_histogram
+from shiftsearch.experiments.report.figures.thinning import thinned
 from shiftsearch.experiments.report.figures.what_mattered import (
     importance_bars,
     shown_first,
@@ -194,6 +195,8 @@ def importance_view(
         "coordinates": MAX_COORDINATES,
     }
     if is_drawn:
+        complete = [t for t in trials if t.value is not None]
+        drawn |= {"complete": len(complete), "drawn": len(thinned(complete, winner))}
         drawn["slices"] = slices(trials, space, names, winner)
         drawn["parallel"] = parallel_coordinates(trials, space, ranked, winner)
     if importance is None:
@@ -204,5 +207,6 @@ def importance_view(
         "baselines": importance.baselines,
         "best": importance.best,
         "outside": importance.outside,
+        "unused": importance.unused,
         "out": [p.name for p in importance.parameters if p.stands_out],
     }

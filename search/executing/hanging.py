@@ -1,9 +1,9 @@
 """Workers that hang: one that says nothing for too long is ended, and its job begins again.
 
-A worker reports when it begins a job, and after each epoch. How long an epoch takes depends on
-the images, the network and the machine, so the limit follows the epochs that were heard of. A
-worker that waits for resources, whose process cannot start, or that stands still between two jobs
-has not begun and does not count.
+A worker reports when it begins a job, and after each epoch, or after some that are short. How
+long an epoch takes depends on the images, the network and the machine, so the limit follows the
+epochs that were heard of. A worker that waits for resources, whose process cannot start, or that
+stands still between two jobs has not begun and does not count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from shiftsearch.search.executing.reports import EVERY
+
 SILENT = 600.0
 """Seconds that a worker may always be silent, by default."""
 FACTOR = 10.0
@@ -28,6 +30,9 @@ UNKNOWN = 3600.0
 MOST = 5.0
 """Seconds that count at most from one look to the next: reports may wait for a driver that stood
 still, so its time blames no worker."""
+
+_SHORTEST = 5 * EVERY
+"""Seconds that a worker may be silent at least: short epochs are reported together."""
 
 EndWorker = Callable[[str, int], None]
 
@@ -67,7 +72,7 @@ class Hanging:
     def limit(self) -> float:
         """Seconds that a worker may be silent now."""
         wanted = UNKNOWN if self._longest is None else FACTOR * self._longest
-        return max(self._least, wanted)
+        return max(self._least, wanted, _SHORTEST)
 
     def hear(self, trial_id: str, report: Mapping[str, Any]) -> None:
         """A worker has reported; see `search.executing.trainable.run_job`."""

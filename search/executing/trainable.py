@@ -90,7 +90,7 @@ def decode(config: Mapping[str, str]) -> tuple[WorkerContext, Job]:
 def run_job(config: Mapping[str, str]) -> None:
     """Ray Tune's trainable: does one job, and reports each epoch and the result.
 
-    Its reports, of which epochs and baselines may travel with a later one: `{"event": "begun",
+    Its reports, of which those of epochs may travel with a later one: `{"event": "begun",
     "node_id", "pid"}`, `{"event": "placed", "node", "node_id", "device"}` when its data is ready,
     `{"event": "epoch", "stage", "row"}`, `{"event": "baseline"}` when that is trained to the end,
     `{"event": "intermediate", "epochs", "value"}`, and last `{"event": "result", "result"}` or
@@ -133,7 +133,7 @@ def _work(context: WorkerContext, job: Job, reports: Reports) -> dict[str, Any]:
         reports.send({"event": "intermediate", "epochs": epochs, "value": value})
 
     def on_baseline(baseline: StageResult) -> None:
-        reports.later({"event": "baseline", "epochs": baseline.epochs})
+        reports.send({"event": "baseline", "epochs": baseline.epochs})
 
     store = open_store(context.store)
     note = Note(store, job.name, {"phase": job.phase, "number": job.number})

@@ -43,8 +43,8 @@ points and a spread of 2 between baselines, stood out in 0.3 of simulated search
 0.45 of 16 and in 0.75 of 24."""
 
 MOST = 500
-"""About the largest number of trials that are used; of more, baselines are drawn at random, each
-with all its fine-tunes. Halves and shuffles repeat the computation 150 times."""
+"""The largest number of trials that are used; of more, baselines are drawn at random, each with
+all its fine-tunes. Halves and shuffles repeat the computation 150 times."""
 
 _BEST = 0.5
 _HALVES = 50
@@ -86,10 +86,11 @@ class Importance:
 
     Attributes:
         parameters: sorted by falling importance, ties by name.
-        trials: number of trials used, about `MOST` at most.
+        trials: number of trials used, at most `MOST`.
         best: number of them in the better half, ties included.
         baselines: number of different baselines among those used.
         outside: number of trials left out because the space does not contain them.
+        unused: number of trials that were not drawn, because there are more than `MOST`.
     """
 
     parameters: tuple[ParameterImportance, ...]
@@ -97,6 +98,7 @@ class Importance:
     best: int
     baselines: int
     outside: int
+    unused: int = 0
 
 
 def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Importance | None:
@@ -156,6 +158,7 @@ def importances(trials: Sequence[TrialRecord], space: Space, seed: int) -> Impor
         sum(value >= cut for _, value in rows),
         len(families),
         outside,
+        len(ended) - outside - len(kept),
     )
 
 
@@ -185,16 +188,12 @@ def _families(trials: Sequence[TrialRecord]) -> list[list[int]]:
 
 
 def _at_most(most: int, trials: list[TrialRecord], rng: np.random.Generator) -> list[TrialRecord]:
-    """Whole baselines, drawn at random until they have so many trials; in their order."""
+    """So many trials, of baselines drawn at random, the last one perhaps cut; in their order."""
     if len(trials) <= most:
         return trials
-    places = list[int]()
     families = _families(trials)
-    for family in rng.permutation(len(families)):
-        if len(places) >= most:
-            break
-        places += families[family]
-    return [trials[place] for place in sorted(places)]
+    drawn = [place for family in rng.permutation(len(families)) for place in families[family]]
+    return [trials[place] for place in sorted(drawn[:most])]
 
 
 def _half(

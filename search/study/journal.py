@@ -86,6 +86,7 @@ class _OwnFile(BaseJournalBackend):
         path.touch()
         self._unread = deque(_whole_lines(path))
         self._unwritten: list[bytes] | None = None  # inside `together`
+        self._failed: OSError | None = None
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """The lines that were not read yet; Optuna asks for no others."""
@@ -93,6 +94,8 @@ class _OwnFile(BaseJournalBackend):
             yield json.loads(self._unread.popleft())
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self._failed is not None:  # what is known here may be more than what the file holds
+            raise self._failed
         lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
         if self._unwritten is None:
             self._write(lines)
@@ -114,10 +117,14 @@ class _OwnFile(BaseJournalBackend):
 
     def _write(self, lines: Sequence[bytes]) -> None:
         if lines:
-            with self._path.open("ab") as file:
-                file.write(b"\n".join([*lines, b""]))
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with self._path.open("ab") as file:
+                    file.write(b"\n".join([*lines, b""]))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                self._failed = error
+                raise
 
 
 class OwnJournal(JournalStorage):

@@ -24,12 +24,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.storages.journal._storage import JournalOperation
+
+import shiftsearch.search.executing.tune
+from shiftsearch.search.executing import reports
+from shiftsearch.search.executing.trainable import run_job
 from tests.campaigns import trouble
 
 
@@ -42,12 +47,14 @@ class Point:
         attribute: its name.
         after: strike when it has returned.
         when: of the call's arguments, whether it counts.
+        half: call it with the first half of its last argument before striking.
     """
 
     owner: str
     attribute: str
     after: bool = False
     when: Callable[..., bool] = lambda *args: True
+    half: bool = False
 
 
 def _first_fine_tune_epoch(phase: str) -> Callable[..., bool]:
@@ -60,6 +67,12 @@ def _of_weights(_: object, course: str, name: str) -> bool:
     return name == "final"
 
 
+def _of_question(_: object, lines: Sequence[bytes]) -> bool:
+    """The lines of a new trial's question, which begin with its creation."""
+    return len(lines) > 1 and json.loads(lines[0])["op_code"] == JournalOperation.CREATE_TRIAL
+
+
+_JOURNAL = "shiftsearch.search.study.journal:_OwnFile"
 _STORE = "shiftsearch.model.store:FileStore"
 _LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
 STRUCK = "struck a worker: "
@@ -69,14 +82,14 @@ POINTS = {
     "locking": Point("shiftsearch.search.study.stored_study", "open_journal"),
     "opening": Point("shiftsearch.search.study.stored_study:StoredStudy", "_check"),
     "enqueueing": Point("shiftsearch.search.study.study:Study", "_enqueue_known"),
-    "asking": Point("optuna.storages:JournalStorage", "set_trial_param", after=True),
+    "asking": Point(_JOURNAL, "_write", when=_of_question, half=True),
     "asked": Point("shiftsearch.search.study.study:Study", "ask", after=True),
     "epoch": Point(_LISTENER, "epoch"),
     "between-stages": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("search")),
     "stored": Point("shiftsearch.search.study.study:Study", "finish"),
     "telling": Point("optuna.study:Study", "tell"),
     "told": Point("optuna.study:Study", "tell", after=True),
-    "journal": Point("optuna.storages.journal:JournalFileBackend", "append_logs"),
+    "journal": Point(_JOURNAL, "_write"),
     "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
     "retrained": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish"),
     "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),
@@ -108,6 +121,9 @@ def arm(strike: str) -> None:
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         hit = point.when(*args) and next(passed) == int(count)
+        if hit and point.half:
+            *others, last = args
+            original(*others, last[: len(last) // 2])
         if hit and not point.after:
             kill()
         result = original(*args, **kwargs)
@@ -188,6 +204,12 @@ def workers() -> dict[int, bytes]:
     return found
 
 
+def run_promptly(config: Mapping[str, str]) -> None:
+    """Ray Tune's trainable; each epoch is told at once, however short, so that strikes meet it."""
+    reports.EVERY = 0.0
+    run_job(config)
+
+
 def start(order: dict[str, Any]) -> int:
     """Fork, run the command there; its exit code, or minus the signal that killed it."""
     child = os.fork()
@@ -200,6 +222,7 @@ def start(order: dict[str, Any]) -> int:
         os.dup2(log, 2)
         os.environ |= order["environment"]
         trouble.begin()
+        shiftsearch.search.executing.tune.run_job = run_promptly
         for name, value in order["constants"].items():
             setattr(pkgutil.resolve_name(name.split(":")[0]), name.split(":")[1], value)
         for strike in order["strikes"]:
@@ -216,7 +239,7 @@ def start(order: dict[str, Any]) -> int:
 if __name__ == "__main__":
     # Imported before the first fork; `main` itself imports them late.
     import shiftsearch.experiments.adornments
-    import shiftsearch.experiments.commands  # noqa: F401
+    import shiftsearch.experiments.commands
     from shiftsearch.experiments.cli import main
 
     for line in sys.stdin:

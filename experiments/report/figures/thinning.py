@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 from shiftsearch.search.study.records import TrialRecord
 
 MOST = 500
-"""About the largest number of trials that are drawn one by one."""
+"""The largest number of trials that are drawn one by one, besides the winner and the reference."""
 
 
 def thinned(trials: Sequence[TrialRecord], winner: int) -> list[TrialRecord]:
-    """All trials, or of more than `MOST` every second, every third, and so on.
+    """All trials, or of more than `MOST` so many at random, always the same, in their order.
 
     The winner and the reference are always among them.
     """
-    step = -(-len(trials) // MOST)
+    if len(trials) <= MOST:
+        return list(trials)
+    chosen = set(random.Random(0).sample(range(len(trials)), MOST))
     return [
         t
         for place, t in enumerate(trials)
-        if place % step == 0 or t.number == winner or t.role == "reference"
+        if place in chosen or t.number == winner or t.role == "reference"
     ]
 
 

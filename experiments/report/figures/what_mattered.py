@@ -114,10 +114,12 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         layout="constrained",
     )
     margin = 0.08 * max(best - floor, 1.0)
-    drawn = thinned(trials, winner)
+    drawn = thinned(complete, winner)
+    failed = thinned([t for t in trials if t.state == "failed" and t.configuration], winner)
+    shown = [*drawn, *failed]
     for place, name in enumerate(names):
         axes = figure.add_subplot(rows, min(_COLUMNS, len(names)), place + 1)
-        _slice(axes, drawn, name, scale_of(name, trials, space), winner, floor - margin)
+        _slice(axes, shown, name, scale_of(name, trials, space), winner, floor - margin)
         axes.set_ylim(floor - 2 * margin, best + margin)
         axes.locator_params(axis="y", nbins=4)
         if place % _COLUMNS:
@@ -133,7 +135,7 @@ def slices(trials: Sequence[TrialRecord], space: Space, names: Sequence[str], wi
         for name in names
     ]
     alt = (
-        f"TEST2 {title} of {counted(len(complete), 'trial')}{some_of(drawn, trials) or ','} "
+        f"TEST2 {title} of {counted(len(complete), 'trial')}{some_of(drawn, complete) or ','} "
         f"{floor:.2f} % to {best:.2f} %, against {len(names)} hyperparameters. "
         f"The middle half of the best {len(top)} has: "
         f"{'; '.join(words)}."

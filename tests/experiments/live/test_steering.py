@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 
 from shiftsearch.experiments.definition import DefinitionError
 from shiftsearch.experiments.live.steer import _assignments
@@ -21,6 +20,7 @@ from shiftsearch.experiments.phases import Phases
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.search.judging.racing import Retrain
 from shiftsearch.search.proposing.space import Space
+from shiftsearch.search.study import journal
 from shiftsearch.search.study.budget import Budget
 from shiftsearch.search.study.records import TrialRecord
 from tests.search import conditional
@@ -242,7 +242,7 @@ def test_a_study_that_cannot_be_written_ends_the_search(
     """The journal may end with half a line, and later writes would be lost."""
     steering = driver.steering()
     request(driver, "extend", trials=9)
-    monkeypatch.setattr(JournalFileBackend, "append_logs", _full)
+    monkeypatch.setattr(journal._OwnFile, "_write", _full)
     with pytest.raises(OSError, match="No space left"):
         steering.poll()
 

@@ -226,6 +226,20 @@ def test_the_number_of_jobs_at_once_may_rise_and_fall(monkeypatch: pytest.Monkey
     assert driven.ask()[1] is None  # the second still runs
 
 
+def test_reports_that_come_together_are_taken_in_order_and_the_result_stops_ray(
+    alone: Driven,
+) -> None:
+    trial_id, _ = alone.ask()
+    place = {"event": "placed", "node": "here", "node_id": "", "device": "cpu"}
+    epochs = [{"event": "epoch", "stage": "baseline", "row": {"epoch": n}} for n in (1, 2)]
+    assert not alone.bridge.hear(trial_id, place, *epochs)
+    ending = {"event": "result", "result": made_result(0.5).to_json()}
+    assert alone.bridge.hear(trial_id, epochs[0], ending, epochs[1])
+    kinds = [kind for kind, _ in alone.heard.of(0)]
+    assert kinds == ["started", "placed", "epoch", "epoch", "epoch", "ended"]
+    assert alone.source.ends == [(0, "complete")]
+
+
 def test_a_worker_without_a_word_is_ended_and_its_job_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -36,6 +38,60 @@ def test_a_torn_last_line_is_cut_and_the_study_goes_on(tmp_path: Path, keep: int
     drive(open_study(path))
     assert summary(open_study(path)) == summary(open_study(whole))
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_trial_that_was_cut_off_at_any_of_its_lines_goes_on(tmp_path: Path) -> None:
+    """Its question and its ending are one write each, of which a part may be on the disk."""
+    path, whole = tmp_path / "study.journal", tmp_path / "whole.journal"
+    drive(open_study(whole))
+    drive(open_study(path), 2)
+    before = path.read_bytes()
+    drive(open_study(path), 1)
+    lines = path.read_bytes()[len(before) :].splitlines(keepends=True)
+    assert len(lines) > 8
+    for count in range(len(lines)):
+        path.write_bytes(before + b"".join(lines[:count]))
+        drive(open_study(path))
+        assert summary(open_study(path)) == summary(open_study(whole))
+
+
+def test_lines_that_belong_together_are_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_journal(path := tmp_path / "study.journal")
+    study = optuna.create_study(storage=storage)
+    begin, synced = path.read_bytes(), list[int]()
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    def ask() -> None:
+        with storage.together():
+            with storage.together():
+                study.ask().suggest_float("x", 0.0, 1.0)
+            assert path.read_bytes() == begin
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask()
+    assert len(synced) == 1
+    assert len(study.trials[0].params) == 1
+    assert read_journal(path).get_all_trials(0) == study.trials  # as it is known here
+
+
+def test_after_a_failed_write_nothing_more_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Optuna knows is more than what the file holds."""
+    storage = open_journal(path := tmp_path / "study.journal")
+    study = optuna.create_study(storage=storage)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=full))
+        with pytest.raises(OSError, match="No space left"), storage.together():
+            study.ask()
+    content = path.read_bytes()
+    with pytest.raises(OSError, match="No space left"):
+        study.ask()
+    assert path.read_bytes() == content
 
 
 def test_a_complete_trial_without_a_result_is_refused_by_name(tmp_path: Path) -> None:
