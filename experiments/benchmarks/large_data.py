@@ -33,7 +33,8 @@ from shiftsearch.model.prepared import prepare
 from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.store import open_store
 
-SMALL, LARGE, SIDE, WORKERS = 600, 70_000, 28, 2
+SMALL, LARGE, SIDE, WORKERS = 3000, 70_000, 28, 2
+"""The small set fills the largest batches, whose memory does not depend on the number of images."""
 CLASSES = tuple("abcdef")
 OPENING = 1.0
 """Bound of the time to open a pack, in seconds."""
