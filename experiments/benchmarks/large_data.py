@@ -34,7 +34,7 @@ from shiftsearch.model.protocol import ProtocolRun, run_protocol
 from shiftsearch.model.store import open_store
 
 SMALL, LARGE, SIDE, WORKERS = 3000, 70_000, 28, 2
-"""The small set fills the largest batches, whose memory does not depend on the number of images."""
+"""The small set fills the largest batches, whose memory the number of images does not change."""
 CLASSES = tuple("abcdef")
 OPENING = 1.0
 """Bound of the time to open a pack, in seconds."""
