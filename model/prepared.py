@@ -84,6 +84,7 @@ def prepare(dataset: Dataset, protocol: Protocol, device: Device) -> ProtocolDat
     """
     train, test = dataset.splits["TRAIN"], dataset.splits["TEST"]
     selection = dataset.splits["TEST2"].take(division_of(dataset, protocol).selection)
+    selection.images.setflags(write=False)  # so that the CPU's tensor is no second copy
     folds = divide_into_folds(selection, protocol.folds, protocol.division_seed)
     height, width = dataset.image_size
     # float32, and TRAIN and TEST once more for `together`

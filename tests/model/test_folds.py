@@ -79,7 +79,8 @@ def test_each_image_is_scored_by_the_fine_tune_that_the_other_folds_validated(
         assert fold.others.digest == part.take(others).digest()
         assert torch.equal(fold.others.images, selection.images[others])
         assert torch.equal(fold.others.labels, selection.labels[others])
-        expected[fold.positions] = predict(run.network(result), selection.images)[fold.positions]
+        images = selection.images[fold.positions]
+        expected[fold.positions] = predict(run.network(result), images)
     assert report.test2 == summarise(expected, selection.labels)
     assert report.test2.n == 15
     stored = stored_out_of_fold(store, report.summary)
