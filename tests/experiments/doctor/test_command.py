@@ -13,7 +13,7 @@ from shiftsearch.experiments.doctor.examination import Examination
 from shiftsearch.experiments.parser import parser
 from shiftsearch.experiments.run_folder import Run
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 EXPERIMENT = """
 data: images
