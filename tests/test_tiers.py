@@ -22,7 +22,7 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project under the same conftest and settings; a test has 0.1 s of processor time."""
-    text, limit = CONFTEST.read_text(encoding="utf-8"), "CPU_LIMIT = 3.0"
+    text, limit = CONFTEST.read_text(encoding="utf-8"), "CPU_LIMIT = 6.0"
     assert limit in text
     pytester.makeconftest(text.replace(limit, "CPU_LIMIT = 0.1"))
     pytester.makefile(".toml", pyproject=PYPROJECT.read_text(encoding="utf-8"))
