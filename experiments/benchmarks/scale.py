@@ -139,9 +139,8 @@ def search(
     log.mend([])
     result = made_result(0.5, len(CLASSES)).to_json()
     gate = run.folder / "all-workers-started"
-    parts = {"seconds": seconds, "epochs": epochs, "result": result, "gate": str(gate)}
-    work = json.dumps(parts)
-    context = WorkerContext("", "", "", work, 0, 1, 0, "float32")
+    work = {"seconds": seconds, "epochs": epochs, "result": result, "gate": str(gate)}
+    context = WorkerContext("", "", "", json.dumps(work), 0, 1, 0, "float32")
     watcher = _Watcher(study, gate, min(at_once, experiment.trials))
     console = Console(file=(run.folder / "terminal.txt").open("w", encoding="utf-8"))
     with cluster(address, run.ray), Heartbeat(run.status, board) as _:

@@ -94,6 +94,7 @@ class _OwnFile(BaseJournalBackend):
             yield json.loads(self._unread.popleft())
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines, inside `together` at its end; after a failed write raise its error."""
         if self._failed is not None:  # what is known here may be more than what the file holds
             raise self._failed
         lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
@@ -105,6 +106,7 @@ class _OwnFile(BaseJournalBackend):
 
     @contextmanager
     def together(self) -> Iterator[None]:
+        """See `OwnJournal.together`; also after an error, because Optuna knows the lines."""
         if self._unwritten is not None:
             yield
             return
