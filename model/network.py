@@ -150,7 +150,11 @@ def allocate(
     generator.
     """
     network = sketch(classes, image_size, dropout, architecture)
-    return network if architecture.draws_weights else network.to_empty(device="cpu")
+    if not architecture.draws_weights:
+        # Not `to_empty`, whose first use in a process imports torch's compiler.
+        empty = {k: torch.empty(t.shape, dtype=t.dtype) for k, t in network.state_dict().items()}
+        network.load_state_dict(empty, assign=True)
+    return network
 
 
 def sketch(

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
 
 import shiftsearch.search.executing.tune
 from shiftsearch.search.executing import reports
@@ -72,6 +73,12 @@ def _of_question(_: object, lines: Sequence[bytes]) -> bool:
     return len(lines) > 1 and json.loads(lines[0])["op_code"] == JournalOperation.CREATE_TRIAL
 
 
+def _of_ending(_: object, lines: Sequence[bytes]) -> bool:
+    """The lines of a trial's ending."""
+    changes = (line for line in map(json.loads, lines) if "state" in line)
+    return any(TrialState(change["state"]).is_finished() for change in changes)
+
+
 _JOURNAL = "shiftsearch.search.study.journal:_OwnFile"
 _STORE = "shiftsearch.model.store:FileStore"
 _LISTENER = "shiftsearch.experiments.tensorboard.log:TensorBoardLog"
@@ -90,6 +97,7 @@ POINTS = {
     "telling": Point("optuna.study:Study", "tell"),
     "told": Point("optuna.study:Study", "tell", after=True),
     "journal": Point(_JOURNAL, "_write"),
+    "ended": Point(_JOURNAL, "_write", after=True, when=_of_ending),
     "retraining": Point(_LISTENER, "epoch", when=_first_fine_tune_epoch("retrain")),
     "retrained": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish"),
     "recorded": Point("shiftsearch.experiments.outcome.retrain:Retraining", "finish", after=True),

@@ -43,24 +43,30 @@ def running(run: Path) -> list[int]:
     return [t["number"] for t in trials_of(run) if t["state"] == "RUNNING"]
 
 
-def test_killed_at_named_points(bench: Bench) -> None:
-    """One run, killed in every phase of its life, extended, killed in the exchange of models."""
+def test_killed_at_named_points(bench: Bench, full_campaign: bool) -> None:
+    """One run, killed in every phase of its life, extended, killed in the exchange of models.
+
+    In short only while a question is written, between the stages and in that exchange.
+    """
     run, fewer = bench.run("named"), Bench.TRIALS - 1
-    for point in ("locking:1", "opening:1", "enqueueing:1"):
-        strike(bench, run, fewer, point)
+    if full_campaign:
+        for point in ("locking:1", "opening:1", "enqueueing:1"):
+            strike(bench, run, fewer, point)
     strike(bench, run, fewer, "asking:1")  # with half of trial 1's parameters written
     assert running(run) == [1]
     assert len(trials_of(run)[1]["drawn"]) == 2
     strike(bench, run, fewer, "between-stages:1")
     assert running(run) == [1]
     assert len(stored(run)) == 3, "the reference's two stages and the baseline of trial 1"
-    strike(bench, run, fewer, "stored:1")
-    assert running(run) == [1]
-    assert len(stored(run)) == 4, "both stages of trial 1, which the study does not know"
-    strike(bench, run, fewer, "retraining:1")
-    check_whole(run, fewer)
-    assert not (run / "retrain.json").exists()
+    if full_campaign:
+        strike(bench, run, fewer, "stored:1")
+        assert running(run) == [1]
+        assert len(stored(run)) == 4, "both stages of trial 1, which the study does not know"
+        strike(bench, run, fewer, "retraining:1")
+        check_whole(run, fewer)
+        assert not (run / "retrain.json").exists()
     strike(bench, run, fewer, "exported:1")
+    check_whole(run, fewer)
     assert not (run / "result.json").exists()
     exported = load_bundle(run / "best").record
     strike(bench, run, Bench.TRIALS, "swapping:1")
@@ -84,8 +90,10 @@ def test_killed_at_the_other_points(bench: Bench, full_campaign: bool) -> None:
 
 def test_killed_while_weights_are_removed(bench: Bench, full_campaign: bool) -> None:
     """With one best trial kept: what is left is bit for bit a part of what is left with all."""
+    if not full_campaign:
+        pytest.skip("in the full campaign only; in short in tests/experiments/test_collector.py")
     run, one = bench.run("removal"), ("--set", "keep=1")
-    for point in ("removing:1", "removed:1")[: 2 if full_campaign else 1]:
+    for point in ("removing:1", "removed:1"):
         code = bench.starter(bench.command(run, Bench.TRIALS, *one), point)
         assert code == KILLED, bench.starter.said()
     finish(bench, run, Bench.TRIALS, *one)
@@ -98,17 +106,16 @@ def test_killed_while_weights_are_removed(bench: Bench, full_campaign: bool) -> 
     gone = [n for n, course in tuned.items() if f"{course}/final" not in collected["store"]]
     best = max(trials_of(run), key=lambda t: (t["value"], -t["number"]))["number"]
     assert set(gone) == set(tuned) - {0, best}
-    if full_campaign:
-        models = []
-        for of in (run, bench.undisturbed()):
-            model = of.parent / f"{of.name}-model"
-            export = ["export", of, "--trial", gone[0], "--to", model, "--format", "none"]
-            assert bench.starter([str(part) for part in export]) == 0, bench.starter.said()
-            models.append([path.read_bytes() for path in sorted(model.glob("*.safetensors"))])
-        assert models[0] == models[1]
-        again = ["retrain", str(run), "--trial", str(gone[1]), "--own-seed"]
-        assert bench.starter(again) == 0, bench.starter.said()
-        assert "are equal, bit for bit" in bench.starter.said()
+    models = []
+    for of in (run, bench.undisturbed()):
+        model = of.parent / f"{of.name}-model"
+        export = ["export", of, "--trial", gone[0], "--to", model, "--format", "none"]
+        assert bench.starter([str(part) for part in export]) == 0, bench.starter.said()
+        models.append([path.read_bytes() for path in sorted(model.glob("*.safetensors"))])
+    assert models[0] == models[1]
+    again = ["retrain", str(run), "--trial", str(gone[1]), "--own-seed"]
+    assert bench.starter(again) == 0, bench.starter.said()
+    assert "are equal, bit for bit" in bench.starter.said()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -57,6 +57,11 @@ STANDS_IN = {
 }
 
 
+def _hear_interrupts() -> None:
+    """Behind `&` a shell lets SIGINT be ignored, and bash cannot undo that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Job:
     """A Slurm job on two nodes, in a folder of stand-ins."""
 
@@ -82,7 +87,9 @@ class Job:
             **variables,
         }
         command = ["bash", str(SCRIPT), "mine.yaml", "--data", "/shared/images", *more]
-        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
+        )
 
     def lines(self, start: str) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if line.startswith(start)]

@@ -1,18 +1,16 @@
-"""The driver's process: signals, the user's working directory, clusters, exit codes."""
+"""The driver's process: signals and exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -28,7 +26,6 @@ from tests.search.fake_trainable import attempts, failing_run_job, full_disk_run
 pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMAND = Path(sys.executable).parent / "shiftsearch"
 FAKE_COMMAND = [sys.executable, "-m", "tests.search.executing.fake_driver"]
 SMALL = [
     *("--set", "trials=2", "--set", "retrain.top_k=1", "--set", "retrain.replicates=1"),
@@ -135,45 +132,6 @@ def reopened(run: Path) -> Study:
     (stored,) = optuna.get_all_study_summaries(open_journal(run / "study.journal"))
     identity = stored.user_attrs["identity"]
     return Study(run / "study.journal", experiment.search_space(), experiment.settings(), identity)
-
-
-def test_2_21h_a_hostile_working_directory_and_relative_paths(
-    tiny_folder: Path, tmp_path: Path
-) -> None:
-    """Ray puts the driver's directory first on its workers' import path, so it must be another.
-
-    Modules of the same names on PYTHONPATH are not imported either.
-    """
-    home, library = tmp_path / "home", tmp_path / "library"
-    trap = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit"
-    names = ("data.py", "model.py", "search/__init__.py", "experiments.py")
-    modules = (*names, "sitecustomize.py")  # on PYTHONPATH Python itself imports the last one
-    for folder, held in ((home, modules), (library, names)):
-        (folder / "search").mkdir(parents=True)
-        for module in held:
-            (folder / module).write_text(trap)
-    shutil.move(tiny_folder, home / "images")
-    environment = {**os.environ, "PYTHONPATH": str(library)}
-    done = subprocess.run(
-        [COMMAND, "search", "demo", "--data", "images", "--run", "out/run", *SMALL],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not list(tmp_path.rglob("*.ran"))
-    run = home / "out" / "run"
-    trials = stored_trials(run / "study.journal")
-    assert [t.state for t in trials] == ["complete"] * 2
-    result = json.loads((run / "result.json").read_text())
-    assert result["dataset"]["source"] == str(home / "images")
-    assert (run / "best").is_dir()
-    assert {p.name for p in home.iterdir()} == {"images", "out", "search", *modules} - {
-        "search/__init__.py"
-    }
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("fake_jobs")
@@ -303,70 +261,3 @@ def own_sigterm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-def reported(name: str, folder: Path) -> Any:
-    """What a module of this folder, run on a cluster of its own, prints at its end.
-
-    Its two raylets start in half a minute of processor time, a slow machine's other tests beside.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", f"tests.search.executing.{name}", folder],
-        capture_output=True,
-        text=True,
-        timeout=560,
-        env={**ENVIRONMENT, "FAKE_SECONDS": "0"},
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_placement_on_two_nodes_of_a_cluster_that_is_joined(tmp_path: Path) -> None:
-    """Two raylets with one logical GPU each, of 2 and 1 CPUs; half a GPU and a CPU per trial.
-
-    No GPU computes: Ray only counts them.
-    """
-    report = reported("two_nodes", tmp_path)
-    assert report["finished"]
-    assert report["resources"]["concurrency"] == 3
-    assert report["refusal"].startswith(
-        "resources: a trial asks for 3 CPUs and 0 GPUs on one node"
-    )
-    *tries, last = report["attempts"]
-    assert len(tries) == 3
-    assert all(t["assigned"]["GPU"] == 0.5 and t["assigned"]["CPU"] == 1 for t in tries)
-    assert all(len(t["gpus"]) == 1 for t in tries)
-    # The third ran out of the memory of its half, and got a whole GPU.
-    assert (last["number"], last["attempt"], last["assigned"]["GPU"]) == (2, 1, 1)
-    assert report["states"] == ["complete"] * 3
-    (needs, (raised,)), (none, (silent,)) = report["needs"]
-    assert needs == [[1, 1, 7]]  # with a whole GPU
-    assert "torch sees no GPU" in raised
-    assert not none
-    assert "no GPU was free within 0.1 s" in silent
-    nodes = [t["node"] for t in tries]
-    assert sorted(nodes.count(node) for node in set(nodes)) == [1, 2]  # all at once, on both
-    assert max(t["begin"] for t in tries) < min(t["end"] for t in tries if "end" in t)
-    assert report["alive"] == 2  # leaving a joined cluster does not end it
-
-
-def test_trials_at_once_follow_a_cluster_that_grows_and_shrinks(tmp_path: Path) -> None:
-    """A node joins a cluster of one CPU, and is killed later."""
-    report = reported("growing", tmp_path)
-    assert report["numbers"] == [1, 2, 1]
-    assert [state for state, _ in report["trials"]] == ["complete"] * 4
-    assert report["lost"] == 1
-    tries = report["attempts"]
-    assert len(tries) == 5  # one trial again, after its node was killed
-    first, second = tries[:2]
-    assert first["node"] != second["node"]
-    assert second["begin"] < first["end"]
-    gone = second["node"]
-    assert [t["node"] for t in tries[2:]].count(gone) == 1
-    places = [place for _, place in report["trials"]]
-    assert all(place["seconds"] > 0 for place in places)
-    assert {place["node_id"] for place in places} == {first["node"], gone}
-    by_node = {place["node_id"]: place["jobs"] for place in report["places"]}
-    assert by_node == {first["node"]: 3, gone: 1}
-    assert report["waiting"] >= 1
