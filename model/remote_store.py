@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shiftsearch.model.remote import RemoteFolder
 from shiftsearch.model.store import Store, is_whole
 
-_MOST, _EQUAL = 12, 3
+_MOST, _EQUAL = 24, 6
 
 
 class RemoteStore(Store):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from shiftsearch.data.dataset import Dataset
+from shiftsearch.experiments.benchmarks import formats
 from shiftsearch.experiments.benchmarks.formats import (
-    BATCHES,
     OURS,
     PLAIN,
     of_files,
@@ -28,8 +28,10 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow(reason=SLOW)]
 
 
 def test_every_runner_gives_the_probabilities_of_the_bundle(
-    tiny_dataset: Dataset, tmp_path: Path
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    batches = {1: 2, 4: 1}
+    monkeypatch.setattr(formats, "BATCHES", batches)
     folder = save_untrained(tmp_path / "best", tiny_dataset, temperature=0.4)
     bundle = load_bundle(folder)
     images = made_images(bundle).images
@@ -42,7 +44,7 @@ def test_every_runner_gives_the_probabilities_of_the_bundle(
         np.testing.assert_allclose(run(images), expected, rtol=0, atol=1e-5, err_msg=name)
     assert [f.name for f in sizes(folder)] == ["model.safetensors: MB", "model.pt2: MB"]
     fast = speeds(found, images, 2)
-    assert len(fast) == len(BATCHES) * len(found)
+    assert len(fast) == len(batches) * len(found)
     assert all("ratio 1.00 (1.00 to 1.00)" in f.value for f in fast if OURS in f.name)
 
 
