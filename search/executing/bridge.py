@@ -16,9 +16,10 @@ from shiftsearch.search.executing.audience import Audience
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.gpu_shares import Enlarged
-from shiftsearch.search.executing.hanging import SILENT, Hanging
+from shiftsearch.search.executing.hanging import SILENT, Hanging, Process
 from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.places import Place
+from shiftsearch.search.executing.ray_private import given_to_old_workers, process_of
 from shiftsearch.search.executing.trainable import WorkerContext, encode
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -42,6 +43,7 @@ class Bridge:
         environment: the fault of the machine that ends the search, or None.
         raised: the first exception of the source or of the bridge itself inside `tell`, or None.
         trials: Ray's trials by id; the scheduler adds them.
+        controller: of Ray Tune; the scheduler sets it.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Bridge:
         self._context, self._concurrency = context, concurrency
         self._enlarged = Enlarged(context.gpus)
         self._on_step, self._interrupted = on_step, interrupted
-        self._hanging = Hanging(silent_seconds)
+        self._hanging = Hanging(silent_seconds, find=self._process)
         self._jobs: dict[str, Job] = {}  # by the id of Ray's trial, until Ray has ended the trial
         self._closed: set[str] = set()  # ids of trials whose job is closed already
         self.trials: dict[str, Trial] = {}
+        self.controller: Any = None
         self.environment: Fault | None = None
         self.raised: Exception | None = None
         self._losses_in_a_row, self._pause_ends = 0, 0.0
@@ -147,8 +150,18 @@ class Bridge:
 
     def look(self) -> None:
         """End workers that hang, and give their jobs back."""
+        if self.controller is not None:
+            self._hanging.given(given_to_old_workers(self.controller))
         for trial_id, reason in self._hanging.look():
             self._judge(trial_id, Fault("lost", reason))
+
+    def _process(self, trial_id: str) -> Process | None:
+        """The process of a trial's worker."""
+        trial = self.trials.get(trial_id)
+        found = None if trial is None else process_of(self.controller, trial)
+        if found is None or self._context.joined:
+            return found
+        return "", found[1]
 
     def completed(self, trial_id: str) -> None:
         """Forget a trial that ended; its job is given back if it is still open."""

@@ -2,8 +2,8 @@
 
 A worker reports when it begins a job, and after each epoch, or after some that are short. How
 long an epoch takes depends on the images, the network and the machine, so the limit follows the
-epochs that were heard of. A worker that waits for resources, whose process cannot start, or that
-stands still between two jobs has not begun and does not count.
+epochs that were heard of. A worker that has done a job and is given another counts as soon as it
+is given it. A job that waits for resources, or for a process that starts, does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,27 +34,30 @@ still, so its time blames no worker."""
 _SHORTEST = 5 * EVERY
 """Seconds that a worker may be silent at least: short epochs are reported together."""
 
+Process = tuple[str, int]
+"""Ray's id of a node, empty for this machine, and the number of a process there."""
 EndWorker = Callable[[str, int], None]
 
 
 @dataclass
 class _Worker:
-    node_id: str
-    pid: int
+    process: Process | None  # None before it has begun
     quiet: float = 0.0  # seconds
 
-    @property
-    def process(self) -> tuple[str, int]:
-        return self.node_id, self.pid
+
+def _unknown(_: str) -> None:
+    """No process is known."""
 
 
 class Hanging:
-    """Watches over the workers that have begun a job.
+    """Watches over the workers that have begun a job, or must.
 
     Args:
         least: seconds that a worker may always be silent.
         clock: returns the time in seconds.
         end: ends a worker; None: `end_worker`.
+        find: the process of a worker that was given another job, by the id of Ray's trial; None
+            if there is none any more.
     """
 
     def __init__(
@@ -62,8 +65,9 @@ class Hanging:
         least: float = SILENT,
         clock: Callable[[], float] = time.monotonic,
         end: EndWorker | None = None,
+        find: Callable[[str], Process | None] = _unknown,
     ) -> None:
-        self._least, self._clock, self._end = least, clock, end
+        self._least, self._clock, self._end, self._find = least, clock, end, find
         self._workers = dict[str, _Worker]()  # by the id of Ray's trial
         self._longest: float | None = None  # seconds
         self._looked = clock()
@@ -77,7 +81,7 @@ class Hanging:
     def hear(self, trial_id: str, report: Mapping[str, Any]) -> None:
         """A worker has reported; see `search.executing.trainable.run_job`."""
         if report.get("event") == "begun":
-            new = _Worker(report["node_id"], report["pid"])
+            new = _Worker((report["node_id"], report["pid"]))
             # A process has one job; that the one before has ended, Ray may tell late.
             self._workers = {k: w for k, w in self._workers.items() if w.process != new.process}
             self._workers[trial_id] = new
@@ -89,6 +93,11 @@ class Hanging:
             took = max(worker.quiet, report["row"].get("seconds", 0.0))
             self._longest = max(self._longest or 0.0, took)
         worker.quiet = 0.0
+
+    def given(self, trial_ids: Iterable[str]) -> None:
+        """Workers that have done another job were given those of these trials."""
+        for trial_id in trial_ids:
+            self._workers.setdefault(trial_id, _Worker(None))
 
     def forget(self, trial_id: str) -> None:
         """Ray's trial has ended."""
@@ -107,7 +116,10 @@ class Hanging:
         for trial_id, worker in self._workers.items():
             worker.quiet += passed
             if worker.quiet > limit:
-                (self._end or end_worker)(*worker.process)
+                process = worker.process or self._find(trial_id)
+                if process is None:  # Ray tells of its loss
+                    continue
+                (self._end or end_worker)(*process)
                 reason = f"no report for {worker.quiet:.0f} s; the worker was ended"
                 found.append((trial_id, f"{reason} (failures.silent_seconds is {self._least:g})"))
                 worker.quiet = 0.0

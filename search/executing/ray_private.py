@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ray._private import parameter, ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, state, worker
 from ray._private.utils import detect_fate_sharing_support
 from ray._raylet import AuthenticationTokenLoader, Config, GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -203,6 +203,21 @@ def forget_ended(controller: TuneController) -> None:
                 for kept in (reporter._last_print, reporter._last_print_iteration):
                     kept.pop(trial, None)
                 reporter._last_result_str.pop(trial, None)
+
+
+def given_to_old_workers(controller: TuneController) -> list[str]:
+    """Ids of the trials that were given to a worker of an earlier one, which has not answered."""
+    return [trial.trial_id for trial in controller._resetting_trials]
+
+
+def process_of(controller: TuneController, trial: Trial) -> tuple[str, int] | None:
+    """The node's id and the process of a trial's worker; None if it has none."""
+    workers = controller._actor_manager._live_actors_to_ray_actors_resources
+    found = workers.get(controller._trial_to_actor.get(trial))
+    if found is None:
+        return None
+    actor = state.actors(found[0]._actor_id.hex())
+    return (actor["Address"]["NodeID"], actor["Pid"]) if actor["Pid"] else None
 
 
 def error_file(trial: Trial) -> str | None:

@@ -197,6 +197,7 @@ class _TellingScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Keep the trial, so that the bridge can find trials that ended without a report."""
+        self._bridge.controller = tune_controller
         self._bridge.trials[trial.trial_id] = trial
 
     def on_trial_result(

@@ -3,8 +3,9 @@
 `plan.json` in the context's `store` folder says what the job of each name does; others just work,
 for `FAKE_SECONDS`. What a job did lies beside, one file for each attempt. A job whose plan has
 `until_begun` works on until the jobs of these names have begun, one with `until_dead` until the
-workers of these jobs have died, and one with `until_again` until these jobs have begun again:
-nothing depends on how long a worker takes to start.
+workers of these jobs have died, one with `until_stopped` until they stand still, and one with
+`until_again` until these jobs have begun again: nothing depends on how long a worker takes to
+start.
 """
 
 from __future__ import annotations
@@ -94,13 +95,16 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         wait_for(lambda other=other: begun(folder, other))
     for other in plan.get("until_dead", ()):
         wait_for(lambda other=other: is_dead(begun(folder, other)))
+    for other in plan.get("until_stopped", ()):
+        wait_for(lambda other=other: state_of(begun(folder, other)) == "T")
     for other in plan.get("until_again", ()):
         wait_for((folder / f"{other}-attempt-1").exists)
     if plan.get("do") == "nan":
         result["fine_tune"]["test2"]["accuracy"] = float("nan")
     record.write_text(json.dumps({**seen, "end": time.monotonic()}))
-    if plan.get("do") == "die idle":
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if plan.get("do") in ("die idle", "hang idle"):
+        number = signal.SIGKILL if plan["do"] == "die idle" else signal.SIGSTOP
+        threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
     if plan.get("do") == "stay":
         # Told to stop, the thread does not leave; the next job's worker cannot be this one.
         os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "1"
@@ -123,13 +127,17 @@ def begun(folder: Path, name: str) -> int:
         return 0
 
 
+def state_of(pid: int) -> str:
+    """The kernel's letter for a process's state, "" if there is none; 0 is one that works."""
+    try:
+        return Path(f"/proc/{pid or 'self'}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
 def is_dead(pid: int) -> bool:
     """Whether a process has ended; 0 is none that could have."""
-    try:
-        state = Path(f"/proc/{pid or 'self'}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
+    return state_of(pid) in ("", "Z")
 
 
 def wait_for(true: Callable[[], object]) -> None:

@@ -20,7 +20,10 @@ class Watched:
 
     def __init__(self, least: float = 60.0) -> None:
         self.now, self.ended = 100.0, list[tuple[str, int]]()
-        self.hanging = Hanging(least, lambda: self.now, lambda *worker: self.ended.append(worker))
+        self.processes = dict[str, tuple[str, int]]()
+        self.hanging = Hanging(
+            least, lambda: self.now, lambda *who: self.ended.append(who), self.processes.get
+        )
         for number, name in enumerate("ab"):
             self.hanging.hear(name, {"event": "begun", "node_id": "", "pid": number})
 
@@ -84,6 +87,22 @@ def test_a_process_that_has_its_next_job_is_not_blamed_for_the_one_before() -> N
     for _ in range(30):
         watched.epoch("c")
         assert watched.wait(5) == []
+
+
+def test_one_that_does_not_take_up_its_next_job_is_ended() -> None:
+    watched = Watched()
+    watched.epoch("b")
+    for name in "ab":
+        watched.hanging.forget(name)
+    for _ in range(2):
+        watched.hanging.given(["c"])
+        assert watched.wait(59) == []
+        watched.hanging.hear("c", {"event": "begun", "node_id": "", "pid": 1})
+    watched.hanging.forget("c")
+    watched.hanging.given(["d", "e"])
+    watched.processes["e"] = "node", 7
+    assert watched.wait(61) == ["e"]
+    assert watched.ended == [("node", 7)]
 
 
 def test_one_that_has_not_begun_does_not_count() -> None:

@@ -137,6 +137,23 @@ def test_an_error_about_a_worker_is_taken_for_its_loss(
         manager._actor_task_failed(tracked_actor_task=task, exception=error)
 
 
+def test_the_process_of_a_worker(local_ray: Path) -> None:
+    """`test_tune` ends the worker of a real trial by it."""
+
+    class Waiting:  # workers cannot import tests
+        def pid(self) -> int:
+            return os.getpid()
+
+    actor = ray.remote(num_cpus=0)(Waiting).remote()
+    tracked = TrackedActor(1)
+    manager = RayActorManager(SimpleNamespace())
+    manager._live_actors_to_ray_actors_resources[tracked] = actor, None
+    controller: Any = SimpleNamespace(_actor_manager=manager, _trial_to_actor={"a": tracked})
+    there = ray.get_runtime_context().get_node_id(), ray.get(actor.pid.remote())
+    assert ray_private.process_of(controller, "a") == there  # type: ignore[arg-type]
+    assert ray_private.process_of(controller, "b") is None  # type: ignore[arg-type]
+
+
 def test_the_file_with_a_trial_s_error(tmp_path: Path) -> None:
     """`test_tune` reads the error of a real trial."""
     metadata = SimpleNamespace(pickled_error_filename="error.pkl")

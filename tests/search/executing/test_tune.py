@@ -25,7 +25,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RuntimeEnv
 from shiftsearch.experiments.outcome.retrain import Retraining
 from shiftsearch.model.hyperparameters import Protocol
 from shiftsearch.model.result import ProtocolResult
-from shiftsearch.search.executing import tune
+from shiftsearch.search.executing import hanging, tune
 from shiftsearch.search.executing.faults import EnvironmentFault
 from shiftsearch.search.executing.jobs import Job
 from shiftsearch.search.executing.local_ray import lost_process
@@ -439,6 +439,22 @@ def test_an_idle_worker_that_dies_loses_no_trial(tmp_path: Path) -> None:
     assert [n for n, how in source.ends if how.startswith("lost: worker lost")]  # it did happen
     dead = attempts(tmp_path, 0)[0]["pid"]
     assert dead not in {t["pid"] for n in (2, 3) for t in attempts(tmp_path, n)}
+
+
+def test_an_idle_worker_that_stands_still_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray gives it the next trial, and would wait for its answer for ever."""
+    monkeypatch.setattr(hanging, "_SHORTEST", 0.0)
+    source = TwoWaves()
+    plan = {"search-0-0": {"do": "hang idle"}, "search-1-0": {"until_stopped": ["search-0-0"]}}
+    run_fake_jobs(source, [], tmp_path, plan, concurrency=2, silent_seconds=3.0)
+    assert source.finished
+    assert sorted(n for n, how in source.ends if how == "complete") == [0, 1, 2, 3]
+    assert [n for n, how in source.ends if how.startswith("lost: no report for")]
+    stopped = attempts(tmp_path, 0)[0]["pid"]
+    assert is_dead(stopped)
+    assert stopped not in {t["pid"] for n in (2, 3) for t in attempts(tmp_path, n)}
 
 
 def test_ray_listens_on_loopback_only(local_ray: Path) -> None:
