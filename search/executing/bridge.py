@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from shiftsearch.model.limits import memory_kills
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing.audience import Audience
+from shiftsearch.search.executing.caution import Caution
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.gpu_shares import Enlarged
@@ -21,10 +22,6 @@ from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.ray_private import given_to_old_workers, process_of
 from shiftsearch.search.executing.trainable import WorkerContext, encode
-
-PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds without a new job after a lost worker; each further loss takes the next longer pause,
-and the last one is repeated."""
 
 
 class Bridge:
@@ -67,7 +64,7 @@ class Bridge:
         self.controller: Any = None
         self.environment: Fault | None = None
         self.raised: Exception | None = None
-        self._losses_in_a_row, self._pause_ends = 0, 0.0
+        self._caution = Caution()
         self._memory_kills = memory_kills()
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
@@ -75,7 +72,8 @@ class Bridge:
         if self.raised is not None:
             return str(Searcher.FINISHED)
         self._sweep()
-        jobs, most = list(self._jobs.values()), self._concurrency.number
+        jobs = list(self._jobs.values())
+        most = self._caution.at_once(self._concurrency.number)
         if self._enlarged.has_room(jobs, most) and self._may_ask():
             job = self._enlarged.next() or self._source.ask()
             if job is not None:
@@ -89,7 +87,7 @@ class Bridge:
     def _may_ask(self) -> bool:
         """Whether a job may be asked for now; waits for the end of a pause if no job runs."""
         while not (self.environment or self._interrupted()):
-            left = self._pause_ends - time.monotonic()
+            left = self._caution.pause
             if left <= 0:
                 return True
             if self._jobs:
@@ -144,8 +142,8 @@ class Bridge:
                 self._close(trial_id, "complete", "", result)
                 return True  # it would only say that it is done
             case "failed":
-                of_gpu = report.get("gpu_memory", False)
-                self._judge(trial_id, Fault(report["kind"], report["reason"], of_gpu))
+                memory = report.get("memory", "")
+                self._judge(trial_id, Fault(report["kind"], report["reason"], memory))
         return False
 
     def look(self) -> None:
@@ -172,7 +170,8 @@ class Bridge:
         """Forget a trial that ended with an error; the fault counts if its job is still open."""
         if worker_died and self._memory_kills < (kills := memory_kills()):
             self._memory_kills = kills
-            fault = replace(fault, reason=f"killed because memory ran out: {fault.reason}")
+            reason = f"killed because memory ran out: {fault.reason}"
+            fault = replace(fault, reason=reason, memory="node")
         self._judge(trial_id, fault)
         self._forget(trial_id)
 
@@ -191,7 +190,7 @@ class Bridge:
         if trial_id not in self._jobs or trial_id in self._closed:
             return
         job = self._jobs[trial_id]
-        if fault.gpu_memory and self._context.gpus:
+        if fault.memory == "gpu" and self._context.gpus:
             if self._enlarged.grow(job):
                 share = f"tried again with {self._enlarged.share(job):g} of a GPU"
                 self._close(trial_id, "lost", f"{fault.reason}; {share}", None)
@@ -204,24 +203,18 @@ class Bridge:
             case "lost":
                 self._source.give_back(job, fault.reason)
                 self._close(trial_id, "lost", fault.reason, None)
-                self._pause()
+                left = len(self._jobs.keys() - self._closed)
+                self._caution.lost(fault.memory == "node", left)
             case "environment":
                 self._closed.add(trial_id)  # only here; it stays open in the source
                 self.environment = self.environment or fault
-
-    def _pause(self) -> None:
-        """Ask for no jobs for a while; further losses in a pause count as the same event."""
-        now = time.monotonic()
-        if now >= self._pause_ends:
-            self._pause_ends = now + PAUSES[min(self._losses_in_a_row, len(PAUSES) - 1)]
-            self._losses_in_a_row += 1
 
     def _close(
         self, trial_id: str, state: End, detail: str, result: ProtocolResult | None
     ) -> None:
         self._closed.add(trial_id)
-        if state != "lost":  # a worker has reported
-            self._losses_in_a_row = 0
+        if state != "lost":
+            self._caution.ended()
         self._audience.ended(self._jobs[trial_id], state, detail, result)
 
     def _forget(self, trial_id: str) -> None:

@@ -60,12 +60,12 @@ class Fault:
     Attributes:
         kind: "lost", "environment" or "verdict".
         reason: one line.
-        gpu_memory: whether the memory of the worker's share of a GPU ran out.
+        memory: what memory ran out: "gpu", of the worker's share of a GPU, "node", or none.
     """
 
     kind: Kind
     reason: str
-    gpu_memory: bool = False
+    memory: Literal["", "gpu", "node"] = ""
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -96,9 +96,9 @@ def fault_of(error: BaseException) -> Fault:
 def _kind_of(error: BaseException) -> Fault | None:
     """A fault of kind "lost" or "environment"; None for all others."""
     if _gpu_lacks_memory(error):
-        return Fault("lost", f"out of the GPU's memory: {first_line(error)}", gpu_memory=True)
+        return Fault("lost", f"out of the GPU's memory: {first_line(error)}", memory="gpu")
     if isinstance(error, OutOfMemoryError) or lacks_memory(error):
-        return Fault("lost", f"out of memory: {first_line(error)}")
+        return Fault("lost", f"out of memory: {first_line(error)}", memory="node")
     if isinstance(error, RayActorError) and error.actor_init_failed:
         # The worker itself cannot start, before any job; usually a package is missing.
         return Fault("environment", f"a worker cannot start: {_last_line(error)}")

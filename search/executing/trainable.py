@@ -95,8 +95,8 @@ def run_job(config: Mapping[str, str]) -> None:
     `{"event": "epoch", "stage", "row"}`, `{"event": "baseline"}` when that is trained to the end,
     `{"event": "intermediate", "epochs", "value"}`, and last `{"event": "result", "result"}` or
     `{"event": "failed", "kind", "reason"}` with the kind of a `search.executing.faults.Fault`, and
-    `"gpu_memory": true` if it ran out. After a diverged training the worker goes on with the next
-    job; after any other exception Ray replaces it.
+    `"memory": "gpu"` or `"node"` if that ran out. After a diverged training the worker goes on
+    with the next job; after any other exception Ray replaces it.
     """
     context, job = decode(config)
     reports = Reports(ProtocolResult.to_json)
@@ -106,7 +106,7 @@ def run_job(config: Mapping[str, str]) -> None:
         fault = fault_of(error)
         # There may be several nodes, and the fault must be repaired on this one.
         where = f"on {platform.node()}: " if fault.kind == "environment" else ""
-        more = {"gpu_memory": True} if fault.gpu_memory else {}
+        more = {"memory": fault.memory} if fault.memory else {}
         reason = f"{where}{fault.reason}"
         reports.send({"event": "failed", "kind": fault.kind, "reason": reason, **more})
         if not isinstance(error, TrialDiverged):

@@ -20,7 +20,7 @@ TWO_AT_ONCE = ("--set", "resources.concurrency=2")
 STUBBORN = {  # a trial is given up after its fourth loss, and each loss brings a longer pause
     "shiftsearch.search.study.study:MAX_LOSSES": 1000,
     "shiftsearch.experiments.outcome.repeats:MAX_LOSSES": 1000,
-    "shiftsearch.search.executing.bridge:PAUSES": [0.1],
+    "shiftsearch.search.executing.caution:PAUSES": [0.1],
 }
 
 

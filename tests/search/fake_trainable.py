@@ -80,7 +80,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
         if plan.get("do") == "bare":
             tune.report({"loss": 1.5, "nested": {"loss": float("nan")}})
     if plan.get("do") == "fill gpu" and runtime.get_assigned_resources()["GPU"] < 1:
-        send({"event": "failed", "kind": "lost", "reason": "CUDA OOM", "gpu_memory": True})
+        send({"event": "failed", "kind": "lost", "reason": "CUDA OOM", "memory": "gpu"})
         raise RuntimeError("CUDA out of memory")
     if plan.get("do") == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "/mnt/store")
@@ -96,7 +96,7 @@ def fake_run_job(config: Mapping[str, str]) -> None:
     for other in plan.get("until_dead", ()):
         wait_for(lambda other=other: is_dead(begun(folder, other)))
     for other in plan.get("until_stopped", ()):
-        wait_for(lambda other=other: state_of(begun(folder, other)) == "T")
+        wait_for(lambda other=other: state_of(begun(folder, other)) in ("T", "Z", ""))
     for other in plan.get("until_again", ()):
         wait_for((folder / f"{other}-attempt-1").exists)
     if plan.get("do") == "nan":

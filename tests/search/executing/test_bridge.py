@@ -15,8 +15,9 @@ from ray.tune.search import Searcher
 
 from shiftsearch.model.result import ProtocolResult
 from shiftsearch.search.executing import bridge as module
-from shiftsearch.search.executing import hanging, tune
-from shiftsearch.search.executing.bridge import PAUSES, Bridge
+from shiftsearch.search.executing import caution, hanging, tune
+from shiftsearch.search.executing.bridge import Bridge
+from shiftsearch.search.executing.caution import MEMORY_PAUSES, PAUSES
 from shiftsearch.search.executing.concurrency import Concurrency
 from shiftsearch.search.executing.faults import Fault
 from shiftsearch.search.executing.hanging import Hanging
@@ -98,7 +99,8 @@ class Driven:
         self.clock, self.source, self.heard = Clock(), Endless(), Recorder()
         self.steps, self.interrupted, self._ids = 0, False, 0
         self.concurrency = Concurrency(Resources(1.0, 0.0, concurrency, "tests"))
-        monkeypatch.setattr(module, "time", self.clock)
+        for of in (module, caution):
+            monkeypatch.setattr(of, "time", self.clock)
         self.bridge = Bridge(
             self.source,
             [*more, self.heard],
@@ -212,6 +214,36 @@ def test_losses_of_one_event_make_one_pause_and_others_go_on(
     assert driven.clock.now == begin
     driven.clock.now += PAUSES[0]
     assert driven.ask()[1] == 0
+
+
+def test_after_memory_ran_out_fewer_run_at_once_until_jobs_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven(monkeypatch, 4)
+    ids = [driven.ask()[0] for _ in range(4)]
+    killed = {"event": "failed", "kind": "lost", "reason": "out of memory", "memory": "node"}
+    driven.bridge.hear(ids[3], killed)
+    driven.bridge.errored(ids[2], Fault("lost", "out of memory", "node"), worker_died=False)
+    driven.bridge.completed(ids[3])
+    assert driven.bridge.controller is None
+    driven.clock.now += MEMORY_PAUSES[0]
+    assert driven.ask()[1] is None  # two were left
+    diverged = {"event": "failed", "kind": "verdict", "reason": "diverged"}
+    begun = []
+    for trial_id in ids[:2]:
+        driven.bridge.hear(trial_id, diverged)
+        driven.bridge.completed(trial_id)
+        begun += [driven.ask()[1], driven.ask()[1], driven.ask()[1]]
+    assert begun == [3, 2, None, 4, 5, None]
+
+
+def test_pauses_are_longer_if_memory_ran_out(alone: Driven) -> None:
+    """Every attempt of a job is lost after two minutes, not after seconds."""
+    begin = alone.clock.now
+    for _ in range(4):
+        trial_id, _ = alone.ask()
+        alone.bridge.errored(trial_id, Fault("lost", "", "node"), worker_died=True)
+    assert alone.clock.now - begin == pytest.approx(sum(MEMORY_PAUSES), abs=0.5)
 
 
 def test_the_number_of_jobs_at_once_may_rise_and_fall(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +415,7 @@ def test_a_listener_that_always_fails_is_logged_once_and_harms_nothing(
     assert len(caplog.records) == 2
 
 
-FULL_GPU = {"event": "failed", "kind": "lost", "reason": "CUDA out of memory", "gpu_memory": True}
+FULL_GPU = {"event": "failed", "kind": "lost", "reason": "CUDA out of memory", "memory": "gpu"}
 PLACED = {"event": "placed", "node": "here", "device": "cuda 0"}
 
 

@@ -154,25 +154,29 @@ def test_what_was_handled_before_an_error_is_not_its_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_gpu"),
+    ("error", "memory"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), True),
-        (torch.AcceleratorError("CUDA error: out of memory"), True),
-        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), False),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), False),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), False),
-        (MemoryError(), False),
-        (rays.OutOfMemoryError("Task was killed due to the node running low on memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "gpu"),
+        (torch.AcceleratorError("CUDA error: out of memory"), "gpu"),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), ""),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            "gpu",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "gpu"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), ""),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "node"),
+        (MemoryError(), "node"),
+        (rays.OutOfMemoryError("Task was killed due to the node running low on memory"), "node"),
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_only_the_gpu_s_own_memory_asks_for_a_larger_share(error: Exception, is_gpu: bool) -> None:
+def test_it_is_told_whose_memory_ran_out(error: Exception, memory: str) -> None:
+    """Only the GPU's own asks for a larger share."""
     fault = fault_of(error)
-    assert (fault.kind, fault.gpu_memory) == ("lost", is_gpu)
+    assert (fault.kind, fault.memory) == ("lost", memory)
     if isinstance(error, RuntimeError):
-        assert fault_of(rays.RayTaskError("run_job", "Traceback", error)).gpu_memory is is_gpu
+        assert fault_of(rays.RayTaskError("run_job", "Traceback", error)).memory == memory
 
 
 def test_the_reason_names_the_file_and_a_memory_kill() -> None:

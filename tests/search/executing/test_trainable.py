@@ -128,7 +128,7 @@ def test_the_worker_says_of_which_kind_a_fault_is(
     assert begun == {"event": "begun", "node_id": "", "pid": os.getpid()}
     assert (report["event"], report["kind"]) == ("failed", kind)
     assert reason in report["reason"]
-    assert report.get("gpu_memory", False) is isinstance(error, torch.OutOfMemoryError)
+    assert (report.get("memory") == "gpu") is isinstance(error, torch.OutOfMemoryError)
     assert (platform.node() in report["reason"]) is (kind == "environment")
 
 

@@ -1,0 +1,55 @@
+"""What is held back after workers were lost.
+
+For a while no job begins, and after memory ran out fewer run at once. A job is handed out again
+only a few times. Without a pause, a minute in which another program takes the memory would use
+them all up, and jobs that together need too much memory would go on killing each other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds without a new job after a lost worker; each further loss takes the next longer pause,
+and the last one is repeated."""
+MEMORY_PAUSES = (15.0, 30.0, 60.0)
+"""The same, if memory ran out."""
+
+
+class Caution:
+    """Counts losses, and jobs that ended otherwise."""
+
+    def __init__(self) -> None:
+        self._in_a_row, self._until, self._most = 0, 0.0, math.inf
+
+    @property
+    def pause(self) -> float:
+        """Seconds for which no job may begin; 0 or less: none."""
+        return self._until - time.monotonic()
+
+    def at_once(self, number: int) -> int:
+        """How many of a number of jobs may run at once."""
+        return int(min(number, self._most))
+
+    def lost(self, memory: bool, left: int) -> None:
+        """A worker was lost.
+
+        Losses in a pause count as the same event. After memory ran out, as many jobs run at once
+        as were left, and one more for each that ends.
+
+        Args:
+            memory: whether memory ran out.
+            left: number of jobs that still run.
+        """
+        if memory:
+            self._most = max(1, left)
+        if self.pause <= 0:
+            pauses = MEMORY_PAUSES if memory else PAUSES
+            self._until = time.monotonic() + pauses[min(self._in_a_row, len(pauses) - 1)]
+            self._in_a_row += 1
+
+    def ended(self) -> None:
+        """A job has ended otherwise, so its worker has reported."""
+        self._in_a_row = 0
+        self._most += 1
