@@ -129,9 +129,9 @@ class Phases:
         """Tell the job's phase why the job failed."""
         self._of(job).fail(job, reason)
 
-    def give_back(self, job: Job, reason: str) -> None:
+    def give_back(self, job: Job, reason: str) -> bool:
         """Give the job back to its phase."""
-        self._of(job).give_back(job, reason)
+        return self._of(job).give_back(job, reason)
 
     def _of(self, job: Job) -> Study | Retraining:
         if job.phase == "search":

@@ -46,6 +46,23 @@ def available_memory(root: Path = Path("/")) -> int:
     return min(machine, container_limits(root).memory or machine)
 
 
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that are left below the lowest limit of memory; None without a limit.
+
+    Memory that the kernel can take back, because it holds files that were read, is free.
+    """
+    left = []
+    for folder in _folders(root, "memory"):
+        limit = _memory_limit(folder)
+        used = _read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes")
+        if limit is not None and used.strip().isdigit():
+            lines = (line.split() for line in _read(folder / "memory.stat").splitlines())
+            parts = {name: int(size) for name, size in lines}
+            files = parts.get("total_inactive_file", parts.get("inactive_file", 0))
+            left.append(max(0, limit - int(used) + files))
+    return min(left, default=None)
+
+
 def memory_kills(root: Path = Path("/")) -> int:
     """How many processes of this control group the kernel has killed because memory ran out.
 

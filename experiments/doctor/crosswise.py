@@ -50,13 +50,15 @@ def same_token(driver: Facts, nodes: Mapping[str, Facts]) -> Finding:
     """Whether all nodes have the driver's token, and whether the cluster asks for it."""
     check = "token of nodes"
     of_nodes = {facts.token.mark for facts in nodes.values()}
-    modes = {facts.token.mode for facts in (driver, *nodes.values())}
-    if "token" in modes and (len(of_nodes) > 1 or driver.token.mark not in of_nodes):
+    open_ones = [name for name, facts in nodes.items() if facts.token.mode != "token"]
+    asked = len(open_ones) < len(nodes)
+    if asked and (len(of_nodes) > 1 or driver.token.mark not in of_nodes):
         said = listed([f"{name}: {_origin(facts)}" for name, facts in nodes.items()])
         advice = "give all nodes the same RAY_AUTH_TOKEN or the same file"
         return Finding(check, "WARN", f"not the same everywhere: {said}", advice)
-    if "token" not in modes:
-        said = "off: whoever reaches the cluster's ports can run programs on it"
+    if open_ones:
+        where = f"off on {listed(open_ones)}" if asked else "off"
+        said = f"{where}: whoever reaches the cluster's ports can run programs on it"
         return Finding(
             check, "WARN", said, "set RAY_AUTH_MODE=token on every node; see SECURITY.md"
         )

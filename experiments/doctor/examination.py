@@ -139,7 +139,8 @@ class Examination:
             self.findings += [_of_nodes(finding) for finding in each]
             self.findings.append(crosswise.same_token(self._driver, facts))
         self.findings.append(crosswise.clocks(panel.clocks()))
-        missing, _ = panel.ask("reach", lambda _: (targets(found),))
+        missing, silent = panel.ask("reach", lambda _: (targets(found),))
+        missing |= {name: [why] for name, why in silent.items()}
         self.findings.append(crosswise.reached(missing))
         self.findings.append(self._trials_at_once())
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from shiftsearch.model.limits import available_memory
+from shiftsearch.model.limits import available_memory, free_memory
 
 PACKAGES = ("ray", "torch", "optuna", "shiftsearch")
 _FLOORS = ("data", "model", "search")  # what a worker runs
@@ -67,7 +67,7 @@ class Facts:
         versions: of Python and `PACKAGES`; empty for a package that is missing.
         code: digest of the source of shiftsearch that workers run.
         cuda: version of CUDA that torch was built for; empty for a CPU build.
-        memory, free_memory: bytes; the limit of a container counts.
+        memory, free_memory: bytes; a container's limit, and what it uses, count.
         shm: free bytes in /dev/shm; None where there is none.
         disks: of the folders that were asked for.
         files: number of files that a process may open; -1 without a limit.
@@ -99,14 +99,14 @@ def measure(folders: Mapping[str, str], salt: str, environment: Mapping[str, str
         environment: variables of this process.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    memory = available_memory()
+    memory, left = available_memory(), free_memory()
     return Facts(
         platform.node(),
         {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         _code(),
         _cuda(),
         memory,
-        min(memory, _free_memory(memory)),
+        min(memory, _free_memory(memory), memory if left is None else left),
         _free(Path("/dev/shm")),
         tuple(disk(path) for path in folders.values()),
         soft if soft != resource.RLIM_INFINITY else -1,

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,8 +150,15 @@ class Panel:
         return answers, problems
 
     def clocks(self) -> dict[str, float]:
-        """Seconds by which each node's clock is ahead of this one, by the quickest of a few."""
-        return {name: _ahead(actor) for name, actor in self._actors.items()}
+        """Seconds by which each node's clock is ahead of this one, by the quickest of a few.
+
+        One that does not answer any more is left out.
+        """
+        found = {}
+        for name, actor in self._actors.items():
+            with suppress(RayError):
+                found[name] = _ahead(actor)
+        return found
 
 
 def _ahead(actor: Any) -> float:

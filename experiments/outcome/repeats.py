@@ -86,16 +86,17 @@ class Repeats:
     def share(self, job: Job) -> None:
         """Do nothing; every replicate trains its own baseline."""
 
-    def give_back(self, job: Job, reason: str) -> None:
+    def give_back(self, job: Job, reason: str) -> bool:
         """Queue the training again, at most `MAX_LOSSES` times; then it fails for this call."""
         self._losses[job.name] += 1
         if self._losses[job.name] <= MAX_LOSSES:
             self._stays.end(job.name)
             self._open.discard(job.name)
             self._queue.append(job)
-            return
+            return True
         text = f"lost its worker {self._losses[job.name]} times; last: {reason}"
         self._record(job, Training(None, text, True, self._round, self._asked))
+        return False
 
     def _record(self, job: Job, training: Training) -> None:
         training = replace(training, place=self._stays.end(job.name))

@@ -22,6 +22,7 @@ from shiftsearch.search.executing.jobs import End, Job, JobSource, Listener
 from shiftsearch.search.executing.places import Place
 from shiftsearch.search.executing.ray_private import given_to_old_workers, process_of
 from shiftsearch.search.executing.trainable import WorkerContext, encode
+from shiftsearch.search.executing.watch import check_alive
 
 
 class Bridge:
@@ -58,6 +59,7 @@ class Bridge:
         self._enlarged = Enlarged(context.gpus)
         self._on_step, self._interrupted = on_step, interrupted
         self._hanging = Hanging(silent_seconds, find=self._process)
+        self._begun: dict[str, float] = {}  # when a job was handed out, by the id of Ray's trial
         self._jobs: dict[str, Job] = {}  # by the id of Ray's trial, until Ray has ended the trial
         self._closed: set[str] = set()  # ids of trials whose job is closed already
         self.trials: dict[str, Trial] = {}
@@ -77,7 +79,7 @@ class Bridge:
         if self._enlarged.has_room(jobs, most) and self._may_ask():
             job = self._enlarged.next() or self._source.ask()
             if job is not None:
-                self._jobs[trial_id] = job
+                self._jobs[trial_id], self._begun[trial_id] = job, time.monotonic()
                 self._enlarged.started(trial_id, job)
                 self._audience.started(job)
                 return encode(replace(self._context, gpus=self._enlarged.share(job)), job)
@@ -92,6 +94,7 @@ class Bridge:
                 return True
             if self._jobs:
                 return False
+            check_alive()
             self._on_step()
             time.sleep(min(left, 0.1))
         return False
@@ -134,12 +137,12 @@ class Bridge:
                 epochs, value = report["epochs"], report["value"]
                 if self._source.report(job, epochs, value):
                     detail = f"{value:.4f} after {epochs} baseline epochs"
-                    self._close(trial_id, "pruned", detail, None)
+                    self._end(trial_id, "pruned", detail, None)
                     return True
             case "result":
                 result = ProtocolResult.from_json(report["result"])
                 self._source.finish(job, result)
-                self._close(trial_id, "complete", "", result)
+                self._end(trial_id, "complete", "", result)
                 return True  # it would only say that it is done
             case "failed":
                 memory = report.get("memory", "")
@@ -149,7 +152,8 @@ class Bridge:
     def look(self) -> None:
         """End workers that hang, and give their jobs back."""
         if self.controller is not None:
-            self._hanging.given(given_to_old_workers(self.controller))
+            given = given_to_old_workers(self.controller)
+            self._hanging.given(i for i in given if i in self._jobs and i not in self._closed)
         for trial_id, reason in self._hanging.look():
             self._judge(trial_id, Fault("lost", reason))
 
@@ -199,27 +203,31 @@ class Bridge:
         match fault.kind:
             case "verdict":
                 self._source.fail(job, fault.reason)
-                self._close(trial_id, "failed", fault.reason, None)
+                self._end(trial_id, "failed", fault.reason, None)
             case "lost":
-                self._source.give_back(job, fault.reason)
-                self._close(trial_id, "lost", fault.reason, None)
+                again = self._source.give_back(job, fault.reason)
+                self._close(trial_id, "lost" if again else "failed", fault.reason, None)
                 left = len(self._jobs.keys() - self._closed)
                 self._caution.lost(fault.memory == "node", left)
             case "environment":
                 self._closed.add(trial_id)  # only here; it stays open in the source
                 self.environment = self.environment or fault
 
+    def _end(self, trial_id: str, state: End, detail: str, result: ProtocolResult | None) -> None:
+        """Close a job whose worker has said how it ended."""
+        self._caution.ended(self._begun[trial_id])
+        self._close(trial_id, state, detail, result)
+
     def _close(
         self, trial_id: str, state: End, detail: str, result: ProtocolResult | None
     ) -> None:
         self._closed.add(trial_id)
-        if state != "lost":
-            self._caution.ended()
         self._audience.ended(self._jobs[trial_id], state, detail, result)
 
     def _forget(self, trial_id: str) -> None:
         self._enlarged.begun(trial_id)
         self._hanging.forget(trial_id)
         self._jobs.pop(trial_id, None)
+        self._begun.pop(trial_id, None)
         self.trials.pop(trial_id, None)
         self._closed.discard(trial_id)

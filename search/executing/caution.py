@@ -7,7 +7,6 @@ them all up, and jobs that together need too much memory would go on killing eac
 
 from __future__ import annotations
 
-import math
 import time
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -21,7 +20,9 @@ class Caution:
     """Counts losses, and jobs that ended otherwise."""
 
     def __init__(self) -> None:
-        self._in_a_row, self._until, self._most = 0, 0.0, math.inf
+        self._in_a_row, self._until, self._of_memory = 0, 0.0, False
+        self._most: int | None = None
+        self._ended = 0  # since `_most` was changed
 
     @property
     def pause(self) -> float:
@@ -30,26 +31,39 @@ class Caution:
 
     def at_once(self, number: int) -> int:
         """How many of a number of jobs may run at once."""
-        return int(min(number, self._most))
+        return number if self._most is None else min(number, self._most)
 
     def lost(self, memory: bool, left: int) -> None:
         """A worker was lost.
 
-        Losses in a pause count as the same event. After memory ran out, as many jobs run at once
-        as were left, and one more for each that ends.
+        Losses in a pause count as the same event, of memory if the first one was. After memory
+        ran out, as many jobs run at once as were left, and one more whenever so many have ended.
 
         Args:
             memory: whether memory ran out.
             left: number of jobs that still run.
         """
-        if memory:
-            self._most = max(1, left)
-        if self.pause <= 0:
-            pauses = MEMORY_PAUSES if memory else PAUSES
-            self._until = time.monotonic() + pauses[min(self._in_a_row, len(pauses) - 1)]
+        paused = self.pause > 0
+        memory = memory or (paused and self._of_memory)
+        if not paused:
             self._in_a_row += 1
+        if memory:
+            self._most, self._ended = max(1, self.at_once(left)), 0
+        if memory or not paused:
+            pauses = MEMORY_PAUSES if memory else PAUSES
+            seconds = pauses[min(self._in_a_row, len(pauses)) - 1]
+            self._until, self._of_memory = time.monotonic() + seconds, memory
 
-    def ended(self) -> None:
-        """A job has ended otherwise, so its worker has reported."""
+    def ended(self, begun: float) -> None:
+        """A job has ended otherwise, so its worker has reported.
+
+        Args:
+            begun: when it was handed out, by `time.monotonic`.
+        """
+        if begun < self._until:  # it says nothing of what came after the last loss
+            return
         self._in_a_row = 0
-        self._most += 1
+        if self._most is not None:
+            self._ended += 1
+            if self._ended >= self._most:
+                self._most, self._ended = self._most + 1, 0

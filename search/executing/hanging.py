@@ -3,7 +3,8 @@
 A worker reports when it begins a job, and after each epoch, or after some that are short. How
 long an epoch takes depends on the images, the network and the machine, so the limit follows the
 epochs that were heard of. A worker that has done a job and is given another counts as soon as it
-is given it. A job that waits for resources, or for a process that starts, does not.
+is given it. A job that waits for resources, or for a process that starts, does not: so a new
+process that is stopped before its first job is waited for.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _SHORTEST = 5 * EVERY
 
 Process = tuple[str, int]
 """Ray's id of a node, empty for this machine, and the number of a process there."""
+_TAKING_OVER = 45.0
+"""Seconds that a worker may be silent at least before it begins another job: Ray waits 30 s for
+the one before to leave (`TUNE_FUNCTION_THREAD_TIMEOUT_S`, set in `search.executing.cluster`)."""
 EndWorker = Callable[[str, int], None]
 
 
@@ -115,7 +119,7 @@ class Hanging:
         found, limit = [], self.limit
         for trial_id, worker in self._workers.items():
             worker.quiet += passed
-            if worker.quiet > limit:
+            if worker.quiet > (limit if worker.process else max(limit, _TAKING_OVER)):
                 process = worker.process or self._find(trial_id)
                 if process is None:  # Ray tells of its loss
                     continue

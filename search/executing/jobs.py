@@ -80,8 +80,12 @@ class JobSource(Interface):
     def fail(self, job: Job, reason: str) -> None:
         """The configuration cannot be trained, as `reason` says in one line."""
 
-    def give_back(self, job: Job, reason: str) -> None:
-        """The worker was lost; the job itself may be fine and is handed out again."""
+    def give_back(self, job: Job, reason: str) -> bool:
+        """The worker was lost; the job itself may be fine, and is handed out again some times.
+
+        Returns:
+            Whether it will be; otherwise it has failed.
+        """
 
 
 class Listener(Interface):

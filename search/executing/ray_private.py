@@ -217,7 +217,7 @@ def process_of(controller: TuneController, trial: Trial) -> tuple[str, int] | No
     if found is None:
         return None
     actor = state.actors(found[0]._actor_id.hex())
-    return (actor["Address"]["NodeID"], actor["Pid"]) if actor["Pid"] else None
+    return (actor["Address"]["NodeID"], actor["Pid"]) if actor.get("Pid") else None
 
 
 def error_file(trial: Trial) -> str | None:

@@ -216,17 +216,18 @@ class Study:
         self._stored.set(job.number, "reason", reason)
         self._close(job.number, TrialState.FAIL, None)
 
-    def give_back(self, job: Job, reason: str) -> None:
+    def give_back(self, job: Job, reason: str) -> bool:
         """Hand the trial out again later, at most `MAX_LOSSES` times; then it fails."""
         self._stays.end(job.name)
         losses = self._stored.get(job.number, "losses", 0) + 1
         if losses > MAX_LOSSES:
             self._stored.set(job.number, "lost", True)
             self.fail(job, f"lost its worker {losses} times; last: {reason}")
-            return
+            return False
         self._stored.set(job.number, "losses", losses)
         self._open.discard(job.number)
         self._orphans.append(job.number)
+        return True
 
     # ---- steering
 

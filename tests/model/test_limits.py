@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from shiftsearch.model.limits import Limits, available_memory, container_limits, memory_kills
+from shiftsearch.model.limits import (
+    Limits,
+    available_memory,
+    container_limits,
+    free_memory,
+    memory_kills,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -81,6 +87,39 @@ def test_memory_is_the_container_s_where_that_is_less(tmp_path: Path) -> None:
     few, many = tmp_path / "few", tmp_path / "many"
     assert available_memory(made(few, "0::/\n", {"memory.max": "1048576"})) == 2**20
     assert available_memory(made(many, "0::/\n", {"memory.max": str(2**59)})) == machine
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        (
+            "0::/job\n",
+            {
+                "job/memory.max": "4000",
+                "job/memory.current": "3000",
+                "job/memory.stat": "anon 2500\ninactive_file 400\nactive_file 100",
+                "memory.max": "max",
+            },
+        ),
+        (
+            "3:memory:/\n",
+            {
+                "memory/memory.limit_in_bytes": "4000",
+                "memory/memory.usage_in_bytes": "3000",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 400",
+            },
+        ),
+        ("0::/\n", {"memory.max": "1400", "memory.current": "0"}),
+    ],
+)
+def test_free_memory_is_what_a_container_has_left(
+    tmp_path: Path, own: str, files: dict[str, str]
+) -> None:
+    assert free_memory(made(tmp_path, own, files)) == 1400
+
+
+def test_without_a_limit_nothing_is_left_of_it(tmp_path: Path) -> None:
+    assert free_memory(made(tmp_path, "0::/\n", {"memory.current": "5"})) is None
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,10 @@ def number(value: Value | None) -> str:
         return "not used"
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, str) else f"{value:.3g}"
+    if isinstance(value, str):
+        return value
+    whole = abs(value) < 1e6 and value == round(value)
+    return f"{value:.0f}" if whole else f"{value:.3g}"
 
 
 def best_quarter(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -48,6 +48,8 @@ def having(mode: str, mark: str) -> Facts:
         (("token", "1"), [("token", "1"), ("token", "2")], "WARN"),
         (("token", "1"), [("token", "2"), ("token", "2")], "WARN"),
         (("token", "1"), [("token", "1"), ("", "")], "WARN"),
+        (("token", "1"), [("", "1"), ("", "1")], "WARN"),  # only the driver would ask
+        (("token", "1"), [("token", "1"), ("", "1")], "WARN"),
         (("", "1"), [("", "1")], "WARN"),  # there is a token, but nobody asks for it
         (("", ""), [("disabled", "")], "WARN"),
     ],

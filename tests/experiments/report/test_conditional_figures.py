@@ -46,12 +46,13 @@ TRIALS = [
 
 
 def test_values_are_named_as_they_are_written() -> None:
-    assert [number(v) for v in (True, False, "gradual", 0.00012345, 32, None)] == [
+    assert [number(v) for v in (True, False, "gradual", 0.00012345, 32, 2048, None)] == [
         "true",
         "false",
         "gradual",
         "0.000123",
         "32",
+        "2048",
         "not used",
     ]
 

@@ -68,9 +68,10 @@ class Endless:
     def fail(self, job: Job, reason: str) -> None:
         self._end(job, f"failed: {reason}")
 
-    def give_back(self, job: Job, reason: str) -> None:
+    def give_back(self, job: Job, reason: str) -> bool:
         self._end(job, f"lost: {reason}")
         self.again.append(job.number)
+        return True
 
     def _end(self, job: Job, how: str) -> None:
         self.open.remove(job.number)
@@ -228,13 +229,20 @@ def test_after_memory_ran_out_fewer_run_at_once_until_jobs_end(
     assert driven.bridge.controller is None
     driven.clock.now += MEMORY_PAUSES[0]
     assert driven.ask()[1] is None  # two were left
-    diverged = {"event": "failed", "kind": "verdict", "reason": "diverged"}
-    begun = []
-    for trial_id in ids[:2]:
-        driven.bridge.hear(trial_id, diverged)
+    running = ids[:2]
+
+    def end() -> list[Any]:
+        """The jobs that begin when the one that has run longest diverges."""
+        trial_id = running.pop(0)
+        driven.bridge.hear(trial_id, {"event": "failed", "kind": "verdict", "reason": "diverged"})
         driven.bridge.completed(trial_id)
-        begun += [driven.ask()[1], driven.ask()[1], driven.ask()[1]]
-    assert begun == [3, 2, None, 4, 5, None]
+        found = [driven.ask() for _ in range(2)]
+        running.extend(trial_id for trial_id, number in found if number is not None)
+        return [number for _, number in found]
+
+    assert [end() for _ in range(2)] == [[3, None], [2, None]]  # those were from before
+    assert [end() for _ in range(2)] == [[4, None], [5, 6]]  # two have ended well: three at once
+    assert [end() for _ in range(3)] == [[7, None], [8, None], [9, 10]]
 
 
 def test_pauses_are_longer_if_memory_ran_out(alone: Driven) -> None:
@@ -244,6 +252,34 @@ def test_pauses_are_longer_if_memory_ran_out(alone: Driven) -> None:
         trial_id, _ = alone.ask()
         alone.bridge.errored(trial_id, Fault("lost", "", "node"), worker_died=True)
     assert alone.clock.now - begin == pytest.approx(sum(MEMORY_PAUSES), abs=0.5)
+
+
+def test_a_pause_is_as_long_as_its_last_loss_of_memory_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven(monkeypatch, 4)
+    ids = [driven.ask()[0] for _ in range(4)]
+    driven.lose(ids[0])
+    driven.clock.now += 0.5
+    driven.bridge.errored(ids[1], Fault("lost", "", "node"), worker_died=True)
+    driven.lose(ids[2])  # the kernel has killed both, and counted once
+    driven.clock.now += MEMORY_PAUSES[0] - 0.1
+    assert driven.ask()[1] is None
+    driven.clock.now += 0.1
+    assert [driven.ask()[1], driven.ask()[1]] == [None, None]  # one was left
+    driven.bridge.hear(ids[3], report("verdict", "diverged"))
+    driven.bridge.completed(ids[3])
+    assert [driven.ask()[1], driven.ask()[1]] == [0, None]
+
+
+def test_a_job_that_is_not_handed_out_again_has_failed(
+    alone: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone.source, "give_back", lambda job, reason: False)
+    trial_id, number = alone.ask()
+    alone.lose(trial_id)
+    assert [what[0] for kind, what in alone.heard.of(number) if kind == "ended"] == ["failed"]
+    assert alone.bridge._caution.pause > 0
 
 
 def test_the_number_of_jobs_at_once_may_rise_and_fall(monkeypatch: pytest.MonkeyPatch) -> None:

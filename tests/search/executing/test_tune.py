@@ -386,9 +386,10 @@ class TwoWaves:
     def fail(self, job: Job, reason: str) -> None:
         self._end(job, reason)
 
-    def give_back(self, job: Job, reason: str) -> None:
+    def give_back(self, job: Job, reason: str) -> bool:
         self._end(job, f"lost: {reason}")
         self.waiting.append(job.number)
+        return True
 
     def _end(self, job: Job, how: str) -> None:
         self.open.remove(job.number)
@@ -446,6 +447,7 @@ def test_an_idle_worker_that_stands_still_is_ended(
 ) -> None:
     """Ray gives it the next trial, and would wait for its answer for ever."""
     monkeypatch.setattr(hanging, "_SHORTEST", 0.0)
+    monkeypatch.setattr(hanging, "_TAKING_OVER", 3.0)
     source = TwoWaves()
     plan = {"search-0-0": {"do": "hang idle"}, "search-1-0": {"until_stopped": ["search-0-0"]}}
     run_fake_jobs(source, [], tmp_path, plan, concurrency=2, silent_seconds=3.0)
