@@ -208,16 +208,20 @@ def test_what_the_loop_lacks_is_refused(strength: str) -> None:
 
 @pytest.mark.slow(reason="the first optimiser of a process imports the compiler of torch, 1.4 s")
 def test_every_epoch_is_told_with_the_accuracy_that_the_stage_will_leave() -> None:
+    """The last epoch must not be the best; which is, differs between processors and calls."""
     train, validation = ImageSet(noisy_bars(TRAIN, 0)), ImageSet(noisy_bars(VALIDATION, 1))
-    network, told = PlainNetwork(CLASSES, SIZE, dropout=0.0), list[tuple[float, float]]()
-    torch.manual_seed(0)
-    stage = train_stage(
-        network,
-        train,
-        validation,
-        StageHyperparameters(learning_rate=1e-2, batch_size=8),
-        Schedule(max_epochs=15, patience=3),
-        lambda *accuracies: told.append(accuracies),
-    )
-    assert len(told) == len(stage.losses) > stage.best_epoch, "the last epoch was the best"
+    for seed in range(20):
+        network, told = PlainNetwork(CLASSES, SIZE, dropout=0.0), list[tuple[float, float]]()
+        torch.manual_seed(seed)
+        stage = train_stage(
+            network,
+            train,
+            validation,
+            StageHyperparameters(learning_rate=1e-2, batch_size=8),
+            Schedule(max_epochs=8, patience=3),
+            lambda *accuracies, told=told: told.append(accuracies),
+        )
+        if len(told) > stage.best_epoch:
+            break
+    assert len(told) == len(stage.losses) > stage.best_epoch
     assert told[-1][1] == told[stage.best_epoch - 1][0] == evaluate(network, validation)[1]
