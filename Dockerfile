@@ -1,6 +1,6 @@
 # The demo:      docker build -t shiftsearch .
 #                docker run --rm --shm-size=256m -v "$PWD/runs:/runs" shiftsearch
-# For GPUs:      docker build -t shiftsearch:cuda --build-arg TORCH=cu128 .
+# For GPUs:      docker build -t shiftsearch:cuda --build-arg TORCH=cu130 .
 # For clusters, see experiments/cluster/README.md; the image has `ray` and what KubeRay's probes need.
 FROM python:3.11-slim
 ARG TORCH=cpu

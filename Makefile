@@ -101,7 +101,7 @@ problem-no-venv = $(PYTHON) lacks the modules venv and ensurepip: install them (
 	Ubuntu: apt install python3-venv), then run make again
 ifeq ($(TORCH),installed)
 problem-no-torch = TORCH=installed needs a python that has torch outside any virtual \
-	environment, and $(PYTHON) is not one; see README.md, Install
+	environment, and $(PYTHON) is not one; see docs/install.md
 endif
 refuse = $(if $(problem-$(firstword $(1))),$(error $(problem-$(firstword $(1)))))
 check_python = $(call refuse,$(or $(shell $(PYTHON) -c '$(PYTHON_PROBE)' 2>/dev/null),none))

@@ -5,7 +5,7 @@ r"""Submit a command to a Ray cluster, show its output, and end with its exit co
         --address auto
 
 `ray job submit` itself ends with 0 or 1, and with 0 if the job was stopped. This script ends with
-the exit code of the command: 0, 2, 3 or 75, see docs/exit-codes.md. It ends with 75 if the job was
+the exit code of the command, see docs/exit-codes.md. It ends with 75 if the job was
 stopped or its process was lost, and with 1 if the job never started or the cluster does not
 answer; then it prints the reason. Ctrl+C and SIGTERM stop the job: the search ends in order and
 can be continued. This machine needs Ray with its dashboard (the extra `cluster`) and the token of
