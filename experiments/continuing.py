@@ -86,6 +86,7 @@ def retraining_of(
     """
 
     def make(trials: Sequence[TrialRecord], settings: Retrain) -> Retraining:
+        """The retraining of the best of these trials, with the run's data and store."""
         return Retraining(
             trials,
             settings,

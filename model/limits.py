@@ -47,7 +47,7 @@ def available_memory(root: Path = Path("/")) -> int:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that are left below the lowest limit of memory; None without a limit.
+    """Bytes of memory that the limits leave to this process; None without a limit.
 
     Memory that the kernel can take back, because it holds files that were read, is free.
     """

@@ -162,6 +162,7 @@ def compare(
         return prepare(dataset, protocol, device)
 
     def train(one: Variant, seed: int) -> Trained | None:
+        """Both stages of a variant; None if a training diverged."""
         run = ProtocolRun(
             one.hyperparameters,
             prepared(one.protocol),

@@ -234,6 +234,7 @@ def write_report(
     failures: list[str] = []
 
     def made(section: _Section) -> str:
+        """The section as HTML; one that fails is told in its place and in `failures`."""
         try:
             template = environment.get_template(f"{section.anchor}.html.j2")
             given = {"trials": trials, "space": space, "analysis": analysis}
